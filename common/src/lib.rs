@@ -1,0 +1,31 @@
+//! The words that all raidfs programs share: identifiers, attributes, the messages between programs, and the
+//! decisions that more than one program must take alike (who is primary, where a chunk lies).
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`id`], [`name`], [`attr`], [`time`] | checked values |
+//! | [`namespace`] | changes and queries of the replicated namespace, and their outcomes |
+//! | [`pair`] | a pair's servers, their states, its epoch, who is primary |
+//! | [`extent`], [`checksum`] | byte ranges of a file as ranges of chunks; block sums |
+//! | [`error`] | outcomes that applications see; rejections that the client acts on |
+//! | [`rpc`] | the services, and the first frame of every connection |
+//! | [`wire`], [`codec`] | tarpc over TCP with payloads beside the header; the only use of bincode |
+//! | [`config`], [`limits`], [`log`] | the configuration file, every bound of the system, log lines |
+//!
+//! One rule: apart from `wire`, `config` and `log` nothing here does I/O or asks for the time.
+
+pub mod attr;
+pub mod checksum;
+pub mod codec;
+pub mod config;
+pub mod error;
+pub mod extent;
+pub mod id;
+pub mod limits;
+pub mod log;
+pub mod name;
+pub mod namespace;
+pub mod pair;
+pub mod rpc;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,76 @@
+//! Every bound of the system, with its unit, and the relations between them.
+
+use std::time::Duration;
+
+/// A file is cut into chunks of this many bytes.
+pub const CHUNK_BYTES: u64 = 4 << 20;
+/// A checksum covers this many bytes of a chunk.
+pub const BLOCK_BYTES: u64 = 4096;
+/// Checksums of one chunk.
+pub const BLOCKS_PER_CHUNK: usize = (CHUNK_BYTES / BLOCK_BYTES) as usize;
+/// Largest file: the last chunk's index still fits 32 bits, and offsets fit `off_t`.
+pub const FILE_MAX_BYTES: u64 = CHUNK_BYTES * (1 << 32);
+
+/// Longest name of a directory entry (`NAME_MAX`).
+pub const NAME_MAX_BYTES: usize = 255;
+/// Longest symbolic link target (`PATH_MAX` less its NUL).
+pub const SYMLINK_MAX_BYTES: usize = 4095;
+/// Longest name of an extended attribute (`XATTR_NAME_MAX`).
+pub const XATTR_NAME_MAX_BYTES: usize = 255;
+/// Largest value of an extended attribute (`XATTR_SIZE_MAX`).
+pub const XATTR_VALUE_MAX_BYTES: usize = 65_536;
+/// Largest sum of names and values of one inode's extended attributes; beyond it ENOSPC.
+pub const XATTR_TOTAL_MAX_BYTES: usize = 128 << 10;
+/// Hard links to one file; beyond it EMLINK.
+pub const LINKS_MAX: u32 = 65_000;
+
+/// Header of one frame; larger ones drop the connection.
+pub const FRAME_HEADER_MAX_BYTES: usize = 4 << 20;
+/// Payload of one frame.
+pub const FRAME_PAYLOAD_MAX_BYTES: usize = 8 << 20;
+/// The first frame of a connection.
+pub const HELLO_MAX_BYTES: usize = 1024;
+/// A connection that has not said hello by then is dropped.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
+/// Connections that one server serves at once; more are refused.
+pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Changes that one log entry carries at most.
+pub const CHANGES_PER_ENTRY_MAX: usize = 1024;
+/// Bytes of entries that one append carries at most (one entry is always sent whole).
+pub const APPEND_MAX_BYTES: usize = 1 << 20;
+/// One piece of a snapshot.
+pub const SNAPSHOT_PIECE_BYTES: usize = 1 << 20;
+/// Entries of one reply to a directory read.
+pub const DIR_PAGE_ENTRIES: usize = 2048;
+/// Inode numbers granted to a session at a time.
+pub const INO_GRANT: u64 = 1 << 20;
+/// Outcomes kept for one session, so that a retry sees its first outcome; a session has fewer in flight.
+pub const OUTCOMES_KEPT_MAX: usize = 4096;
+
+/// The leader tells every follower that it lives this often.
+pub const HEARTBEAT: Duration = Duration::from_millis(50);
+/// A follower that has heard nothing for this long, plus a random share of it, asks for votes.
+pub const ELECTION: Duration = Duration::from_millis(600);
+/// A leader serves this long after the sending of a heartbeat round that a quorum answered.
+pub const LEASE: Duration = Duration::from_millis(500);
+/// A server serves chunks this long after its last word with a leader.
+pub const SERVER_LEASE: Duration = Duration::from_millis(1500);
+/// The log is synced at least this often when nothing asks for it.
+pub const LOG_SYNC_EVERY: Duration = Duration::from_millis(500);
+/// A forward to the mirror that takes longer gets the mirror evicted.
+pub const FORWARD_STUCK: Duration = Duration::from_millis(500);
+/// A server that has not answered heartbeats for this long is evicted, if its mirror has.
+pub const SILENT: Duration = Duration::from_millis(800);
+/// A mount session whose client has been silent for this long has lapsed.
+pub const SESSION_LEASE: Duration = Duration::from_secs(10);
+/// How often a mount session says that it lives.
+pub const SESSION_KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Operations that cannot be served wait this long before EIO, unless configured.
+pub const IO_TIMEOUT: Duration = Duration::from_secs(30);
+
+const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(LEASE.as_millis() < ELECTION.as_millis(), "a leader's lease ends before another is elected");
+const _: () = assert!(HEARTBEAT.as_millis() * 4 < LEASE.as_millis(), "a lost heartbeat does not cost the lease");
+const _: () = assert!(CHUNK_BYTES as usize <= FRAME_PAYLOAD_MAX_BYTES, "a whole chunk fits one frame");
+const _: () = assert!(CHANGES_PER_ENTRY_MAX <= OUTCOMES_KEPT_MAX);

@@ -1,0 +1,130 @@
+//! A pair: its two servers, what each one's copy is, its epoch, and who orders the changes of a chunk.
+
+use crate::attr::Placement;
+use crate::id::{Epoch, Incarnation, PairId, ServerId};
+use serde::{Deserialize, Serialize};
+
+/// What a server's copy of its pair's chunks is, by the namespace's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum CopyState {
+    /// Has everything that was acknowledged; serves.
+    InSync,
+    /// Misses something; never serves.
+    Stale,
+    /// Is being caught up and receives new changes; does not serve.
+    Syncing,
+}
+
+/// One server of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Which server.
+    pub server: ServerId,
+    /// What its copy is.
+    pub state: CopyState,
+    /// The life of its process that the state is about; 0 until it first said hello.
+    pub incarnation: Incarnation,
+}
+
+/// A pair as the namespace has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Its number.
+    pub id: PairId,
+    /// Raised by each change of its in-sync set and of its members' incarnations.
+    pub epoch: Epoch,
+    /// Its two servers.
+    pub members: [Member; 2],
+    /// Bytes that the fuller of its disks holds in all, and has free, when last reported; 0 until then.
+    pub space: Space,
+}
+
+/// Room of a disk, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Space {
+    /// In all.
+    pub total: u64,
+    /// Free for files.
+    pub free: u64,
+}
+
+impl Pair {
+    /// The member that is `server`.
+    pub fn member(&self, server: ServerId) -> Option<&Member> {
+        self.members.iter().find(|m| m.server == server)
+    }
+
+    /// The other server than `server`.
+    pub fn mirror_of(&self, server: ServerId) -> Option<&Member> {
+        self.member(server)?;
+        self.members.iter().find(|m| m.server != server)
+    }
+
+    /// Its servers whose copy is in sync.
+    pub fn in_sync(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|m| m.state == CopyState::InSync)
+    }
+
+    /// Whether `server` serves chunks of this pair.
+    pub fn serves(&self, server: ServerId) -> bool {
+        self.member(server).is_some_and(|m| m.state == CopyState::InSync)
+    }
+
+    /// Who orders the changes of chunk `index` of a file placed so. None only if no copy is in sync.
+    pub fn primary(&self, place: ChunkPlace) -> Option<ServerId> {
+        let first = &self.members[usize::from(place.turn & 1)];
+        let second = &self.members[usize::from(!place.turn & 1)];
+        [first, second].into_iter().find(|m| m.state == CopyState::InSync).map(|m| m.server)
+    }
+}
+
+/// Where a chunk lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkPlace {
+    /// Its pair.
+    pub pair: PairId,
+    /// Which of the pair's members is primary when both are in sync.
+    pub turn: u8,
+}
+
+/// Where chunk `index` of a file lies: chunk i on the i-th pair after the first, and the two servers of a pair
+/// primary in turn for the file's chunks on it.
+pub fn place(placement: Placement, index: u32, pairs: usize) -> ChunkPlace {
+    let pairs = pairs.max(1) as u64;
+    let index = u64::from(index);
+    ChunkPlace {
+        pair: PairId(((u64::from(placement.first_pair) + index) % pairs) as u16),
+        turn: ((u64::from(placement.turn) + index / pairs) % 2) as u8,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(a: CopyState, b: CopyState) -> Pair {
+        let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(1) };
+        Pair { id: PairId(0), epoch: Epoch(1), members: [member(1, a), member(2, b)], space: Space::default() }
+    }
+
+    #[test]
+    fn a_large_file_uses_every_server_alike() {
+        let mut count = std::collections::BTreeMap::new();
+        for index in 0..256 {
+            let p = place(Placement { first_pair: 1, turn: 0 }, index, 2);
+            *count.entry((p.pair, p.turn)).or_insert(0) += 1;
+        }
+        assert_eq!(count.into_values().collect::<Vec<_>>(), [64; 4]);
+    }
+
+    #[test]
+    fn the_primary_is_in_sync_and_alternates() {
+        use CopyState::*;
+        let at = |turn| ChunkPlace { pair: PairId(0), turn };
+        assert_eq!(pair(InSync, InSync).primary(at(0)), Some(ServerId(1)));
+        assert_eq!(pair(InSync, InSync).primary(at(1)), Some(ServerId(2)));
+        assert_eq!(pair(Stale, InSync).primary(at(0)), Some(ServerId(2)));
+        assert_eq!(pair(InSync, Syncing).primary(at(1)), Some(ServerId(1)));
+        assert_eq!(pair(Stale, Syncing).primary(at(1)), None);
+    }
+}

@@ -1,0 +1,116 @@
+//! Looking in from outside: `raidfs status`, `verify`, `where`.
+
+use crate::codec::Blob;
+use crate::error::Rejection;
+use crate::id::{Incarnation, LogIndex, PairId, ServerId, SessionId, Term};
+use crate::pair::{Pair, Space};
+use crate::rpc::chunks::ChunkSummary;
+use serde::{Deserialize, Serialize};
+
+/// What a server knows of itself and of the others; answered from memory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerStatus {
+    /// Who answers.
+    pub server: ServerId,
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// How long it has run, in seconds.
+    pub uptime_s: u64,
+    /// Its term.
+    pub term: Term,
+    /// Who leads, as far as it knows.
+    pub leader: Option<ServerId>,
+    /// It leads and a quorum answers it, or it hears a leader that says so.
+    pub quorum: bool,
+    /// Its log's end.
+    pub last_index: LogIndex,
+    /// What it has applied.
+    pub applied: LogIndex,
+    /// The pairs as it knows them (none from the witness).
+    pub pairs: Vec<Pair>,
+    /// The mount session that is open: its number and holder.
+    pub session: Option<(SessionId, String)>,
+    /// Room on its disk.
+    pub space: Space,
+    /// Directories, other inodes.
+    pub inodes: (u64, u64),
+    /// Chunks that it holds, and their bytes (holes not counted).
+    pub held: (u64, u64),
+    /// What it did since its start.
+    pub counters: Counters,
+    /// How far it has brought its mirror up to date.
+    pub resync: Option<ResyncProgress>,
+    /// The last thing that went wrong with its disk.
+    pub disk_error: Option<String>,
+    /// Leader only: for each other voter, milliseconds since it last answered; None: never.
+    pub heard_ms: Vec<(ServerId, Option<u64>)>,
+}
+
+/// Requests served since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Questions about names.
+    pub queries: u64,
+    /// Changes of names, as leader.
+    pub changes: u64,
+    /// Chunk reads.
+    pub reads: u64,
+    /// Their bytes.
+    pub read_bytes: u64,
+    /// Chunk changes ordered as primary.
+    pub primary_changes: u64,
+    /// Chunk changes applied for the primary.
+    pub mirror_changes: u64,
+    /// Bytes written, either way.
+    pub written_bytes: u64,
+    /// Syncs asked for.
+    pub syncs: u64,
+    /// Blocks that did not match their checksum.
+    pub damaged_blocks: u64,
+    /// Chunks copied to the mirror to bring it up to date.
+    pub resynced_chunks: u64,
+}
+
+/// A resync under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResyncProgress {
+    /// Whom it brings up to date.
+    pub to: ServerId,
+    /// Chunks copied.
+    pub done: u64,
+    /// Chunks to copy in all, as known now.
+    pub total: u64,
+    /// Bytes copied.
+    pub bytes: u64,
+    /// Milliseconds since it began.
+    pub elapsed_ms: u64,
+}
+
+/// A page of the namespace's rows, in key order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowsPage {
+    /// What had been applied; all pages of one walk must say the same.
+    pub applied: LogIndex,
+    /// Encoded rows.
+    pub rows: Blob,
+    /// Where the next page begins; None at the end.
+    pub next: Option<Vec<u8>>,
+}
+
+#[tarpc::service]
+pub trait AdminService {
+    /// How is this server?
+    async fn status() -> ServerStatus;
+    /// What breaks the namespace's invariants here, in words; empty: nothing. And a checksum over all of its rows
+    /// with the entry that it is the state after: equal entries must have equal checksums.
+    async fn check_namespace(at_least: LogIndex) -> Result<(LogIndex, u64, Vec<String>), Rejection>;
+    /// What this server has of each chunk above `after`, in order, a page at a time; with `deep`, every block is read
+    /// and compared with its checksum.
+    async fn inventory(
+        pair: PairId,
+        after: Option<crate::id::ChunkId>,
+        deep: bool,
+    ) -> Result<Vec<ChunkSummary>, Rejection>;
+    /// Hand the lead over and end.
+    async fn stop() -> bool;
+}

@@ -1,0 +1,133 @@
+//! Bytes: clients to servers, and servers to their mirrors.
+
+use crate::codec::Blob;
+use crate::error::Rejection;
+use crate::id::{ChunkId, Epoch, LogIndex, PairId, ServerId, SessionId};
+use serde::{Deserialize, Serialize};
+
+/// What every chunk request says of its sender's knowledge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct View {
+    /// The pair that the chunk is on.
+    pub pair: PairId,
+    /// Its epoch as the sender knows it: the newest that it has seen.
+    pub epoch: Epoch,
+    /// The log must be applied up to here first: cuts and unlinks before it have been seen.
+    pub at_least: LogIndex,
+    /// Which of the pair's members is primary for the chunk when both are in sync (from the file's placement).
+    pub turn: u8,
+}
+
+/// The number of a change, so that it is made once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChangeId {
+    /// Whose.
+    pub session: SessionId,
+    /// Its number in the session.
+    pub seq: u64,
+    /// The session has the outcome of every number below this one: what comes later with such a number is a late
+    /// duplicate and has no effect.
+    pub done_below: u64,
+}
+
+/// A change of a chunk's bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChunkChange {
+    /// Writes bytes.
+    Write {
+        /// From this byte of the chunk.
+        offset: u32,
+        /// The bytes; they end within the chunk.
+        data: Blob,
+    },
+    /// Makes a range read as zeros and gives its whole blocks back.
+    Punch {
+        /// From this byte of the chunk.
+        offset: u32,
+        /// So many.
+        length: u32,
+    },
+    /// Reserves room for a range without changing what it reads as.
+    Allocate {
+        /// From this byte of the chunk.
+        offset: u32,
+        /// So many.
+        length: u32,
+    },
+}
+
+/// What a change did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Applied {
+    /// Blocks that were holes and are not (or, if negative, the other way).
+    pub blocks: i64,
+}
+
+/// A whole chunk, as it is copied to a mirror that catches up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkCopy {
+    /// Bytes of the chunk that were ever written: its length.
+    pub length: u32,
+    /// Blocks that are not holes: first block and number of blocks, in order, apart from each other.
+    pub extents: Vec<(u16, u16)>,
+    /// Their bytes, one after the other, each block whole.
+    pub data: Blob,
+    /// Their checksums as the source has them, 4 bytes each, little-endian, one for each block in `extents`.
+    pub sums: Vec<u32>,
+}
+
+/// What a server has of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChunkSummary {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its length.
+    pub length: u32,
+    /// Blocks that are not holes.
+    pub blocks: u32,
+    /// A checksum over its length and all its block sums: equal for equal chunks.
+    pub digest: u32,
+    /// Blocks whose bytes do not match their checksum; looked for only where it was asked for.
+    pub damaged: u32,
+}
+
+#[tarpc::service]
+pub trait ChunkService {
+    /// Changes a chunk on both mirrors. Served by the chunk's primary.
+    async fn change(view: View, id: ChangeId, chunk: ChunkId, change: ChunkChange) -> Result<Applied, Rejection>;
+
+    /// The primary's word to its mirror: apply this, in this chunk's order.
+    async fn apply(
+        from: ServerId,
+        view: View,
+        id: ChangeId,
+        chunk: ChunkId,
+        change: ChunkChange,
+    ) -> Result<Applied, Rejection>;
+
+    /// Reads bytes; what was never written reads as zeros, and a reply may be shorter only by zeros at its end.
+    async fn read(view: View, chunk: ChunkId, offset: u32, length: u32) -> Result<Blob, Rejection>;
+
+    /// Makes all changes of these chunks that were acknowledged durable on this server.
+    async fn sync(view: View, chunks: Vec<ChunkId>) -> Result<(), Rejection>;
+
+    /// Ranges of blocks that are not holes: first block and number of blocks, in order; and the chunk's length.
+    async fn extents(view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection>;
+
+    /// Source to the mirror that catches up: this is the whole chunk now; None: there is no such chunk.
+    async fn put(from: ServerId, view: View, chunk: ChunkId, copy: Option<ChunkCopy>) -> Result<(), Rejection>;
+
+    /// Source to the mirror that catches up: what you may have that I do not know of (your noted chunks).
+    async fn noted(from: ServerId, view: View, after: Option<ChunkId>) -> Result<Vec<ChunkId>, Rejection>;
+
+    /// Source to the mirror that catches up: make everything durable.
+    async fn settle(from: ServerId, view: View) -> Result<(), Rejection>;
+
+    /// One mirror to the other while both are in sync: write intents of before this round are dropped once both
+    /// have synced what they cover. `drop` false: start a new generation and sync; true: drop the old one.
+    async fn settle_intents(from: ServerId, view: View, drop: bool) -> Result<(), Rejection>;
+
+    /// The files that noted chunks belong to, each with the end of its last written byte on this server: what a dead
+    /// session may have grown.
+    async fn grown(pair: PairId) -> Result<Vec<(crate::id::Ino, u64)>, Rejection>;
+}

@@ -1,0 +1,77 @@
+//! The services between the programs, and the first frame of every connection.
+//!
+//! A connection carries one service. Its first frame is a [`Hello`], answered by a [`Welcome`]; then tarpc frames
+//! follow (see [`crate::wire`]).
+
+pub mod admin;
+pub mod chunks;
+pub mod names;
+pub mod peer;
+
+use crate::id::{ClusterId, ServerId};
+use serde::{Deserialize, Serialize};
+
+/// The protocol's version; both sides of a connection must have the same. One line of history for each step:
+///
+/// 1. the first.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// The first bytes of every connection.
+pub const MAGIC: [u8; 4] = *b"rdfs";
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Speaker {
+    /// A server or the witness.
+    Server(ServerId),
+    /// A mount, the shell or another client.
+    Client,
+}
+
+impl std::fmt::Display for Speaker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Speaker::Server(id) => id.fmt(f),
+            Speaker::Client => f.write_str("a client"),
+        }
+    }
+}
+
+/// Which service a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Service {
+    /// [`names`]
+    Names,
+    /// [`chunks`]
+    Chunks,
+    /// [`peer`]
+    Peer,
+    /// [`admin`]
+    Admin,
+}
+
+/// What the caller says first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`] of the caller.
+    pub version: u16,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its cluster's name, for messages.
+    pub cluster_name: String,
+    /// Who it is.
+    pub speaker: Speaker,
+    /// Whom it means to reach.
+    pub to: ServerId,
+    /// For what.
+    pub service: Service,
+}
+
+/// What the server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Welcome {
+    /// Go on.
+    Yes,
+    /// The connection is closed after this; why, in words for the log.
+    No(String),
+}

@@ -1,0 +1,42 @@
+//! Names and attributes: clients to servers.
+
+use crate::error::Rejection;
+use crate::id::{LogIndex, SessionId};
+use crate::namespace::{Outcome, Query, Reply, Request};
+use serde::{Deserialize, Serialize};
+
+/// What every answer says besides what was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The server had applied the log up to here; a session never reads from before the highest it was told.
+    pub index: LogIndex,
+    /// Sum of all pairs' epochs: if it grew, the pairs' states have changed.
+    pub pairs_version: u64,
+}
+
+/// What became of a batch of changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Up to where the log must have been applied to see them.
+    pub seen: Seen,
+    /// One for each request, in order.
+    pub outcomes: Vec<Outcome>,
+}
+
+#[tarpc::service]
+pub trait NamesService {
+    /// Makes changes, in order, each exactly once however often it is sent. Served by the leader.
+    async fn change(requests: Vec<Request>) -> Result<Changed, Rejection>;
+
+    /// Answers a question from a state that has `at_least` applied. Served by every server.
+    async fn query(at_least: LogIndex, query: Query) -> Result<(Seen, Reply), Rejection>;
+
+    /// Returns once the log up to `index` is on stable storage on a quorum. Served by the leader.
+    async fn barrier(index: LogIndex) -> Result<(), Rejection>;
+
+    /// Says that a session lives. Served by the leader.
+    async fn keep_alive(session: SessionId) -> Result<Seen, Rejection>;
+
+    /// Returns when the pairs' version is above `known`, at the latest after a few seconds.
+    async fn watch(known: u64) -> Result<Seen, Rejection>;
+}

@@ -1,0 +1,184 @@
+//! Agreement on the log: servers and the witness among themselves.
+
+use crate::codec::Blob;
+use crate::id::{Epoch, Incarnation, LogIndex, PairId, ServerId, Term};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A log entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogEntry {
+    /// The term of the leader that made it.
+    pub term: Term,
+    /// Where it stands.
+    pub index: LogIndex,
+    /// It takes effect only once it is on stable storage on a quorum.
+    pub synced: bool,
+    /// An encoded [`crate::namespace::Command`]; the log does not look inside.
+    pub data: Bytes,
+}
+
+/// A request for a vote, or with `pre`, the question whether one would be given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteRequest {
+    /// Who asks.
+    pub from: ServerId,
+    /// The term that it wants to lead.
+    pub term: Term,
+    /// Only a question: no promise is made.
+    pub pre: bool,
+    /// The old leader has gone, or asked for it: the voter need not wait for silence.
+    pub transfer: bool,
+    /// All voters that may come were asked and nobody leads: servers that may have forgotten entries vote too.
+    pub recovery: bool,
+    /// Term of its last entry.
+    pub last_term: Term,
+    /// Position of its last entry.
+    pub last_index: LogIndex,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoteReply {
+    /// The voter's term.
+    pub term: Term,
+    /// Whether it votes (or would).
+    pub granted: bool,
+    /// It may have forgotten entries, and therefore does not vote.
+    pub doubtful: bool,
+    /// The term of its last entry.
+    pub last_term: Term,
+    /// The position of its last entry.
+    pub last_index: LogIndex,
+}
+
+/// Entries from the leader, or with none, a heartbeat.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendRequest {
+    /// The leader.
+    pub from: ServerId,
+    /// Its term.
+    pub term: Term,
+    /// Grows with every request of this term to this follower.
+    pub round: u64,
+    /// The highest round whose reply the leader has had: the follower's lease counts from its sending.
+    pub heard: u64,
+    /// The entry before the first of `entries`:
+    pub prev_index: LogIndex,
+    /// and its term.
+    pub prev_term: Term,
+    /// Entries to add.
+    pub entries: Vec<LogEntry>,
+    /// Everything up to here is agreed.
+    pub commit: LogIndex,
+    /// Everything up to here is on stable storage on a quorum.
+    pub durable: LogIndex,
+    /// Sync the log up to here before answering; 0: no need to.
+    pub sync_to: LogIndex,
+    /// The leader's last entry: what a follower that may have forgotten entries must hold before it votes.
+    pub leader_last: LogIndex,
+}
+
+/// The follower's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendReply {
+    /// Its term.
+    pub term: Term,
+    /// The request's round.
+    pub round: u64,
+    /// Whether it had the entry before, and has now all that were sent.
+    pub ok: bool,
+    /// ok: it holds the leader's log up to here. Not ok: a position to try next.
+    pub matched: LogIndex,
+    /// It holds the leader's log up to here on stable storage.
+    pub durable: LogIndex,
+    /// It has applied up to here, durably (for the witness: held).
+    pub applied_durable: LogIndex,
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotPiece {
+    /// The leader.
+    pub from: ServerId,
+    /// Its term.
+    pub term: Term,
+    /// The snapshot is the state after this entry,
+    pub index: LogIndex,
+    /// whose term is this.
+    pub entry_term: Term,
+    /// Which piece, from 0.
+    pub number: u64,
+    /// Whether it is the last.
+    pub last: bool,
+    /// Its bytes.
+    pub data: Blob,
+}
+
+/// What a server tells the leader about itself, or about another; the leader decides what to make of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// I have started (again).
+    Started {
+        /// This life.
+        incarnation: Incarnation,
+        /// My machine went down since I last served, or I do not know.
+        power_lost: bool,
+    },
+    /// My mirror does not answer, or my own disk fails.
+    Accuse {
+        /// Which pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+        /// Who.
+        server: ServerId,
+        /// Why, in words for the log.
+        reason: String,
+    },
+    /// I am about to copy to my mirror: log it as syncing.
+    Syncing {
+        /// Which pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+        /// The mirror.
+        server: ServerId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// My mirror has everything: log it as in sync.
+    InSync {
+        /// Which pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+        /// The mirror.
+        server: ServerId,
+        /// Its life.
+        incarnation: Incarnation,
+    },
+    /// My disk.
+    Space {
+        /// Bytes in all.
+        total: u64,
+        /// Bytes free for files.
+        free: u64,
+    },
+}
+
+#[tarpc::service]
+pub trait PeerService {
+    /// Asks for a vote.
+    async fn vote(request: VoteRequest) -> VoteReply;
+    /// Sends entries.
+    async fn append(request: AppendRequest) -> AppendReply;
+    /// Sends a piece of a snapshot; the answer is the receiver's term, and whether it took the piece.
+    async fn snapshot(piece: SnapshotPiece) -> (Term, bool);
+    /// Tells the leader something; false: it does not lead, or it cannot act on it now.
+    async fn report(from: ServerId, report: Report) -> bool;
+    /// The leader's word: take over now.
+    async fn take_over(from: ServerId, term: Term) -> bool;
+    /// Asks who speaks, to see that it lives.
+    async fn ping() -> Incarnation;
+}

@@ -1,0 +1,345 @@
+//! tarpc over TCP: connecting, the first frame, and frames whose payload travels beside the encoded header.
+//!
+//! A frame is `header length: u32, payload length: u32` (little-endian), the header (bincode), the payload (the
+//! [`crate::codec::Blob`]s of the message in order, never copied in user space). Lengths above the limits of
+//! [`crate::limits`] end the connection.
+
+use crate::codec;
+use crate::limits::{FRAME_HEADER_MAX_BYTES, FRAME_PAYLOAD_MAX_BYTES, HELLO_MAX_BYTES, HELLO_TIMEOUT};
+use crate::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Welcome};
+use bytes::{Buf, Bytes, BytesMut};
+use futures::{Sink, Stream};
+use serde::{Serialize, de::DeserializeOwned};
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::marker::PhantomData;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A tarpc transport that receives `In` and sends `Out`.
+#[derive(Debug)]
+pub struct Wire<In, Out> {
+    stream: TcpStream,
+    received: BytesMut,
+    /// What is still to be written: headers and payloads in turn.
+    outgoing: VecDeque<Bytes>,
+    outgoing_bytes: usize,
+    types: PhantomData<fn(Out) -> In>,
+}
+
+const FRAME_HEAD_BYTES: usize = 8;
+/// A sender waits while more than this is still to be written.
+const OUTGOING_HIGH_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 64 << 10;
+const SLICES_PER_WRITE: usize = 32;
+
+impl<In, Out> Wire<In, Out> {
+    /// A transport over a connection whose first frames were exchanged.
+    pub fn new(stream: TcpStream) -> Self {
+        Wire {
+            stream,
+            received: BytesMut::with_capacity(READ_BYTES),
+            outgoing: VecDeque::new(),
+            outgoing_bytes: 0,
+            types: PhantomData,
+        }
+    }
+
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let written = {
+                let slices: Vec<IoSlice<'_>> =
+                    self.outgoing.iter().take(SLICES_PER_WRITE).map(|b| IoSlice::new(b)).collect();
+                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices))?
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.outgoing_bytes -= written;
+            let mut left = written;
+            while left > 0 {
+                let front = self.outgoing.front_mut().expect("what was written had been queued");
+                if front.len() <= left {
+                    left -= front.len();
+                    self.outgoing.pop_front();
+                } else {
+                    front.advance(left);
+                    left = 0;
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Lengths of header and payload of the frame that `received` begins with.
+    fn frame_lengths(&self) -> io::Result<Option<(usize, usize)>> {
+        if self.received.len() < FRAME_HEAD_BYTES {
+            return Ok(None);
+        }
+        let word = |at: usize| {
+            u32::from_le_bytes(self.received[at..at + 4].try_into().expect("four bytes were sliced")) as usize
+        };
+        let (header, payload) = (word(0), word(4));
+        if header > FRAME_HEADER_MAX_BYTES || payload > FRAME_PAYLOAD_MAX_BYTES {
+            let text = format!("frame of {header}+{payload} bytes is larger than any message");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Some((header, payload)))
+    }
+}
+
+impl<In: DeserializeOwned, Out> Stream for Wire<In, Out> {
+    type Item = io::Result<In>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
+        let this = self.get_mut();
+        loop {
+            let lengths = this.frame_lengths()?;
+            if let Some((header, payload)) = lengths
+                && this.received.len() >= FRAME_HEAD_BYTES + header + payload
+            {
+                this.received.advance(FRAME_HEAD_BYTES);
+                let header = this.received.split_to(header);
+                // A small payload is copied, so that it does not keep a large read buffer alive.
+                let payload = if payload <= 1024 {
+                    Bytes::copy_from_slice(&this.received.split_to(payload))
+                } else {
+                    this.received.split_to(payload).freeze()
+                };
+                let item = codec::decode_frame(&header, payload);
+                return Poll::Ready(Some(item.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))));
+            }
+            let wanted = lengths.map_or(READ_BYTES, |(h, p)| (FRAME_HEAD_BYTES + h + p).max(READ_BYTES));
+            this.received.reserve(wanted.saturating_sub(this.received.len()).max(4096));
+            let stream = Pin::new(&mut this.stream);
+            let n = ready!(tokio_util::io::poll_read_buf(stream, cx, &mut this.received))?;
+            if n == 0 {
+                return Poll::Ready(if this.received.is_empty() {
+                    None
+                } else {
+                    Some(Err(io::ErrorKind::UnexpectedEof.into()))
+                });
+            }
+        }
+    }
+}
+
+impl<In, Out: Serialize> Sink<Out> for Wire<In, Out> {
+    type Error = io::Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.outgoing_bytes > OUTGOING_HIGH_BYTES {
+            ready!(this.poll_write_out(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn start_send(self: Pin<&mut Self>, item: Out) -> io::Result<()> {
+        let this = self.get_mut();
+        let mut header = vec![0; FRAME_HEAD_BYTES];
+        let payload = codec::encode_frame(&item, &mut header);
+        let payload_length: usize = payload.iter().map(Bytes::len).sum();
+        let header_length = header.len() - FRAME_HEAD_BYTES;
+        if header_length > FRAME_HEADER_MAX_BYTES || payload_length > FRAME_PAYLOAD_MAX_BYTES {
+            let text = format!("refusing to send a frame of {header_length}+{payload_length} bytes");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        header[0..4].copy_from_slice(&(header_length as u32).to_le_bytes());
+        header[4..8].copy_from_slice(&(payload_length as u32).to_le_bytes());
+        this.outgoing_bytes += header.len() + payload_length;
+        this.outgoing.push_back(header.into());
+        this.outgoing.extend(payload.into_iter().filter(|b| !b.is_empty()));
+        Ok(())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_write_out(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_out(cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The network said no, or nothing.
+    #[error("cannot reach it")]
+    Network(#[from] io::Error),
+    /// No answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// It answered, and refused.
+    #[error("refused: {0}")]
+    Refused(String),
+    /// It does not speak this protocol.
+    #[error("something else than a raidfs server answers there")]
+    Foreign,
+}
+
+impl ConnectError {
+    /// Whether nothing listens there: the process is gone, though its machine answers.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, ConnectError::Network(e) if e.kind() == io::ErrorKind::ConnectionRefused)
+    }
+}
+
+/// Connects to a server, says hello, and returns the transport once welcome.
+pub async fn connect<In, Out>(
+    address: SocketAddr,
+    hello: &Hello,
+    timeout: Duration,
+) -> Result<Wire<In, Out>, ConnectError> {
+    let attempt = async {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        write_first(&mut stream, hello).await?;
+        match read_first::<Welcome>(&mut stream).await {
+            Ok((PROTOCOL_VERSION, Welcome::Yes)) => Ok(Wire::new(stream)),
+            Ok((_, Welcome::No(why))) => Err(ConnectError::Refused(why)),
+            Ok((version, Welcome::Yes)) => {
+                Err(ConnectError::Refused(format!("it speaks protocol {version}, not {PROTOCOL_VERSION}")))
+            }
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(ConnectError::Foreign),
+            Err(e) => Err(e.into()),
+        }
+    };
+    tokio::time::timeout(timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
+}
+
+/// Reads a caller's first frame; its version is checked by [`welcome`]'s caller.
+pub async fn read_hello(stream: &mut TcpStream) -> io::Result<Hello> {
+    stream.set_nodelay(true)?;
+    let read = read_first::<Hello>(stream);
+    let (version, mut hello) =
+        tokio::time::timeout(HELLO_TIMEOUT, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    hello.version = version;
+    Ok(hello)
+}
+
+/// Answers a caller's first frame.
+pub async fn welcome(stream: &mut TcpStream, answer: &Welcome) -> io::Result<()> {
+    write_first(stream, answer).await
+}
+
+// The first frame is `MAGIC, version: u16, length: u16, body`, so that other versions can be told apart for ever.
+async fn write_first<T: Serialize>(stream: &mut TcpStream, value: &T) -> io::Result<()> {
+    let body = codec::encode(value);
+    let mut frame = Vec::with_capacity(8 + body.len());
+    frame.extend_from_slice(&MAGIC);
+    frame.extend_from_slice(&PROTOCOL_VERSION.to_le_bytes());
+    frame.extend_from_slice(&(body.len() as u16).to_le_bytes());
+    frame.extend_from_slice(&body);
+    stream.write_all(&frame).await
+}
+
+async fn read_first<T: DeserializeOwned>(stream: &mut TcpStream) -> io::Result<(u16, T)> {
+    let invalid = |text: &'static str| io::Error::new(io::ErrorKind::InvalidData, text);
+    let mut head = [0; 8];
+    stream.read_exact(&mut head).await?;
+    if head[..4] != MAGIC {
+        return Err(invalid("the first bytes are not raidfs's"));
+    }
+    let version = u16::from_le_bytes([head[4], head[5]]);
+    let length = usize::from(u16::from_le_bytes([head[6], head[7]]));
+    if length > HELLO_MAX_BYTES {
+        return Err(invalid("the first frame is too long"));
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await?;
+    let value = codec::decode(&body).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+    Ok((version, value))
+}
+
+/// Keeps buffers of a megabyte in the heap: with glibc's defaults each is mapped and unmapped anew, which costs more
+/// than the copy (measured: half the throughput). Called once at the start of each program.
+pub fn tune_allocator() {
+    // SAFETY: mallopt only sets parameters of the allocator.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 64 << 20);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, 32 << 20);
+        libc::mallopt(libc::M_ARENA_MAX, 4);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::Blob;
+    use crate::id::{ClusterId, ServerId};
+    use crate::rpc::{Service, Speaker};
+    use futures::{SinkExt, StreamExt};
+    use tokio::net::TcpListener;
+
+    fn hello() -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            cluster: ClusterId(1),
+            cluster_name: "c".into(),
+            speaker: Speaker::Client,
+            to: ServerId(1),
+            service: Service::Names,
+        }
+    }
+
+    type Message = (u32, Blob);
+
+    #[tokio::test]
+    async fn messages_cross_with_their_payload() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(read_hello(&mut stream).await.unwrap(), hello());
+            welcome(&mut stream, &Welcome::Yes).await.unwrap();
+            let mut wire: Wire<Message, Message> = Wire::new(stream);
+            while let Some(message) = wire.next().await {
+                wire.send(message.unwrap()).await.unwrap();
+            }
+        });
+        let mut wire: Wire<Message, Message> = connect(address, &hello(), HELLO_TIMEOUT).await.unwrap();
+        for size in [0usize, 1, 4096, 3_000_000] {
+            let message = (size as u32, Blob::from(vec![size as u8; size]));
+            wire.send(message.clone()).await.unwrap();
+            assert_eq!(wire.next().await.unwrap().unwrap(), message);
+        }
+        drop(wire);
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn garbage_and_oversized_frames_end_the_connection() {
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], b"rdfs\x01\x00\xff\xffxxxx"] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.write_all(bytes).await.unwrap();
+            let (mut stream, _) = listener.accept().await.unwrap();
+            assert_eq!(read_hello(&mut stream).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(&[0xff; 64]).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut wire: Wire<Message, Message> = Wire::new(stream);
+        assert_eq!(wire.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn a_truncated_frame_is_an_error_not_an_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(&[9, 0, 0, 0, 0, 0, 0, 0, 1]).await.unwrap();
+        drop(client);
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut wire: Wire<Message, Message> = Wire::new(stream);
+        assert_eq!(wire.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
