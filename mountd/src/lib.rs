@@ -1,1 +1,3 @@
-//! x
+//! The mount. Arrows: `fuse -> vfs <- cluster`; the programs wire them.
+
+pub mod vfs;

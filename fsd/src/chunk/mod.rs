@@ -1,0 +1,93 @@
+//! Chunk bytes on one server: the contract, and its two implementations.
+
+use bytes::Bytes;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::pair::Space;
+use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
+
+/// Why a chunk operation did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChunkError {
+    /// Block `block` of the chunk does not match its checksum.
+    #[error("chunk {chunk}, block {block}: the bytes do not match their checksum")]
+    Damaged {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Which of its blocks.
+        block: u16,
+    },
+    /// No room; nothing was changed.
+    #[error("no room for chunk {chunk}")]
+    Full {
+        /// Which chunk.
+        chunk: ChunkId,
+    },
+    /// The disk said no. Of a write or sync: the store is not to be trusted until it was resynced.
+    #[error("cannot {action} chunk {chunk}")]
+    Disk {
+        /// What was tried.
+        action: &'static str,
+        /// On which chunk.
+        chunk: ChunkId,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The disk said no to something that concerns no single chunk.
+    #[error("cannot {action}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// The chunks of one server. All calls may block on the disk; none reorders: what returned is seen by what is called
+/// afterwards. The caller orders overlapping changes of one chunk.
+pub trait ChunkStore: Send + Sync + 'static {
+    /// Writes bytes; makes the chunk if there is none. The chunk must be noted, unless nothing depends on it.
+    fn write(&self, chunk: ChunkId, offset: u32, data: &[u8]) -> Result<Applied, ChunkError>;
+    /// Makes a range read as zeros, giving whole blocks back. A chunk that is not there stays so.
+    fn punch(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Applied, ChunkError>;
+    /// Reserves room (blocks of the range count as written zeros), changing no byte.
+    fn allocate(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Applied, ChunkError>;
+    /// Reads bytes, checked against their sums. Shorter than `length` where the chunk ends: the rest is zeros.
+    fn read(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Bytes, ChunkError>;
+    /// The same if no disk is needed for it (all in the page cache), else None. Never blocks.
+    fn read_cached(&self, chunk: ChunkId, offset: u32, length: u32) -> Option<Result<Bytes, ChunkError>>;
+    /// Makes all that returned on these chunks durable, their existence included.
+    fn sync(&self, chunks: &[ChunkId]) -> Result<(), ChunkError>;
+    /// Makes everything that returned durable.
+    fn sync_all(&self) -> Result<(), ChunkError>;
+    /// The chunk's length and its runs of blocks that are no holes.
+    fn extents(&self, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), ChunkError>;
+    /// The whole chunk, for a mirror that lacks it; None if there is none. A damaged block is an error, unless
+    /// `never_synced`: then it is summed anew first (rule 13 of docs/PROTOCOL.md).
+    fn export(&self, chunk: ChunkId, never_synced: bool) -> Result<Option<ChunkCopy>, ChunkError>;
+    /// Makes the chunk exactly this, or gone.
+    fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError>;
+    /// The file is `size` bytes long: whole chunks behind are removed, the last one is cut, and its sums with it.
+    fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError>;
+    /// Removes all chunks of an inode; true if there were any.
+    fn reap(&self, ino: Ino) -> Result<bool, ChunkError>;
+    /// Up to `limit` chunks above `after`, in order.
+    fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError>;
+    /// What there is of a chunk; with `deep`, every block is read and compared with its sum.
+    fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError>;
+    /// Chunks held, and their bytes without holes.
+    fn held(&self) -> (u64, u64);
+    /// Room of the disk.
+    fn space(&self) -> Result<Space, ChunkError>;
+
+    /// Notes that a chunk is about to change: durable when this returns. Cheap for a chunk that is noted already, or
+    /// whose inode is above the high-water mark.
+    fn note(&self, chunk: ChunkId) -> Result<(), ChunkError>;
+    /// All noted chunks above `after`, in order, up to `limit`: those noted by name, and all chunks of inodes above the
+    /// high-water mark.
+    fn noted(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError>;
+    /// Starts a new generation of notes and makes everything durable that the older ones cover.
+    fn begin_notes(&self) -> Result<(), ChunkError>;
+    /// Drops the generations before the newest; the mirror has synced what they cover, too. The high-water mark rises
+    /// to just above the highest inode that had a chunk when the newest generation began.
+    fn drop_notes(&self) -> Result<(), ChunkError>;
+}

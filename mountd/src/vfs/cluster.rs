@@ -1,0 +1,52 @@
+//! All that the vfs may ask of the world. Implemented over the network by [`crate::cluster`], and in memory for tests.
+
+use bytes::Bytes;
+use raidfs_common::attr::Placement;
+use raidfs_common::error::FsError;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::namespace::{Change, Outcome, Query, Reply};
+use raidfs_common::rpc::chunks::{Applied, ChunkChange};
+use raidfs_common::time::Time;
+use std::future::Future;
+
+/// A chunk and where it lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChunkAddress {
+    /// Which chunk.
+    pub chunk: ChunkId,
+    /// Its file's placement.
+    pub placement: Placement,
+}
+
+/// The cluster, as one mount session sees it. Every call retries through failures with the same request number, and
+/// gives [`FsError::Io`] only once `io_timeout` has passed without anybody able to serve it. Answers never go back in
+/// time.
+pub trait Cluster: Send + Sync + 'static {
+    /// Makes changes, in order, each exactly once, as one request: nobody sees a state between them only if the cluster
+    /// fails in the middle. Calls that are under way at the same time may be ordered either way.
+    fn change(&self, changes: Vec<(Time, Change)>) -> impl Future<Output = Vec<Outcome>> + Send;
+    /// Answers a question.
+    fn ask(&self, query: Query) -> impl Future<Output = Reply> + Send;
+    /// An inode number that was never used.
+    fn new_ino(&self) -> impl Future<Output = Result<Ino, FsError>> + Send;
+    /// Changes a chunk on both mirrors. The caller keeps two changes of overlapping bytes from being under way at once.
+    fn change_chunk(
+        &self,
+        at: ChunkAddress,
+        change: ChunkChange,
+    ) -> impl Future<Output = Result<Applied, FsError>> + Send;
+    /// Reads a chunk; shorter than asked only where zeros follow. The caller does not read what it has a change under
+    /// way for.
+    fn read_chunk(
+        &self,
+        at: ChunkAddress,
+        offset: u32,
+        length: u32,
+    ) -> impl Future<Output = Result<Bytes, FsError>> + Send;
+    /// Makes what was acknowledged of these chunks durable on every in-sync mirror.
+    fn sync_chunks(&self, chunks: Vec<ChunkAddress>) -> impl Future<Output = Result<(), FsError>> + Send;
+    /// A chunk's length and its runs of blocks that are no holes.
+    fn extents(&self, at: ChunkAddress) -> impl Future<Output = Result<(u32, Vec<(u16, u16)>), FsError>> + Send;
+    /// Makes every change of names that was acknowledged so far durable on a quorum.
+    fn barrier(&self) -> impl Future<Output = Result<(), FsError>> + Send;
+}
