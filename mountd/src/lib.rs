@@ -1,3 +1,4 @@
 //! The mount. Arrows: `fuse -> vfs <- cluster`; the programs wire them.
 
+pub mod cluster;
 pub mod vfs;

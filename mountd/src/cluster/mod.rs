@@ -1,0 +1,3 @@
+//! The cluster over the network.
+
+pub mod survey;
