@@ -31,7 +31,8 @@ pub struct Member {
 pub struct Pair {
     /// Its number.
     pub id: PairId,
-    /// Raised by each change of its in-sync set and of its members' incarnations.
+    /// Raised by each change of a member's state or incarnation, the one to syncing included: what was sent under an
+    /// older epoch has no effect any more.
     pub epoch: Epoch,
     /// Its two servers.
     pub members: [Member; 2],

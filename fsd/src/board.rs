@@ -3,7 +3,7 @@
 
 use parking_lot::Mutex;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{Incarnation, Ino, LogIndex, ServerId};
+use raidfs_common::id::{Incarnation, Ino, LogIndex, ServerId, SessionId};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::peer::Report;
 use std::collections::BTreeMap;
@@ -22,6 +22,8 @@ pub struct Notice {
     pub pairs: Arc<Vec<Pair>>,
     /// Until when this server may serve chunks, by its own clock (see `limits::SERVER_LEASE`).
     pub lease_until: Instant,
+    /// The mount sessions that are open: chunk changes of any other are refused. None: not known, none is refused.
+    pub sessions: Option<Arc<Vec<SessionId>>>,
 }
 
 /// What destroys chunk bytes, by the namespace's word; carried out once its entry is durable on a quorum.
@@ -72,6 +74,7 @@ impl Board {
             durable: LogIndex(0),
             pairs: Arc::new(Vec::new()),
             lease_until: Instant::now(),
+            sessions: None,
         };
         let board = Board {
             server,

@@ -2,7 +2,8 @@
 
 use crate::codec::Blob;
 use crate::error::Rejection;
-use crate::id::{ChunkId, Epoch, LogIndex, PairId, ServerId, SessionId};
+use crate::id::{ChunkId, Epoch, Ino, LogIndex, PairId, ServerId, SessionId};
+use crate::pair::Space;
 use serde::{Deserialize, Serialize};
 
 /// What every chunk request says of its sender's knowledge.
@@ -91,16 +92,29 @@ pub struct ChunkSummary {
     pub damaged: u32,
 }
 
+/// A page of what a server that catches up may have, or lack, that its mirror does not know of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Noted {
+    /// Its noted chunks, in order; empty at the end.
+    pub chunks: Vec<ChunkId>,
+    /// Files from this number on count as noted: it lacks all of their chunks that it does not name. An empty data
+    /// directory says 0.
+    pub high_water: Ino,
+}
+
 #[tarpc::service]
 pub trait ChunkService {
     /// Changes a chunk on both mirrors. Served by the chunk's primary.
     async fn change(view: View, id: ChangeId, chunk: ChunkId, change: ChunkChange) -> Result<Applied, Rejection>;
 
-    /// The primary's word to its mirror: apply this, in this chunk's order.
+    /// The primary's word to its mirror: apply this, in this chunk's order. `applied` is what the primary had applied
+    /// of the log when it ordered the change: a mirror that has seen a cut or the end of the file behind it answers
+    /// [`Rejection::Behind`], so that both carry it out on the same side of the change.
     async fn apply(
         from: ServerId,
         view: View,
         id: ChangeId,
+        applied: LogIndex,
         chunk: ChunkId,
         change: ChunkChange,
     ) -> Result<Applied, Rejection>;
@@ -114,11 +128,25 @@ pub trait ChunkService {
     /// Ranges of blocks that are not holes: first block and number of blocks, in order; and the chunk's length.
     async fn extents(view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection>;
 
+    /// One mirror to the other: the bytes as they are now, checked against their sums, without waiting for changes in
+    /// flight. For mending a damaged block, whose changes the caller holds back.
+    async fn blocks(from: ServerId, view: View, chunk: ChunkId, offset: u32, length: u32) -> Result<Blob, Rejection>;
+
+    /// The new primary to its mirror: answered once every change that the mirror began under an older epoch has ended,
+    /// so that no change is ordered by both.
+    async fn drain(from: ServerId, view: View) -> Result<(), Rejection>;
+
+    /// One mirror to the other: how much room has your disk?
+    async fn room(from: ServerId, view: View) -> Result<Space, Rejection>;
+
+    /// Source to the mirror that catches up: is your copy this one, every block of it checked? Then it need not be sent.
+    async fn has(from: ServerId, view: View, chunk: ChunkId, summary: ChunkSummary) -> Result<bool, Rejection>;
+
     /// Source to the mirror that catches up: this is the whole chunk now; None: there is no such chunk.
     async fn put(from: ServerId, view: View, chunk: ChunkId, copy: Option<ChunkCopy>) -> Result<(), Rejection>;
 
     /// Source to the mirror that catches up: what you may have that I do not know of (your noted chunks).
-    async fn noted(from: ServerId, view: View, after: Option<ChunkId>) -> Result<Vec<ChunkId>, Rejection>;
+    async fn noted(from: ServerId, view: View, after: Option<ChunkId>) -> Result<Noted, Rejection>;
 
     /// Source to the mirror that catches up: make everything durable.
     async fn settle(from: ServerId, view: View) -> Result<(), Rejection>;
@@ -129,5 +157,5 @@ pub trait ChunkService {
 
     /// The files that noted chunks belong to, each with the end of its last written byte on this server: what a dead
     /// session may have grown.
-    async fn grown(pair: PairId) -> Result<Vec<(crate::id::Ino, u64)>, Rejection>;
+    async fn grown(pair: PairId) -> Result<Vec<(Ino, u64)>, Rejection>;
 }

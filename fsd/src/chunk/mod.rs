@@ -85,6 +85,8 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// All noted chunks above `after`, in order, up to `limit`: those noted by name, and all chunks of inodes above the
     /// high-water mark.
     fn noted(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError>;
+    /// Inodes from this number on count as noted; 0 in an empty store.
+    fn high_water(&self) -> Ino;
     /// Starts a new generation of notes and makes everything durable that the older ones cover.
     fn begin_notes(&self) -> Result<(), ChunkError>;
     /// Drops the generations before the newest; the mirror has synced what they cover, too. The high-water mark rises
