@@ -68,4 +68,6 @@ pub struct Attr {
     pub placement: Placement,
     /// The directory that a directory is in (of the root: itself); of other kinds the one that it was made in.
     pub parent: Ino,
+    /// How many extended attributes it has, so that a mount need not ask for those of a file that has none.
+    pub xattrs: u16,
 }
