@@ -77,6 +77,8 @@ pub struct AppendRequest {
     pub sync_to: LogIndex,
     /// The leader's last entry: what a follower that may have forgotten entries must hold before it votes.
     pub leader_last: LogIndex,
+    /// Enough servers have durably applied everything up to here: the log before it may be dropped.
+    pub spare: LogIndex,
 }
 
 /// The follower's answer.

@@ -1,0 +1,279 @@
+//! The Raft state machine of one voter: what it knows, and what comes out of it. Driven by [`super::node`] with
+//! messages, time and proposals; it calls nothing but its log. The rules are in [`super::election`],
+//! [`super::leading`] and [`super::following`].
+
+use super::leading::Lead;
+use super::log::{LogStore, Vote};
+use super::timing::Timing;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::{AppendRequest, VoteReply, VoteRequest};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// A point in time: since some moment of this process's life, by a clock that never jumps.
+pub type Now = Duration;
+
+/// Who this voter is, among whom.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// This voter.
+    pub me: ServerId,
+    /// All voters, itself included.
+    pub voters: Vec<ServerId>,
+    /// Its time-outs.
+    pub timing: Timing,
+    /// What its random waits are drawn from.
+    pub seed: u64,
+    /// Its machine went down uncleanly: it may have forgotten entries that it had acknowledged.
+    pub doubtful: bool,
+    /// Every entry takes effect only once it is durable on a quorum.
+    pub strict: bool,
+}
+
+/// What is to be done after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Ask for a vote; the answer goes to [`Core::on_vote_reply`].
+    Vote {
+        /// Whom.
+        to: ServerId,
+        /// What.
+        request: VoteRequest,
+    },
+    /// Send entries; the answer goes to [`Core::on_append_reply`], a failure to [`Core::on_unreachable`].
+    Append {
+        /// To whom.
+        to: ServerId,
+        /// What.
+        request: AppendRequest,
+    },
+    /// Sync the log up to here, then call [`Core::on_synced`].
+    Sync(LogIndex),
+    /// Bring a follower up to date with a snapshot, then call [`Core::on_snapshot_sent`].
+    Snapshot {
+        /// Whom.
+        to: ServerId,
+    },
+    /// Tell a follower to take over.
+    TakeOver {
+        /// Whom.
+        to: ServerId,
+        /// In which term this server led.
+        term: Term,
+    },
+}
+
+/// What a voter is at the moment.
+#[derive(Debug)]
+pub(super) enum Role {
+    Follower,
+    Candidate(Campaign),
+    Leader(Box<Lead>),
+}
+
+/// A question for votes under way.
+#[derive(Debug)]
+pub(super) struct Campaign {
+    pub pre: bool,
+    pub recovery: bool,
+    pub answers: BTreeMap<ServerId, VoteReply>,
+}
+
+/// Whether this voter's log holds all that it ever acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// It does.
+    None,
+    /// It may not; no leader was heard yet. Since when.
+    Open(Now),
+    /// It does again once it holds this.
+    Until(LogIndex),
+}
+
+/// The Raft state machine of one voter.
+#[derive(Debug)]
+pub struct Core<L> {
+    pub(super) setup: Setup,
+    pub(super) log: L,
+    pub(super) vote: Vote,
+    pub(super) role: Role,
+    /// Who leads the current term, if known.
+    pub(super) leader: Option<ServerId>,
+    /// When the leader was last heard.
+    pub(super) heard_at: Option<Now>,
+    /// The leader's process was seen to be gone.
+    pub(super) gone: bool,
+    pub(super) election_at: Now,
+    pub(super) doubt: Doubt,
+    pub(super) commit: LogIndex,
+    /// Durable on a quorum up to here, as far as is known.
+    pub(super) quorum_durable: LogIndex,
+    /// This server has durably applied up to here.
+    pub(super) applied_durable: LogIndex,
+    /// Enough servers have durably applied up to here.
+    pub(super) spare: LogIndex,
+    /// The rounds that were answered, and when; the lease counts from there once the leader says that it heard.
+    pub(super) answered: VecDeque<(u64, Now)>,
+    pub(super) lease_from: Option<Now>,
+    pub(super) random: u64,
+    pub(super) out: Vec<Output>,
+    /// The log failed: this voter says and promises nothing any more.
+    pub(super) failed: Option<std::io::Error>,
+}
+
+impl<L: LogStore> Core<L> {
+    /// A voter that has just started: a follower, whatever it was before (rule 1).
+    pub fn new(setup: Setup, log: L, applied: LogIndex, now: Now) -> Core<L> {
+        let vote = log.vote();
+        let doubt = if setup.doubtful { Doubt::Open(now) } else { Doubt::None };
+        let random = setup.seed ^ (u64::from(setup.me.0) << 32) ^ 0x9e37_79b9_7f4a_7c15;
+        let mut core = Core {
+            vote,
+            role: Role::Follower,
+            leader: None,
+            heard_at: None,
+            gone: false,
+            election_at: now,
+            doubt,
+            commit: applied.max(log.base().0),
+            quorum_durable: LogIndex(0),
+            applied_durable: applied,
+            spare: LogIndex(0),
+            answered: VecDeque::new(),
+            lease_from: None,
+            random,
+            out: Vec::new(),
+            failed: None,
+            setup,
+            log,
+        };
+        core.put_off_election(now);
+        core
+    }
+
+    /// What is to be done, since the last call.
+    pub fn take_outputs(&mut self) -> Vec<Output> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// The log.
+    pub fn log(&self) -> &L {
+        &self.log
+    }
+
+    /// The log, for those who sync and purge it.
+    pub fn log_mut(&mut self) -> &mut L {
+        &mut self.log
+    }
+
+    /// This voter's term.
+    pub fn term(&self) -> Term {
+        self.vote.term
+    }
+
+    /// Who leads, as far as is known.
+    pub fn leader(&self) -> Option<ServerId> {
+        self.leader
+    }
+
+    /// Whether this voter leads.
+    pub fn leads(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// It leads, and an entry of its own term is agreed: it knows everything that ever was agreed.
+    pub fn leads_surely(&self) -> bool {
+        matches!(&self.role, Role::Leader(lead) if self.commit >= lead.term_start)
+    }
+
+    /// Everything up to here is agreed.
+    pub fn commit(&self) -> LogIndex {
+        self.commit
+    }
+
+    /// Everything up to here is agreed and on stable storage on a quorum.
+    pub fn quorum_durable(&self) -> LogIndex {
+        self.quorum_durable.min(self.commit)
+    }
+
+    /// Enough servers have durably applied everything up to here, this one included (the witness applies nothing): the
+    /// log before it may be dropped.
+    pub fn spare(&self) -> LogIndex {
+        if self.setup.me.is_witness() { self.spare.min(self.commit) } else { self.spare.min(self.applied_durable) }
+    }
+
+    /// When this voter's lease counts from: it heard of a quorum behind a leader then. See rule 7.
+    pub fn lease_from(&self) -> Option<Now> {
+        self.lease_from
+    }
+
+    /// Whether it may have forgotten entries, and therefore does not vote.
+    pub fn doubtful(&self) -> bool {
+        self.doubt != Doubt::None
+    }
+
+    /// Why it stopped, if its log failed.
+    pub fn failure(&self) -> Option<&std::io::Error> {
+        self.failed.as_ref()
+    }
+
+    /// This server has durably applied up to `index`. The witness never says so.
+    pub fn on_applied_durable(&mut self, index: LogIndex) {
+        self.applied_durable = self.applied_durable.max(index);
+    }
+
+    pub(super) fn quorum(&self) -> usize {
+        self.setup.voters.len() / 2 + 1
+    }
+
+    pub(super) fn others(&self) -> Vec<ServerId> {
+        let me = self.setup.me;
+        self.setup.voters.iter().copied().filter(|v| *v != me).collect()
+    }
+
+    /// Runs a step of the log; if it fails, this voter falls silent for good (rule 18).
+    pub(super) fn with_log<T>(&mut self, step: impl FnOnce(&mut L) -> std::io::Result<T>) -> Option<T> {
+        if self.failed.is_some() {
+            return None;
+        }
+        match step(&mut self.log) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.failed = Some(error);
+                self.role = Role::Follower;
+                self.out.clear();
+                None
+            }
+        }
+    }
+
+    /// A number from 0 to 1, from the seed.
+    pub(super) fn draw(&mut self) -> f64 {
+        // splitmix64: all that is asked of it is that voters differ.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// When [`Core::tick`] must be called next, at the latest.
+    pub fn next_tick(&self) -> Now {
+        match &self.role {
+            Role::Leader(lead) => lead.next_tick(),
+            _ => self.election_at,
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn tick(&mut self, now: Now) {
+        if self.failed.is_some() {
+            return;
+        }
+        match self.role {
+            Role::Leader(_) => self.tick_leading(now),
+            _ if now >= self.election_at => self.campaign(now),
+            _ => {}
+        }
+    }
+}

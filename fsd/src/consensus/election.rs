@@ -1,0 +1,210 @@
+//! Who leads: asking for votes, giving them, and taking over at once when the leader is seen to be gone.
+
+use super::core::{Campaign, Core, Doubt, Now, Output, Role};
+use super::log::{LogStore, Vote};
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::{VoteReply, VoteRequest};
+use std::collections::BTreeMap;
+
+impl<L: LogStore> Core<L> {
+    /// Waits anew for the leader. The witness waits longer: it should lead only if nobody else can.
+    pub(super) fn put_off_election(&mut self, now: Now) {
+        let share = 1.0 + self.draw() + if self.setup.me.is_witness() { 2.0 } else { 0.0 };
+        self.election_at = now + self.setup.timing.election.mul_f64(share);
+    }
+
+    /// Whether nothing stands against another leader: the current one is gone, or silent for long enough that its lease
+    /// has ended.
+    fn leaderless(&self, now: Now) -> bool {
+        if self.gone {
+            return true;
+        }
+        match (&self.role, self.heard_at) {
+            (Role::Leader(_), _) => false,
+            (_, None) => true,
+            (_, Some(at)) => now >= at + self.setup.timing.election,
+        }
+    }
+
+    /// Asks whether votes would be given: a question first, so that a voter that was cut off does not disturb.
+    pub(super) fn campaign(&mut self, now: Now) {
+        self.put_off_election(now);
+        self.leader = None;
+        self.ask_for_votes(now, true, false, false);
+    }
+
+    fn ask_for_votes(&mut self, now: Now, pre: bool, recovery: bool, transfer: bool) {
+        let term = Term(self.vote.term.0 + 1);
+        let me = self.setup.me;
+        if !pre {
+            let vote = Vote { term, given: Some(me) };
+            if self.with_log(|log| log.save_vote(vote)).is_none() {
+                return;
+            }
+            self.vote = vote;
+        }
+        let (last_index, last_term) = self.log.last();
+        let own = VoteReply {
+            term: self.vote.term,
+            granted: self.doubt == Doubt::None || recovery,
+            doubtful: self.doubtful(),
+            last_term,
+            last_index,
+        };
+        self.role = Role::Candidate(Campaign { pre, recovery, answers: BTreeMap::from([(me, own)]) });
+        let request = VoteRequest { from: me, term, pre, transfer, recovery, last_term, last_index };
+        for to in self.others() {
+            self.out.push(Output::Vote { to, request: request.clone() });
+        }
+        self.count_votes(now);
+    }
+
+    /// Answers a request for a vote.
+    pub fn on_vote(&mut self, request: &VoteRequest, now: Now) -> VoteReply {
+        let (last_index, last_term) = self.log.last();
+        let stands = self.setup.voters.contains(&request.from) && self.failed.is_none();
+        let up_to_date = (request.last_term, request.last_index) >= (last_term, last_index);
+        let trusted = self.doubt == Doubt::None || request.recovery;
+        let free = self.leaderless(now) || (!request.pre && request.transfer);
+        let mut granted = stands && up_to_date && trusted && free && request.term > self.vote.term;
+        if stands && !request.pre && free && request.term >= self.vote.term {
+            let given = if request.term > self.vote.term { None } else { self.vote.given };
+            granted = up_to_date && trusted && given.is_none_or(|to| to == request.from);
+            let vote = Vote { term: request.term, given: if granted { Some(request.from) } else { given } };
+            if vote != self.vote {
+                let newer = request.term > self.vote.term;
+                if self.with_log(|log| log.save_vote(vote)).is_none() {
+                    granted = false;
+                } else {
+                    self.vote = vote;
+                    if newer {
+                        self.follow(None);
+                    }
+                }
+            }
+            if granted {
+                self.put_off_election(now);
+            }
+        }
+        VoteReply { term: self.vote.term, granted, doubtful: self.doubtful(), last_term, last_index }
+    }
+
+    /// Takes an answer to its own request. `asked` is what was sent.
+    pub fn on_vote_reply(&mut self, from: ServerId, asked: &VoteRequest, reply: VoteReply, now: Now) {
+        if self.failed.is_some() || self.observe_term(reply.term, now) {
+            return;
+        }
+        let current = Term(self.vote.term.0 + u64::from(asked.pre));
+        if let Role::Candidate(campaign) = &mut self.role
+            && campaign.pre == asked.pre
+            && campaign.recovery == asked.recovery
+            && asked.term == current
+        {
+            campaign.answers.insert(from, reply);
+            self.count_votes(now);
+        }
+    }
+
+    fn count_votes(&mut self, now: Now) {
+        let quorum = self.quorum();
+        let Role::Candidate(campaign) = &self.role else { return };
+        let granted = campaign.answers.values().filter(|a| a.granted).count();
+        if granted >= quorum {
+            if campaign.pre {
+                let recovery = campaign.recovery;
+                self.ask_for_votes(now, false, recovery, true);
+            } else {
+                self.lead(now);
+            }
+        } else if self.may_recover(now) {
+            self.ask_for_votes(now, true, true, false);
+        }
+    }
+
+    /// Rule 4: everything lost power. Servers that may have forgotten entries elect the newest log among them, once all
+    /// voters have answered, or all but one and the patience for it is over.
+    fn may_recover(&self, now: Now) -> bool {
+        let Role::Candidate(campaign) = &self.role else { return false };
+        if !campaign.pre || campaign.recovery || !campaign.answers.values().any(|a| a.doubtful) {
+            return false;
+        }
+        let missing = self.setup.voters.len() - campaign.answers.len();
+        let waited = match self.doubt {
+            Doubt::Open(since) => now >= since + self.setup.timing.recovery_patience,
+            _ => now >= self.setup.timing.recovery_patience,
+        };
+        if missing > usize::from(waited) {
+            return false;
+        }
+        let (last_index, last_term) = self.log.last();
+        campaign.answers.values().all(|a| (a.last_term, a.last_index) <= (last_term, last_index))
+    }
+
+    /// Steps back if `term` is newer than its own; says whether it was.
+    pub(super) fn observe_term(&mut self, term: Term, now: Now) -> bool {
+        if term <= self.vote.term {
+            return false;
+        }
+        let vote = Vote { term, given: None };
+        if self.with_log(|log| log.save_vote(vote)).is_some() {
+            self.vote = vote;
+            let led = self.leads();
+            self.follow(None);
+            if led {
+                self.put_off_election(now);
+            }
+        }
+        true
+    }
+
+    pub(super) fn follow(&mut self, leader: Option<ServerId>) {
+        if self.leader != leader {
+            self.answered.clear();
+            self.gone = false;
+        }
+        self.role = Role::Follower;
+        self.leader = leader;
+    }
+
+    /// The process of `server` was seen to be gone (its connections broke and its port refuses). If it led, votes are
+    /// asked for at once, the voters one after the other so that they do not split.
+    pub fn on_gone(&mut self, server: ServerId, now: Now) {
+        if self.leader != Some(server) || self.leads() || self.failed.is_some() {
+            return;
+        }
+        self.gone = true;
+        let voters = self.setup.voters.iter().filter(|v| **v != server && !v.is_witness());
+        // Before the others goes who stands first in a row that turns with the term, the witness last.
+        let mut row: Vec<ServerId> = voters.copied().collect();
+        let turn = (self.vote.term.0 as usize) % row.len().max(1);
+        row.rotate_left(turn);
+        let place = row.iter().position(|v| *v == self.setup.me).unwrap_or(row.len() + 4);
+        self.election_at = self.election_at.min(now + self.setup.timing.stagger * place as u32);
+    }
+
+    /// The leader's word: take over now. It has stepped back by itself.
+    pub fn on_take_over(&mut self, from: ServerId, term: Term, now: Now) -> bool {
+        let fit = self.leader == Some(from)
+            && term == self.vote.term
+            && self.doubt == Doubt::None
+            && !self.setup.me.is_witness()
+            && self.failed.is_none();
+        if fit {
+            self.put_off_election(now);
+            self.ask_for_votes(now, false, false, true);
+        }
+        fit
+    }
+
+    /// Raises or clears the doubt about this log, at a word of the leader.
+    pub(super) fn weigh_doubt(&mut self, leader_last: LogIndex, matched: LogIndex) {
+        if let Doubt::Open(_) = self.doubt {
+            self.doubt = Doubt::Until(leader_last);
+        }
+        if let Doubt::Until(index) = self.doubt
+            && matched >= index
+        {
+            self.doubt = Doubt::None;
+        }
+    }
+}

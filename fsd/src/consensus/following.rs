@@ -1,0 +1,117 @@
+//! What a follower does with the leader's words.
+
+use super::core::{Core, Now, Output};
+use super::log::LogStore;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
+
+/// An answer to the leader, and what must happen before it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What to say; its `durable` is filled in when it is sent.
+    pub reply: AppendReply,
+    /// The log must be synced up to here first; 0: at once.
+    pub after_sync: LogIndex,
+}
+
+impl<L: LogStore> Core<L> {
+    /// Takes entries, or a heartbeat.
+    pub fn on_append(&mut self, request: AppendRequest, now: Now) -> Option<Answer> {
+        if self.failed.is_some() || !self.setup.voters.contains(&request.from) {
+            return None;
+        }
+        if request.term < self.vote.term {
+            return Some(self.answer(&request, false, self.log.last().0));
+        }
+        self.accept_leader(request.from, request.term, now)?;
+        self.hear(&request, now);
+        let held = self.log.base().0;
+        if request.prev_index > held && self.log.term_at(request.prev_index) != Some(request.prev_term) {
+            // Nothing at or after that position can be right; what is before may be.
+            let hint = LogIndex(self.log.last().0.0.min(request.prev_index.0 - 1)).max(held);
+            return Some(self.answer(&request, false, hint));
+        }
+        let matched = LogIndex(request.prev_index.0 + request.entries.len() as u64);
+        self.take_entries(&request.entries)?;
+        let commit = request.commit.min(matched.max(held));
+        self.commit = self.commit.max(commit);
+        self.quorum_durable = self.quorum_durable.max(request.durable.min(self.commit));
+        self.spare = self.spare.max(request.spare);
+        self.weigh_doubt(request.leader_last, matched);
+        let mut answer = self.answer(&request, true, matched);
+        if request.sync_to.0 > 0 && self.log.durable() < request.sync_to.min(matched) {
+            answer.after_sync = request.sync_to.min(matched);
+            self.out.push(Output::Sync(answer.after_sync));
+        }
+        Some(answer)
+    }
+
+    fn answer(&self, request: &AppendRequest, ok: bool, matched: LogIndex) -> Answer {
+        let reply = AppendReply {
+            term: self.vote.term,
+            round: request.round,
+            ok,
+            matched,
+            durable: self.log.durable().min(matched),
+            applied_durable: self.applied_durable,
+        };
+        Answer { reply, after_sync: LogIndex(0) }
+    }
+
+    /// Follows `leader` in `term`; None if the promise could not be saved.
+    fn accept_leader(&mut self, leader: ServerId, term: Term, now: Now) -> Option<()> {
+        self.observe_term(term, now);
+        if self.failed.is_some() {
+            return None;
+        }
+        self.follow(Some(leader));
+        self.gone = false;
+        self.heard_at = Some(now);
+        self.put_off_election(now);
+        Some(())
+    }
+
+    /// Keeps the lease: it counts from when the newest answer was sent that the leader says it has had (rule 7).
+    fn hear(&mut self, request: &AppendRequest, now: Now) {
+        while let Some((round, at)) = self.answered.front().copied() {
+            if round > request.heard {
+                break;
+            }
+            self.lease_from = self.lease_from.max(Some(at));
+            self.answered.pop_front();
+        }
+        if self.answered.len() < 1024 {
+            self.answered.push_back((request.round, now));
+        }
+    }
+
+    /// Adds what is new; takes away what contradicts it.
+    fn take_entries(&mut self, entries: &[LogEntry]) -> Option<()> {
+        let held = self.log.base().0;
+        let known = |log: &L, e: &LogEntry| e.index <= held || log.term_at(e.index) == Some(e.term);
+        let Some(first) = entries.iter().position(|e| !known(&self.log, e)) else { return Some(()) };
+        let from = entries[first].index;
+        if from <= self.log.last().0 {
+            debug_assert!(from > self.commit, "what was agreed is never taken away");
+            self.with_log(|log| log.truncate(from))?;
+        }
+        self.with_log(|log| log.append(&entries[first..]))
+    }
+
+    /// The state was replaced by a snapshot of the state after `index`.
+    pub fn on_snapshot_installed(&mut self, from: ServerId, term: Term, index: LogIndex, entry_term: Term, now: Now) {
+        if self.accept_leader(from, term, now).is_none() {
+            return;
+        }
+        if self.log.term_at(index) != Some(entry_term) {
+            self.with_log(|log| log.reset(index, entry_term));
+        }
+        self.commit = self.commit.max(index);
+        self.applied_durable = self.applied_durable.max(index);
+    }
+
+    /// Whether a piece of a snapshot from this leader is to be taken.
+    pub fn on_snapshot_piece(&mut self, from: ServerId, term: Term, now: Now) -> bool {
+        term >= self.vote.term && self.failed.is_none() && self.accept_leader(from, term, now).is_some()
+    }
+}

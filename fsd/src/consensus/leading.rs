@@ -1,0 +1,401 @@
+//! What a leader does: entries out, answers in, what is agreed, what is durable, and handing over.
+
+use super::core::{Core, Doubt, Now, Output, Role};
+use super::log::LogStore;
+use super::timing::Timing;
+use bytes::Bytes;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::limits::APPEND_MAX_BYTES;
+use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Appends to one follower that may be under way at once.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// What a leader knows.
+#[derive(Debug)]
+pub(super) struct Lead {
+    followers: BTreeMap<ServerId, Follower>,
+    /// The first entry of its term.
+    pub term_start: LogIndex,
+    /// Entries that are not agreed yet and must be durable on a quorum first.
+    fences: BTreeSet<LogIndex>,
+    /// Somebody waits for the log to be durable on a quorum up to here.
+    sync_wanted: LogIndex,
+    /// When followers are told what is agreed, if nothing tells them before.
+    note_at: Option<Now>,
+    heartbeat_at: Now,
+    since: Now,
+    /// It hands over and takes no proposals.
+    leaving: bool,
+}
+
+#[derive(Debug)]
+struct Follower {
+    next: LogIndex,
+    matched: LogIndex,
+    durable: LogIndex,
+    applied_durable: LogIndex,
+    round: u64,
+    heard: u64,
+    /// Rounds under way, and when they were sent.
+    sent: VecDeque<(u64, Now)>,
+    heard_at: Option<Now>,
+    /// The sending of the newest round that it answered: what leases count from.
+    heard_sent_at: Option<Now>,
+    last_sent: Now,
+    commit_sent: LogIndex,
+    sync_sent: LogIndex,
+    /// It did not answer, or its log does not fit: one append at a time until it does.
+    probing: bool,
+    snapshot: bool,
+}
+
+impl Lead {
+    pub fn next_tick(&self) -> Now {
+        self.note_at.map_or(self.heartbeat_at, |at| at.min(self.heartbeat_at))
+    }
+
+    /// The `rank`-th largest of `own` and the followers' values.
+    fn ranked<T: Ord + Copy>(&self, own: T, rank: usize, value: impl Fn(&Follower) -> T) -> T {
+        let mut all: Vec<T> = self.followers.values().map(value).chain([own]).collect();
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all[rank.min(all.len()) - 1]
+    }
+}
+
+impl<L: LogStore> Core<L> {
+    pub(super) fn lead(&mut self, now: Now) {
+        let last = self.log.last().0;
+        let follower = || Follower {
+            next: last.next(),
+            matched: LogIndex(0),
+            durable: LogIndex(0),
+            applied_durable: LogIndex(0),
+            round: 0,
+            heard: 0,
+            sent: VecDeque::new(),
+            heard_at: None,
+            heard_sent_at: None,
+            last_sent: now,
+            commit_sent: LogIndex(0),
+            sync_sent: LogIndex(0),
+            probing: true,
+            snapshot: false,
+        };
+        let followers = self.others().into_iter().map(|id| (id, follower())).collect();
+        self.role = Role::Leader(Box::new(Lead {
+            followers,
+            term_start: last.next(),
+            fences: BTreeSet::new(),
+            sync_wanted: LogIndex(0),
+            note_at: None,
+            heartbeat_at: now + self.setup.timing.heartbeat,
+            since: now,
+            leaving: false,
+        }));
+        self.leader = Some(self.setup.me);
+        self.gone = false;
+        // A quorum without it found its log complete, or all recover together from it.
+        self.doubt = Doubt::None;
+        // Entries of earlier terms that fence are fences again; reading back a few megabytes at most.
+        self.find_fences();
+        self.append_own(Bytes::new(), false, now);
+    }
+
+    fn find_fences(&mut self) {
+        let mut from = self.commit.next();
+        while let Ok(entries) = self.log.read(from, APPEND_MAX_BYTES) {
+            let Some(last) = entries.last() else { break };
+            from = last.index.next();
+            if let Role::Leader(lead) = &mut self.role {
+                lead.fences.extend(entries.iter().filter(|e| e.synced).map(|e| e.index));
+            }
+        }
+    }
+
+    /// Adds an entry; None if this voter does not lead (or is the witness, or hands over). `synced`: it takes effect only
+    /// once it is durable on a quorum.
+    pub fn propose(&mut self, data: Bytes, synced: bool, now: Now) -> Option<LogIndex> {
+        match &self.role {
+            Role::Leader(lead) if !lead.leaving && !self.setup.me.is_witness() => self.append_own(data, synced, now),
+            _ => None,
+        }
+    }
+
+    fn append_own(&mut self, data: Bytes, synced: bool, now: Now) -> Option<LogIndex> {
+        let synced = synced || self.setup.strict;
+        let index = self.log.last().0.next();
+        let entry = LogEntry { term: self.vote.term, index, synced, data };
+        self.with_log(|log| log.append(std::slice::from_ref(&entry)))?;
+        if let Role::Leader(lead) = &mut self.role
+            && synced
+        {
+            lead.fences.insert(index);
+            self.want_sync(index);
+        }
+        self.send_all(now, false);
+        self.advance(now);
+        Some(index)
+    }
+
+    /// Asks for the log to be durable on a quorum up to `index`; [`Core::quorum_durable`] says when it is.
+    pub fn barrier(&mut self, index: LogIndex, now: Now) {
+        if self.quorum_durable() < index {
+            self.want_sync(index.min(self.log.last().0));
+            self.send_all(now, false);
+        }
+    }
+
+    fn want_sync(&mut self, index: LogIndex) {
+        let Role::Leader(lead) = &mut self.role else { return };
+        lead.sync_wanted = lead.sync_wanted.max(index);
+        if self.log.durable() < index {
+            self.out.push(Output::Sync(index));
+        }
+    }
+
+    /// The log was synced up to where [`LogStore::durable`] says now.
+    pub fn on_synced(&mut self, now: Now) {
+        self.advance(now);
+    }
+
+    /// Sends what each follower lacks; with `beat`, something to everyone.
+    fn send_all(&mut self, now: Now, beat: bool) {
+        for to in self.others() {
+            self.send(to, now, beat);
+        }
+    }
+
+    fn send(&mut self, to: ServerId, now: Now, beat: bool) {
+        let (last, base) = (self.log.last().0, self.log.base().0);
+        loop {
+            let Role::Leader(lead) = &mut self.role else { return };
+            let sync_wanted = lead.sync_wanted;
+            let Some(f) = lead.followers.get_mut(&to) else { return };
+            if f.next <= base && !f.snapshot {
+                f.snapshot = true;
+                self.out.push(Output::Snapshot { to });
+            }
+            let Some(f) = self.follower_mut(to) else { return };
+            let room = f.sent.len() < if f.probing { 1 } else { IN_FLIGHT_MAX };
+            let news = !f.snapshot && (f.next <= last || f.sync_sent < sync_wanted);
+            if !(beat && f.last_sent < now) && !(news && room) {
+                return;
+            }
+            // A heartbeat to one who is silent or takes a snapshot carries nothing.
+            let full = news && room;
+            let Some(more) = self.send_one(to, full, sync_wanted, now) else { return };
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Sends one append; says whether there is more to send.
+    fn send_one(&mut self, to: ServerId, full: bool, sync_wanted: LogIndex, now: Now) -> Option<bool> {
+        let next = self.follower_mut(to)?.next.max(self.log.base().0.next());
+        let entries = if full { self.with_log(|log| log.read(next, APPEND_MAX_BYTES))? } else { Vec::new() };
+        let prev_index = LogIndex(next.0 - 1);
+        let prev_term = self.log.term_at(prev_index).unwrap_or_default();
+        let (commit, durable, spare) = (self.commit, self.quorum_durable(), self.spare);
+        let (term, from, leader_last) = (self.vote.term, self.setup.me, self.log.last().0);
+        let f = self.follower_mut(to)?;
+        f.round += 1;
+        f.sent.push_back((f.round, now));
+        if f.sent.len() > IN_FLIGHT_MAX * 2 {
+            f.sent.pop_front();
+        }
+        f.last_sent = now;
+        f.commit_sent = commit;
+        let sent_to = entries.last().map_or(prev_index, |e| e.index);
+        let sync_to = if full && f.sync_sent < sync_wanted { sync_wanted.min(sent_to) } else { LogIndex(0) };
+        f.sync_sent = f.sync_sent.max(sync_to);
+        if !f.probing {
+            f.next = sent_to.next();
+        }
+        let more = full && !f.probing && f.next <= leader_last;
+        let request = AppendRequest {
+            from,
+            term,
+            round: f.round,
+            heard: f.heard,
+            prev_index,
+            prev_term,
+            entries,
+            commit,
+            durable,
+            sync_to,
+            leader_last,
+            spare,
+        };
+        self.out.push(Output::Append { to, request });
+        Some(more)
+    }
+
+    fn follower_mut(&mut self, id: ServerId) -> Option<&mut Follower> {
+        match &mut self.role {
+            Role::Leader(lead) => lead.followers.get_mut(&id),
+            _ => None,
+        }
+    }
+
+    /// Takes an answer to an append.
+    pub fn on_append_reply(&mut self, from: ServerId, reply: &AppendReply, now: Now) {
+        if self.failed.is_some() || self.observe_term(reply.term, now) || reply.term < self.vote.term {
+            return;
+        }
+        let Some(f) = self.follower_mut(from) else { return };
+        f.heard_at = Some(now);
+        let newest = reply.round > f.heard;
+        f.heard = f.heard.max(reply.round);
+        if let Some(at) = f.sent.iter().position(|(round, _)| *round == reply.round)
+            && let Some((_, sent_at)) = f.sent.remove(at)
+        {
+            f.heard_sent_at = f.heard_sent_at.max(Some(sent_at));
+        }
+        if reply.ok {
+            f.matched = f.matched.max(reply.matched);
+            f.durable = f.durable.max(reply.durable);
+            f.applied_durable = f.applied_durable.max(reply.applied_durable);
+            f.next = f.next.max(f.matched.next());
+            f.probing = false;
+        } else if newest {
+            // It may hold less than it once did: its machine lost power since (it then neither votes nor leads).
+            f.matched = f.matched.min(reply.matched);
+            f.durable = f.durable.min(reply.matched);
+            f.next = reply.matched.next();
+            f.probing = true;
+            f.sync_sent = LogIndex(0);
+        }
+        self.advance(now);
+        self.send(from, now, false);
+    }
+
+    /// An append to `to` was not answered. Gone: its process is seen to be dead.
+    pub fn on_unreachable(&mut self, to: ServerId, round: u64, now: Now) {
+        let _ = now;
+        let Some(f) = self.follower_mut(to) else { return };
+        f.sent.retain(|(r, _)| *r != round);
+        f.next = f.matched.next();
+        f.sync_sent = LogIndex(0);
+        f.probing = true;
+    }
+
+    /// A snapshot of the state after `index` was sent, or could not be.
+    pub fn on_snapshot_sent(&mut self, to: ServerId, index: Option<LogIndex>, now: Now) {
+        let Some(f) = self.follower_mut(to) else { return };
+        f.snapshot = false;
+        if let Some(index) = index {
+            f.matched = f.matched.max(index);
+            f.next = f.matched.next();
+            f.probing = true;
+            self.send(to, now, false);
+        }
+    }
+
+    /// Works out what is agreed and durable now.
+    fn advance(&mut self, now: Now) {
+        let quorum = self.quorum();
+        let (own, own_durable, own_applied) = (self.log.last().0, self.log.durable(), self.applied_durable);
+        let (term, note) = (self.vote.term, self.setup.timing.commit_note);
+        let servers = self.setup.voters.iter().filter(|v| !v.is_witness()).count();
+        let Role::Leader(lead) = &mut self.role else { return };
+        let durable = lead.ranked(own_durable, quorum, |f| f.durable);
+        let mut agreed = lead.ranked(own, quorum, |f| f.matched);
+        if let Some(fence) = lead.fences.iter().find(|i| **i > durable && **i <= agreed) {
+            agreed = LogIndex(fence.0 - 1);
+        }
+        // Three of four servers, or all of fewer: rule 18. The witness applies nothing, and reports nothing.
+        self.spare = self.spare.max(lead.ranked(own_applied, servers.min(3), |f| f.applied_durable));
+        self.lease_from = self.lease_from.max(lead.ranked(Some(now), quorum, |f| f.heard_sent_at));
+        self.quorum_durable = self.quorum_durable.max(durable);
+        if agreed > self.commit && self.log.term_at(agreed) == Some(term) {
+            self.commit = agreed;
+            lead.fences = lead.fences.split_off(&agreed.next());
+            lead.note_at.get_or_insert(now + note);
+        }
+    }
+
+    pub(super) fn tick_leading(&mut self, now: Now) {
+        let Timing { heartbeat, election, .. } = self.setup.timing;
+        let (quorum, commit) = (self.quorum(), self.commit);
+        let Role::Leader(lead) = &mut self.role else { return };
+        if now >= lead.heartbeat_at {
+            lead.heartbeat_at = now + heartbeat;
+            let heard = lead.ranked(Some(now), quorum, |f| f.heard_at).unwrap_or(lead.since);
+            if now > heard + election * 2 && now > lead.since + election * 2 {
+                // Nobody listens: another may lead already.
+                self.follow(None);
+                self.put_off_election(now);
+                return;
+            }
+            self.send_all(now, true);
+            self.hand_over_if_witness(now);
+            return;
+        }
+        if lead.note_at.is_some_and(|at| now >= at) {
+            lead.note_at = None;
+            let behind: Vec<ServerId> = lead
+                .followers
+                .iter()
+                .filter(|(id, f)| f.commit_sent < commit && !f.probing && !id.is_witness())
+                .map(|(id, _)| *id)
+                .collect();
+            for to in behind {
+                self.send(to, now, true);
+            }
+        }
+    }
+
+    /// Hands the lead over: to the server that is furthest. False if nobody can take it.
+    pub fn hand_over(&mut self, now: Now) -> bool {
+        let term = self.vote.term;
+        let (last, election) = (self.log.last().0, self.setup.timing.election);
+        let Role::Leader(lead) = &mut self.role else { return false };
+        let alive = |f: &Follower| f.heard_at.is_some_and(|at| now < at + election);
+        let best = lead
+            .followers
+            .iter()
+            .filter(|(id, f)| !id.is_witness() && alive(f) && f.matched == last)
+            .max_by_key(|(id, f)| (f.applied_durable, std::cmp::Reverse(**id)))
+            .map(|(id, _)| *id);
+        let Some(to) = best else { return false };
+        self.out.push(Output::TakeOver { to, term });
+        self.follow(None);
+        // It keeps its peace for one whole wait, so that the other wins.
+        self.heard_at = None;
+        self.put_off_election(now);
+        true
+    }
+
+    /// The witness leads only until another has its log.
+    fn hand_over_if_witness(&mut self, now: Now) {
+        if self.setup.me.is_witness() && self.leads_surely() {
+            self.hand_over(now);
+        }
+    }
+
+    /// Takes no proposals any more: it is about to hand over.
+    pub fn stop_proposals(&mut self) {
+        if let Role::Leader(lead) = &mut self.role {
+            lead.leaving = true;
+        }
+    }
+
+    /// Leader only: how long ago each other voter was last heard.
+    pub fn silence(&self, now: Now) -> Vec<(ServerId, Option<Now>)> {
+        match &self.role {
+            Role::Leader(lead) => {
+                let silence = |f: &Follower| f.heard_at.map(|at| now.saturating_sub(at));
+                lead.followers.iter().map(|(id, f)| (*id, silence(f))).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The term of an entry, for snapshots.
+    pub fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.log.term_at(index)
+    }
+}

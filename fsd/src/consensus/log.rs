@@ -1,0 +1,41 @@
+//! The contract of the log's storage; knows nothing of votes being won or entries being agreed.
+
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::LogEntry;
+use std::io;
+
+/// A server's promise for a term; always on stable storage before it is spoken of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vote {
+    /// The newest term that this server knows of.
+    pub term: Term,
+    /// Whom it voted for in that term.
+    pub given: Option<ServerId>,
+}
+
+/// A log of entries without gaps, from `first` to `last`. What was appended is readable at once, and survives the
+/// process; it survives the machine once synced (see [`super::log_disk`] for who syncs, and when).
+pub trait LogStore {
+    /// The promise that was saved last.
+    fn vote(&self) -> Vote;
+    /// Saves a promise; on stable storage when this returns.
+    fn save_vote(&mut self, vote: Vote) -> io::Result<()>;
+    /// The position and term before the first entry: what a snapshot or a purge left behind. Zero: nothing is missing.
+    fn base(&self) -> (LogIndex, Term);
+    /// The position and term of the last entry, or the base if there is none.
+    fn last(&self) -> (LogIndex, Term);
+    /// The term of the entry at `index`; the base has one, too. None if it is not there.
+    fn term_at(&self, index: LogIndex) -> Option<Term>;
+    /// Entries from `from` on, at most `max_bytes` of data (but at least one), none if `from` is not there.
+    fn read(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>>;
+    /// Adds entries; the first stands right behind the last one.
+    fn append(&mut self, entries: &[LogEntry]) -> io::Result<()>;
+    /// Takes away the entries from `from` on.
+    fn truncate(&mut self, from: LogIndex) -> io::Result<()>;
+    /// Forgets entries up to `index`, some or all of them; they are applied for good.
+    fn purge(&mut self, index: LogIndex) -> io::Result<()>;
+    /// Forgets everything: what follows is behind a snapshot of the state after `index`.
+    fn reset(&mut self, index: LogIndex, term: Term) -> io::Result<()>;
+    /// Entries up to here are on stable storage.
+    fn durable(&self) -> LogIndex;
+}

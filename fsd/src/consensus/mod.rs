@@ -1,0 +1,21 @@
+//! Agreement on one log among all servers and the witness: Raft, as in Ongaro's dissertation (2014), with pre-vote
+//! (section 9.6), leadership transfer (3.10), leases (6.4.1), and the additions that docs/PROTOCOL.md numbers: servers
+//! that may have forgotten entries do not vote, entries that fence are synced first, the witness leads only to hand
+//! over. Knows nothing of files: entries are bytes.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`core`] | what to do at each message, time-out and proposal: pure, time passed in |
+//! | [`election`], [`leading`], [`following`] | its three parts |
+//! | [`log`] | the contract of the log's storage; [`log_disk`] and [`log_memory`] |
+//! | [`node`] | the core with its timers, messages and waiting callers: acts |
+
+pub mod core;
+mod election;
+mod following;
+mod leading;
+pub mod log;
+pub mod log_memory;
+#[cfg(test)]
+mod tests;
+pub mod timing;

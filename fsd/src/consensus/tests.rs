@@ -1,0 +1,416 @@
+//! Several voters, a network that delays, loses and cuts, and a clock, all from one seed.
+
+use super::core::{Core, Now, Output, Setup};
+use super::log::LogStore;
+use super::log_memory::MemoryLog;
+use super::timing::Timing;
+use bytes::Bytes;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, VoteReply, VoteRequest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+enum Mail {
+    Vote(VoteRequest),
+    VoteReply(VoteRequest, VoteReply),
+    Append(AppendRequest),
+    AppendReply(AppendReply),
+    TakeOver(Term),
+}
+
+struct World {
+    now: Now,
+    seed: u64,
+    cores: BTreeMap<ServerId, Core<MemoryLog>>,
+    /// Logs of voters that are down.
+    disks: BTreeMap<ServerId, (MemoryLog, bool)>,
+    mail: BTreeMap<(Now, u64), (ServerId, ServerId, Mail)>,
+    syncs: BTreeMap<(Now, u64), ServerId>,
+    cut: BTreeSet<ServerId>,
+    count: u64,
+    leaders: BTreeMap<Term, ServerId>,
+    agreed: BTreeMap<LogIndex, LogEntry>,
+    checked: BTreeMap<ServerId, LogIndex>,
+    /// Entries that were agreed and fence: they must survive even if everything loses power.
+    fenced: BTreeSet<LogIndex>,
+}
+
+fn voters(n: u16) -> Vec<ServerId> {
+    (0..n).map(ServerId).collect()
+}
+
+fn setup(me: ServerId, n: u16, seed: u64, doubtful: bool) -> Setup {
+    let timing = Timing { recovery_patience: Duration::from_secs(3), ..Timing::default() };
+    Setup { me, voters: voters(n), timing, seed, doubtful, strict: false }
+}
+
+impl World {
+    fn new(n: u16, seed: u64) -> World {
+        let mut log = MemoryLog::default();
+        log.hold_syncs = true;
+        let core = |id| Core::new(setup(id, n, seed, false), log.clone(), LogIndex(0), Duration::ZERO);
+        World {
+            now: Duration::ZERO,
+            seed,
+            cores: voters(n).into_iter().map(|id| (id, core(id))).collect(),
+            disks: BTreeMap::new(),
+            mail: BTreeMap::new(),
+            syncs: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            count: 0,
+            leaders: BTreeMap::new(),
+            agreed: BTreeMap::new(),
+            checked: BTreeMap::new(),
+            fenced: BTreeSet::new(),
+        }
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.seed = self.seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.seed >> 33) % below
+    }
+
+    fn post(&mut self, from: ServerId, to: ServerId, mail: Mail) {
+        self.count += 1;
+        let at = self.now + Duration::from_micros(200 + self.random(3000));
+        self.mail.insert((at, self.count), (from, to, mail));
+    }
+
+    /// Runs until `until`, delivering mail and ticking.
+    fn run(&mut self, span: Duration) {
+        let until = self.now + span;
+        loop {
+            let mail = self.mail.keys().next().map(|k| k.0);
+            let sync = self.syncs.keys().next().map(|k| k.0);
+            let tick = self.cores.values().map(Core::next_tick).min();
+            let next = [mail, sync, tick].into_iter().flatten().min().unwrap_or(until);
+            if next > until {
+                self.now = until;
+                return;
+            }
+            self.now = self.now.max(next);
+            self.step();
+        }
+    }
+
+    fn step(&mut self) {
+        let now = self.now;
+        if let Some((key, id)) = self.syncs.first_key_value().map(|(k, v)| (*k, *v))
+            && key.0 <= now
+        {
+            self.syncs.remove(&key);
+            if let Some(core) = self.cores.get_mut(&id) {
+                core.log_mut().sync();
+                core.on_synced(now);
+            }
+        }
+        if let Some(key) = self.mail.keys().next().copied()
+            && key.0 <= now
+        {
+            let (from, to, mail) = self.mail.remove(&key).expect("it was just seen");
+            self.deliver(from, to, mail);
+        }
+        for core in self.cores.values_mut() {
+            if core.next_tick() <= now {
+                core.tick(now);
+            }
+        }
+        self.collect();
+        self.check();
+    }
+
+    fn deliver(&mut self, from: ServerId, to: ServerId, mail: Mail) {
+        let now = self.now;
+        let reachable = !self.cut.contains(&from) && !self.cut.contains(&to);
+        let Some(core) = self.cores.get_mut(&to).filter(|_| reachable) else {
+            if let (Mail::Append(request), Some(core)) = (&mail, self.cores.get_mut(&from)) {
+                core.on_unreachable(to, request.round, now);
+            }
+            return;
+        };
+        match mail {
+            Mail::Vote(request) => {
+                let reply = core.on_vote(&request, now);
+                self.post(to, from, Mail::VoteReply(request, reply));
+            }
+            Mail::VoteReply(request, reply) => core.on_vote_reply(from, &request, reply, now),
+            Mail::Append(request) => {
+                if let Some(mut answer) = core.on_append(request, now) {
+                    if answer.after_sync.0 > 0 {
+                        core.log_mut().sync();
+                        answer.reply.durable = core.log().durable();
+                    }
+                    self.post(to, from, Mail::AppendReply(answer.reply));
+                }
+            }
+            Mail::AppendReply(reply) => core.on_append_reply(from, &reply, now),
+            Mail::TakeOver(term) => {
+                core.on_take_over(from, term, now);
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        let ids: Vec<ServerId> = self.cores.keys().copied().collect();
+        for id in ids {
+            let outputs = self.cores.get_mut(&id).map(Core::take_outputs).unwrap_or_default();
+            for output in outputs {
+                match output {
+                    Output::Vote { to, request } => self.post(id, to, Mail::Vote(request)),
+                    Output::Append { to, request } => self.post(id, to, Mail::Append(request)),
+                    Output::Sync(_) => {
+                        self.count += 1;
+                        self.syncs.insert((self.now + Duration::from_millis(1), self.count), id);
+                    }
+                    Output::TakeOver { to, term } => self.post(id, to, Mail::TakeOver(term)),
+                    Output::Snapshot { .. } => panic!("nothing is purged in this world"),
+                }
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        for (id, core) in &self.cores {
+            if core.leads() {
+                let leader = self.leaders.entry(core.term()).or_insert(*id);
+                assert_eq!(leader, id, "two leaders in {:?}", core.term());
+            }
+            let checked = self.checked.entry(*id).or_default();
+            if core.commit() < *checked {
+                *checked = LogIndex(0); // A new life of it: look at everything again.
+            }
+            for entry in core.log().read(checked.next(), usize::MAX).expect("memory does not fail") {
+                if entry.index > core.commit() {
+                    break;
+                }
+                *checked = entry.index;
+                match self.agreed.get(&entry.index) {
+                    Some(agreed) => assert_eq!(*agreed, entry, "{id} disagrees"),
+                    None => {
+                        if entry.synced {
+                            self.fenced.insert(entry.index);
+                        }
+                        self.agreed.insert(entry.index, entry);
+                    }
+                }
+            }
+        }
+    }
+
+    fn leader(&self) -> Option<ServerId> {
+        let surely = |(id, c): (&ServerId, &Core<MemoryLog>)| (c.leads_surely() && !id.is_witness()).then_some(*id);
+        self.cores.iter().filter(|(id, _)| !self.cut.contains(id)).find_map(surely)
+    }
+
+    fn propose(&mut self, n: u64, synced: bool) {
+        if let Some(id) = self.leader() {
+            let data = Bytes::from(n.to_le_bytes().to_vec());
+            self.cores.get_mut(&id).and_then(|c| c.propose(data, synced, self.now));
+            self.collect();
+        }
+    }
+
+    fn kill(&mut self, id: ServerId, power: bool) {
+        if let Some(core) = self.cores.remove(&id) {
+            let mut log = core.log().clone();
+            if power {
+                log.lose_unsynced();
+            }
+            self.disks.insert(id, (log, power));
+            for core in self.cores.values_mut() {
+                core.on_gone(id, self.now);
+            }
+        }
+    }
+
+    fn restart(&mut self, id: ServerId) {
+        if let Some((log, power)) = self.disks.remove(&id) {
+            let n = (self.cores.len() + self.disks.len() + 1) as u16;
+            self.cores.insert(id, Core::new(setup(id, n, self.seed, power), log, LogIndex(0), self.now));
+        }
+    }
+
+    fn last_agreed(&self) -> u64 {
+        self.agreed.last_key_value().map_or(0, |(k, _)| k.0)
+    }
+
+    fn until(&mut self, what: &str, mut condition: impl FnMut(&World) -> bool) {
+        for _ in 0..2000 {
+            if condition(self) {
+                return;
+            }
+            self.run(Duration::from_millis(5));
+        }
+        for (id, c) in &self.cores {
+            let (term, last, commit) = (c.term(), c.log().last(), c.commit());
+            eprintln!(
+                "{id}: {term} leads {} of {:?}, last {last:?}, agreed {commit}, {:?}",
+                c.leads(),
+                c.leader(),
+                c.doubt
+            );
+        }
+        panic!("did not happen: {what}");
+    }
+}
+
+#[test]
+fn a_leader_is_elected_and_entries_are_agreed_everywhere() {
+    let mut world = World::new(5, 1);
+    world.until("a leader", |w| w.leader().is_some());
+    (0..50).for_each(|n| world.propose(n, n % 7 == 0));
+    world.until("agreement", |w| w.cores.values().all(|c| c.commit().0 >= 51));
+    assert!(world.cores.values().all(|c| c.lease_from().is_some()));
+}
+
+#[test]
+fn a_dead_leader_is_replaced_within_fifty_milliseconds() {
+    for seed in 0..20 {
+        let mut world = World::new(5, seed);
+        world.until("a leader", |w| w.leader().is_some());
+        world.run(Duration::from_millis(200));
+        let (old, at) = (world.leader().expect("it was just elected"), world.now);
+        world.kill(old, false);
+        world.until("another leader", |w| w.leader().is_some());
+        assert!(world.now - at <= Duration::from_millis(50), "seed {seed}: {:?}", world.now - at);
+    }
+}
+
+#[test]
+fn a_silent_leader_is_replaced_and_steps_back() {
+    let mut world = World::new(5, 3);
+    world.until("a leader", |w| w.leader().is_some());
+    let (old, at) = (world.leader().expect("it was just elected"), world.now);
+    world.cut.insert(old);
+    world.until("another leader", |w| w.leader().is_some());
+    assert!(world.now - at <= Duration::from_millis(1400), "{:?}", world.now - at);
+    world.until("the old one noticed", |w| !w.cores[&old].leads());
+    world.cut.clear();
+    let term = world.cores[&world.leader().expect("it leads")].term();
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.cores[&world.leader().expect("it leads")].term(), term, "the one that returns does not disturb");
+}
+
+#[test]
+fn the_lead_is_handed_over_without_a_pause() {
+    let mut world = World::new(5, 4);
+    world.until("a leader", |w| w.leader().is_some());
+    world.propose(1, false);
+    world.run(Duration::from_millis(100));
+    let (old, at) = (world.leader().expect("it was just elected"), world.now);
+    let now = world.now;
+    assert!(world.cores.get_mut(&old).is_some_and(|c| c.hand_over(now)));
+    world.collect();
+    world.until("another leader", |w| w.leader().is_some_and(|l| l != old));
+    assert!(world.now - at <= Duration::from_millis(20), "{:?}", world.now - at);
+}
+
+#[test]
+fn the_witness_leads_only_to_hand_over() {
+    let mut world = World::new(5, 5);
+    world.until("a leader", |w| w.leader().is_some());
+    let leader = world.leader().expect("it was just elected");
+    // Everyone but the leader and the witness misses an entry; then the leader dies: only the witness has it.
+    let others: Vec<ServerId> = voters(5).into_iter().filter(|v| !v.is_witness() && *v != leader).collect();
+    world.run(Duration::from_millis(100));
+    world.cut.extend(others[..2].iter().copied());
+    world.propose(77, false);
+    let last = world.last_agreed();
+    world.until("agreement of three", |w| w.last_agreed() > last);
+    let index = LogIndex(world.last_agreed());
+    world.kill(leader, false);
+    world.kill(others[2], false);
+    world.cut.clear();
+    world.until("a server leads", |w| w.leader().is_some());
+    world.until("it has the entry", |w| w.leader().is_some_and(|l| w.cores[&l].commit() >= index));
+    assert!(world.leaders.values().any(|l| l.is_witness()), "the witness had to lead in between");
+}
+
+#[test]
+fn servers_that_may_have_forgotten_do_not_vote_but_recover_together() {
+    let mut world = World::new(5, 6);
+    world.until("a leader", |w| w.leader().is_some());
+    world.propose(1, true);
+    (2..20).for_each(|n| world.propose(n, false));
+    world.run(Duration::from_millis(300));
+    voters(5).into_iter().for_each(|id| world.kill(id, true));
+    let fenced = world.fenced.clone();
+    assert!(!fenced.is_empty());
+    world.agreed.retain(|i, _| fenced.contains(i));
+    for id in [1, 2, 3] {
+        world.restart(ServerId(id));
+    }
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.leader(), None, "three that may have forgotten do not lead while two are missing");
+    world.restart(ServerId(4));
+    world.until("a leader, one missing, after a while", |w| w.leader().is_some());
+    let leader = &world.cores[&world.leader().expect("it leads")];
+    assert!(fenced.iter().all(|i| leader.log().term_at(*i).is_some()));
+}
+
+#[test]
+fn entries_that_fence_are_durable_on_a_quorum_when_agreed() {
+    for seed in 0..30 {
+        let mut world = World::new(5, 100 + seed);
+        world.until("a leader", |w| w.leader().is_some());
+        for n in 0..20 {
+            world.propose(n, n % 3 == 0);
+            world.run(Duration::from_millis(1));
+            let fences: Vec<LogIndex> = world.fenced.iter().copied().collect();
+            for fence in fences {
+                let durable = world.cores.values().filter(|c| c.log().durable() >= fence).count();
+                assert!(durable >= 3, "{fence} is agreed, and durable on {durable}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_agreed_is_lost_under_kills_cuts_and_power_cuts_of_one_at_a_time() {
+    for seed in 0..150 {
+        let mut world = World::new(5, 1000 + seed);
+        let mut down: Option<ServerId> = None;
+        for n in 0..60 {
+            for k in 0..world.random(6) {
+                world.propose(n * 10 + k, k == 3);
+            }
+            let pause = world.random(120);
+            world.run(Duration::from_millis(pause));
+            match (world.random(6), down) {
+                (0, None) => {
+                    let id = ServerId(world.random(5) as u16);
+                    let power = world.random(2) == 0;
+                    world.kill(id, power);
+                    down = Some(id);
+                }
+                (1 | 2, Some(id)) => {
+                    world.restart(id);
+                    // One at a time: the next fault comes when this one is healed.
+                    world.until("it has caught up", |w| {
+                        let last = w.last_agreed();
+                        w.cores[&id].commit().0 >= last && !w.cores[&id].doubtful() && w.leader().is_some()
+                    });
+                    down = None;
+                }
+                (3, None) => {
+                    let id = ServerId(world.random(5) as u16);
+                    world.cut.insert(id);
+                    let pause = 300 + world.random(2000);
+                    world.run(Duration::from_millis(pause));
+                    world.cut.clear();
+                }
+                _ => {}
+            }
+        }
+        if let Some(id) = down {
+            world.restart(id);
+        }
+        let before = world.last_agreed();
+        world.until("a leader at the end", |w| w.leader().is_some());
+        world.propose(9999, false);
+        world.until("all agree at the end", |w| {
+            w.cores.values().all(|c| c.commit().0 > before && c.commit().0 >= w.last_agreed())
+        });
+    }
+}
