@@ -1,4 +1,5 @@
 //! The mount. Arrows: `fuse -> vfs <- cluster`; the programs wire them.
 
+pub mod cli;
 pub mod cluster;
 pub mod vfs;

@@ -1,0 +1,176 @@
+//! The command line: every command, option and `--help` text of `raidfs`.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Where a local cluster lives unless `--dir` says otherwise.
+pub const DEFAULT_DIR: &str = "./raidfs-data";
+/// Where it is mounted unless `--mount` says otherwise.
+pub const DEFAULT_MOUNT: &str = "/mnt/raidfs";
+
+/// A mirrored file system: run it, look into it, check it.
+#[derive(Debug, Parser)]
+#[command(name = "raidfs", version, propagate_version = true, long_about = ABOUT, after_long_help = TOP_EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const ABOUT: &str = "\
+A mirrored file system: run it, look into it, check it.
+
+raidfs keeps every file on two of its servers (a pair) and all names on every server. One server may be killed, hang, be \
+cut off or lose its disk at any moment: programs on the mount notice nothing, and the server is brought up to date by \
+itself when it returns.
+
+`up`, `down`, `start`, `stop` and `kill` run a whole cluster on this machine, in one directory. `status`, `verify`, \
+`where` and `shell` work on any cluster. `export` reads one server's data directory with nothing running.";
+
+const TOP_EXAMPLES: &str = "\
+EXAMPLES
+  raidfs up                                   make a cluster in ./raidfs-data, mount it at /mnt/raidfs
+  raidfs status                               how is it?
+  raidfs kill fsd2; ls -l /mnt/raidfs         lose a server, notice nothing
+  raidfs start fsd2; raidfs status --wait-healthy 60
+  raidfs verify                               are both mirrors equal, byte for byte?
+  raidfs down                                 unmount and stop; the data stays
+  raidfs status --config /etc/raidfs/raidfs.toml
+                                              a cluster on several machines
+
+FILES (of a local cluster; NAME is fsd1, fsd2, ..., witness or mountd)
+  DIR/raidfs.toml       the cluster's configuration
+  DIR/data/NAME/        what a server stores
+  DIR/log/NAME.log      its log
+  DIR/run/NAME.pid      its process, while it runs
+  DIR/mountpoint        where it is mounted
+
+EXIT STATUS
+  0 done, 1 failed (the reason is on standard error), 2 wrong usage. `status` and `verify` have their own: see their help.";
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a local cluster, or start it again, and mount it
+    Up(UpArgs),
+    /// Unmount a local cluster and stop it; the data stays
+    Down(DownArgs),
+    /// Start one process of a local cluster
+    Start(OneArgs),
+    /// Stop one process of a local cluster in good order
+    Stop(OneArgs),
+    /// Kill one process of a local cluster, as a crash would
+    Kill(OneArgs),
+    /// Show which servers hold a file
+    Where(WhereArgs),
+}
+
+/// The directory of a local cluster.
+#[derive(Debug, Args)]
+pub struct DirArg {
+    /// The cluster's directory
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DIR)]
+    pub dir: PathBuf,
+}
+
+/// Arguments of `up`.
+#[derive(Debug, Args)]
+#[command(long_about = UP, after_long_help = UP_EXAMPLES)]
+pub struct UpArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub dir: DirArg,
+    /// Where to mount [default: where it was last, else /mnt/raidfs]
+    #[arg(long, value_name = "MNT")]
+    pub mount: Option<PathBuf>,
+    /// How many servers a new cluster has, an even number [default: 4]
+    #[arg(long, value_name = "N")]
+    pub servers: Option<u16>,
+    /// First port of a new cluster: the witness's; fsd1 has the next [default: 7100, or the next free hundred]
+    #[arg(long, value_name = "P")]
+    pub base_port: Option<u16>,
+}
+
+const UP: &str = "\
+Make a local cluster, or start it again, and mount it.
+
+In an empty or missing DIR this makes a whole cluster: its configuration, N servers in mirrored pairs, the witness, and \
+a mount. In the DIR of a cluster it starts whatever does not run (after a reboot: all of it) and mounts the same store \
+again. If all of it runs already, it says so and changes nothing.
+
+It returns 0 once the mount is usable. If something does not start, it shows the end of the log that tells why.";
+
+const UP_EXAMPLES: &str = "\
+EXAMPLES
+  raidfs up
+  raidfs up --dir /srv/store --mount /home/shared
+  raidfs up --dir /tmp/try --mount /tmp/try/mnt --servers 2 --base-port 9000";
+
+/// Arguments of `down`.
+#[derive(Debug, Args)]
+#[command(long_about = DOWN)]
+pub struct DownArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub dir: DirArg,
+    /// Unmount although programs use the mount; they keep what they have open for as long as mountd can serve it
+    #[arg(long)]
+    pub force: bool,
+}
+
+const DOWN: &str = "\
+Unmount a local cluster and stop it; the data stays.
+
+Everything written is brought to the servers first. If programs use the mount, nothing is stopped, and it says who they \
+are; --force detaches it all the same. Processes that do not end in good order within a bound are killed, which it says. \
+Nothing is left behind but the data, its configuration and the logs; `raidfs up` starts it again.";
+
+/// Arguments of `start`, `stop` and `kill`.
+#[derive(Debug, Args)]
+#[command(long_about = ONE)]
+pub struct OneArgs {
+    /// Which one: fsd1, fsd2, ..., witness or mountd
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub dir: DirArg,
+}
+
+const ONE: &str = "\
+Start, stop or kill one process of a local cluster.
+
+`start NAME` starts it and waits until it answers; if it runs already, it says so. `start mountd` also clears away the \
+dead mount that a crashed mountd left. `stop NAME` ends it in good order (SIGTERM) and waits for it; stopping mountd \
+unmounts. `kill NAME` is a crash (SIGKILL): for seeing that nothing happens to the programs on the mount.";
+
+/// Arguments of `where`.
+#[derive(Debug, Args)]
+#[command(long_about = WHERE, after_long_help = WHERE_EXAMPLES)]
+pub struct WhereArgs {
+    /// Files on a raidfs mount
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+const WHERE: &str = "\
+Show which servers hold a file.
+
+Each chunk of a file (4 MiB) is on both servers of one pair; the chunks of a large file are spread over all pairs. Names \
+and attributes are on every server. The same text is the file's extended attribute user.raidfs.where.";
+
+const WHERE_EXAMPLES: &str = "\
+EXAMPLES
+  raidfs where /mnt/raidfs/film.mkv
+  getfattr --only-values -n user.raidfs.where /mnt/raidfs/film.mkv";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+}

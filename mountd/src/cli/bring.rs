@@ -1,0 +1,163 @@
+//! Bringing processes of a local cluster up, and waiting until they are of use; for `up` and `start`.
+
+use super::local::{Local, MountPoint, Name, port_is_free};
+use super::mounts::{self, MountState};
+use super::process::{Started, listener};
+use super::{Failure, admin, human, wait};
+use raidfs_common::wire::ConnectError;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// How long anything may take to come up: recovery of a large log and a dead session's sizes included.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// After this long without anything new a line says what is waited for.
+const SAY_AFTER: Duration = Duration::from_secs(5);
+
+/// An error if one of these addresses cannot be listened on now.
+pub fn check_ports(wanted: impl IntoIterator<Item = (Name, SocketAddr)>) -> Result<(), Failure> {
+    for (name, address) in wanted {
+        if !port_is_free(address) {
+            let holder = listener(address.port()).unwrap_or_else(|| "something listens there".to_owned());
+            return Err(Failure::PortTaken { name, address, holder });
+        }
+    }
+    Ok(())
+}
+
+/// Starts those of the servers that do not run, and waits until each answers. What was started is added to `started`,
+/// also if this fails.
+pub fn servers(local: &Local, names: &[Name], started: &mut Vec<Started>) -> Result<(), Failure> {
+    let missing: Vec<Name> = names.iter().copied().filter(|&n| local.pid(n).is_none()).collect();
+    check_ports(missing.iter().filter_map(|&name| match name {
+        Name::Server(id) => local.config.address(id).map(|a| (name, a)),
+        Name::Mount => None,
+    }))?;
+    let first = started.len();
+    for &name in &missing {
+        started.push(local.start_server(name)?);
+    }
+    for one in &mut started[first..] {
+        let Name::Server(id) = one.name else { continue };
+        let mut said = Said::new();
+        let answered = wait::until(PATIENCE, || {
+            one.check(local)?;
+            said.still_waiting_for(&format!("{} to answer", one.name));
+            match admin::answers(&local.config, id) {
+                Ok(()) => Ok(Some(())),
+                Err(refused @ (ConnectError::Refused(_) | ConnectError::Foreign)) => Err(Failure::Died {
+                    name: one.name,
+                    how: format!("does not speak with us ({refused})"),
+                    log: local.log_file(one.name),
+                    tail: local.log_tail(one.name, one.log_from),
+                }),
+                Err(ConnectError::Network(_) | ConnectError::Timeout) => Ok(None),
+            }
+        })?;
+        if answered.is_none() {
+            return Err(late(local, one, format!("{} did not answer", one.name)));
+        }
+    }
+    Ok(())
+}
+
+/// Starts mountd if it does not run, and waits until the mount is usable. A dead mount in its place is cleared away.
+pub fn mount(local: &Local, at: &mut MountPoint, started: &mut Vec<Started>) -> Result<(), Failure> {
+    let running = local.pid(Name::Mount).is_some();
+    if running && mounts::state(&at.path) == MountState::None {
+        // It was unmounted by hand, and mountd is about to end.
+        if !local.wait_for_end(Name::Mount, PATIENCE) {
+            let why = "mountd runs, but nothing is mounted there; see its log, and `raidfs kill mountd`".to_owned();
+            return Err(Failure::MountPoint { path: at.path.clone(), why });
+        }
+    }
+    if local.pid(Name::Mount).is_none() {
+        clear_place(at)?;
+        local.remember_mount_point(at)?;
+        started.push(local.start_mountd(&at.path)?);
+    }
+    let mut mountd = started.iter_mut().find(|s| s.name == Name::Mount);
+    let mut said = Said::new();
+    let usable = wait::until(PATIENCE, || {
+        if let Some(mountd) = &mut mountd {
+            mountd.check(local)?;
+        }
+        said.still_waiting_for(&format!("{} to be mounted", at.path.display()));
+        Ok::<_, Failure>((mounts::state(&at.path) == MountState::Answers).then_some(()))
+    })?;
+    if usable.is_some() {
+        return Ok(());
+    }
+    let from = mountd.map_or(0, |m| m.log_from);
+    Err(Failure::Late {
+        what: format!("{} was not usable", at.path.display()),
+        seconds: PATIENCE.as_secs(),
+        log: local.log_file(Name::Mount),
+        tail: local.log_tail(Name::Mount, from),
+    })
+}
+
+/// Makes `at` a place to mount on: takes away what a dead mountd left, makes the directory if it is missing.
+fn clear_place(at: &mut MountPoint) -> Result<(), Failure> {
+    match mounts::state(&at.path) {
+        MountState::None => {}
+        MountState::Dead(_) => {
+            mounts::unmount(&at.path, true).map_err(Failure::file("clear the dead mount", &at.path))?;
+            println!("cleared away the dead mount at {}", at.path.display());
+        }
+        other @ (MountState::Answers | MountState::Hangs | MountState::Foreign(_)) => {
+            let why = format!("{}, and not by this cluster", other.words());
+            return Err(Failure::MountPoint { path: at.path.clone(), why });
+        }
+    }
+    if !at.path.exists() {
+        std::fs::create_dir_all(&at.path).map_err(Failure::file("make", &at.path))?;
+        at.made = true;
+    }
+    mounts::check_mount_point(&at.path)
+}
+
+fn late(local: &Local, one: &Started, what: String) -> Failure {
+    Failure::Late {
+        what,
+        seconds: PATIENCE.as_secs(),
+        log: local.log_file(one.name),
+        tail: local.log_tail(one.name, one.log_from),
+    }
+}
+
+/// Ends what this command has started, after it failed: nothing is left half up.
+pub fn take_back(local: &Local, started: Vec<Started>) {
+    const GRACE: Duration = Duration::from_secs(5);
+    for one in started.iter().rev() {
+        local.signal(one.name, libc::SIGTERM);
+    }
+    for mut one in started.into_iter().rev() {
+        let ended = wait::until(GRACE, || one.child.try_wait().map(|s| s.map(drop)));
+        if !ended.is_ok_and(|e| e.is_some()) {
+            local.signal(one.name, libc::SIGKILL);
+            local.wait_for_end(one.name, GRACE);
+        }
+        // A pid file that stays is not believed.
+        let _ = local.forget(one.name);
+    }
+}
+
+/// Says now and then what is waited for, so that nobody wonders.
+struct Said {
+    began: Instant,
+    last: Instant,
+}
+
+impl Said {
+    fn new() -> Said {
+        let now = Instant::now();
+        Said { began: now, last: now }
+    }
+
+    fn still_waiting_for(&mut self, what: &str) {
+        if self.last.elapsed() >= SAY_AFTER {
+            self.last = Instant::now();
+            eprintln!("waiting for {what}, for {} now", human::span(self.began.elapsed()));
+        }
+    }
+}

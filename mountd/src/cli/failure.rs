@@ -1,0 +1,149 @@
+//! Why a command failed, in words that say what was tried, on what, and what to do. Printed once, by the program.
+
+use super::local::Name;
+use raidfs_common::config::ConfigError;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// `raidfs.toml` is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The system refused something about a file.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no cluster where one was looked for.
+    #[error("there is no cluster in {} (no raidfs.toml); `raidfs up --dir DIR` makes one, --dir or --config names another", .0.display())]
+    NoCluster(PathBuf),
+    /// Options disagree with the cluster that is there.
+    #[error("{} is a cluster of {there}, not of {asked}: leave the option away, or choose another --dir", dir.display())]
+    OtherCluster {
+        /// Where.
+        dir: PathBuf,
+        /// What it is.
+        there: String,
+        /// What was asked for.
+        asked: String,
+    },
+    /// `--servers` that cannot be.
+    #[error("--servers is {0}: servers come in pairs, so it is an even number from 2 to 64")]
+    Servers(u16),
+    /// `--base-port` that cannot be.
+    #[error("--base-port is {port}: {needed} ports from there on do not fit below 65536")]
+    Ports {
+        /// The first.
+        port: u16,
+        /// How many.
+        needed: u16,
+    },
+    /// No run of free ports.
+    #[error("no {0} free ports in a row on 127.0.0.1 between 7100 and 7900; name others with --base-port")]
+    NoPorts(u16),
+    /// A port that is taken.
+    #[error("{name} cannot have its address {address}: {holder}; nothing was started")]
+    PortTaken {
+        /// Whose it would be.
+        name: Name,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// Who has it, or what the system says.
+        holder: String,
+    },
+    /// A name of no process.
+    #[error("there is no {asked:?} in this cluster; it has {}", known.join(", "))]
+    NoSuchName {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// One of the three programs is missing.
+    #[error("the program {} is missing: it belongs beside `raidfs`; build or install all three together", .0.display())]
+    NoProgram(PathBuf),
+    /// It could not be started.
+    #[error("cannot start {name}")]
+    Start {
+        /// What.
+        name: Name,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It ended when it should run.
+    #[error("{name} {how}; the end of {}:\n{tail}", log.display())]
+    Died {
+        /// What.
+        name: Name,
+        /// How it ended.
+        how: String,
+        /// Its log.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
+    /// It runs but does not get anywhere.
+    #[error("{what} within {seconds} s; the end of {}:\n{tail}", log.display())]
+    Late {
+        /// What did not happen.
+        what: String,
+        /// How long it was waited for.
+        seconds: u64,
+        /// The log that tells most.
+        log: PathBuf,
+        /// The log's last lines.
+        tail: String,
+    },
+    /// It does not end.
+    #[error("{name} (pid {pid}) is still there {seconds} s after {signal}")]
+    Stuck {
+        /// What.
+        name: Name,
+        /// Its process.
+        pid: i32,
+        /// What it was sent.
+        signal: &'static str,
+        /// How long ago.
+        seconds: u64,
+    },
+    /// There is no FUSE.
+    #[error("/dev/fuse is not there: the kernel's fuse module is missing, or this container was not given the device")]
+    NoFuse,
+    /// Mounting is not for everyone.
+    #[error("mounting needs root, or the fusermount3 program (package fuse3)")]
+    NotRoot,
+    /// Something that is no place to mount on.
+    #[error("cannot mount on {}: {why}", path.display())]
+    MountPoint {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// The mount is in use.
+    #[error("{} is in use, nothing was stopped (--force unmounts it all the same, and its users see it until they let go):\n{}", path.display(), holders.join("\n"))]
+    Busy {
+        /// The mount point.
+        path: PathBuf,
+        /// By whom, one line each.
+        holders: Vec<String>,
+    },
+    /// The path is not on a raidfs mount.
+    #[error("{} is not on a raidfs mount", .0.display())]
+    NotRaidfs(PathBuf),
+}
+
+impl Failure {
+    /// For `map_err` of what the system refuses about a file.
+    pub fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Failure {
+        let path = path.into();
+        move |source| Failure::File { action, path, source }
+    }
+}

@@ -1,0 +1,52 @@
+//! The commands of `raidfs`, one file each, and what they share.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`args`] | the command line and its `--help` |
+//! | `up`, `down`, `one`, `status`, `placed`, `verify`, `export`, `shell` | the commands |
+//! | [`local`] | the directory of a cluster on this machine: what lies where |
+//! | [`process`] | starting, finding and ending its processes |
+//! | [`mounts`] | what is mounted where, by whom it is held, taking it away |
+//! | [`progress`], [`human`] | how far a long command is; sizes and times in words |
+//!
+//! Commands print to standard output, return [`Failure`] for what went wrong, and never print an error themselves.
+
+pub mod admin;
+pub mod args;
+mod bring;
+mod down;
+mod failure;
+pub mod human;
+pub mod local;
+pub mod mounts;
+mod one;
+mod placed;
+pub mod process;
+pub mod progress;
+mod up;
+mod wait;
+
+pub use failure::Failure;
+
+use args::{Cli, Command};
+use std::process::ExitCode;
+
+/// Runs one command.
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    match cli.command {
+        Command::Up(args) => up::run(&args),
+        Command::Down(args) => down::run(&args),
+        Command::Start(args) => one::start(&args),
+        Command::Stop(args) => one::stop(&args),
+        Command::Kill(args) => one::kill(&args),
+        Command::Where(args) => placed::run(&args),
+    }
+}
+
+/// Rust programs ignore SIGPIPE and panic when `raidfs status | head` closes their output; this one ends as others do.
+pub fn die_quietly_on_closed_pipes() {
+    // SAFETY: called before any thread is started; sets a disposition and touches nothing else.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+    }
+}

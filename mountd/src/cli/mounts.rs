@@ -1,0 +1,228 @@
+//! What is mounted where, whether it answers, who holds it, and taking it away.
+
+use super::process::{process_name, processes};
+use super::{Failure, wait};
+use std::ffi::{CString, OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long a mount may take to answer before it counts as hung.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// One line of /proc/self/mountinfo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mounted {
+    /// Where.
+    pub at: PathBuf,
+    /// `fuse.raidfs`, `ext4`, ...
+    pub kind: String,
+    /// Its device number as `major:minor`.
+    pub device: String,
+}
+
+/// How a mount point is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MountState {
+    /// Nothing is mounted there.
+    None,
+    /// It is mounted and answers.
+    Answers,
+    /// It is mounted but answers nothing at the moment.
+    Hangs,
+    /// Its mountd is gone (ENOTCONN), or it answers with another error.
+    Dead(String),
+    /// Another file system is mounted there.
+    Foreign(String),
+}
+
+impl MountState {
+    /// For people.
+    pub fn words(&self) -> String {
+        match self {
+            MountState::None => "not mounted".to_owned(),
+            MountState::Answers => "mounted and answering".to_owned(),
+            MountState::Hangs => "mounted, but it does not answer at the moment".to_owned(),
+            MountState::Dead(why) => format!("dead ({why})"),
+            MountState::Foreign(kind) => format!("something else is mounted there ({kind})"),
+        }
+    }
+}
+
+/// What is mounted at `path`, the topmost if there are several.
+pub fn mounted_at(path: &Path) -> Option<Mounted> {
+    let text = std::fs::read("/proc/self/mountinfo").ok()?;
+    text.split(|&b| b == b'\n').filter_map(parse_line).rfind(|m| m.at == path)
+}
+
+fn parse_line(line: &[u8]) -> Option<Mounted> {
+    let fields: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
+    let dash = fields.iter().position(|f| *f == b"-")?;
+    let text = |f: &[u8]| String::from_utf8_lossy(f).into_owned();
+    Some(Mounted {
+        at: OsString::from_vec(unescape(fields.get(4)?)).into(),
+        kind: text(fields.get(dash + 1)?),
+        device: text(fields.get(2)?),
+    })
+}
+
+/// The kernel writes blanks, tabs, newlines and backslashes as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut at = 0;
+    while at < field.len() {
+        let digits = field.get(at + 1..at + 4).filter(|_| field[at] == b'\\');
+        match digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                at += 4;
+            }
+            None => {
+                bytes.push(field[at]);
+                at += 1;
+            }
+        }
+    }
+    bytes
+}
+
+/// How a mount point is; takes half a second at most.
+pub fn state(path: &Path) -> MountState {
+    let Some(mounted) = mounted_at(path) else { return MountState::None };
+    if !mounted.kind.starts_with("fuse") {
+        return MountState::Foreign(mounted.kind);
+    }
+    let path = path.to_owned();
+    match wait::at_most(ANSWER, move || std::fs::symlink_metadata(&path)) {
+        None => MountState::Hangs,
+        Some(Ok(_)) => MountState::Answers,
+        Some(Err(e)) => MountState::Dead(e.to_string()),
+    }
+}
+
+/// Takes a mount away. `lazy`: also when it is in use; its users keep what they have open.
+pub fn unmount(path: &Path, lazy: bool) -> io::Result<()> {
+    let c_path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = if lazy { libc::MNT_DETACH } else { 0 };
+    // SAFETY: the path is a NUL-terminated string that outlives the call.
+    if unsafe { libc::umount2(c_path.as_ptr(), flags | libc::UMOUNT_NOFOLLOW) } == 0 {
+        return Ok(());
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() != Some(libc::EPERM) {
+        return Err(error);
+    }
+    // Not root: what fusermount3 mounted, it takes away.
+    let mut command = std::process::Command::new("fusermount3");
+    command.arg("-u").args(lazy.then_some("-z")).arg("--").arg(path);
+    match command.stderr(std::process::Stdio::null()).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(_) if mounted_at(path).is_some() => Err(io::Error::from_raw_os_error(libc::EBUSY)),
+        _ => Err(error),
+    }
+}
+
+/// Who uses the mount at `path`, one line each: `pid 123 (bash): works in /mnt/raidfs/x`.
+pub fn holders(path: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    let below = |link: PathBuf| std::fs::read_link(link).ok().filter(|to| to.starts_with(path));
+    for pid in processes() {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let mut uses = Vec::new();
+        if let Some(to) = below(proc.join("cwd")) {
+            uses.push(format!("works in {}", to.display()));
+        }
+        if let Some(to) = below(proc.join("exe")) {
+            uses.push(format!("runs {}", to.display()));
+        }
+        let open = std::fs::read_dir(proc.join("fd")).into_iter().flatten().flatten();
+        let mut open: Vec<PathBuf> = open.filter_map(|d| below(d.path())).collect();
+        open.sort();
+        open.dedup();
+        uses.extend(open.iter().take(3).map(|to| format!("has {} open", to.display())));
+        if open.len() > 3 {
+            uses.push(format!("and {} more", open.len() - 3));
+        }
+        if uses.is_empty() && maps(&proc, path) {
+            uses.push("maps a file of it".to_owned());
+        }
+        if !uses.is_empty() {
+            lines.push(format!("    pid {pid} ({}): {}", process_name(pid), uses.join(", ")));
+        }
+    }
+    lines
+}
+
+fn maps(proc: &Path, path: &Path) -> bool {
+    let text = std::fs::read(proc.join("maps")).unwrap_or_default();
+    text.split(|&b| b == b'\n').any(|line| {
+        let at = line.iter().position(|&b| b == b'/');
+        at.is_some_and(|at| Path::new(OsStr::from_bytes(&line[at..])).starts_with(path))
+    })
+}
+
+/// Whether something can be mounted on `path`: a directory that is there and empty.
+pub fn check_mount_point(path: &Path) -> Result<(), Failure> {
+    let no = |why: &str| Err(Failure::MountPoint { path: path.to_owned(), why: why.to_owned() });
+    match std::fs::read_dir(path) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => no("it is not empty; what is in it would be hidden"),
+        },
+        Err(e) if e.kind() == io::ErrorKind::NotFound => no("it is not there"),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => no("it is not a directory"),
+        Err(e) => no(&e.to_string()),
+    }
+}
+
+/// Whether this process may mount: an error says why not.
+pub fn check_may_mount() -> Result<(), Failure> {
+    if !Path::new("/dev/fuse").exists() {
+        return Err(Failure::NoFuse);
+    }
+    // SAFETY: geteuid cannot fail and touches nothing.
+    let root = unsafe { libc::geteuid() } == 0;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let helper = std::env::split_paths(&path).any(|d| d.join("fusermount3").exists());
+    if root || helper { Ok(()) } else { Err(Failure::NotRoot) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mountinfo_lines_are_read_with_their_escapes() {
+        let line = br"42 25 0:38 / /mnt/a\040b\134c rw,nosuid shared:9 - fuse.raidfs raidfs rw,user_id=0";
+        let mounted = parse_line(line).unwrap();
+        assert_eq!(mounted.at, Path::new(r"/mnt/a b\c"));
+        assert_eq!((mounted.kind.as_str(), mounted.device.as_str()), ("fuse.raidfs", "0:38"));
+        assert_eq!(parse_line(b""), None);
+    }
+
+    #[test]
+    fn places_that_are_no_mount_points_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(check_mount_point(dir.path()).is_ok());
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        for (path, word) in [(dir.path(), "empty"), (&file, "directory"), (Path::new("/nonexistent"), "not there")] {
+            let error = check_mount_point(path).unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+        assert_eq!(state(dir.path()), MountState::None);
+        assert!(matches!(state(Path::new("/proc")), MountState::Foreign(_)));
+    }
+
+    #[test]
+    fn holders_are_named_with_what_they_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap();
+        assert_eq!(holders(&path), Vec::<String>::new());
+        let file = std::fs::File::create(path.join("held")).unwrap();
+        let lines = holders(&path).join("\n");
+        assert!(lines.contains(&std::process::id().to_string()) && lines.contains("held open"), "{lines}");
+        drop(file);
+    }
+}

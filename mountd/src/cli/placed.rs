@@ -1,0 +1,50 @@
+//! `raidfs where`: which servers hold a file, as the mount itself says.
+
+use super::Failure;
+use super::args::WhereArgs;
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+const ATTRIBUTE: &std::ffi::CStr = c"user.raidfs.where";
+
+/// Runs the command.
+pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
+    for path in &args.paths {
+        let text = read(path).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENODATA | libc::EOPNOTSUPP) => Failure::NotRaidfs(path.clone()),
+            _ => Failure::file("ask about", path)(e),
+        })?;
+        if args.paths.len() > 1 {
+            println!("{}:", path.display());
+        }
+        println!("{}", String::from_utf8_lossy(&text).trim_end());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let c_path = CString::new(path.as_os_str().as_bytes())?;
+    let mut buffer = vec![0u8; 65_536];
+    // SAFETY: both strings end in NUL, and the buffer is as long as said.
+    let n = unsafe { libc::lgetxattr(c_path.as_ptr(), ATTRIBUTE.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
+    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    buffer.truncate(n);
+    Ok(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_on_a_mount_is_said_to_be_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let args = WhereArgs { paths: vec![dir.path().to_owned()] };
+        assert!(matches!(run(&args), Err(Failure::NotRaidfs(_))));
+        let args = WhereArgs { paths: vec![dir.path().join("missing")] };
+        assert!(matches!(run(&args), Err(Failure::File { .. })));
+    }
+}

@@ -1,0 +1,301 @@
+//! Starting, finding and ending the processes of a local cluster.
+//!
+//! A pid file says only a number, and numbers are used again: a process counts as ours only if its arguments are those
+//! that it was started with. So a pid file that a reboot or a crash left behind is never believed.
+
+use super::local::{Local, Name, write_atomically};
+use super::{Failure, wait};
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// A process that was started by this command.
+#[derive(Debug)]
+pub struct Started {
+    /// What it is.
+    pub name: Name,
+    /// Its process.
+    pub child: Child,
+    /// How long its log was before.
+    pub log_from: u64,
+}
+
+/// What is known of one process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It runs.
+    Running(i32),
+    /// It has a pid file but does not run: it crashed, was killed, or the machine went down.
+    Crashed,
+    /// It was never started, or was stopped.
+    Stopped,
+}
+
+impl Local {
+    /// Whether a process runs.
+    pub fn state(&self, name: Name) -> State {
+        let Ok(text) = std::fs::read_to_string(self.pid_file(name)) else { return State::Stopped };
+        match text.trim().parse::<i32>() {
+            Ok(pid) if self.is(name, pid) => State::Running(pid),
+            _ => State::Crashed,
+        }
+    }
+
+    /// The process's number, if it runs.
+    pub fn pid(&self, name: Name) -> Option<i32> {
+        match self.state(name) {
+            State::Running(pid) => Some(pid),
+            State::Crashed | State::Stopped => None,
+        }
+    }
+
+    fn is(&self, name: Name, pid: i32) -> bool {
+        // A zombie has no arguments any more, so it does not count.
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| self.is_command_line(name, &line))
+    }
+
+    /// Whether a process with these arguments (each ended by NUL) is that one.
+    fn is_command_line(&self, name: Name, line: &[u8]) -> bool {
+        let mut words = line.split(|&b| b == 0);
+        let program = Path::new(std::ffi::OsStr::from_bytes(words.next().unwrap_or_default()));
+        let arguments: Vec<&[u8]> = words.collect();
+        let (wanted, option, value) = match name {
+            Name::Server(_) => ("fsd", "--data", self.data_dir(name)),
+            Name::Mount => ("mountd", "--config", self.config_file()),
+        };
+        let has = |pair: &[&[u8]]| pair[0] == option.as_bytes() && pair[1] == value.as_os_str().as_bytes();
+        program.file_name().is_some_and(|p| p == wanted) && arguments.windows(2).any(has)
+    }
+
+    /// The arguments of a server.
+    fn server_arguments(&self, name: Name) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = vec!["--config".into(), self.config_file().into()];
+        match name {
+            Name::Server(id) if !id.is_witness() => arguments.extend(["--id".into(), id.0.to_string().into()]),
+            Name::Server(_) => arguments.push("--witness".into()),
+            Name::Mount => {}
+        }
+        arguments.extend(["--data".into(), self.data_dir(name).into()]);
+        arguments
+    }
+
+    /// Starts a server.
+    pub fn start_server(&self, name: Name) -> Result<Started, Failure> {
+        let data = self.data_dir(name);
+        std::fs::create_dir_all(&data).map_err(Failure::file("make", &data))?;
+        self.start(name, &program("fsd")?, self.server_arguments(name))
+    }
+
+    /// Starts mountd on `mount_point`.
+    pub fn start_mountd(&self, mount_point: &Path) -> Result<Started, Failure> {
+        let arguments = vec!["--config".into(), self.config_file().into(), mount_point.into()];
+        self.start(Name::Mount, &program("mountd")?, arguments)
+    }
+
+    fn start(&self, name: Name, program: &Path, arguments: Vec<OsString>) -> Result<Started, Failure> {
+        let log = self.log_file(name);
+        let directory = self.dir.join("log");
+        std::fs::create_dir_all(&directory).map_err(Failure::file("make", &directory))?;
+        let open = OpenOptions::new().create(true).append(true).open(&log);
+        let file = open.map_err(Failure::file("open", &log))?;
+        let log_from = file.metadata().map_or(0, |m| m.len());
+        let second = file.try_clone().map_err(Failure::file("open", &log))?;
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir("/").stdin(Stdio::null()).stdout(file).stderr(second);
+        // SAFETY: only system calls between fork and exec. A session of its own keeps the terminal's signals away;
+        // descriptors that our caller forgot to close (a test's lock, a pipe's end) must not live on in a daemon.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setsid();
+                libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
+                Ok(())
+            });
+        }
+        let child = command.spawn().map_err(|source| Failure::Start { name, source })?;
+        write_atomically(&self.pid_file(name), &format!("{}\n", child.id()))?;
+        Ok(Started { name, child, log_from })
+    }
+
+    /// Sends a signal to a process if it runs.
+    pub fn signal(&self, name: Name, signal: i32) {
+        if let Some(pid) = self.pid(name) {
+            // SAFETY: kill only sends a signal. That the process ended just now is no error.
+            unsafe {
+                libc::kill(pid, signal);
+            }
+        }
+    }
+
+    /// Waits until a process has ended; false if it has not.
+    pub fn wait_for_end(&self, name: Name, patience: Duration) -> bool {
+        let ended = wait::until(patience, || Ok::<_, Failure>(self.pid(name).is_none().then_some(())));
+        ended.is_ok_and(|e| e.is_some())
+    }
+
+    /// Forgets a process that has ended in good order.
+    pub fn forget(&self, name: Name) -> Result<(), Failure> {
+        let path = self.pid_file(name);
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Failure::file("remove", &path)(e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last lines of a log, from `from` on.
+    pub fn log_tail(&self, name: Name, from: u64) -> String {
+        const LINES: usize = 20;
+        const BYTES: u64 = 8192;
+        let read = || {
+            let mut file = std::fs::File::open(self.log_file(name))?;
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(from.max(length.saturating_sub(BYTES)).min(length)))?;
+            let mut text = Vec::new();
+            file.take(BYTES).read_to_end(&mut text)?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&text).into_owned())
+        };
+        let text = read().unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        match lines.as_slice() {
+            [] => "    (it wrote nothing)".to_owned(),
+            lines => {
+                let last: Vec<String> =
+                    lines[lines.len().saturating_sub(LINES)..].iter().map(|l| format!("    {l}")).collect();
+                last.join("\n")
+            }
+        }
+    }
+}
+
+impl Started {
+    /// An error if it has ended.
+    pub fn check(&mut self, local: &Local) -> Result<(), Failure> {
+        match self.child.try_wait() {
+            Ok(None) | Err(_) => Ok(()),
+            Ok(Some(status)) => Err(Failure::Died {
+                name: self.name,
+                how: format!("ended at once ({status})"),
+                log: local.log_file(self.name),
+                tail: local.log_tail(self.name, self.log_from),
+            }),
+        }
+    }
+}
+
+/// One of the programs: it lies where `raidfs` itself does.
+pub fn program(name: &str) -> Result<PathBuf, Failure> {
+    let me = std::env::current_exe().map_err(Failure::file("find", "/proc/self/exe"))?;
+    let path = me.with_file_name(name);
+    if path.is_file() { Ok(path) } else { Err(Failure::NoProgram(path)) }
+}
+
+/// Who listens on a port of this machine: `pid 123 (nginx)`; None if it cannot be told.
+pub fn listener(port: u16) -> Option<String> {
+    let socket = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|path| {
+        let text = std::fs::read_to_string(path).ok()?;
+        text.lines().skip(1).find_map(|line| listening_inode(line, port))
+    })?;
+    let wanted = format!("socket:[{socket}]");
+    processes().find_map(|pid| {
+        let mut descriptors = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+        let holds = descriptors
+            .any(|d| d.is_ok_and(|d| std::fs::read_link(d.path()).is_ok_and(|to| to.as_os_str() == wanted.as_str())));
+        holds.then(|| format!("pid {pid} ({}) listens there", process_name(pid)))
+    })
+}
+
+/// The socket's inode, if this line of /proc/net/tcp is a listener on `port`.
+fn listening_inode(line: &str, port: u16) -> Option<String> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let local_port = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
+    (local_port == port && *fields.get(3)? == "0A").then(|| fields.get(9).map(|f| (*f).to_owned()))?
+}
+
+/// All processes that can be seen.
+pub fn processes() -> impl Iterator<Item = i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|e| e.file_name().to_str()?.parse().ok())
+}
+
+/// A process's name, for messages.
+pub fn process_name(pid: i32) -> String {
+    let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    name.map_or_else(|_| "?".to_owned(), |n| n.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::local::Shape;
+    use super::*;
+    use raidfs_common::id::ServerId;
+
+    fn local(dir: &Path) -> Local {
+        Local::create(dir, Shape { servers: 2, base_port: 9000 }).unwrap()
+    }
+
+    fn line(words: &[&str]) -> Vec<u8> {
+        words.iter().flat_map(|w| w.bytes().chain([0])).collect()
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_program_and_its_data() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = local(dir.path());
+        let name = Name::Server(ServerId(1));
+        let data = local.data_dir(name);
+        let data = data.to_str().unwrap();
+        let good = line(&["/x/fsd", "--config", "c", "--id", "1", "--data", data]);
+        assert!(local.is_command_line(name, &good));
+        assert!(!local.is_command_line(Name::Server(ServerId(2)), &good));
+        assert!(!local.is_command_line(name, &line(&["/bin/cat", "--data", data])));
+        assert!(!local.is_command_line(name, &line(&["/x/fsd", "--data", "/elsewhere"])));
+        assert!(!local.is_command_line(name, b""));
+        let config = local.config_file();
+        let mount = line(&["mountd", "--config", config.to_str().unwrap(), "/mnt"]);
+        assert!(local.is_command_line(Name::Mount, &mount));
+    }
+
+    #[test]
+    fn a_pid_file_is_not_believed_when_the_number_is_anothers() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = local(dir.path());
+        let name = Name::Server(ServerId(1));
+        assert_eq!(local.state(name), State::Stopped);
+        write_atomically(&local.pid_file(name), &format!("{}\n", std::process::id())).unwrap();
+        assert_eq!(local.state(name), State::Crashed);
+        write_atomically(&local.pid_file(name), "garbage").unwrap();
+        assert_eq!(local.state(name), State::Crashed);
+        local.forget(name).unwrap();
+        assert_eq!(local.state(name), State::Stopped);
+        local.forget(name).unwrap();
+    }
+
+    #[test]
+    fn a_log_tail_begins_where_this_start_did() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = local(dir.path());
+        let name = Name::Mount;
+        assert!(local.log_tail(name, 0).contains("nothing"));
+        write_atomically(&local.log_file(name), "old\nnew\n").unwrap();
+        assert_eq!(local.log_tail(name, 4), "    new");
+        assert_eq!(local.log_tail(name, 0), "    old\n    new");
+        let many: String = (0..100).map(|n| format!("{n}\n")).collect();
+        write_atomically(&local.log_file(name), &many).unwrap();
+        assert!(local.log_tail(name, 0).starts_with("    80\n"));
+    }
+
+    #[test]
+    fn listeners_are_found_in_the_kernel_table() {
+        let text = "   1: 0100007F:1BBC 00000000:0000 0A 00000000:00000000 00:00000000 00000000  0  0 12345 1 0 100";
+        assert_eq!(listening_inode(text, 7100), Some("12345".to_owned()));
+        assert_eq!(listening_inode(text, 7101), None);
+        assert_eq!(listening_inode(&text.replace(" 0A ", " 01 "), 7100), None);
+        let here = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let who = listener(here.local_addr().unwrap().port()).unwrap();
+        assert!(who.contains(&std::process::id().to_string()), "{who}");
+    }
+}

@@ -1,0 +1,116 @@
+//! How far a long command is: percent, rate and time left, rewritten in place on a terminal, plain lines now and then
+//! elsewhere. Goes to standard error, so that standard output is the result alone.
+
+use super::human;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+const TERMINAL_EVERY: Duration = Duration::from_millis(100);
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Things, by their plural.
+    Things(&'static str),
+}
+
+/// The progress of one thing that is being done.
+#[derive(Debug)]
+pub struct Progress {
+    what: String,
+    unit: Unit,
+    total: u64,
+    done: u64,
+    began: Instant,
+    shown: Instant,
+    terminal: bool,
+    open_line: bool,
+}
+
+impl Progress {
+    /// Begins; `total` 0: not known.
+    pub fn new(what: impl Into<String>, unit: Unit, total: u64) -> Progress {
+        let now = Instant::now();
+        let terminal = std::io::stderr().is_terminal();
+        Progress { what: what.into(), unit, total, done: 0, began: now, shown: now, terminal, open_line: false }
+    }
+
+    /// So much is done by now.
+    pub fn at(&mut self, done: u64) {
+        self.done = done;
+        let every = if self.terminal { TERMINAL_EVERY } else { PLAIN_EVERY };
+        if self.shown.elapsed() >= every {
+            self.shown = Instant::now();
+            let line = line(&self.what, self.unit, self.done, self.total, self.began.elapsed());
+            self.show(&line);
+        }
+    }
+
+    /// So much more is done.
+    pub fn add(&mut self, more: u64) {
+        self.at(self.done + more);
+    }
+
+    fn show(&mut self, line: &str) {
+        let mut err = std::io::stderr().lock();
+        // Progress that cannot be shown is no reason to fail.
+        let _ = if self.terminal { write!(err, "\r\x1b[K{line}") } else { writeln!(err, "{line}") };
+        let _ = err.flush();
+        self.open_line = self.terminal;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.open_line {
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+/// One line of progress.
+fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> String {
+    let amount = |n: u64| match unit {
+        Unit::Bytes => human::bytes(n),
+        Unit::Things(_) => human::count(n),
+    };
+    let name = match unit {
+        Unit::Bytes => "",
+        Unit::Things(name) => name,
+    };
+    let rate = done as f64 / elapsed.as_secs_f64().max(0.001);
+    let mut text = format!("{what}: {}", amount(done));
+    if total > 0 {
+        let percent = (done.min(total) as f64 * 100.0 / total as f64) as u64;
+        text = format!("{what}: {percent} %, {} of {}", amount(done), amount(total));
+    }
+    if !name.is_empty() {
+        text.push_str(&format!(" {name}"));
+    }
+    if done > 0 {
+        text.push_str(&format!(", {}/s", amount(rate as u64)));
+        if total > done {
+            let left = Duration::from_secs_f64((total - done) as f64 / rate);
+            text.push_str(&format!(", {} left", human::span(left)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_percent_rate_and_time_left() {
+        let text = line("verify", Unit::Things("chunks"), 250, 1000, Duration::from_secs(5));
+        assert_eq!(text, "verify: 25 %, 250 of 1,000 chunks, 50/s, 15 s left");
+        let text = line("export", Unit::Bytes, 10 << 20, 0, Duration::from_secs(1));
+        assert_eq!(text, "export: 10 MiB, 10 MiB/s");
+        let text = line("verify", Unit::Things("chunks"), 0, 10, Duration::ZERO);
+        assert_eq!(text, "verify: 0 %, 0 of 10 chunks");
+    }
+}

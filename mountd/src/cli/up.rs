@@ -1,0 +1,135 @@
+//! `raidfs up`: a whole local cluster, made or started again, and mounted.
+
+use super::args::{DEFAULT_MOUNT, UpArgs};
+use super::local::{self, Local, Lock, MountPoint, Name};
+use super::mounts::{self, MountState};
+use super::process::{State, program};
+use super::{Failure, bring, human};
+use raidfs_common::id::ServerId;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Runs the command.
+pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
+    let began = Instant::now();
+    mounts::check_may_mount()?;
+    program("fsd")?;
+    program("mountd")?;
+    let (local, _lock, new) = find_or_make(args)?;
+    let mut at = mount_point(&local, args.mount.as_deref())?;
+    let all: Vec<Name> = local.servers();
+    let states: Vec<(Name, State)> = all.iter().map(|&n| (n, local.state(n))).collect();
+    let missing: Vec<Name> = states.iter().filter(|(_, s)| !matches!(s, State::Running(_))).map(|(n, _)| *n).collect();
+    let mounted = local.pid(Name::Mount).is_some() && mounts::state(&at.path) == MountState::Answers;
+    if missing.is_empty() && mounted {
+        println!("it is up already, mounted at {}; nothing was changed", at.path.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !missing.is_empty() {
+        let again = if new || missing.len() == all.len() { "" } else { " (the others run already)" };
+        println!("starting {}{again}", human::list(&missing));
+    }
+    let mut started = Vec::new();
+    let result = bring::servers(&local, &all, &mut started).and_then(|()| {
+        if !mounted {
+            println!("mounting at {}", at.path.display());
+        }
+        bring::mount(&local, &mut at, &mut started)
+    });
+    if let Err(failure) = result {
+        bring::take_back(&local, started);
+        return Err(failure);
+    }
+    println!("it is up: {} is mounted (took {})", at.path.display(), human::span(began.elapsed()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The cluster in the directory; true if it was made now. Everything that can be wrong with the wishes is found before
+/// anything is made.
+fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
+    let dir = local::absolute(&args.dir.dir)?;
+    if !dir.join("raidfs.toml").exists() {
+        let shape = local::shape(args.servers, args.base_port)?;
+        let names =
+            (0..=shape.servers).map(|n| (Name::Server(ServerId(n)), (Ipv4Addr::LOCALHOST, shape.base_port + n).into()));
+        bring::check_ports(names)?;
+        let place = absolute_mount(args.mount.as_deref().unwrap_or(Path::new(DEFAULT_MOUNT)))?;
+        match mounts::state(&place) {
+            MountState::None if !place.exists() => {}
+            MountState::None => mounts::check_mount_point(&place)?,
+            // Dead mounts are cleared later.
+            MountState::Dead(_) => {}
+            other => return Err(Failure::MountPoint { path: place, why: other.words() }),
+        }
+        std::fs::create_dir_all(&dir).map_err(Failure::file("make", &dir))?;
+        let lock = Lock::take(&dir)?;
+        // Another `up` may have been faster.
+        if !dir.join("raidfs.toml").exists() {
+            let local = Local::create(&dir, shape)?;
+            println!(
+                "made the cluster {} in {}: {} servers in {} mirrored pairs, ports {} to {}, and a witness on {}",
+                local.config.cluster,
+                local.dir.display(),
+                shape.servers,
+                shape.servers / 2,
+                shape.base_port + 1,
+                shape.base_port + shape.servers,
+                shape.base_port
+            );
+            return Ok((local, lock, true));
+        }
+        drop(lock);
+    }
+    let local = Local::open(&dir)?;
+    let lock = Lock::take(&local.dir)?;
+    check_same(&local, args)?;
+    Ok((local, lock, false))
+}
+
+fn check_same(local: &Local, args: &UpArgs) -> Result<(), Failure> {
+    let other = |there: String, asked: String| Err(Failure::OtherCluster { dir: local.dir.clone(), there, asked });
+    let servers = local.config.pairs.len() as u16 * 2;
+    match args.servers {
+        Some(asked) if asked != servers => return other(format!("{servers} servers"), asked.to_string()),
+        _ => {}
+    }
+    let port = local.config.witness.port();
+    match args.base_port {
+        Some(asked) if asked != port => return other(format!("base port {port}"), asked.to_string()),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Where to mount: as asked, else where it was last, else the default. An error if it is mounted elsewhere now.
+fn mount_point(local: &Local, asked: Option<&Path>) -> Result<MountPoint, Failure> {
+    let last = local.mount_point();
+    let asked = asked.map(absolute_mount).transpose()?;
+    match (last, asked) {
+        (Some(last), None) => Ok(last),
+        (Some(last), Some(asked)) if last.path == asked => Ok(last),
+        (Some(last), Some(asked)) if local.pid(Name::Mount).is_some() => {
+            let why = format!("this cluster is mounted at {}; `raidfs down` first", last.path.display());
+            Err(Failure::MountPoint { path: asked, why })
+        }
+        (_, asked) => {
+            let path = asked.map_or_else(|| absolute_mount(Path::new(DEFAULT_MOUNT)), Ok)?;
+            Ok(MountPoint { path, made: false })
+        }
+    }
+}
+
+/// `path` from the root on, as the kernel's mount table has it: without links, and without asking a file system that
+/// may be dead for more than its parent.
+fn absolute_mount(path: &Path) -> Result<std::path::PathBuf, Failure> {
+    let plain = std::path::absolute(path).map_err(Failure::file("find", path))?;
+    match (plain.parent().map(Path::canonicalize), plain.file_name()) {
+        (Some(Ok(parent)), Some(name)) => {
+            let here = parent.join(name);
+            if here.is_symlink() { local::absolute(&here) } else { Ok(here) }
+        }
+        _ => Ok(plain),
+    }
+}
