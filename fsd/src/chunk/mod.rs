@@ -1,9 +1,12 @@
 //! Chunk bytes on one server: the contract, and its two implementations.
 
+pub mod format;
+
 use bytes::Bytes;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
+use std::sync::Arc;
 
 /// Why a chunk operation did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,27 @@ pub enum ChunkError {
         /// Which chunk.
         chunk: ChunkId,
     },
+    /// The chunk's footer is missing or damaged: nothing of it can be checked. Treat it as if every block were damaged;
+    /// [`ChunkStore::import`] mends it.
+    #[error("chunk {chunk}: {reason}")]
+    Footer {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// What is wrong with the footer.
+        reason: format::FormatError,
+    },
+    /// The caller's fault, nothing was changed: a range that does not end within the chunk, or a copy that contradicts
+    /// itself or does not match its sums.
+    #[error("chunk {chunk}: {problem}")]
+    Invalid {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// What is wrong.
+        problem: &'static str,
+    },
+    /// An earlier write or sync failed: nothing is changed or made durable any more. Reads still try.
+    #[error("chunks are not changed any more since the disk failed to {0}; restart the server once its disk is well")]
+    Poisoned(String),
     /// The disk said no. Of a write or sync: the store is not to be trusted until it was resynced.
     #[error("cannot {action} chunk {chunk}")]
     Disk {
@@ -40,6 +64,25 @@ pub enum ChunkError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+impl ChunkError {
+    /// Whether the bytes are there but wrong: the mirror may have them right, and this copy can be mended.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, ChunkError::Damaged { .. } | ChunkError::Footer { .. })
+    }
+}
+
+/// Held from [`ChunkStore::note`] until the change has ended on both mirrors: the note is not dropped before.
+#[must_use = "the note may be dropped as soon as this is"]
+#[derive(Clone, Debug)]
+pub struct Intent(#[expect(dead_code, reason = "only its being alive counts")] Option<Arc<()>>);
+
+impl Intent {
+    /// For changes that nothing depends on: holds no note.
+    pub fn none() -> Intent {
+        Intent(None)
+    }
 }
 
 /// The chunks of one server. All calls may block on the disk; none reorders: what returned is seen by what is called
@@ -80,8 +123,8 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn space(&self) -> Result<Space, ChunkError>;
 
     /// Notes that a chunk is about to change: durable when this returns. Cheap for a chunk that is noted already, or
-    /// whose inode is above the high-water mark.
-    fn note(&self, chunk: ChunkId) -> Result<(), ChunkError>;
+    /// whose inode is above the high-water mark. Hold what it returns until the change has ended on both mirrors.
+    fn note(&self, chunk: ChunkId) -> Result<Intent, ChunkError>;
     /// All noted chunks above `after`, in order, up to `limit`: those noted by name, and all chunks of inodes above the
     /// high-water mark.
     fn noted(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError>;
@@ -89,7 +132,8 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn high_water(&self) -> Ino;
     /// Starts a new generation of notes and makes everything durable that the older ones cover.
     fn begin_notes(&self) -> Result<(), ChunkError>;
-    /// Drops the generations before the newest; the mirror has synced what they cover, too. The high-water mark rises
-    /// to just above the highest inode that had a chunk when the newest generation began.
+    /// Drops the generations before the newest; the mirror has synced what they cover, too. A generation of which an
+    /// [`Intent`] was still held when the newest began stays until the next round. The high-water mark rises to just
+    /// above the highest inode that had a chunk when the oldest generation left began.
     fn drop_notes(&self) -> Result<(), ChunkError>;
 }
