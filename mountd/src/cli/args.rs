@@ -1,7 +1,10 @@
 //! The command line: every command, option and `--help` text of `raidfs`.
 
+use super::Failure;
+use super::local::Local;
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use raidfs_common::config::Config;
+use std::path::{Path, PathBuf};
 
 /// Where a local cluster lives unless `--dir` says otherwise.
 pub const DEFAULT_DIR: &str = "./raidfs-data";
@@ -61,6 +64,8 @@ pub enum Command {
     Stop(OneArgs),
     /// Kill one process of a local cluster, as a crash would
     Kill(OneArgs),
+    /// Show how a cluster is
+    Status(StatusArgs),
     /// Show which servers hold a file
     Where(WhereArgs),
 }
@@ -143,6 +148,82 @@ Start, stop or kill one process of a local cluster.
 `start NAME` starts it and waits until it answers; if it runs already, it says so. `start mountd` also clears away the \
 dead mount that a crashed mountd left. `stop NAME` ends it in good order (SIGTERM) and waits for it; stopping mountd \
 unmounts. `kill NAME` is a crash (SIGKILL): for seeing that nothing happens to the programs on the mount.";
+
+/// Which cluster: one on this machine by its directory, or any by its configuration.
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct TargetArgs {
+    /// A local cluster's directory [default: ./raidfs-data]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Any cluster's configuration
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// The cluster that was named.
+#[derive(Debug)]
+pub enum Target {
+    /// On this machine: its processes can be looked at, too.
+    Local(Local),
+    /// Somewhere.
+    Config(Config),
+}
+
+impl TargetArgs {
+    /// Finds it.
+    pub fn open(&self) -> Result<Target, Failure> {
+        match (&self.dir, &self.config) {
+            (_, Some(file)) => Ok(Target::Config(Config::load(file)?)),
+            (dir, None) => Ok(Target::Local(Local::open(dir.as_deref().unwrap_or(Path::new(DEFAULT_DIR)))?)),
+        }
+    }
+}
+
+impl Target {
+    /// Its configuration.
+    pub fn config(&self) -> &Config {
+        match self {
+            Target::Local(local) => &local.config,
+            Target::Config(config) => config,
+        }
+    }
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+#[command(long_about = STATUS, after_long_help = STATUS_EXAMPLES)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArgs,
+    /// As JSON; docs/OPERATING.md lists the keys
+    #[arg(long)]
+    pub json: bool,
+    /// Wait until it is healthy, at most so long, before answering
+    #[arg(long, value_name = "SECONDS")]
+    pub wait_healthy: Option<u64>,
+}
+
+const STATUS: &str = "\
+Show how a cluster is: what is wrong first, then each server, each pair, the mount.
+
+It asks every server at once and answers within a second however much is broken. A server's COPY is `in sync` (it \
+serves), `stale` (it missed something and does not serve) or `syncing` (it is being brought up to date, with percent and \
+time left). LOG is the last entry of the namespace's log that it has applied. QUERIES, CHANGES (of names, by the leader), \
+READS, ORDERED (changes of file contents that it was primary for) and MIRRORED (those that its mirror sent it) count \
+requests since its start: they show how evenly the work is spread.";
+
+const STATUS_EXAMPLES: &str = "\
+EXIT STATUS
+  0  healthy: all servers are up, both copies of everything are in sync
+  1  degraded: everything is served, but something is missing; also any failure of the command itself
+  2  unavailable: something is not served; also wrong usage
+
+EXAMPLES
+  raidfs status
+  raidfs status --wait-healthy 60 && echo all is well
+  raidfs status --json | jq -r '.servers[] | select(.up | not) | .name'";
 
 /// Arguments of `where`.
 #[derive(Debug, Args)]

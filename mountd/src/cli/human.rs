@@ -1,6 +1,6 @@
 //! Sizes and times in the words of a person who reads them in a hurry.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bytes with three digits and a binary unit: `0 B`, `4.0 KiB`, `123 MiB`.
 pub fn bytes(n: u64) -> String {
@@ -28,6 +28,25 @@ pub fn span(d: Duration) -> String {
         3600..86_400 => format!("{} h {} min", s / 3600, s % 3600 / 60),
         _ => format!("{} d {} h", s / 86_400, s % 86_400 / 3600),
     }
+}
+
+/// A time of day on this machine's clock, with the date if it was not today: `14:02:11`, `2026-03-01 14:02:11`.
+pub fn clock(at: SystemTime) -> String {
+    let local = |t: SystemTime| {
+        let secs = t.duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()) as libc::time_t;
+        // SAFETY: an all-zero tm is valid, and both pointers live through the call.
+        unsafe {
+            let mut tm = std::mem::zeroed::<libc::tm>();
+            libc::localtime_r(&secs, &mut tm);
+            tm
+        }
+    };
+    let (tm, today) = (local(at), local(SystemTime::now()));
+    let time = format!("{:02}:{:02}:{:02}", tm.tm_hour, tm.tm_min, tm.tm_sec);
+    if (tm.tm_year, tm.tm_yday) == (today.tm_year, today.tm_yday) {
+        return time;
+    }
+    format!("{}-{:02}-{:02} {time}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday)
 }
 
 /// A count with thousands apart: `1,234,567`.

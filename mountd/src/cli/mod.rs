@@ -23,6 +23,7 @@ mod one;
 mod placed;
 pub mod process;
 pub mod progress;
+mod status;
 mod up;
 mod wait;
 
@@ -39,6 +40,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Start(args) => one::start(&args),
         Command::Stop(args) => one::stop(&args),
         Command::Kill(args) => one::kill(&args),
+        Command::Status(args) => status::run(&args),
         Command::Where(args) => placed::run(&args),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+const PAUSE: Duration = Duration::from_millis(100);
 const POLL: Duration = Duration::from_millis(20);
 
 /// Calls `condition` until it gives something, an error, or `patience` is over (None).
@@ -16,6 +17,11 @@ pub fn until<T, E>(patience: Duration, mut condition: impl FnMut() -> Result<Opt
         }
         std::thread::sleep(POLL);
     }
+}
+
+/// Waits a moment before something is looked at again.
+pub fn pause() {
+    std::thread::sleep(PAUSE);
 }
 
 /// Calls `work` on a thread of its own, because it may hang for ever (a file system that does not answer); None after

@@ -1,0 +1,115 @@
+//! `raidfs status`: asks everything at once, judges, and shows the result. Answers within a second however much is
+//! broken: nothing here waits for a quorum, a leader or a mount.
+
+mod json;
+mod text;
+mod verdict;
+
+use super::args::{StatusArgs, Target};
+use super::local::Name;
+use super::mounts::{self, MountState};
+use super::process::State;
+use super::{Failure, admin};
+use crate::cluster::survey::survey;
+use raidfs_common::config::Config;
+use raidfs_common::id::ServerId;
+use raidfs_common::rpc::admin::ServerStatus;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+use verdict::Level;
+
+/// Everything that could be learnt at one moment.
+#[derive(Debug)]
+pub struct Seen {
+    /// What the cluster should be.
+    pub config: Config,
+    /// What each server says of itself and the others, the witness too; None: no answer.
+    pub answers: BTreeMap<ServerId, Option<ServerStatus>>,
+    /// Of a local cluster: its processes.
+    pub processes: Option<BTreeMap<Name, State>>,
+    /// Of a local cluster: where it is mounted, and how the mount is.
+    pub mount: Option<(PathBuf, MountState)>,
+    /// When.
+    pub now: SystemTime,
+}
+
+/// Runs the command.
+pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
+    let target = args.target.open()?;
+    let deadline = Instant::now() + Duration::from_secs(args.wait_healthy.unwrap_or(0));
+    let mut said = None;
+    let (seen, verdict) = loop {
+        let seen = look(&target);
+        let verdict = verdict::judge(&seen);
+        if verdict.level == Level::Healthy || Instant::now() >= deadline {
+            break (seen, verdict);
+        }
+        if said.as_ref() != Some(&verdict.reasons) {
+            eprintln!("waiting: {}", verdict.line());
+            said = Some(verdict.reasons);
+        }
+        super::wait::pause();
+    };
+    if args.json {
+        println!("{:#}", json::of(&seen, &verdict));
+    } else {
+        print!("{}", text::of(&seen, &verdict));
+    }
+    Ok(ExitCode::from(verdict.level as u8))
+}
+
+fn look(target: &Target) -> Seen {
+    let config = target.config();
+    // The mount may hang: it is asked while the servers are.
+    let place = match target {
+        Target::Local(local) => local.mount_point().map(|at| at.path),
+        Target::Config(_) => None,
+    };
+    let mount = std::thread::spawn(move || place.map(|path| (path.clone(), mounts::state(&path))));
+    let answers = admin::runtime().block_on(survey(config)).into_iter().collect();
+    let processes = match target {
+        Target::Local(local) => {
+            let names = local.servers().into_iter().chain([Name::Mount]);
+            Some(names.map(|n| (n, local.state(n))).collect())
+        }
+        Target::Config(_) => None,
+    };
+    let mount = mount.join().expect("asking for the state of a mount does not panic");
+    Seen { config: config.clone(), answers, processes, mount, now: SystemTime::now() }
+}
+
+impl Seen {
+    /// The answer that knows most: of a server that hears a quorum if there is one, the furthest of those.
+    pub fn best(&self) -> Option<&ServerStatus> {
+        let answers = self.answers.values().flatten().filter(|s| !s.pairs.is_empty());
+        answers.max_by_key(|s| (s.quorum, s.applied))
+    }
+
+    /// Who leads, if somebody does.
+    pub fn leader(&self) -> Option<ServerId> {
+        let saying = self.answers.values().flatten().filter(|s| s.quorum && s.leader.is_some());
+        saying.max_by_key(|s| s.term).and_then(|s| s.leader)
+    }
+
+    /// A server's own answer.
+    pub fn answer(&self, server: ServerId) -> Option<&ServerStatus> {
+        self.answers.get(&server).and_then(Option::as_ref)
+    }
+
+    /// How long a server has not answered the leader; None: not known.
+    pub fn silent_for(&self, server: ServerId) -> Option<Duration> {
+        let leader = self.answer(self.leader()?)?;
+        let heard = leader.heard_ms.iter().find(|(s, _)| *s == server)?;
+        heard.1.map(Duration::from_millis)
+    }
+
+    /// What the operating system says of a server that does not answer.
+    pub fn process(&self, name: Name) -> Option<State> {
+        self.processes.as_ref()?.get(&name).copied()
+    }
+}
+
+#[cfg(test)]
+mod testing;

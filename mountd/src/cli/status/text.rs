@@ -1,0 +1,178 @@
+//! The status as text: the verdict in the first line, then what it rests on.
+
+use super::super::human::{bytes, count, span, table};
+use super::super::local::Name;
+use super::super::process::State;
+use super::Seen;
+use super::verdict::{Verdict, copy, percent, progress, servers, time_left};
+use raidfs_common::id::ServerId;
+use raidfs_common::pair::CopyState;
+use raidfs_common::rpc::admin::ServerStatus;
+use std::time::Duration;
+
+/// The whole text.
+pub fn of(seen: &Seen, verdict: &Verdict) -> String {
+    let first = format!("{}: {}\n", verdict.level.word(), verdict.reasons.join("\n  "));
+    let mut parts = vec![first];
+    let known = seen.answers.values().any(Option::is_some);
+    parts.push(table(&server_rows(seen)));
+    if known {
+        parts.push(table(&pair_rows(seen)));
+    }
+    parts.push(mount_lines(seen));
+    if let Some(advice) = advice(seen) {
+        parts.push(advice);
+    }
+    parts.retain(|p| !p.is_empty());
+    parts.join("\n")
+}
+
+fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
+    cells.map(str::to_owned).to_vec()
+}
+
+fn server_rows(seen: &Seen) -> Vec<Vec<String>> {
+    let mut rows = vec![row([
+        "SERVER", "STATE", "COPY", "LOG", "CHUNKS", "HOLDS", "FREE", "QUERIES", "CHANGES", "READS", "ORDERED",
+        "MIRRORED", "ADDRESS",
+    ])];
+    for server in seen.config.voters() {
+        let address = seen.config.address(server).map_or_else(String::new, |a| a.to_string());
+        let mut cells = vec![server.to_string(), state(seen, server), copy_words(seen, server)];
+        match seen.answer(server) {
+            Some(s) if server.is_witness() => {
+                cells.push(s.last_index.to_string());
+                cells.extend(std::iter::repeat_n("-".to_owned(), 8));
+            }
+            Some(s) => cells.extend(figures(s)),
+            None => cells.extend(std::iter::repeat_n("-".to_owned(), 9)),
+        }
+        cells.push(address);
+        rows.push(cells);
+    }
+    rows
+}
+
+fn figures(s: &ServerStatus) -> [String; 9] {
+    let c = &s.counters;
+    [
+        s.applied.to_string(),
+        count(s.held.0),
+        bytes(s.held.1),
+        bytes(s.space.free),
+        count(c.queries),
+        count(c.changes),
+        count(c.reads),
+        count(c.primary_changes),
+        count(c.mirror_changes),
+    ]
+}
+
+fn state(seen: &Seen, server: ServerId) -> String {
+    match seen.answer(server) {
+        Some(s) => {
+            let leads = if seen.leader() == Some(server) { ", leads" } else { "" };
+            format!("up {}{leads}", span(Duration::from_secs(s.uptime_s)))
+        }
+        None => match seen.process(Name::Server(server)) {
+            Some(State::Running(pid)) => format!("HANGS, pid {pid}"),
+            Some(State::Crashed) => "DIED".to_owned(),
+            Some(State::Stopped) => "STOPPED".to_owned(),
+            None => "NO ANSWER".to_owned(),
+        },
+    }
+}
+
+fn copy_words(seen: &Seen, server: ServerId) -> String {
+    let pairs = seen.best().map(|s| s.pairs.as_slice()).unwrap_or_default();
+    let Some(member) = pairs.iter().find_map(|p| p.member(server)) else { return "-".to_owned() };
+    match progress(seen, server) {
+        Some(p) if member.state != CopyState::InSync => {
+            let left = time_left(&p).map_or_else(String::new, |l| format!(", {} left", span(l)));
+            format!("{} {} %{left}", copy(member.state), percent(&p))
+        }
+        _ => copy(member.state).to_owned(),
+    }
+}
+
+fn pair_rows(seen: &Seen) -> Vec<Vec<String>> {
+    let mut rows = vec![row(["PAIR", "SERVED BY", "EPOCH", "FREE", "OF"])];
+    for pair in seen.best().map(|s| s.pairs.as_slice()).unwrap_or_default() {
+        let serving: Vec<String> =
+            pair.in_sync().filter(|m| seen.answer(m.server).is_some()).map(|m| m.server.to_string()).collect();
+        let by = match serving.as_slice() {
+            [] => "NOBODY".to_owned(),
+            [one] => format!("{one} alone"),
+            both => both.join(" and "),
+        };
+        rows.push(vec![servers(pair), by, pair.epoch.to_string(), bytes(pair.space.free), bytes(pair.space.total)]);
+    }
+    if rows.len() == 1 { Vec::new() } else { rows }
+}
+
+fn mount_lines(seen: &Seen) -> String {
+    let mut text = String::new();
+    if let Some(s) = seen.best() {
+        text.push_str(&format!(
+            "namespace: {} directories, {} files and others\n",
+            count(s.inodes.0),
+            count(s.inodes.1)
+        ));
+    }
+    if let Some((path, state)) = &seen.mount {
+        text.push_str(&format!("mount:     {}, {}\n", path.display(), state.words()));
+    }
+    match seen.best().map(|s| &s.session) {
+        Some(Some((id, holder))) => text.push_str(&format!("session:   {:016x}, {holder}\n", id.0)),
+        Some(None) => text.push_str("session:   nobody has it mounted\n"),
+        None => {}
+    }
+    text
+}
+
+/// What to do next, where a command on this machine would help.
+fn advice(seen: &Seen) -> Option<String> {
+    let processes = seen.processes.as_ref()?;
+    let dead: Vec<String> =
+        processes.iter().filter(|(_, s)| **s == State::Crashed).map(|(n, _)| n.to_string()).collect();
+    if dead.is_empty() {
+        return None;
+    }
+    let commands: Vec<String> = dead.iter().map(|n| format!("`raidfs start {n}`")).collect();
+    Some(format!(
+        "to bring back what died: {}, or all of it with `raidfs up`; why: DIR/log/NAME.log\n",
+        commands.join(", ")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::seen;
+    use super::super::verdict::judge;
+    use super::*;
+
+    #[test]
+    fn the_table_shows_who_is_up_who_leads_and_who_is_not() {
+        let mut s = seen();
+        s.answers.insert(ServerId(2), None);
+        s.processes = Some([(Name::Server(ServerId(2)), State::Crashed)].into());
+        let text = of(&s, &judge(&s));
+        let line =
+            |name: &str| text.lines().find(|l| l.starts_with(name)).unwrap_or_else(|| panic!("{text}")).to_owned();
+        assert!(line("fsd1 ").contains("up 1 h 6 min, leads"), "{text}");
+        assert!(line("fsd2 ").contains("DIED"), "{text}");
+        assert!(line("fsd1+fsd2").contains("fsd1 alone"), "{text}");
+        assert!(line("fsd3+fsd4").contains("fsd3 and fsd4"), "{text}");
+        assert!(line("witness").contains("up") && text.contains("raidfs start fsd2"), "{text}");
+        assert!(line("session").contains("0000000000000abc"), "{text}");
+    }
+
+    #[test]
+    fn with_nothing_up_there_is_still_a_table() {
+        let mut s = seen();
+        s.answers.values_mut().for_each(|a| *a = None);
+        let text = of(&s, &judge(&s));
+        assert!(text.starts_with("unavailable: no server answers\n"), "{text}");
+        assert!(text.contains("fsd4     NO ANSWER"), "{text}");
+    }
+}

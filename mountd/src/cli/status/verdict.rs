@@ -1,0 +1,302 @@
+//! What is wrong, from what was seen: a pure function. The worst comes first.
+
+use super::super::human;
+use super::super::local::Name;
+use super::super::mounts::MountState;
+use super::super::process::State;
+use super::Seen;
+use raidfs_common::id::ServerId;
+use raidfs_common::pair::{CopyState, Member, Pair};
+use raidfs_common::rpc::admin::ResyncProgress;
+use std::time::Duration;
+
+/// How bad it is; the number is the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Everything is as it should be.
+    Healthy = 0,
+    /// Everything is served, but something is missing.
+    Degraded = 1,
+    /// Something is not served.
+    Unavailable = 2,
+}
+
+impl Level {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Level::Healthy => "healthy",
+            Level::Degraded => "degraded",
+            Level::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// How it is, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How bad.
+    pub level: Level,
+    /// What is wrong, the worst first; if nothing is, what that means.
+    pub reasons: Vec<String>,
+}
+
+impl Verdict {
+    /// The first line of the text.
+    pub fn line(&self) -> String {
+        format!("{}: {}", self.level.word(), self.reasons.join("; "))
+    }
+}
+
+/// Judges.
+pub fn judge(seen: &Seen) -> Verdict {
+    let mut found: Vec<(Level, String)> = Vec::new();
+    let answering = seen.answers.values().flatten().count();
+    match seen.leader() {
+        None if answering == 0 => {
+            let why = if nothing_runs(seen) { "nothing of it runs" } else { "no server answers" };
+            found.push((Level::Unavailable, why.to_owned()));
+        }
+        None => {
+            let text = format!(
+                "nobody leads ({answering} of {} voters answer, {} are needed): names can be read but not changed",
+                seen.answers.len(),
+                seen.answers.len() / 2 + 1
+            );
+            found.push((Level::Unavailable, text));
+        }
+        Some(_) => {}
+    }
+    if answering > 0 {
+        for server in seen.config.voters() {
+            judge_server(seen, server, &mut found);
+        }
+        for pair in seen.best().map(|s| s.pairs.as_slice()).unwrap_or_default() {
+            judge_pair(seen, pair, &mut found);
+        }
+        judge_mount(seen, &mut found);
+    }
+    found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
+    let level = found.first().map_or(Level::Healthy, |(level, _)| *level);
+    let mut reasons: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
+    if reasons.is_empty() {
+        reasons.push("all servers are up, and both copies of everything are in sync".to_owned());
+    }
+    Verdict { level, reasons }
+}
+
+fn nothing_runs(seen: &Seen) -> bool {
+    let runs = |s: &State| matches!(s, State::Running(_));
+    seen.processes.as_ref().is_some_and(|p| !p.values().any(runs))
+}
+
+fn judge_server(seen: &Seen, server: ServerId, found: &mut Vec<(Level, String)>) {
+    let Some(answer) = seen.answer(server) else {
+        let mut text = absence(seen, server);
+        if server.is_witness() {
+            text.push_str(" (all is served, but the loss of two servers at once might not be survived)");
+        } else if let Some(mirror) = serving_mirror(seen, server) {
+            text.push_str(&format!(", its mirror {mirror} serves"));
+        }
+        found.push((Level::Degraded, text));
+        return;
+    };
+    if let Some(error) = &answer.disk_error {
+        found.push((Level::Degraded, format!("{server} has trouble with its disk: {error}")));
+    }
+    if seen.leader().is_some() && !answer.quorum {
+        found.push((Level::Degraded, format!("{server} does not hear the leader")));
+    }
+}
+
+/// `fsd2 is down since 14:02:11 (3 min 20 s)`.
+fn absence(seen: &Seen, server: ServerId) -> String {
+    let how = match seen.process(Name::Server(server)) {
+        Some(State::Running(pid)) => format!("hangs (pid {pid} runs, but does not answer)"),
+        Some(State::Crashed) => "is down (it crashed or was killed)".to_owned(),
+        Some(State::Stopped) => "is down (it was stopped)".to_owned(),
+        None => "does not answer".to_owned(),
+    };
+    match seen.silent_for(server) {
+        Some(silent) => {
+            format!("{server} {how} since {} ({})", human::clock(seen.now - silent), human::span(silent))
+        }
+        None => format!("{server} {how}"),
+    }
+}
+
+/// The mirror of `server`, if that is in sync and answers.
+fn serving_mirror(seen: &Seen, server: ServerId) -> Option<ServerId> {
+    let pair = seen.best()?.pairs.iter().find(|p| p.member(server).is_some())?;
+    let mirror = pair.mirror_of(server)?;
+    (mirror.state == CopyState::InSync && seen.answer(mirror.server).is_some()).then_some(mirror.server)
+}
+
+fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
+    if !pair.in_sync().any(|m| seen.answer(m.server).is_some()) {
+        let members: Vec<String> = pair.members.iter().map(|m| member(seen, m)).collect();
+        let text = format!("files on {} cannot be read or written: {}", servers(pair), human::list(members));
+        found.push((Level::Unavailable, text));
+        return;
+    }
+    for m in pair.members.iter().filter(|m| m.state != CopyState::InSync && seen.answer(m.server).is_some()) {
+        let text = match progress(seen, m.server) {
+            Some(p) => format!("{} is being brought up to date: {}", m.server, resync_words(&p)),
+            None => format!("{}'s copy is {}", m.server, copy(m.state)),
+        };
+        found.push((Level::Degraded, text));
+    }
+}
+
+fn member(seen: &Seen, m: &Member) -> String {
+    let up = if seen.answer(m.server).is_some() { "up" } else { "down" };
+    format!("{} is {up} and {}", m.server, if m.state == CopyState::InSync { "was in sync" } else { copy(m.state) })
+}
+
+fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
+    let Some((path, state)) = &seen.mount else { return };
+    let text = match (seen.process(Name::Mount), state) {
+        (Some(State::Crashed), _) => "mountd is down (it crashed or was killed): `raidfs start mountd`".to_owned(),
+        (Some(State::Running(_)), MountState::Answers) | (Some(State::Stopped) | None, _) => return,
+        (Some(State::Running(_)), other) => format!("the mount at {} is {}", path.display(), other.words()),
+    };
+    found.push((Level::Degraded, text));
+}
+
+/// `fsd1+fsd2`.
+pub fn servers(pair: &Pair) -> String {
+    format!("{}+{}", pair.members[0].server, pair.members[1].server)
+}
+
+/// The word for a copy's state.
+pub fn copy(state: CopyState) -> &'static str {
+    match state {
+        CopyState::InSync => "in sync",
+        CopyState::Stale => "stale",
+        CopyState::Syncing => "syncing",
+    }
+}
+
+/// How far a server has been brought up to date, as its mirror says.
+pub fn progress(seen: &Seen, server: ServerId) -> Option<ResyncProgress> {
+    seen.answers.values().flatten().filter_map(|s| s.resync).find(|p| p.to == server)
+}
+
+/// Percent done.
+pub fn percent(p: &ResyncProgress) -> u64 {
+    (p.done.min(p.total) * 100).checked_div(p.total).unwrap_or(0)
+}
+
+/// Time left, from the rate so far.
+pub fn time_left(p: &ResyncProgress) -> Option<Duration> {
+    if p.done == 0 || p.total <= p.done {
+        return None;
+    }
+    let each = Duration::from_millis(p.elapsed_ms).as_secs_f64() / p.done as f64;
+    Some(Duration::from_secs_f64(each * (p.total - p.done) as f64))
+}
+
+/// `43 % (120 of 280 chunks, 12 MiB), 2.0 s left`.
+pub fn resync_words(p: &ResyncProgress) -> String {
+    let (done, total) = (human::count(p.done), human::count(p.total));
+    let mut text = format!("{} % ({done} of {total} chunks, {})", percent(p), human::bytes(p.bytes));
+    if let Some(left) = time_left(p) {
+        text.push_str(&format!(", {} left", human::span(left)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::seen;
+    use super::*;
+
+    #[test]
+    fn all_up_and_in_sync_is_healthy() {
+        let verdict = judge(&seen());
+        assert_eq!(verdict.level, Level::Healthy, "{verdict:?}");
+    }
+
+    #[test]
+    fn a_dead_server_is_named_with_its_mirror_and_since_when() {
+        let mut s = seen();
+        s.answers.insert(ServerId(2), None);
+        let verdict = judge(&s);
+        assert_eq!(verdict.level, Level::Degraded);
+        let line = verdict.line();
+        assert!(line.starts_with("degraded: fsd2 does not answer since "), "{line}");
+        assert!(line.contains("3 min 20 s") && line.contains("its mirror fsd1 serves"), "{line}");
+    }
+
+    #[test]
+    fn a_dead_process_and_a_hanging_one_are_told_apart() {
+        let mut s = seen();
+        s.answers.insert(ServerId(2), None);
+        s.answers.insert(ServerId::WITNESS, None);
+        let processes = [
+            (Name::Server(ServerId(2)), State::Crashed),
+            (Name::Server(ServerId::WITNESS), State::Running(77)),
+            (Name::Mount, State::Crashed),
+        ];
+        s.processes = Some(processes.into());
+        s.mount = Some(("/mnt".into(), MountState::Dead("x".into())));
+        let line = judge(&s).line();
+        assert!(line.contains("fsd2 is down (it crashed") && line.contains("witness hangs (pid 77"), "{line}");
+        assert!(line.contains("mountd is down"), "{line}");
+    }
+
+    #[test]
+    fn a_pair_without_a_reachable_copy_in_sync_is_unavailable() {
+        let mut s = seen();
+        s.answers.insert(ServerId(3), None);
+        for status in s.answers.values_mut().flatten() {
+            if let Some(pair) = status.pairs.get_mut(1) {
+                pair.members[1].state = CopyState::Stale;
+            }
+        }
+        let verdict = judge(&s);
+        assert_eq!(verdict.level, Level::Unavailable);
+        let line = verdict.line();
+        assert!(line.starts_with("unavailable: files on fsd3+fsd4 cannot be read or written"), "{line}");
+        assert!(line.contains("fsd3 is down and was in sync and fsd4 is up and stale"), "{line}");
+    }
+
+    #[test]
+    fn a_resync_shows_how_far_it_is() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            if let Some(pair) = status.pairs.get_mut(0) {
+                pair.members[1].state = CopyState::Syncing;
+            }
+        }
+        let resync = ResyncProgress { to: ServerId(2), done: 50, total: 200, bytes: 1 << 20, elapsed_ms: 1000 };
+        s.answers.get_mut(&ServerId(1)).unwrap().as_mut().unwrap().resync = Some(resync);
+        let line = judge(&s).line();
+        assert!(
+            line.contains("fsd2 is being brought up to date: 25 % (50 of 200 chunks, 1.0 MiB), 3.0 s left"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn without_a_leader_or_any_answer_it_is_unavailable() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            (status.leader, status.quorum) = (None, false);
+        }
+        assert!(judge(&s).line().starts_with("unavailable: nobody leads (5 of 5 voters answer, 3 are needed)"));
+        s.answers.values_mut().for_each(|a| *a = None);
+        assert_eq!(judge(&s).line(), "unavailable: no server answers");
+        s.processes = Some([(Name::Mount, State::Stopped)].into());
+        assert_eq!(judge(&s).line(), "unavailable: nothing of it runs");
+    }
+
+    #[test]
+    fn a_failing_disk_degrades() {
+        let mut s = seen();
+        s.answers.get_mut(&ServerId(4)).unwrap().as_mut().unwrap().disk_error = Some("EIO".into());
+        let verdict = judge(&s);
+        assert_eq!(verdict.level, Level::Degraded);
+        assert!(verdict.line().contains("fsd4 has trouble with its disk: EIO"));
+    }
+}
