@@ -103,7 +103,8 @@ impl Balance {
     /// The server did not answer: its mirror is to be preferred for a while.
     pub fn suspect(&mut self, server: ServerId, now: Instant) {
         self.loads.entry(server).or_default().suspect_until = Some(now + SUSPECT_FOR);
-        let stuck: Vec<ChunkId> = self.streams.iter().filter(|(_, s)| s.server == server).map(|(chunk, _)| *chunk).collect();
+        let stuck: Vec<ChunkId> =
+            self.streams.iter().filter(|(_, s)| s.server == server).map(|(chunk, _)| *chunk).collect();
         for chunk in stuck {
             if let Some(stream) = self.streams.remove(&chunk) {
                 self.order.remove(&stream.tick);
@@ -139,8 +140,7 @@ impl Balance {
             return Some(stream.server);
         }
         if !self.tick.is_multiple_of(SLOW_EVERY) {
-            let quick: Vec<ServerId> =
-                candidates.iter().filter(|s| !self.is_slow(**s, &candidates)).copied().collect();
+            let quick: Vec<ServerId> = candidates.iter().filter(|s| !self.is_slow(**s, &candidates)).copied().collect();
             candidates = quick;
         }
         candidates.into_iter().min_by_key(|s| (load(s).map_or(0, |l| l.given), s.0))

@@ -1,8 +1,240 @@
-//! The cluster over the network.
+//! The cluster over the network: [`ClusterClient`] implements [`crate::vfs::cluster::Cluster`], and tools ask through
+//! it without a session.
+//!
+//! ```text
+//! mod (ClusterClient) -> session, changes, chunks, syncing -> core -> connection -> events
+//!                        watching -> pairs
+//! decided without I/O: router, retry, balance, hedge, numbers
+//! ```
+//!
+//! Runs on the tokio runtime of whoever connects.
 
 pub mod balance;
+mod changes;
+mod chunks;
+mod connection;
+mod core;
+pub mod events;
+mod gather;
 pub mod hedge;
 pub mod numbers;
+mod pairs;
 pub mod retry;
 pub mod router;
+mod session;
 pub mod survey;
+mod syncing;
+mod waiting;
+mod watching;
+
+pub use self::core::SessionState;
+pub use self::events::ServerEvent;
+pub use self::session::OpenError;
+
+use self::changes::{Outbox, as_error};
+use self::chunks::Chunks;
+use self::core::Core;
+use self::gather::Gather;
+use self::router::Aim;
+use self::session::InoRange;
+use self::syncing::Syncs;
+use crate::vfs::cluster::{ChunkAddress, Cluster};
+use bytes::Bytes;
+use futures::future::join_all;
+use parking_lot::Mutex;
+use raidfs_common::config::Config;
+use raidfs_common::error::{FsError, Rejection};
+use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId};
+use raidfs_common::namespace::{Change, Outcome, Query, Reply};
+use raidfs_common::pair::Pair;
+use raidfs_common::rpc::chunks::{Applied, ChunkChange};
+use raidfs_common::rpc::names::{NamesServiceClient, Seen};
+use raidfs_common::time::Time;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::{broadcast, watch};
+use tokio::task::JoinSet;
+
+/// How long a start waits for servers before it says which are missing and goes on with the others.
+const FIRST_LOOK: Duration = Duration::from_millis(500);
+
+/// A client of the cluster: with a mount session, or only looking.
+pub struct ClusterClient {
+    core: Arc<Core>,
+    outbox: Arc<Outbox>,
+    chunks: Arc<Chunks>,
+    syncs: Syncs,
+    inos: Option<Arc<InoRange>>,
+    barriers: Arc<Gather<LogIndex, Result<LogIndex, FsError>>>,
+    durable: AtomicU64,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl ClusterClient {
+    /// Opens a mount session. Starts with servers missing, and logs which; needs only a quorum. `holder` says who we
+    /// are to others (host, pid, mount point); `takeover` ends another session that is open.
+    pub async fn connect(config: &Config, holder: String, takeover: bool) -> Result<Arc<ClusterClient>, OpenError> {
+        let mut client = ClusterClient::start(config, session::new_session_id()).await;
+        for (server, why) in client.missing() {
+            tracing::warn!("cannot reach {server}: {why}");
+        }
+        let inos = session::open(&client.core, &client.outbox, holder, takeover).await?;
+        client.core.links.values().for_each(|link| link.warm_up());
+        client.inos = Some(Arc::new(inos));
+        client.tasks.lock().spawn(session::keep_alive(Arc::clone(&client.core)));
+        Ok(Arc::new(client))
+    }
+
+    /// Looks at the cluster without a session: questions and reads only. Changes fail.
+    pub async fn observe(config: &Config) -> Arc<ClusterClient> {
+        Arc::new(ClusterClient::start(config, SessionId::CLUSTER).await)
+    }
+
+    async fn start(config: &Config, session: SessionId) -> ClusterClient {
+        let core = Core::new(config, session, session::random());
+        let deadline = Instant::now() + FIRST_LOOK;
+        let mut tasks = JoinSet::new();
+        watching::start(&core, &mut tasks);
+        join_all(core.links.values().map(|link| link.reach(deadline))).await;
+        ClusterClient {
+            outbox: Outbox::new(Arc::clone(&core)),
+            chunks: Chunks::new(Arc::clone(&core)),
+            syncs: Syncs::new(Arc::clone(&core)),
+            inos: None,
+            barriers: Arc::default(),
+            durable: AtomicU64::new(0),
+            tasks: Mutex::new(tasks),
+            core,
+        }
+    }
+
+    /// Ends the session (if there is one) and all connections. What is under way is not waited for: flush first.
+    pub async fn close(&self) {
+        session::end(&self.core, &self.outbox).await;
+        self.core.set_session(SessionState::Closed);
+        self.tasks.lock().abort_all();
+        self.core.links.values().for_each(|link| link.close());
+    }
+
+    /// How the session stands. Once it is [`SessionState::Lost`] every operation fails: whoever mounts should end.
+    pub fn session_state(&self) -> watch::Receiver<SessionState> {
+        self.core.session_state()
+    }
+
+    /// The session's number; [`SessionId::CLUSTER`] without one.
+    pub fn session(&self) -> SessionId {
+        self.core.session
+    }
+
+    /// Connections made, lost and made again, from now on.
+    pub fn events(&self) -> broadcast::Receiver<ServerEvent> {
+        self.core.attendance.subscribe()
+    }
+
+    /// Whether a server is connected at the moment.
+    pub fn is_connected(&self, server: ServerId) -> bool {
+        self.core.attendance.is_here(server)
+    }
+
+    /// The servers that are not connected, and why.
+    pub fn missing(&self) -> Vec<(ServerId, String)> {
+        session::missing(&self.core)
+    }
+
+    /// The pairs' states as they are known here; empty before the first server has told.
+    pub fn pairs(&self) -> Vec<Pair> {
+        self.core.pairs.now().pairs.clone()
+    }
+
+    /// The configuration that this client was made with.
+    pub fn config(&self) -> &Config {
+        &self.core.config
+    }
+}
+
+impl Drop for ClusterClient {
+    fn drop(&mut self) {
+        self.core.links.values().for_each(|link| link.close());
+    }
+}
+
+impl Cluster for ClusterClient {
+    async fn change(&self, changes: Vec<(Time, Change)>) -> Vec<Outcome> {
+        if self.inos.is_none() {
+            return vec![Err(FsError::ReadOnly); changes.len()];
+        }
+        self.outbox.submit(changes).await
+    }
+
+    async fn ask(&self, query: Query) -> Reply {
+        if self.core.is_over() {
+            return Err(FsError::Io);
+        }
+        let at_least = self.core.seen();
+        let send = move |client: NamesServiceClient, context| {
+            let query = query.clone();
+            async move {
+                let answer = client.query(context, at_least, query).await?;
+                // A server that answers from before what we have seen is treated like one that says so.
+                Ok(answer.and_then(|(seen, reply)| {
+                    if seen.index >= at_least { Ok((seen, reply)) } else { Err(Rejection::Behind { needed: at_least }) }
+                }))
+            }
+        };
+        self.core.obtain(Aim::Any, self.core.deadline(), send).await.unwrap_or_else(|failed| Err(as_error(&failed)))
+    }
+
+    async fn new_ino(&self) -> Result<Ino, FsError> {
+        match &self.inos {
+            Some(inos) => inos.take(&self.outbox, self.core.deadline()).await,
+            None => Err(FsError::ReadOnly),
+        }
+    }
+
+    async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Applied, FsError> {
+        if self.inos.is_none() {
+            return Err(FsError::ReadOnly);
+        }
+        self.chunks.change(at, change).await
+    }
+
+    async fn read_chunk(&self, at: ChunkAddress, offset: u32, length: u32) -> Result<Bytes, FsError> {
+        self.chunks.read(at, offset, length).await
+    }
+
+    async fn sync_chunks(&self, chunks: Vec<ChunkAddress>) -> Result<(), FsError> {
+        self.syncs.sync(chunks).await
+    }
+
+    async fn extents(&self, at: ChunkAddress) -> Result<(u32, Vec<(u16, u16)>), FsError> {
+        self.chunks.extents(at).await
+    }
+
+    async fn barrier(&self) -> Result<(), FsError> {
+        let needed = self.outbox.acknowledged();
+        if self.durable.load(Ordering::Acquire) >= needed.0 {
+            return Ok(());
+        }
+        let core = Arc::clone(&self.core);
+        let run = move |wanted: Vec<LogIndex>| barrier(Arc::clone(&core), wanted.into_iter().max().unwrap_or_default());
+        let durable = self.barriers.submit(needed, run).await.unwrap_or(Err(FsError::Io))?;
+        self.durable.fetch_max(durable.0, Ordering::AcqRel);
+        Ok(())
+    }
+}
+
+/// Has the log durable up to `index` on a quorum.
+async fn barrier(core: Arc<Core>, index: LogIndex) -> Result<LogIndex, FsError> {
+    let send = move |client: NamesServiceClient, context| async move {
+        let answer = client.barrier(context, index).await?;
+        Ok(answer.map(|()| (Seen::default(), ())))
+    };
+    let done = core.obtain(Aim::Leader, core.deadline(), send).await;
+    done.map(|()| index).map_err(|failed| as_error(&failed))
+}
+
+#[cfg(test)]
+mod fake;
+#[cfg(test)]
+mod tests;

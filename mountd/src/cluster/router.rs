@@ -44,6 +44,11 @@ impl Search {
     pub fn hint(&mut self, leader: ServerId) {
         self.hint = Some(leader);
     }
+
+    /// Whether a server was named that this search has not asked yet.
+    pub fn has_hint(&self) -> bool {
+        self.hint.is_some_and(|hint| !self.asked.contains(&hint))
+    }
 }
 
 #[derive(Debug)]
