@@ -324,7 +324,9 @@ impl Link {
                 Ok(answer)
             }
             Err(RpcError::DeadlineExceeded) => {
-                if asked.elapsed() >= SILENT_FOR && *lane.heard.lock() < asked {
+                if asked.elapsed() >= SILENT_FOR && self.ground.heard() < asked {
+                    self.cut_all();
+                } else if asked.elapsed() >= SILENT_FOR && *lane.heard.lock() < asked {
                     lane.cut.notify_one();
                 }
                 Err(NoAnswer::Late)
@@ -335,6 +337,12 @@ impl Link {
             }
             Err(RpcError::Shutdown | RpcError::Send(_) | RpcError::Channel(_)) => Err(NoAnswer::Lost),
         }
+    }
+
+    /// The server is silent on all connections: it counts as lost, and is connected to anew.
+    fn cut_all(&self) {
+        self.names.iter().for_each(|lane| lane.cut.notify_one());
+        self.chunks.iter().for_each(|lane| lane.cut.notify_one());
     }
 
     /// Room for `bytes` of payload; given back when dropped.

@@ -7,19 +7,21 @@ use parking_lot::Mutex;
 use raidfs_common::codec::Blob;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
-use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::namespace::{Answer, Change, Done, Outcome, Query, Reply, Request};
 use raidfs_common::pair::{CopyState, Member, Pair, Space};
-use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkCopy, ChunkService, View};
-use raidfs_common::rpc::names::{Changed, NamesService, Seen};
+use raidfs_common::rpc::admin::{AdminServiceRequest, AdminServiceResponse, Counters, ServerStatus};
+use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceRequest, ChunkServiceResponse, View};
+use raidfs_common::rpc::names::{Changed, NamesServiceRequest, NamesServiceResponse, Seen};
 use raidfs_common::rpc::{Service, Welcome};
 use raidfs_common::wire::{self, Wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tarpc::ServerError;
 use tarpc::context::Context;
-use tarpc::server::{BaseChannel, Channel};
+use tarpc::server::{BaseChannel, Channel, Serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -53,6 +55,7 @@ pub struct World {
     pub arrived: Vec<(ServerId, Vec<Request>)>,
     pub outcomes: BTreeMap<(SessionId, u64), Outcome>,
     pub session: Option<SessionId>,
+    pub holder: String,
     pub next_ino: u64,
     /// Questions (other than about the pairs) served, by server, with the index that each was answered from.
     pub answered: Vec<(ServerId, LogIndex)>,
@@ -85,6 +88,11 @@ impl World {
         }
     }
 
+    /// All servers have applied everything.
+    pub fn catch_up(&mut self) {
+        self.applied.values_mut().for_each(|applied| *applied = self.index);
+    }
+
     pub fn mood(&mut self, server: u16) -> &mut Mood {
         self.moods.entry(ServerId(server)).or_default()
     }
@@ -99,6 +107,9 @@ impl World {
         let outcome = match &request.change {
             Change::OpenSession { takeover, .. } if self.session.is_some() && !takeover => Err(FsError::Busy),
             Change::OpenSession { .. } | Change::GrantInos => {
+                if let Change::OpenSession { holder, .. } = &request.change {
+                    self.holder = holder.clone();
+                }
                 self.session = Some(request.session);
                 let from = self.next_ino;
                 self.next_ino += 1000;
@@ -161,8 +172,8 @@ impl Served {
     }
 }
 
-impl NamesService for Served {
-    async fn change(self, _: Context, requests: Vec<Request>) -> Result<Changed, Rejection> {
+impl Served {
+    async fn change(self, requests: Vec<Request>) -> Result<Changed, Rejection> {
         self.cluster.world.lock().arrived.push((self.server, requests.clone()));
         let mood = self.mood().await?;
         self.leads()?;
@@ -186,7 +197,7 @@ impl NamesService for Served {
         Ok(changed)
     }
 
-    async fn query(self, _: Context, at_least: LogIndex, query: Query) -> Result<(Seen, Reply), Rejection> {
+    async fn query(self, at_least: LogIndex, query: Query) -> Result<(Seen, Reply), Rejection> {
         if query == Query::Pairs {
             let hangs = self.cluster.world.lock().mood(self.server.0).hangs;
             if hangs {
@@ -205,21 +216,21 @@ impl NamesService for Served {
         Ok((seen, Ok(Answer::Totals { inodes: seen.index.0, space: Vec::new() })))
     }
 
-    async fn barrier(self, _: Context, index: LogIndex) -> Result<(), Rejection> {
+    async fn barrier(self, index: LogIndex) -> Result<(), Rejection> {
         self.mood().await?;
         self.leads()?;
         self.cluster.world.lock().barriers.push(index);
         Ok(())
     }
 
-    async fn keep_alive(self, _: Context, session: SessionId) -> Result<Seen, Rejection> {
+    async fn keep_alive(self, session: SessionId) -> Result<Seen, Rejection> {
         self.mood().await?;
         self.leads()?;
         let world = self.cluster.world.lock();
         if world.session == Some(session) { Ok(world.seen(self.server)) } else { Err(Rejection::NoSession) }
     }
 
-    async fn watch(self, _: Context, known: u64) -> Result<Seen, Rejection> {
+    async fn watch(self, known: u64) -> Result<Seen, Rejection> {
         let hangs = self.cluster.world.lock().mood(self.server.0).hangs;
         if hangs {
             pending::<()>().await;
@@ -227,14 +238,17 @@ impl NamesService for Served {
         let mut news = self.cluster.news.subscribe();
         let newer = news.wait_for(|_| self.cluster.world.lock().version() > known);
         let _ = tokio::time::timeout(Duration::from_secs(3), newer).await;
+        let hangs = self.cluster.world.lock().mood(self.server.0).hangs;
+        if hangs {
+            pending::<()>().await;
+        }
         Ok(self.cluster.world.lock().seen(self.server))
     }
 }
 
-impl ChunkService for Served {
-    async fn change(
+impl Served {
+    async fn change_chunk(
         self,
-        _: Context,
         view: View,
         id: ChangeId,
         chunk: ChunkId,
@@ -260,7 +274,7 @@ impl ChunkService for Served {
         Ok(Applied { blocks: 1 })
     }
 
-    async fn read(self, _: Context, view: View, chunk: ChunkId, offset: u32, length: u32) -> Result<Blob, Rejection> {
+    async fn read(self, view: View, chunk: ChunkId, offset: u32, length: u32) -> Result<Blob, Rejection> {
         self.cluster.world.lock().reads.push(self.server);
         let mood = self.mood().await?;
         tokio::time::sleep(mood.read_delay).await;
@@ -275,45 +289,101 @@ impl ChunkService for Served {
         Ok(Blob(Bytes::copy_from_slice(&bytes[from..to])))
     }
 
-    async fn sync(self, _: Context, view: View, chunks: Vec<ChunkId>) -> Result<(), Rejection> {
+    async fn sync(self, view: View, chunks: Vec<ChunkId>) -> Result<(), Rejection> {
         self.mood().await?;
         self.check(view, false)?;
         self.cluster.world.lock().syncs.push((self.server, view.epoch, chunks));
         Ok(())
     }
 
-    async fn extents(self, _: Context, view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection> {
+    async fn extents(self, view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection> {
         self.mood().await?;
         self.check(view, false)?;
         let length = self.cluster.world.lock().chunks.get(&chunk).map_or(0, Vec::len);
         Ok((length as u32, vec![(0, 1)]))
     }
+}
 
-    async fn apply(
-        self,
-        _: Context,
-        _: ServerId,
-        _: View,
-        _: ChangeId,
-        _: ChunkId,
-        _: ChunkChange,
-    ) -> Result<Applied, Rejection> {
-        Err(Rejection::Bad("not scripted".into()))
+impl Served {
+    async fn status(self) -> ServerStatus {
+        if self.cluster.world.lock().mood(self.server.0).hangs {
+            pending::<()>().await;
+        }
+        let world = self.cluster.world.lock();
+        ServerStatus {
+            server: self.server,
+            incarnation: Incarnation(1),
+            uptime_s: 1,
+            term: Term(1),
+            leader: world.leader,
+            quorum: true,
+            last_index: LogIndex(world.index),
+            applied: LogIndex(world.applied[&self.server]),
+            pairs: world.pairs.clone(),
+            session: world.session.map(|session| (session, world.holder.clone())),
+            space: Space::default(),
+            inodes: (1, 2),
+            held: (3, 4),
+            counters: Counters::default(),
+            resync: None,
+            disk_error: None,
+            heard_ms: Vec::new(),
+        }
     }
-    async fn put(self, _: Context, _: ServerId, _: View, _: ChunkId, _: Option<ChunkCopy>) -> Result<(), Rejection> {
-        Err(Rejection::Bad("not scripted".into()))
+}
+
+/// What a fake server does not play.
+fn not_scripted() -> ServerError {
+    ServerError::new(std::io::ErrorKind::Unsupported, "not scripted".into())
+}
+
+/// The requests of one service, taken apart here instead of by the service's trait, so that what only servers ask of
+/// each other need not be played.
+#[derive(Clone)]
+struct Names(Served);
+#[derive(Clone)]
+struct Chunks(Served);
+#[derive(Clone)]
+struct Admin(Served);
+
+impl Serve for Names {
+    type Req = NamesServiceRequest;
+    type Resp = NamesServiceResponse;
+    async fn serve(self, _: Context, request: NamesServiceRequest) -> Result<NamesServiceResponse, ServerError> {
+        use {NamesServiceRequest as Ask, NamesServiceResponse as Say};
+        Ok(match request {
+            Ask::Change { requests } => Say::Change(self.0.change(requests).await),
+            Ask::Query { at_least, query } => Say::Query(self.0.query(at_least, query).await),
+            Ask::Barrier { index } => Say::Barrier(self.0.barrier(index).await),
+            Ask::KeepAlive { session } => Say::KeepAlive(self.0.keep_alive(session).await),
+            Ask::Watch { known } => Say::Watch(self.0.watch(known).await),
+        })
     }
-    async fn noted(self, _: Context, _: ServerId, _: View, _: Option<ChunkId>) -> Result<Vec<ChunkId>, Rejection> {
-        Err(Rejection::Bad("not scripted".into()))
+}
+
+impl Serve for Chunks {
+    type Req = ChunkServiceRequest;
+    type Resp = ChunkServiceResponse;
+    async fn serve(self, _: Context, request: ChunkServiceRequest) -> Result<ChunkServiceResponse, ServerError> {
+        use {ChunkServiceRequest as Ask, ChunkServiceResponse as Say};
+        Ok(match request {
+            Ask::Change { view, id, chunk, change } => Say::Change(self.0.change_chunk(view, id, chunk, change).await),
+            Ask::Read { view, chunk, offset, length } => Say::Read(self.0.read(view, chunk, offset, length).await),
+            Ask::Sync { view, chunks } => Say::Sync(self.0.sync(view, chunks).await),
+            Ask::Extents { view, chunk } => Say::Extents(self.0.extents(view, chunk).await),
+            _ => return Err(not_scripted()),
+        })
     }
-    async fn settle(self, _: Context, _: ServerId, _: View) -> Result<(), Rejection> {
-        Err(Rejection::Bad("not scripted".into()))
-    }
-    async fn settle_intents(self, _: Context, _: ServerId, _: View, _: bool) -> Result<(), Rejection> {
-        Err(Rejection::Bad("not scripted".into()))
-    }
-    async fn grown(self, _: Context, _: PairId) -> Result<Vec<(Ino, u64)>, Rejection> {
-        Err(Rejection::Bad("not scripted".into()))
+}
+
+impl Serve for Admin {
+    type Req = AdminServiceRequest;
+    type Resp = AdminServiceResponse;
+    async fn serve(self, _: Context, request: AdminServiceRequest) -> Result<AdminServiceResponse, ServerError> {
+        match request {
+            AdminServiceRequest::Status {} => Ok(AdminServiceResponse::Status(self.0.status().await)),
+            _ => Err(not_scripted()),
+        }
     }
 }
 
@@ -356,6 +426,7 @@ impl FakeCluster {
             arrived: Vec::new(),
             outcomes: BTreeMap::new(),
             session: None,
+            holder: String::new(),
             next_ino: 100,
             answered: Vec::new(),
             chunks: BTreeMap::new(),
@@ -435,9 +506,10 @@ async fn serve(served: Served, mut stream: TcpStream) {
         }};
     }
     match hello.service {
-        Service::Names => run!(NamesService::serve(served)),
-        Service::Chunks => run!(ChunkService::serve(served)),
-        Service::Peer | Service::Admin => {}
+        Service::Names => run!(Names(served)),
+        Service::Chunks => run!(Chunks(served)),
+        Service::Admin => run!(Admin(served)),
+        Service::Peer => {}
     }
 }
 
