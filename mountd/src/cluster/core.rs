@@ -25,7 +25,7 @@ use tokio::sync::watch;
 /// Pauses of a search for who serves: short, so that a new leader is found within a few milliseconds.
 const SEARCH_PAUSES: Pauses = Pauses { shortest: Duration::from_millis(2), longest: Duration::from_millis(20) };
 /// The same while an answer is awaited from a leader that is only slow.
-const SLOW_PAUSES: Pauses = Pauses { shortest: Duration::from_millis(20), longest: Duration::from_millis(200) };
+const SLOW_PAUSES: Pauses = Pauses { shortest: Duration::from_millis(20), longest: Duration::from_millis(100) };
 /// A leader that has not answered by then may have gone: others are asked.
 const LEADER_PATIENCE: Duration = Duration::from_millis(150);
 /// A question that was not answered by then is asked of another server.
@@ -190,6 +190,8 @@ struct Errand<'a, T, S> {
     slow: Retry,
     under_way: FuturesUnordered<BoxFuture<'a, (ServerId, Instant, Try<T>)>>,
     asking: Vec<(ServerId, Instant)>,
+    /// A try has taken longer than usual: others are asked without waiting as long again.
+    is_late: bool,
     send: S,
 }
 
@@ -215,6 +217,7 @@ where
             slow: Retry::until(deadline, SLOW_PAUSES, core.seed()),
             under_way: FuturesUnordered::new(),
             asking: Vec::new(),
+            is_late: false,
             send,
         }
     }
@@ -232,8 +235,12 @@ where
                         None => {}
                     }
                 }
-                Turn::Late if self.may_ask_another() => self.ask_next().await?,
-                Turn::Late => {}
+                Turn::Late => {
+                    self.is_late = true;
+                    if self.may_ask_another() {
+                        self.ask_next().await?;
+                    }
+                }
                 Turn::GiveUp => return Err(Failed::Late),
             }
         }
@@ -243,10 +250,10 @@ where
     async fn turn(&mut self) -> Turn<T> {
         let now = Instant::now();
         let Some(left) = self.retry.left(now) else { return Turn::GiveUp };
-        let patience = match (self.aim, self.asking.len()) {
-            (Aim::Any, 0 | 1) => QUESTION_PATIENCE,
-            (Aim::Leader, 0 | 1) => LEADER_PATIENCE,
-            _ => self.slow.pause(now).unwrap_or(left),
+        let patience = match self.aim {
+            _ if self.is_late => self.slow.pause(now).unwrap_or(left),
+            Aim::Any => QUESTION_PATIENCE,
+            Aim::Leader => LEADER_PATIENCE,
         };
         tokio::select! {
             biased;

@@ -32,12 +32,13 @@ pub struct Search {
     aim: Aim,
     asked: Vec<ServerId>,
     hint: Option<ServerId>,
+    hinted: Vec<ServerId>,
 }
 
 impl Search {
     /// A request that was not sent yet.
     pub fn new(aim: Aim) -> Search {
-        Search { aim, asked: Vec::new(), hint: None }
+        Search { aim, asked: Vec::new(), hint: None, hinted: Vec::new() }
     }
 
     /// A server says that `leader` leads.
@@ -45,9 +46,10 @@ impl Search {
         self.hint = Some(leader);
     }
 
-    /// Whether a server was named that this search has not asked yet.
+    /// Whether a server was named that is to be asked next. It may have been asked before it led, but is asked for
+    /// being named only once a round.
     pub fn has_hint(&self) -> bool {
-        self.hint.is_some_and(|hint| !self.asked.contains(&hint))
+        self.hint.is_some_and(|hint| !self.hinted.contains(&hint))
     }
 }
 
@@ -119,7 +121,7 @@ impl Router {
         self.hedges.spend()
     }
 
-    /// Whom to ask next. Asks nobody twice before a [`Step::Pause`].
+    /// Whom to ask next. Nobody is asked more than twice (once in turn, once for being named) before a [`Step::Pause`].
     pub fn step(&mut self, search: &mut Search, now: Instant) -> Step {
         let next = match search.aim {
             Aim::Leader => self.next_for_leader(search),
@@ -132,16 +134,23 @@ impl Router {
             }
             None => {
                 search.asked.clear();
+                search.hinted.clear();
                 Step::Pause
             }
         }
     }
 
     fn next_for_leader(&mut self, search: &mut Search) -> Option<ServerId> {
-        let is_new = |id: &ServerId| !search.asked.contains(id) && self.servers.iter().any(|s| s.server == *id);
-        let hint = search.hint.take().filter(is_new);
-        if let Some(server) = hint.or(self.leader.filter(is_new)) {
-            return Some(server);
+        let known = |id: &ServerId| self.servers.iter().any(|s| s.server == *id);
+        let named = search.has_hint();
+        if let Some(hint) = search.hint.take().filter(known)
+            && named
+        {
+            search.hinted.push(hint);
+            return Some(hint);
+        }
+        if let Some(leader) = self.leader.filter(|id| !search.asked.contains(id)) {
+            return Some(leader);
         }
         self.unasked(search, |s| s.connected).or_else(|| self.unasked(search, |_| true))
     }
@@ -199,10 +208,15 @@ mod tests {
         let mut router = four(0);
         let mut search = Search::new(Aim::Leader);
         assert_eq!(asked(&mut router, &mut search), Some(1));
-        search.hint(ServerId(4));
-        assert_eq!(asked(&mut router, &mut search), Some(4));
-        search.hint(ServerId(1));
-        assert_eq!(asked(&mut router, &mut search), Some(2));
+        for hint in [4, 1] {
+            search.hint(ServerId(hint));
+            assert_eq!(asked(&mut router, &mut search), Some(hint));
+        }
+        for hint in [4, 1] {
+            search.hint(ServerId(hint));
+            assert_eq!(asked(&mut router, &mut search), Some(if hint == 4 { 2 } else { 3 }));
+        }
+        assert_eq!(asked(&mut router, &mut search), None);
     }
 
     #[test]
