@@ -188,6 +188,38 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// Whether the entry that carries this change takes effect only once it is on stable storage on a quorum, in relaxed
+    /// mode too: a power cut must not undo who is in sync, who mounts, or which inode numbers were given away.
+    pub fn must_sync(&self) -> bool {
+        match self {
+            Change::OpenSession { .. } | Change::EndSession { .. } | Change::GrantInos | Change::Pair { .. } => true,
+            Change::Make { .. }
+            | Change::Link { .. }
+            | Change::Unlink { .. }
+            | Change::Rmdir { .. }
+            | Change::Rename { .. }
+            | Change::SetAttr { .. }
+            | Change::Wrote { .. }
+            | Change::SetXattr { .. }
+            | Change::RemoveXattr { .. }
+            | Change::Release { .. }
+            | Change::Space { .. }
+            | Change::RecoverSizes { .. } => false,
+        }
+    }
+}
+
+impl Command {
+    /// Whether any of its changes must be synced first.
+    pub fn must_sync(&self) -> bool {
+        match self {
+            Command::Noop => false,
+            Command::Batch(requests) => requests.iter().any(|request| request.change.must_sync()),
+        }
+    }
+}
+
 /// What happened to a pair.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PairEvent {
