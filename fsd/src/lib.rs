@@ -10,3 +10,4 @@
 pub mod board;
 pub mod chunk;
 pub mod consensus;
+pub mod namespace;

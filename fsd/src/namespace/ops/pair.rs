@@ -1,0 +1,34 @@
+//! The cluster's word about its pairs: their states, their room.
+
+use super::Result;
+use crate::namespace::state::State;
+use crate::namespace::{Effect, pair_table};
+use raidfs_common::error::FsError;
+use raidfs_common::id::{Epoch, PairId};
+use raidfs_common::namespace::{Done, PairEvent};
+use raidfs_common::pair::Space;
+use std::sync::Arc;
+
+/// Applies a [`raidfs_common::namespace::Change::Pair`]; repeated, it is refused for its epoch.
+pub(super) fn event(state: &mut State, id: PairId, epoch: Epoch, event: PairEvent) -> Result<Done> {
+    let at = usize::from(id.0);
+    let next = state.pairs.get(at).filter(|pair| pair.epoch == epoch).and_then(|pair| pair_table::next(pair, event));
+    Arc::make_mut(&mut state.pairs)[at] = next.ok_or(FsError::Invalid)?;
+    state.pairs_changed = true;
+    state.effects.push(Effect::PairsChanged);
+    Ok(Done::Nothing)
+}
+
+/// Applies a [`raidfs_common::namespace::Change::Space`].
+pub(super) fn space(state: &mut State, reports: &[(PairId, Space)]) -> Result<Done> {
+    if reports.iter().any(|(id, _)| usize::from(id.0) >= state.pairs.len()) {
+        return Err(FsError::Invalid.into());
+    }
+    let pairs = Arc::make_mut(&mut state.pairs);
+    for (id, space) in reports {
+        pairs[usize::from(id.0)].space = *space;
+    }
+    state.pairs_changed = true;
+    state.effects.push(Effect::PairsChanged);
+    Ok(Done::Nothing)
+}

@@ -1,0 +1,164 @@
+//! Every move that a pair can make, in one table; moves that are not in it are refused. Whatever happens, one copy stays
+//! in sync: what it has is what the cluster has promised to keep.
+
+use raidfs_common::id::{Epoch, Incarnation};
+use raidfs_common::namespace::PairEvent;
+use raidfs_common::pair::{CopyState, Pair};
+
+/// What an event says, without whom it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Evict,
+    Hello { mirror_up: bool },
+    Syncing,
+    InSync,
+}
+
+/// The states of the server that the event is about and of its mirror, after the event; None if it is refused.
+fn moved(kind: Kind, server: CopyState, mirror: CopyState) -> Option<(CopyState, CopyState)> {
+    use CopyState::{InSync, Stale, Syncing};
+    match (kind, server, mirror) {
+        (Kind::Evict, InSync, InSync) => Some((Stale, InSync)),
+        (Kind::Evict, Syncing, mirror) => Some((Stale, mirror)),
+
+        (Kind::Hello { mirror_up: true }, InSync, InSync) => Some((Stale, InSync)),
+        (Kind::Hello { mirror_up: false }, InSync, InSync) => Some((InSync, Stale)),
+        // The last copy in sync goes on. What it was copying to its mirror died with its last life.
+        (Kind::Hello { .. }, InSync, Stale | Syncing) => Some((InSync, Stale)),
+        (Kind::Hello { .. }, Stale | Syncing, mirror) => Some((Stale, mirror)),
+
+        (Kind::Syncing, Stale, InSync) => Some((Syncing, InSync)),
+        (Kind::InSync, Syncing, InSync) => Some((InSync, InSync)),
+        _ => None,
+    }
+}
+
+/// The pair after `event`, its epoch raised; None if the event is refused. A server's hello is refused if this life of
+/// it is known already; steps of a resync, if they are about another life.
+pub(super) fn next(pair: &Pair, event: PairEvent) -> Option<Pair> {
+    let (server, kind, life) = match event {
+        PairEvent::Evict { server } => (server, Kind::Evict, None),
+        PairEvent::Hello { server, incarnation, mirror_up } => (server, Kind::Hello { mirror_up }, Some(incarnation)),
+        PairEvent::Syncing { server, incarnation } => (server, Kind::Syncing, Some(incarnation)),
+        PairEvent::InSync { server, incarnation } => (server, Kind::InSync, Some(incarnation)),
+    };
+    let at = pair.members.iter().position(|member| member.server == server)?;
+    let known: Incarnation = pair.members[at].incarnation;
+    let is_hello = matches!(kind, Kind::Hello { .. });
+    if life.is_some_and(|life| (life == known) == is_hello) {
+        return None;
+    }
+    let (state, mirror) = moved(kind, pair.members[at].state, pair.members[1 - at].state)?;
+    let mut next = pair.clone();
+    next.epoch = Epoch(pair.epoch.0 + 1);
+    next.members[at].state = state;
+    next.members[1 - at].state = mirror;
+    if let (true, Some(life)) = (is_hello, life) {
+        next.members[at].incarnation = life;
+    }
+    Some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CopyState::{InSync, Stale, Syncing};
+    use raidfs_common::id::{PairId, ServerId};
+    use raidfs_common::pair::{Member, Space};
+
+    const EVERY_MOVE: &str = "\
+Evict              in-sync, in-sync -> stale  , in-sync
+Evict              in-sync, stale   -> refused
+Evict              in-sync, syncing -> refused
+Evict              stale  , in-sync -> refused
+Evict              syncing, in-sync -> stale  , in-sync
+Hello, mirror up   in-sync, in-sync -> stale  , in-sync
+Hello, mirror up   in-sync, stale   -> in-sync, stale
+Hello, mirror up   in-sync, syncing -> in-sync, stale
+Hello, mirror up   stale  , in-sync -> stale  , in-sync
+Hello, mirror up   syncing, in-sync -> stale  , in-sync
+Hello, mirror down in-sync, in-sync -> in-sync, stale
+Hello, mirror down in-sync, stale   -> in-sync, stale
+Hello, mirror down in-sync, syncing -> in-sync, stale
+Hello, mirror down stale  , in-sync -> stale  , in-sync
+Hello, mirror down syncing, in-sync -> stale  , in-sync
+Syncing            in-sync, in-sync -> refused
+Syncing            in-sync, stale   -> refused
+Syncing            in-sync, syncing -> refused
+Syncing            stale  , in-sync -> syncing, in-sync
+Syncing            syncing, in-sync -> refused
+InSync             in-sync, in-sync -> refused
+InSync             in-sync, stale   -> refused
+InSync             in-sync, syncing -> refused
+InSync             stale  , in-sync -> refused
+InSync             syncing, in-sync -> in-sync, in-sync
+";
+
+    fn word(state: CopyState) -> &'static str {
+        match state {
+            InSync => "in-sync",
+            Stale => "stale",
+            Syncing => "syncing",
+        }
+    }
+
+    const REACHABLE: [(CopyState, CopyState); 5] =
+        [(InSync, InSync), (InSync, Stale), (InSync, Syncing), (Stale, InSync), (Syncing, InSync)];
+
+    fn pair(server: CopyState, mirror: CopyState) -> Pair {
+        let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(u64::from(n) * 10) };
+        let members = [member(1, server), member(2, mirror)];
+        Pair { id: PairId(0), epoch: Epoch(5), members, space: Space::default() }
+    }
+
+    #[test]
+    fn every_move_is_as_listed() {
+        let server = ServerId(1);
+        let (new, known) = (Incarnation(11), Incarnation(10));
+        let events = [
+            ("Evict", PairEvent::Evict { server }),
+            ("Hello, mirror up", PairEvent::Hello { server, incarnation: new, mirror_up: true }),
+            ("Hello, mirror down", PairEvent::Hello { server, incarnation: new, mirror_up: false }),
+            ("Syncing", PairEvent::Syncing { server, incarnation: known }),
+            ("InSync", PairEvent::InSync { server, incarnation: known }),
+        ];
+        let mut seen = String::new();
+        for (name, event) in events {
+            for (state, mirror) in REACHABLE {
+                let before = pair(state, mirror);
+                let after = match next(&before, event) {
+                    Some(after) => {
+                        assert_eq!(after.epoch, Epoch(6), "every change raises the epoch");
+                        assert!(after.in_sync().next().is_some(), "one copy stays in sync");
+                        let [a, b] = after.members.map(|member| member.state);
+                        format!("{:<7}, {}", word(a), word(b))
+                    }
+                    None => "refused".to_string(),
+                };
+                seen += &format!("{name:<18} {:<7}, {:<7} -> {after}\n", word(state), word(mirror));
+            }
+        }
+        assert_eq!(seen, EVERY_MOVE, "the moves are now:\n{seen}");
+    }
+
+    #[test]
+    fn the_table_is_the_same_for_both_members() {
+        let before = pair(InSync, InSync);
+        let after = next(&before, PairEvent::Evict { server: ServerId(2) }).unwrap();
+        assert_eq!(after.members.map(|member| member.state), [InSync, Stale]);
+        assert_eq!(next(&before, PairEvent::Evict { server: ServerId(3) }), None);
+    }
+
+    #[test]
+    fn a_hello_is_taken_once_and_resync_is_about_one_life() {
+        let server = ServerId(1);
+        let hello = PairEvent::Hello { server, incarnation: Incarnation(11), mirror_up: true };
+        let stale = next(&pair(InSync, InSync), hello).unwrap();
+        assert_eq!(stale.members[0].incarnation, Incarnation(11));
+        assert_eq!(next(&stale, hello), None, "the same life said hello before");
+        assert_eq!(next(&stale, PairEvent::Syncing { server, incarnation: Incarnation(10) }), None);
+        let syncing = next(&stale, PairEvent::Syncing { server, incarnation: Incarnation(11) }).unwrap();
+        assert_eq!(next(&syncing, PairEvent::InSync { server, incarnation: Incarnation(10) }), None);
+        assert!(next(&syncing, PairEvent::InSync { server, incarnation: Incarnation(11) }).is_some());
+    }
+}
