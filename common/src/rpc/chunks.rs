@@ -1,5 +1,7 @@
 //! Bytes: clients to servers, and servers to their mirrors.
 
+#![allow(clippy::too_many_arguments, reason = "the service macro makes a function of every message's fields")]
+
 use crate::codec::Blob;
 use crate::error::Rejection;
 use crate::id::{ChunkId, Epoch, Ino, LogIndex, PairId, ServerId, SessionId};
