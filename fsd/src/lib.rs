@@ -11,3 +11,6 @@ pub mod board;
 pub mod chunk;
 pub mod consensus;
 pub mod namespace;
+pub mod peers;
+pub mod replica;
+pub mod serve;

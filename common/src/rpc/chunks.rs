@@ -33,6 +33,18 @@ pub struct ChangeId {
     pub done_below: u64,
 }
 
+/// What a server says of itself when it orders something on its mirror.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ordered {
+    /// Who.
+    pub from: ServerId,
+    /// Under which epoch, and behind which cuts that the mirror may not have seen yet.
+    pub view: View,
+    /// What it had applied of the log when it gave it its place. A mirror that has seen a cut or the end of the file
+    /// behind that answers [`Rejection::Behind`], so that both carry it out on the same side of what is ordered.
+    pub applied: LogIndex,
+}
+
 /// A change of a chunk's bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ChunkChange {
@@ -109,17 +121,8 @@ pub trait ChunkService {
     /// Changes a chunk on both mirrors. Served by the chunk's primary.
     async fn change(view: View, id: ChangeId, chunk: ChunkId, change: ChunkChange) -> Result<Applied, Rejection>;
 
-    /// The primary's word to its mirror: apply this, in this chunk's order. `applied` is what the primary had applied
-    /// of the log when it ordered the change: a mirror that has seen a cut or the end of the file behind it answers
-    /// [`Rejection::Behind`], so that both carry it out on the same side of the change.
-    async fn apply(
-        from: ServerId,
-        view: View,
-        id: ChangeId,
-        applied: LogIndex,
-        chunk: ChunkId,
-        change: ChunkChange,
-    ) -> Result<Applied, Rejection>;
+    /// The primary's word to its mirror: apply this, in this chunk's order.
+    async fn apply(by: Ordered, id: ChangeId, chunk: ChunkId, change: ChunkChange) -> Result<Applied, Rejection>;
 
     /// Reads bytes; what was never written reads as zeros, and a reply may be shorter only by zeros at its end.
     async fn read(view: View, chunk: ChunkId, offset: u32, length: u32) -> Result<Blob, Rejection>;
@@ -130,9 +133,9 @@ pub trait ChunkService {
     /// Ranges of blocks that are not holes: first block and number of blocks, in order; and the chunk's length.
     async fn extents(view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection>;
 
-    /// One mirror to the other: the bytes as they are now, checked against their sums, without waiting for changes in
-    /// flight. For mending a damaged block, whose changes the caller holds back.
-    async fn blocks(from: ServerId, view: View, chunk: ChunkId, offset: u32, length: u32) -> Result<Blob, Rejection>;
+    /// One mirror to the other: the whole chunk as it is now, every block checked, without waiting for changes in flight.
+    /// For mending a damaged copy, whose changes the caller holds back.
+    async fn fetch(from: ServerId, view: View, chunk: ChunkId) -> Result<Option<ChunkCopy>, Rejection>;
 
     /// The new primary to its mirror: answered once every change that the mirror began under an older epoch has ended,
     /// so that no change is ordered by both.
@@ -142,10 +145,10 @@ pub trait ChunkService {
     async fn room(from: ServerId, view: View) -> Result<Space, Rejection>;
 
     /// Source to the mirror that catches up: is your copy this one, every block of it checked? Then it need not be sent.
-    async fn has(from: ServerId, view: View, chunk: ChunkId, summary: ChunkSummary) -> Result<bool, Rejection>;
+    async fn has(by: Ordered, chunk: ChunkId, summary: ChunkSummary) -> Result<bool, Rejection>;
 
     /// Source to the mirror that catches up: this is the whole chunk now; None: there is no such chunk.
-    async fn put(from: ServerId, view: View, chunk: ChunkId, copy: Option<ChunkCopy>) -> Result<(), Rejection>;
+    async fn put(by: Ordered, chunk: ChunkId, copy: Option<ChunkCopy>) -> Result<(), Rejection>;
 
     /// Source to the mirror that catches up: what you may have that I do not know of (your noted chunks).
     async fn noted(from: ServerId, view: View, after: Option<ChunkId>) -> Result<Noted, Rejection>;

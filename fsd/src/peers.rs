@@ -1,0 +1,361 @@
+//! Connections from this server to the others: made when first needed, made again when they break, several where bytes
+//! flow. It says at once when a connection breaks and when nothing listens any more, as others decide by that who is
+//! dead; it never decides that itself, and it never repeats a call: that is for the caller, who knows whether it may.
+//!
+//! A connection lives on the runtime of the task that first needed it.
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use raidfs_common::config::Config;
+use raidfs_common::id::{ClusterId, ServerId};
+use raidfs_common::rpc::admin::AdminServiceClient;
+use raidfs_common::rpc::chunks::ChunkServiceClient;
+use raidfs_common::rpc::names::NamesServiceClient;
+use raidfs_common::rpc::peer::PeerServiceClient;
+use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
+use raidfs_common::wire::{self, ConnectError};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tarpc::client::RpcError;
+use tarpc::context::Context;
+use tokio::sync::broadcast;
+use tokio::task::AbortHandle;
+
+/// Connections to one server that carry chunks; the other services have one each.
+const CHUNK_LINES: usize = 2;
+/// A connection attempt takes at most this long.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// After a failed attempt, calls fail without another one for this long.
+const BACKOFF: Duration = Duration::from_millis(20);
+/// A connection that answers nothing for this long, while calls on it time out, is made anew: after a partition heals,
+/// TCP may wait for minutes before it sends again.
+const DEAF: Duration = Duration::from_millis(1500);
+/// A connection that broke is tried again so often, at once, to tell a process that is gone from a lost connection.
+const PROBES: u32 = 4;
+/// Events that a slow listener may fall behind by.
+const EVENTS_KEPT: usize = 256;
+
+/// What happened to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerEvent {
+    /// A connection is there.
+    Connected(ServerId, Service),
+    /// A connection that was there is not any more.
+    Broken(ServerId, Service),
+    /// Nothing listens there, though the machine answers: the process is gone.
+    Gone(ServerId, Service),
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The configuration has no such server.
+    #[error("there is no {0}")]
+    Unknown(ServerId),
+    /// There was no connection: nothing was sent.
+    #[error("no connection to {0}")]
+    Connect(ServerId, #[source] Arc<ConnectError>),
+    /// The connection was lost meanwhile: whether the call had an effect is not known.
+    #[error("connection to {0} lost")]
+    Lost(ServerId, #[source] RpcError),
+    /// No answer in time: whether the call had an effect is not known.
+    #[error("no answer from {0} in time")]
+    Timeout(ServerId),
+}
+
+impl CallError {
+    /// Whether the other process is known to be gone.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, CallError::Connect(_, e) if e.is_gone())
+    }
+}
+
+/// A generated client that [`Peers`] can make. Implemented for every service.
+pub trait ServiceClient: Clone + Send + Sync + Sized + 'static {
+    /// The service.
+    const SERVICE: Service;
+    /// Connects; besides the client there is the future that drives it, which ends with the connection.
+    fn connect(
+        address: SocketAddr,
+        hello: Hello,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<(Self, BoxFuture<'static, ()>), ConnectError>>;
+    /// Its connections.
+    #[doc(hidden)]
+    fn lines(all: &Lines) -> &[Arc<Line<Self>>];
+}
+
+macro_rules! service_client {
+    ($client:ident, $service:expr, $field:ident) => {
+        impl ServiceClient for $client {
+            const SERVICE: Service = $service;
+            fn connect(
+                address: SocketAddr,
+                hello: Hello,
+                timeout: Duration,
+            ) -> BoxFuture<'static, Result<(Self, BoxFuture<'static, ()>), ConnectError>> {
+                Box::pin(async move {
+                    let wire = wire::connect(address, &hello, timeout).await?;
+                    let mut config = tarpc::client::Config::default();
+                    config.max_in_flight_requests = MAX_IN_FLIGHT;
+                    let made = $client::new(config, wire);
+                    let dispatch = made.dispatch;
+                    let drive: BoxFuture<'static, ()> = Box::pin(async move {
+                        if let Err(error) = dispatch.await {
+                            tracing::debug!("connection broken: {}", raidfs_common::log::chain(&error));
+                        }
+                    });
+                    Ok((made.client, drive))
+                })
+            }
+            fn lines(all: &Lines) -> &[Arc<Line<Self>>] {
+                &all.$field
+            }
+        }
+    };
+}
+
+/// Calls that one connection carries at once; more wait in it.
+const MAX_IN_FLIGHT: usize = 1024;
+
+service_client!(NamesServiceClient, Service::Names, names);
+service_client!(ChunkServiceClient, Service::Chunks, chunks);
+service_client!(PeerServiceClient, Service::Peer, peer);
+service_client!(AdminServiceClient, Service::Admin, admin);
+
+/// The connections to one server.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Lines {
+    names: Vec<Arc<Line<NamesServiceClient>>>,
+    chunks: Vec<Arc<Line<ChunkServiceClient>>>,
+    peer: Vec<Arc<Line<PeerServiceClient>>>,
+    admin: Vec<Arc<Line<AdminServiceClient>>>,
+    turn: AtomicUsize,
+}
+
+/// One connection, or its absence.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Line<C> {
+    server: ServerId,
+    address: SocketAddr,
+    hello: Hello,
+    events: broadcast::Sender<PeerEvent>,
+    state: Mutex<State<C>>,
+    /// Held by who connects; the others wait for the result.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+enum State<C> {
+    Idle,
+    Up(Up<C>),
+    Down { error: Arc<ConnectError>, since: Instant },
+}
+
+#[derive(Debug)]
+struct Up<C> {
+    client: C,
+    driver: AbortHandle,
+    heard: Instant,
+    /// Which connection of this line it is.
+    number: u64,
+}
+
+/// All connections of this server.
+#[derive(Debug)]
+pub struct Peers {
+    servers: BTreeMap<ServerId, Lines>,
+    events: broadcast::Sender<PeerEvent>,
+}
+
+impl Peers {
+    /// Connections of server (or witness) `me` to all others; none is made yet.
+    pub fn new(config: &Config, me: ServerId) -> Arc<Peers> {
+        let events = broadcast::Sender::new(EVENTS_KEPT);
+        let others = config.voters().into_iter().filter(|id| *id != me);
+        let servers = others.filter_map(|id| {
+            let address = config.address(id)?;
+            let who = Who { cluster: config.cluster_id(), name: config.cluster.clone(), me, to: id, address };
+            Some((id, Lines::new(&who, &events)))
+        });
+        Arc::new(Peers { servers: servers.collect(), events })
+    }
+
+    /// A receiver of what happens to connections from now on.
+    pub fn subscribe(&self) -> broadcast::Receiver<PeerEvent> {
+        self.events.subscribe()
+    }
+
+    /// Calls a server: `call` gets a client and the context to pass on. Connecting is part of `timeout`.
+    pub async fn call<C, T, F>(
+        &self,
+        server: ServerId,
+        timeout: Duration,
+        call: impl FnOnce(C, Context) -> F,
+    ) -> Result<T, CallError>
+    where
+        C: ServiceClient,
+        F: Future<Output = Result<T, RpcError>>,
+    {
+        let lines = self.servers.get(&server).ok_or(CallError::Unknown(server))?;
+        let of_service = C::lines(lines);
+        let turn = if of_service.len() > 1 { lines.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        let line = &of_service[turn % of_service.len()];
+        let begun = Instant::now();
+        let (client, number) = match tokio::time::timeout(timeout, line.client()).await {
+            Ok(got) => got.map_err(|e| CallError::Connect(server, e))?,
+            Err(_) => return Err(CallError::Timeout(server)),
+        };
+        let mut context = tarpc::context::current();
+        context.deadline = begun + timeout;
+        let left = timeout.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(left, call(client, context)).await {
+            Ok(Ok(answer)) => {
+                line.heard(number);
+                Ok(answer)
+            }
+            Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
+                line.unheard(number);
+                Err(CallError::Timeout(server))
+            }
+            Ok(Err(error)) => {
+                line.drop_connection(number);
+                Err(CallError::Lost(server, error))
+            }
+        }
+    }
+}
+
+/// Both ends of a connection.
+struct Who {
+    cluster: ClusterId,
+    name: String,
+    me: ServerId,
+    to: ServerId,
+    address: SocketAddr,
+}
+
+impl Lines {
+    fn new(who: &Who, events: &broadcast::Sender<PeerEvent>) -> Lines {
+        Lines {
+            names: Line::several(1, who, events),
+            chunks: Line::several(CHUNK_LINES, who, events),
+            peer: Line::several(1, who, events),
+            admin: Line::several(1, who, events),
+            turn: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl<C: ServiceClient> Line<C> {
+    fn several(count: usize, who: &Who, events: &broadcast::Sender<PeerEvent>) -> Vec<Arc<Line<C>>> {
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            cluster: who.cluster,
+            cluster_name: who.name.clone(),
+            speaker: Speaker::Server(who.me),
+            to: who.to,
+            service: C::SERVICE,
+        };
+        let line = || Line {
+            server: who.to,
+            address: who.address,
+            hello: hello.clone(),
+            events: events.clone(),
+            state: Mutex::new(State::Idle),
+            connecting: tokio::sync::Mutex::new(()),
+        };
+        (0..count).map(|_| Arc::new(line())).collect()
+    }
+
+    /// What is known without trying: a client, or a failure too recent to try again.
+    fn known(&self) -> Option<Result<(C, u64), Arc<ConnectError>>> {
+        match &*self.state.lock() {
+            State::Idle => None,
+            State::Up(up) => Some(Ok((up.client.clone(), up.number))),
+            State::Down { error, since } => (since.elapsed() < BACKOFF).then(|| Err(error.clone())),
+        }
+    }
+
+    async fn client(self: &Arc<Self>) -> Result<(C, u64), Arc<ConnectError>> {
+        if let Some(known) = self.known() {
+            return known;
+        }
+        let _connecting = self.connecting.lock().await;
+        if let Some(known) = self.known() {
+            return known;
+        }
+        match C::connect(self.address, self.hello.clone(), CONNECT_TIMEOUT).await {
+            Ok((client, drive)) => Ok(self.up(client, drive)),
+            Err(error) => {
+                let error = Arc::new(error);
+                if error.is_gone() {
+                    let _ = self.events.send(PeerEvent::Gone(self.server, C::SERVICE));
+                }
+                *self.state.lock() = State::Down { error: error.clone(), since: Instant::now() };
+                Err(error)
+            }
+        }
+    }
+
+    fn up(self: &Arc<Self>, client: C, drive: BoxFuture<'static, ()>) -> (C, u64) {
+        static NUMBERS: AtomicUsize = AtomicUsize::new(1);
+        let number = NUMBERS.fetch_add(1, Ordering::Relaxed) as u64;
+        let driver = tokio::spawn(drive);
+        let up = Up { client: client.clone(), driver: driver.abort_handle(), heard: Instant::now(), number };
+        *self.state.lock() = State::Up(up);
+        let _ = self.events.send(PeerEvent::Connected(self.server, C::SERVICE));
+        tokio::spawn(self.clone().watch(number, driver));
+        (client, number)
+    }
+
+    /// Notices the end of a connection, and finds out at once whether the other process is gone.
+    async fn watch(self: Arc<Self>, number: u64, driver: tokio::task::JoinHandle<()>) {
+        let _ = driver.await;
+        self.drop_connection(number);
+        for _ in 0..PROBES {
+            match self.client().await {
+                Ok(_) => return,
+                Err(error) if error.is_gone() => return,
+                Err(_) => tokio::time::sleep(BACKOFF).await,
+            }
+        }
+    }
+
+    fn heard(&self, number: u64) {
+        if let State::Up(up) = &mut *self.state.lock()
+            && up.number == number
+        {
+            up.heard = Instant::now();
+        }
+    }
+
+    fn unheard(&self, number: u64) {
+        let deaf = match &*self.state.lock() {
+            State::Up(up) => up.number == number && up.heard.elapsed() > DEAF,
+            _ => false,
+        };
+        if deaf {
+            self.drop_connection(number);
+        }
+    }
+
+    /// Gives a connection up; false if it was given up already.
+    fn drop_connection(&self, number: u64) -> bool {
+        let mut state = self.state.lock();
+        match &*state {
+            State::Up(up) if up.number == number => up.driver.abort(),
+            _ => return false,
+        }
+        *state = State::Idle;
+        drop(state);
+        let _ = self.events.send(PeerEvent::Broken(self.server, C::SERVICE));
+        true
+    }
+}

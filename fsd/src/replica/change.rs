@@ -1,0 +1,297 @@
+//! A change, ordered by this server as the chunk's primary: made here and on the mirror side by side, and answered when
+//! both have it. Each runs in a task of its own, so that a client that goes away leaves no half of a change behind.
+
+use super::disk::rejection;
+use super::forward::{Forward, Forwarded};
+use super::judge::{Standing, check_session, range_of};
+use super::once::Begin;
+use super::ranges::{Mode, Span};
+use super::tally::add;
+use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica};
+use crate::chunk::{ChunkError, Intent};
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{ChunkId, LogIndex};
+use raidfs_common::limits::FORWARD_STUCK;
+use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
+use std::sync::Arc;
+
+/// A change that must not be left half done has begun; what it needs is waited for, however long.
+const PATIENT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How one attempt at a change went.
+enum Step {
+    /// It has ended.
+    End(Result<Applied, Rejection>),
+    /// It has to be ordered anew, behind the cut or end of the file by this entry.
+    BehindDoom(LogIndex),
+    /// It has to be ordered anew, once the chunk is mended.
+    Mend,
+}
+
+/// A try at a change that [`super::once`] knows to be under way; it ends by drop.
+pub(super) struct Try {
+    replica: Arc<Replica>,
+    id: ChangeId,
+    /// Set once it was made.
+    pub(super) outcome: Option<Applied>,
+}
+
+impl Drop for Try {
+    fn drop(&mut self) {
+        self.replica.once.lock().end(self.id, self.outcome);
+        self.replica.ended.send_modify(|n| *n += 1);
+    }
+}
+
+impl Replica {
+    /// Changes a chunk on both mirrors.
+    pub async fn change(
+        self: &Arc<Self>,
+        view: View,
+        id: ChangeId,
+        chunk: ChunkId,
+        change: ChunkChange,
+    ) -> Result<Applied, Rejection> {
+        let (_, length) = range_of(&change)?;
+        if length == 0 {
+            return Ok(Applied::default());
+        }
+        let replica = self.clone();
+        let task = tokio::spawn(async move { replica.change_once(view, id, chunk, change).await });
+        task.await.unwrap_or(Err(Rejection::Away))
+    }
+
+    async fn change_once(
+        self: Arc<Self>,
+        view: View,
+        id: ChangeId,
+        chunk: ChunkId,
+        change: ChunkChange,
+    ) -> Result<Applied, Rejection> {
+        let standing = self.judged(&view).await?;
+        check_session(&standing.notice, id.session)?;
+        if standing.primary(&view) != Some(self.me) {
+            return Err(Rejection::NotInCharge);
+        }
+        let applied = match self.begin_once(id).await? {
+            Ok(mut this_try) => {
+                let made = self.make(&view, id, chunk, change).await?;
+                this_try.outcome = Some(made);
+                add(&self.tally.primary_changes, 1);
+                made
+            }
+            Err(made) => made,
+        };
+        // The client must learn of an epoch that it was made under: else it might read from a server evicted by then.
+        // It asks again, and gets this outcome.
+        match self.standing_known().await {
+            now if now.epoch() != view.epoch => Err(now.wrong_epoch()),
+            _ => Ok(applied),
+        }
+    }
+
+    /// Ok: this try is to make the change. Err: it was made.
+    pub(super) async fn begin_once(self: &Arc<Self>, id: ChangeId) -> Result<Result<Try, Applied>, Rejection> {
+        let mut ended = self.ended.subscribe();
+        loop {
+            ended.mark_unchanged();
+            let begin = self.once.lock().begin(id);
+            match begin {
+                Begin::Make => return Ok(Ok(Try { replica: self.clone(), id, outcome: None })),
+                Begin::Made(applied) => return Ok(Err(applied)),
+                Begin::Late => return Err(Rejection::Forgotten),
+                Begin::Overloaded => return Err(Rejection::Overloaded),
+                // The sender is in `self`, so it cannot be gone.
+                Begin::Wait => drop(ended.changed().await),
+            }
+        }
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        view: &View,
+        id: ChangeId,
+        chunk: ChunkId,
+        change: ChunkChange,
+    ) -> Result<Applied, Rejection> {
+        let _under_way = self.inflight.begin(view.epoch);
+        let (offset, length) = range_of(&change)?;
+        let span = Span::of(chunk, offset, length);
+        // Once one side may have it, it must end on both, or with one of them out of sync.
+        let mut begun = false;
+        loop {
+            if let Err(rejection) = self.ready(view, chunk, begun).await {
+                if !begun {
+                    return Err(rejection);
+                }
+                tokio::time::sleep(PATIENT_PAUSE).await;
+                continue;
+            }
+            // No await from here to the place in the queue: a doom that is not seen here stands behind the change.
+            let position = self.board.notice().applied;
+            if !self.board.dooms_of(chunk.ino).is_empty() {
+                continue;
+            }
+            if self.is_gone(chunk.ino) {
+                return Err(Rejection::Bad("the file is gone".into()));
+            }
+            let held = self.locks.hold(chunk.ino, span, Mode::Change).await;
+            if !begun {
+                self.judge_now(view)?;
+            }
+            begun = true;
+            let at_least = view.at_least.max(self.past.lock().last(chunk.ino));
+            let forward = Forward { turn: view.turn, at_least, id, applied: position, chunk, change: change.clone() };
+            match self.on_both(forward).await {
+                Step::End(result) => return result,
+                Step::BehindDoom(needed) => {
+                    drop(held);
+                    let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+                }
+                Step::Mend => {
+                    drop(held);
+                    if !self.mend(chunk).await {
+                        // Without a good copy of the block there is nothing to change.
+                        return self.unmended().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Everything that has to be so before a change of a file may be ordered here.
+    async fn ready(self: &Arc<Self>, view: &View, chunk: ChunkId, begun: bool) -> Result<(), Rejection> {
+        if !begun {
+            self.open(view).await?;
+            self.judge_now(view)?;
+        }
+        self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await
+    }
+
+    /// After this server came into sync beside its mirror, waits until the mirror's older changes have ended.
+    async fn open(self: &Arc<Self>, view: &View) -> Result<(), Rejection> {
+        while self.state.lock().must_open() {
+            let _one = self.opening.lock().await;
+            let standing = self.judge_now(view)?;
+            if !self.state.lock().must_open() {
+                break;
+            }
+            let (me, mine) = (self.me, standing.view());
+            let drain = |client: ChunkServiceClient, context| async move { client.drain(context, me, mine).await };
+            match self.peers.call(standing.mirror.server, DURABLE_PATIENCE, drain).await {
+                Ok(Ok(())) => self.state.lock().opened(standing.epoch()),
+                Err(error) if error.is_gone() => {
+                    self.accuse(standing.mirror.server, "its process is gone".into());
+                    self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
+                }
+                _ => drop(self.standing_when(PATIENT_PAUSE, |s| s.epoch() != standing.epoch()).await),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes a change here and on the mirror.
+    async fn on_both(self: &Arc<Self>, forward: Forward) -> Step {
+        let standing = self.standing_known().await;
+        let (chunk, change) = (forward.chunk, forward.change.clone());
+        let (local, remote) = if self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. }) {
+            // A full disk here is found out before the mirror has changed anything.
+            let local = self.make_here(chunk, change).await;
+            if let Err(ChunkError::Full { .. }) = local {
+                return Step::End(self.full_here(&standing).await);
+            }
+            (local, self.forward(forward).await)
+        } else {
+            tokio::join!(self.make_here(chunk, change), self.forward(forward))
+        };
+        self.combine(local, remote).await
+    }
+
+    async fn combine(self: &Arc<Self>, local: Result<(Applied, Intent), ChunkError>, remote: Forwarded) -> Step {
+        match (local, remote) {
+            (_, Forwarded::Behind(needed)) => Step::BehindDoom(needed),
+            (_, Forwarded::Evicted(rejection)) => Step::End(Err(rejection)),
+            (Ok((applied, _intent)), Forwarded::Mirrored | Forwarded::Alone) => Step::End(Ok(applied)),
+            (Ok((applied, _intent)), Forwarded::Full) => Step::End(self.full_there(applied).await),
+            (Err(ChunkError::Full { .. }), Forwarded::Full) => Step::End(Err(Rejection::Full)),
+            (Err(ChunkError::Full { .. }), Forwarded::Mirrored) => {
+                Step::End(Err(self.leave("its disk is full".into()).await.unwrap_or(Rejection::Full)))
+            }
+            (Err(error), _) if error.is_damage() => Step::Mend,
+            (Err(error), Forwarded::Alone) => {
+                // A mirror that catches up may have made what failed here.
+                let standing = self.standing_known().await;
+                self.state.lock().missed(standing.epoch());
+                Step::End(Err(rejection(error)))
+            }
+            (Err(error), _) => {
+                let text = raidfs_common::log::chain(&error);
+                Step::End(Err(self.leave(text).await.unwrap_or(rejection(error))))
+            }
+        }
+    }
+
+    /// Makes a change on this server's copy. The note is held by what it returns.
+    pub(super) async fn make_here(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        change: ChunkChange,
+    ) -> Result<(Applied, Intent), ChunkError> {
+        if let ChunkChange::Write { data, .. } = &change {
+            add(&self.tally.written_bytes, data.0.len() as u64);
+        }
+        let work = self.disk(DISK_STUCK, "change a chunk", move |store| {
+            let intent = store.note(chunk)?;
+            let applied = match &change {
+                ChunkChange::Write { offset, data } => store.write(chunk, *offset, &data.0),
+                ChunkChange::Punch { offset, length } => store.punch(chunk, *offset, *length),
+                ChunkChange::Allocate { offset, length } => store.allocate(chunk, *offset, *length),
+            };
+            Ok((applied?, intent))
+        });
+        work.await
+    }
+
+    /// The mirror's disk is full, this one's is not: the mirror has to go before this is acknowledged.
+    async fn full_there(self: &Arc<Self>, applied: Applied) -> Result<Applied, Rejection> {
+        loop {
+            let standing = self.standing_known().await;
+            if !standing.in_sync() {
+                return Err(standing.wrong_epoch());
+            }
+            if !standing.mirror_in_sync() {
+                return Ok(applied);
+            }
+            self.accuse(standing.mirror.server, "its disk is full".into());
+            self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
+        }
+    }
+
+    /// This disk is full, and nothing was changed anywhere. If the mirror's is not, this server leaves.
+    async fn full_here(self: &Arc<Self>, standing: &Standing) -> Result<Applied, Rejection> {
+        if standing.mirror_in_sync() && self.mirror_has_room(standing).await {
+            return Err(self.leave("its disk is full".into()).await.unwrap_or(Rejection::Full));
+        }
+        Err(Rejection::Full)
+    }
+
+    /// Has this server evicted, because its copy lacks a change that the mirror may have. None: it is the last copy.
+    pub(super) async fn leave(self: &Arc<Self>, reason: String) -> Option<Rejection> {
+        loop {
+            let standing = self.standing_known().await;
+            if !standing.in_sync() {
+                return Some(standing.wrong_epoch());
+            }
+            if !standing.mirror_in_sync() {
+                return None;
+            }
+            self.accuse(self.me, reason.clone());
+            self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
+        }
+    }
+
+    /// A damaged chunk could not be mended while a change of it was under way.
+    async fn unmended(self: &Arc<Self>) -> Result<Applied, Rejection> {
+        Err(self.leave("a chunk is damaged, and could not be mended".into()).await.unwrap_or(Rejection::Damaged))
+    }
+}

@@ -1,0 +1,64 @@
+//! The way to the chunk store: on a thread that may block, watched for being stuck, and reported when it fails.
+
+use super::Replica;
+use crate::chunk::{ChunkError, ChunkStore};
+use raidfs_common::error::Rejection;
+use raidfs_common::log::chain;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Replica {
+    /// Does disk work on a thread that may block. If it takes longer than `limit`, or fails in a way that leaves the
+    /// copy in doubt, the server accuses itself; the work is waited for in any case.
+    pub(super) async fn disk<T: Send + 'static>(
+        self: &Arc<Self>,
+        limit: Duration,
+        what: &'static str,
+        work: impl FnOnce(&dyn ChunkStore) -> Result<T, ChunkError> + Send + 'static,
+    ) -> Result<T, ChunkError> {
+        let store = self.store.clone();
+        let mut job = tokio::task::spawn_blocking(move || work(&*store));
+        let joined = match tokio::time::timeout(limit, &mut job).await {
+            Ok(joined) => joined,
+            Err(_) => {
+                self.accuse(self.me, format!("its disk takes more than {} s to {what}", limit.as_secs_f32()));
+                job.await
+            }
+        };
+        let result = joined.unwrap_or_else(|join| {
+            let source = io::Error::other(format!("the chunk store gave up: {join}"));
+            Err(ChunkError::Store { action: what, source })
+        });
+        if let Err(error) = &result
+            && is_disk(error)
+        {
+            self.disk_failed(chain(error));
+        }
+        result
+    }
+
+    /// Remembers and reports a failure of the disk.
+    pub(super) fn disk_failed(self: &Arc<Self>, text: String) {
+        let first = self.disk_error.lock().replace(text.clone()).is_none();
+        if first {
+            tracing::error!("{text}; this server takes itself out of its pair");
+        }
+        self.accuse(self.me, text);
+    }
+}
+
+/// Whether the disk failed, as opposed to refusing, or holding damaged bytes.
+pub fn is_disk(error: &ChunkError) -> bool {
+    matches!(error, ChunkError::Disk { .. } | ChunkError::Store { .. } | ChunkError::Poisoned(_))
+}
+
+/// What a caller over the wire is told of a failure.
+pub fn rejection(error: ChunkError) -> Rejection {
+    match error {
+        ChunkError::Damaged { .. } | ChunkError::Footer { .. } => Rejection::Damaged,
+        ChunkError::Full { .. } => Rejection::Full,
+        ChunkError::Invalid { .. } => Rejection::Bad(chain(&error)),
+        ChunkError::Disk { .. } | ChunkError::Store { .. } | ChunkError::Poisoned(_) => Rejection::DiskFailed,
+    }
+}

@@ -1,0 +1,121 @@
+//! Cuts and ends of files, carried out on this server's chunks: before anything else is done with the file, and only
+//! once their entry is durable on a quorum. Remembers the latest of them, so that a change that was ordered before is
+//! told from one that was ordered after.
+
+use super::ranges::{Mode, Span};
+use super::{DISK_STUCK, DURABLE_PATIENCE, Replica};
+use crate::board::{Doom, Dooms};
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{Ino, LogIndex};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+/// Files of which the last doom is remembered: many more than can have a change under way.
+const PAST_MAX: usize = 1 << 17;
+
+/// The latest doom of each file that had one lately.
+#[derive(Debug, Default)]
+pub struct Past {
+    last: BTreeMap<Ino, (LogIndex, bool)>,
+    order: VecDeque<(Ino, LogIndex)>,
+    /// Dooms up to here may be forgotten.
+    forgotten: LogIndex,
+}
+
+impl Past {
+    /// The file's doom of entry `index` was carried out; `gone`: its last one.
+    pub fn record(&mut self, ino: Ino, index: LogIndex, gone: bool) {
+        let entry = self.last.entry(ino).or_default();
+        *entry = (entry.0.max(index), entry.1 || gone);
+        self.order.push_back((ino, index));
+        while self.order.len() > PAST_MAX {
+            let Some((ino, index)) = self.order.pop_front() else { break };
+            self.forgotten = self.forgotten.max(index);
+            if self.last.get(&ino).is_some_and(|(last, _)| *last <= index) {
+                self.last.remove(&ino);
+            }
+        }
+    }
+
+    /// The entry of the file's last doom that was carried out, or a later one.
+    pub fn last(&self, ino: Ino) -> LogIndex {
+        self.last.get(&ino).map_or(self.forgotten, |(index, _)| *index)
+    }
+
+    /// Whether the file is gone, as far as is remembered.
+    pub fn is_gone(&self, ino: Ino) -> bool {
+        self.last.get(&ino).is_some_and(|(_, gone)| *gone)
+    }
+}
+
+impl Replica {
+    /// Carries out what dooms a file by entries up to `up_to`, having had the entries made durable.
+    pub(super) async fn settle_dooms(self: &Arc<Self>, ino: Ino, up_to: LogIndex) -> Result<(), Rejection> {
+        let ripe = self.dooms_up_to(ino, up_to);
+        let Some((last, _)) = ripe.last().copied() else { return Ok(()) };
+        self.board.durable(last, DURABLE_PATIENCE).await?;
+        self.carry_out(ino, last).await
+    }
+
+    /// Carries out a file's dooms up to `last`, whose entry is durable on a quorum.
+    pub(super) async fn carry_out(self: &Arc<Self>, ino: Ino, last: LogIndex) -> Result<(), Rejection> {
+        let held = self.locks.hold(ino, Span::file(), Mode::Change).await;
+        let dooms = self.dooms_up_to(ino, last);
+        if dooms.is_empty() {
+            return Ok(());
+        }
+        let gone = dooms.iter().any(|(_, doom)| *doom == Doom::Reap);
+        let work = self.disk(DISK_STUCK, "cut or remove chunks", move |store| {
+            if gone {
+                return store.reap(ino).map(drop);
+            }
+            // No byte was written between them: a change carries out what it finds first.
+            let sizes =
+                dooms.iter().filter_map(|(_, doom)| if let Doom::Cut { size } = doom { Some(*size) } else { None });
+            sizes.min().map_or(Ok(()), |size| store.cut(ino, size))
+        });
+        work.await.map_err(super::disk::rejection)?;
+        self.past.lock().record(ino, last, gone);
+        self.board.carried_out(ino, last);
+        drop(held);
+        Ok(())
+    }
+
+    /// What dooms a file by entries up to `up_to`, and is not carried out.
+    pub(super) fn dooms_up_to(&self, ino: Ino, up_to: LogIndex) -> Dooms {
+        let mut dooms = self.board.dooms_of(ino);
+        dooms.retain(|(index, _)| *index <= up_to);
+        dooms
+    }
+
+    /// The entry of a file's last doom behind `position`, carried out or not; None if there is none.
+    pub(super) fn doom_behind(&self, ino: Ino, position: LogIndex) -> Option<LogIndex> {
+        let pending = self.board.dooms_of(ino).last().map(|(index, _)| *index);
+        let last = pending.unwrap_or_default().max(self.past.lock().last(ino));
+        (last > position).then_some(last)
+    }
+
+    /// Whether a file is gone.
+    pub(super) fn is_gone(&self, ino: Ino) -> bool {
+        self.past.lock().is_gone(ino)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_is_remembered_as_old() {
+        let mut past = Past::default();
+        past.record(Ino(7), LogIndex(3), false);
+        past.record(Ino(7), LogIndex(5), true);
+        assert_eq!((past.last(Ino(7)), past.is_gone(Ino(7))), (LogIndex(5), true));
+        assert_eq!((past.last(Ino(8)), past.is_gone(Ino(8))), (LogIndex(0), false));
+        for n in 0..PAST_MAX as u64 {
+            past.record(Ino(100 + n), LogIndex(10 + n), true);
+        }
+        assert_eq!((past.last(Ino(7)), past.is_gone(Ino(7))), (LogIndex(5), false));
+        assert!(past.last.len() <= PAST_MAX);
+    }
+}

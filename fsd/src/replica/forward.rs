@@ -1,0 +1,152 @@
+//! The mirror's half of a change: it ends with the change on the mirror, or with the mirror out of sync, or with this
+//! server out of sync. Nothing else ends it, however long that takes, as only then may the change be acknowledged.
+
+use super::judge::Standing;
+use super::state::Missed;
+use super::{APPLY_PATIENCE, Replica};
+use crate::peers::CallError;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{ChunkId, LogIndex, ServerId};
+use raidfs_common::limits::FORWARD_STUCK;
+use raidfs_common::log::chain;
+use raidfs_common::pair::CopyState;
+use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, Ordered, View};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A forward that is late is asked after by then: a mirror that answers is alive, and only its disk slow.
+const ASK_AFTER: Duration = Duration::from_millis(250);
+/// A mirror that is alive has this long: above [`super::DISK_STUCK`], by which it accuses itself.
+const SLOW_STUCK: Duration = Duration::from_secs(3);
+/// After a forward that failed at once.
+const RETRY_PAUSE: Duration = Duration::from_millis(5);
+
+/// How the mirror's half of a change ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forwarded {
+    /// The mirror has it.
+    Mirrored,
+    /// The mirror is not in sync, this server is.
+    Alone,
+    /// The mirror has no room for it: nothing was changed there.
+    Full,
+    /// The mirror has seen a cut or the end of the file by this entry, behind what this server went by.
+    Behind(LogIndex),
+    /// This server is not in sync any more: the change is not acknowledged.
+    Evicted(Rejection),
+}
+
+/// A change as it is forwarded.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    pub turn: u8,
+    pub at_least: LogIndex,
+    pub id: ChangeId,
+    /// What this server had applied when it ordered the change.
+    pub applied: LogIndex,
+    pub chunk: ChunkId,
+    pub change: ChunkChange,
+}
+
+/// What one try of a forward says.
+enum Try {
+    End(Forwarded),
+    /// The mirror knows another epoch.
+    OtherEpoch,
+    /// It may work the next time.
+    Again(String),
+    /// The mirror is not to be relied on.
+    Accuse(String),
+}
+
+impl Replica {
+    /// Forwards a change until it has ended.
+    pub(super) async fn forward(self: &Arc<Self>, forward: Forward) -> Forwarded {
+        let mut since = Instant::now();
+        loop {
+            let standing = self.standing_known().await;
+            if !standing.in_sync() {
+                return Forwarded::Evicted(standing.wrong_epoch());
+            }
+            let catches_up = standing.mirror.state == CopyState::Syncing;
+            if standing.mirror.state == CopyState::Stale || (catches_up && !self.state.lock().attempt_good()) {
+                return Forwarded::Alone;
+            }
+            let reason = match self.try_forward(&standing, &forward).await {
+                Try::End(Forwarded::Full) if catches_up => "its disk is full".into(),
+                Try::End(end) => return end,
+                Try::OtherEpoch => {
+                    self.standing_when(APPLY_PATIENCE, |s| s.epoch() != standing.epoch()).await;
+                    String::from("it does not follow the pair's epoch")
+                }
+                Try::Again(reason) if since.elapsed() < FORWARD_STUCK => {
+                    tracing::debug!("forward to {} failed, once more: {reason}", standing.mirror.server);
+                    self.standing_when(RETRY_PAUSE, |s| s.epoch() != standing.epoch()).await;
+                    continue;
+                }
+                Try::Again(reason) | Try::Accuse(reason) => reason,
+            };
+            if self.standing_known().await.epoch() != standing.epoch() {
+                since = Instant::now();
+                continue;
+            }
+            if catches_up && self.state.lock().missed(standing.epoch()) == Missed::StartsOver {
+                tracing::info!("{} missed a change while it caught up: {reason}", standing.mirror.server);
+                return Forwarded::Alone;
+            }
+            self.accuse(standing.mirror.server, reason);
+            // Without a quorum this lasts: the mirror may come to itself meanwhile, so it is tried again.
+            self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
+            since = Instant::now();
+        }
+    }
+
+    async fn try_forward(self: &Arc<Self>, standing: &Standing, forward: &Forward) -> Try {
+        let Forward { turn, at_least, id, applied, chunk, change } = forward.clone();
+        let view = View { pair: self.pair, epoch: standing.epoch(), at_least, turn };
+        let mirror = standing.mirror.server;
+        let by = Ordered { from: self.me, view, applied };
+        let peers = self.peers.clone();
+        let call = peers.call(mirror, SLOW_STUCK, move |client: ChunkServiceClient, context| async move {
+            client.apply(context, by, id, chunk, change).await
+        });
+        tokio::pin!(call);
+        let answer = match tokio::time::timeout(ASK_AFTER, &mut call).await {
+            Ok(answer) => answer,
+            Err(_) => tokio::select! {
+                answer = &mut call => answer,
+                () = self.silent(mirror, view) => Err(CallError::Timeout(mirror)),
+                _ = self.epoch_passed(standing) => return Try::OtherEpoch,
+            },
+        };
+        judge_answer(answer, applied)
+    }
+
+    /// Returns if the mirror does not answer even what costs it nothing.
+    async fn silent(&self, mirror: ServerId, view: View) {
+        let me = self.me;
+        let ask = |client: ChunkServiceClient, context| async move { client.room(context, me, view).await };
+        if self.peers.call(mirror, FORWARD_STUCK.saturating_sub(ASK_AFTER), ask).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn epoch_passed(&self, standing: &Standing) {
+        while self.standing_when(SLOW_STUCK, |s| s.epoch() != standing.epoch()).await.epoch() == standing.epoch() {}
+    }
+}
+
+fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: LogIndex) -> Try {
+    match answer {
+        // Forgotten: the session has had the outcome of this number, whatever becomes of this try.
+        Ok(Ok(_)) | Ok(Err(Rejection::Forgotten)) => Try::End(Forwarded::Mirrored),
+        Ok(Err(Rejection::Full)) => Try::End(Forwarded::Full),
+        Ok(Err(Rejection::WrongEpoch { .. })) => Try::OtherEpoch,
+        Ok(Err(Rejection::Behind { needed })) if needed > applied => Try::End(Forwarded::Behind(needed)),
+        Ok(Err(rejection @ (Rejection::DiskFailed | Rejection::Bad(_)))) => Try::Accuse(rejection.to_string()),
+        Ok(Err(rejection)) => Try::Again(rejection.to_string()),
+        Err(error) if error.is_gone() => Try::Accuse("its process is gone".into()),
+        Err(error @ CallError::Timeout(_)) => Try::Accuse(chain(&error)),
+        Err(error) => Try::Again(chain(&error)),
+    }
+}

@@ -1,0 +1,231 @@
+//! What the other server of the pair asks of this one: the primary its mirror, the source the one that catches up.
+//! Each request is judged by the epoch; what changes something is judged again once it is its turn, so that nothing
+//! sent under an older epoch has an effect behind a newer one.
+
+use super::disk::rejection;
+use super::judge::{Standing, range_of};
+use super::ranges::{Mode, Span};
+use super::tally::add;
+use super::{APPLY_PATIENCE, DISK_STUCK, Replica, SYNC_STUCK};
+use crate::chunk::ChunkError;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{ChunkId, LogIndex, ServerId};
+use raidfs_common::pair::{CopyState, Space};
+use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkCopy, ChunkSummary, Noted, Ordered, View};
+use std::future::Future;
+use std::sync::Arc;
+
+/// Chunks of one page of [`Replica::noted`].
+const NOTED_PAGE: usize = 8192;
+/// A copy that changes while it is fetched may look damaged: it is looked at again so often.
+const FETCH_TRIES: u32 = 3;
+
+/// Runs what changes something in a task of its own.
+async fn owned<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Rejection>> + Send + 'static,
+) -> Result<T, Rejection> {
+    tokio::spawn(work).await.unwrap_or(Err(Rejection::Away))
+}
+
+impl Replica {
+    /// The primary's change, applied here.
+    pub async fn apply(
+        self: &Arc<Self>,
+        by: Ordered,
+        id: ChangeId,
+        chunk: ChunkId,
+        change: ChunkChange,
+    ) -> Result<Applied, Rejection> {
+        range_of(&change)?;
+        let replica = self.clone();
+        owned(async move {
+            replica.caught_up(&by.view).await?;
+            replica.judge_primary(&by)?;
+            match replica.begin_once(id).await? {
+                Ok(mut this_try) => {
+                    let made = replica.apply_once(&by, chunk, change).await?;
+                    this_try.outcome = Some(made);
+                    add(&replica.tally.mirror_changes, 1);
+                    Ok(made)
+                }
+                Err(made) => Ok(made),
+            }
+        })
+        .await
+    }
+
+    async fn apply_once(
+        self: &Arc<Self>,
+        by: &Ordered,
+        chunk: ChunkId,
+        change: ChunkChange,
+    ) -> Result<Applied, Rejection> {
+        let (offset, length) = range_of(&change)?;
+        loop {
+            let held = self.in_order(chunk, Span::of(chunk, offset, length), by.applied).await?;
+            self.judge_primary(by)?;
+            match self.make_here(chunk, change.clone()).await {
+                Ok((made, _intent)) => return Ok(made),
+                Err(error) if error.is_damage() => {
+                    drop(held);
+                    if !self.mend(chunk).await {
+                        return Err(Rejection::DiskFailed);
+                    }
+                }
+                Err(error) => return Err(rejection(error)),
+            }
+        }
+    }
+
+    /// Waits for the turn of what the other server ordered when it had applied `applied`: behind the same cuts.
+    async fn in_order(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        span: Span,
+        applied: LogIndex,
+    ) -> Result<super::locks::Held, Rejection> {
+        loop {
+            self.settle_dooms(chunk.ino, applied).await?;
+            // No await from here to the place in the queue.
+            if let Some(needed) = self.doom_behind(chunk.ino, applied) {
+                return Err(Rejection::Behind { needed });
+            }
+            if self.dooms_up_to(chunk.ino, applied).is_empty() {
+                return Ok(self.locks.hold(chunk.ino, span, Mode::Change).await);
+            }
+        }
+    }
+
+    fn judge_primary(&self, by: &Ordered) -> Result<Standing, Rejection> {
+        let standing = self.judge_mirror(by.from, &by.view)?;
+        let in_charge = standing.primary(&by.view) == Some(by.from) || self.state.lock().must_open();
+        if !standing.mirror_in_sync() || !in_charge || !self.is_mirrored_to(&standing) {
+            return Err(Rejection::NotInCharge);
+        }
+        Ok(standing)
+    }
+
+    fn is_mirrored_to(&self, standing: &Standing) -> bool {
+        standing.in_sync() || self.catches_up(standing)
+    }
+
+    fn catches_up(&self, standing: &Standing) -> bool {
+        standing.pair.member(self.me).is_some_and(|m| m.state == CopyState::Syncing)
+            && standing.pair.member(self.me).is_some_and(|m| m.incarnation == self.board.incarnation)
+    }
+
+    /// Judges a request of the source to this server, which catches up.
+    fn judge_source(&self, from: ServerId, view: &View) -> Result<Standing, Rejection> {
+        let standing = self.judge_mirror(from, view)?;
+        if !standing.mirror_in_sync() || !self.catches_up(&standing) {
+            return Err(Rejection::NotInCharge);
+        }
+        Ok(standing)
+    }
+
+    /// The chunk as it is now, for a mirror that mends its own.
+    pub async fn fetch(
+        self: &Arc<Self>,
+        from: ServerId,
+        view: View,
+        chunk: ChunkId,
+    ) -> Result<Option<ChunkCopy>, Rejection> {
+        self.caught_up(&view).await?;
+        let standing = self.judge_mirror(from, &view)?;
+        if !self.is_mirrored_to(&standing) {
+            return Err(Rejection::NotInCharge);
+        }
+        // A copy of before a cut would bring back what the caller has cut already, or is about to.
+        if let Some((needed, _)) = self.board.dooms_of(chunk.ino).last() {
+            return Err(Rejection::Behind { needed: *needed });
+        }
+        let mut result = Err(Rejection::Damaged);
+        for _ in 0..FETCH_TRIES {
+            result = self.disk(DISK_STUCK, "read a chunk", move |s| s.export(chunk, false)).await.map_err(rejection);
+            if result != Err(Rejection::Damaged) {
+                break;
+            }
+        }
+        result
+    }
+
+    /// Returns once every change begun here under an epoch older than `view`'s has ended.
+    pub async fn drain(&self, from: ServerId, view: View) -> Result<(), Rejection> {
+        self.caught_up(&view).await?;
+        self.judge_mirror(from, &view)?;
+        self.inflight.drained(view.epoch).await;
+        Ok(())
+    }
+
+    /// Room of this server's disk, from memory: also the sign that this server lives.
+    pub fn room_for(&self, view: View) -> Result<Space, Rejection> {
+        if view.pair != self.pair { Err(Rejection::NotInCharge) } else { Ok(*self.space.lock()) }
+    }
+
+    /// Whether this server's copy of a chunk is that of the source.
+    pub async fn has(self: &Arc<Self>, by: Ordered, chunk: ChunkId, summary: ChunkSummary) -> Result<bool, Rejection> {
+        self.caught_up(&by.view).await?;
+        self.judge_source(by.from, &by.view)?;
+        let _held = self.in_order(chunk, Span::chunk(chunk), by.applied).await?;
+        let mine = self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, true)).await;
+        match mine {
+            Ok(mine) => Ok(mine == Some(summary) && summary.damaged == 0),
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(rejection(error)),
+        }
+    }
+
+    /// Makes a chunk what it is at the source.
+    pub async fn put(self: &Arc<Self>, by: Ordered, chunk: ChunkId, copy: Option<ChunkCopy>) -> Result<(), Rejection> {
+        let replica = self.clone();
+        owned(async move {
+            replica.caught_up(&by.view).await?;
+            replica.judge_source(by.from, &by.view)?;
+            let _held = replica.in_order(chunk, Span::chunk(chunk), by.applied).await?;
+            replica.judge_source(by.from, &by.view)?;
+            let work = replica.disk(DISK_STUCK, "write a chunk", move |store| store.import(chunk, copy.as_ref()));
+            work.await.map_err(rejection)
+        })
+        .await
+    }
+
+    /// A page of this server's noted chunks, for the source.
+    pub async fn noted(
+        self: &Arc<Self>,
+        from: ServerId,
+        view: View,
+        after: Option<ChunkId>,
+    ) -> Result<Noted, Rejection> {
+        self.caught_up(&view).await?;
+        self.judge_source(from, &view)?;
+        let page = self.disk(SYNC_STUCK, "list noted chunks", move |store| {
+            Ok(Noted { chunks: store.noted(after, NOTED_PAGE)?, high_water: store.high_water() })
+        });
+        page.await.map_err(rejection)
+    }
+
+    /// Makes everything that the source sent durable.
+    pub async fn settle(self: &Arc<Self>, from: ServerId, view: View) -> Result<(), Rejection> {
+        self.caught_up(&view).await?;
+        self.judge_source(from, &view)?;
+        let work = self.disk(SYNC_STUCK, "sync", |store| store.sync_all());
+        work.await.map_err(rejection)?;
+        self.judge_source(from, &view).map(drop)
+    }
+
+    /// The mirror's half of a round of [`super::settle`].
+    pub async fn settle_intents(self: &Arc<Self>, from: ServerId, view: View, drop: bool) -> Result<(), Rejection> {
+        tokio::time::timeout(APPLY_PATIENCE, self.caught_up(&view)).await.unwrap_or(Err(Rejection::Away))?;
+        let standing = self.judge_mirror(from, &view)?;
+        if !standing.in_sync() || !standing.mirror_in_sync() {
+            return Err(Rejection::NotInCharge);
+        }
+        let replica = self.clone();
+        owned(async move { replica.settle_notes(drop).await.map_err(rejection) }).await
+    }
+
+    /// This server's half of it.
+    pub(super) async fn settle_notes(self: &Arc<Self>, drop: bool) -> Result<(), ChunkError> {
+        self.disk(SYNC_STUCK, "sync", move |store| if drop { store.drop_notes() } else { store.begin_notes() }).await
+    }
+}

@@ -1,0 +1,159 @@
+//! Keeps the two copies of a pair's chunks alike. Lives on the chunk thread; knows of the namespace only what the
+//! [`Board`] says, and of the disk only what [`ChunkStore`] promises. It never decides who is in sync: it reports what it
+//! saw, and waits for the namespace's word.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `state`, `ranges`, `once`, `inflight`, `plan` | decisions, pure: what an epoch means here; who may touch which blocks; made once; what is older than an epoch; what a resync copies |
+//! | `judge` | may this request be served? |
+//! | `change`, `forward` | a change, ordered here and mirrored |
+//! | `mirror` | what the other server of the pair asks of this one |
+//! | `read`, `mend`, `sync` | reading, mending what is damaged, making durable |
+//! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
+//! | `resync`, `settle`, `room` | the background work |
+
+mod accuse;
+mod change;
+mod disk;
+mod dooms;
+mod forward;
+mod grown;
+mod inflight;
+mod judge;
+mod locks;
+mod mend;
+mod mirror;
+mod once;
+mod plan;
+mod ranges;
+mod read;
+mod reaper;
+mod resync;
+mod room;
+mod settle;
+mod state;
+mod sync;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use crate::board::Board;
+use crate::chunk::ChunkStore;
+use crate::peers::Peers;
+use inflight::InFlight;
+use locks::Locks;
+use once::Once;
+use parking_lot::Mutex;
+use raidfs_common::config::Config;
+use raidfs_common::id::{PairId, ServerId};
+use raidfs_common::pair::Space;
+use raidfs_common::rpc::admin::{Counters, ResyncProgress};
+use raidfs_common::rpc::chunks::Applied;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a request waits for this server to have applied what it names.
+const APPLY_PATIENCE: Duration = Duration::from_millis(400);
+/// How long a request waits for an entry to be durable on a quorum, where it needs that.
+const DURABLE_PATIENCE: Duration = Duration::from_secs(2);
+/// A write or read of the local disk that takes longer makes the server accuse itself. Above the pauses by which the
+/// kernel slows writers down while much is dirty, which are no fault.
+const DISK_STUCK: Duration = Duration::from_secs(2);
+/// The same for what waits for stable storage, which on a busy disk takes seconds without any fault.
+const SYNC_STUCK: Duration = Duration::from_secs(15);
+/// Reports to the leader are repeated this often until they have had their effect.
+const REPORT_AGAIN: Duration = Duration::from_millis(100);
+
+/// This server's part in its pair.
+pub struct Replica {
+    me: ServerId,
+    pair: PairId,
+    board: Arc<Board>,
+    store: Arc<dyn ChunkStore>,
+    peers: Arc<Peers>,
+    locks: Arc<Locks>,
+    inflight: Arc<InFlight>,
+    state: Mutex<state::State>,
+    once: Mutex<Once<Applied>>,
+    /// Counts the ends of tries, for duplicates that wait for one.
+    ended: watch::Sender<u64>,
+    opening: tokio::sync::Mutex<()>,
+    past: Mutex<dooms::Past>,
+    accused: Mutex<BTreeSet<ServerId>>,
+    mending: tokio::sync::Mutex<()>,
+    syncs: Mutex<sync::Syncs>,
+    space: Mutex<Space>,
+    tally: tally::Tally,
+    progress: Mutex<Option<resync::Progress>>,
+    disk_error: Mutex<Option<String>>,
+}
+
+/// What a [`Replica`] says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct ReplicaStatus {
+    /// What it did; the names' counters are left at 0.
+    pub counters: Counters,
+    /// How far it has brought its mirror up to date.
+    pub resync: Option<ResyncProgress>,
+    /// Room of its disk, a second old at most.
+    pub space: Space,
+    /// Chunks held, and their bytes.
+    pub held: (u64, u64),
+    /// The last thing that went wrong with its disk.
+    pub disk_error: Option<String>,
+}
+
+impl Replica {
+    /// The replica of server `board.server`, which must be in the configuration.
+    pub fn new(config: &Config, board: Arc<Board>, store: Arc<dyn ChunkStore>, peers: Arc<Peers>) -> Arc<Replica> {
+        let me = board.server;
+        Arc::new(Replica {
+            me,
+            pair: config.pair_of(me).expect("a replica is one of the configured servers"),
+            board,
+            store,
+            peers,
+            locks: Arc::default(),
+            inflight: Arc::default(),
+            state: Mutex::default(),
+            once: Mutex::default(),
+            ended: watch::Sender::new(0),
+            opening: tokio::sync::Mutex::default(),
+            past: Mutex::default(),
+            accused: Mutex::default(),
+            mending: tokio::sync::Mutex::default(),
+            syncs: Mutex::default(),
+            space: Mutex::default(),
+            tally: tally::Tally::default(),
+            progress: Mutex::default(),
+            disk_error: Mutex::default(),
+        })
+    }
+
+    /// Starts the background work on the current runtime; it goes on until that ends.
+    pub fn run_workers(self: &Arc<Self>) {
+        tokio::spawn(self.clone().run_reaper());
+        tokio::spawn(self.clone().run_resync());
+        tokio::spawn(self.clone().run_settle());
+        tokio::spawn(self.clone().run_room());
+    }
+
+    /// How it is; answered from memory.
+    pub fn status(&self) -> ReplicaStatus {
+        ReplicaStatus {
+            counters: self.tally.counters(),
+            resync: self.progress.lock().as_ref().map(resync::Progress::shown),
+            space: *self.space.lock(),
+            held: self.store.held(),
+            disk_error: self.disk_error.lock().clone(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Replica of {} in pair {}", self.me, self.pair)
+    }
+}

@@ -1,0 +1,372 @@
+//! Brings the mirror up to date while both are in use. An attempt lasts for one epoch: the mirror is logged as syncing,
+//! which makes changes flow to it; what either side has noted is copied, each chunk ordered among its changes; all is
+//! made durable; the leader is told. Whatever fails ends the attempt and its epoch, and the next one starts from what is
+//! noted then, so nothing has to be remembered.
+
+use super::judge::Standing;
+use super::plan::{Plan, before, lacks_from};
+use super::ranges::{Mode, Span};
+use super::tally::add;
+use super::{APPLY_PATIENCE, DISK_STUCK, Replica, SYNC_STUCK};
+use crate::chunk::{ChunkError, ChunkStore};
+use futures::TryStreamExt;
+use parking_lot::Mutex;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{ChunkId, LogIndex, ServerId};
+use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
+use raidfs_common::pair::CopyState;
+use raidfs_common::rpc::admin::ResyncProgress;
+use raidfs_common::rpc::chunks::{ChunkCopy, ChunkServiceClient, ChunkSummary, Ordered, View};
+use raidfs_common::rpc::peer::Report;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// Chunks that are copied at the same time.
+const AT_ONCE: usize = 32;
+/// Bytes of chunks that are copied at the same time, at least one chunk's.
+const BYTES_AT_ONCE: u32 = 32 << 20;
+/// Chunks of one page when this server lists its own.
+const PAGE: usize = 8192;
+/// A copy that the mirror has not taken by then has failed. Longer than a stuck disk takes to be noticed.
+const COPY_PATIENCE: Duration = Duration::from_secs(5);
+/// A chunk whose file is being cut meanwhile is copied anew so often before the attempt is given up.
+const COPY_TRIES: u32 = 20;
+/// After a failed attempt; doubled by each further one, up to the second value.
+const BACKOFF: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// A resync under way, or the last one.
+#[derive(Debug)]
+pub struct Progress {
+    to: ServerId,
+    begun: Instant,
+    total: u64,
+    done: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Progress {
+    /// As `raidfs status` shows it.
+    pub fn shown(&self) -> ResyncProgress {
+        ResyncProgress {
+            to: self.to,
+            done: self.done.load(Ordering::Relaxed),
+            total: self.total,
+            bytes: self.bytes.load(Ordering::Relaxed),
+            elapsed_ms: self.begun.elapsed().as_millis() as u64,
+        }
+    }
+}
+
+type Page = Result<Vec<ChunkId>, ChunkError>;
+
+/// Why an attempt ended without success.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("the mirror refused: {0}")]
+    Refused(Rejection),
+    #[error("the mirror does not answer")]
+    Unreachable(#[source] crate::peers::CallError),
+    #[error("cannot read or sync this server's own copy")]
+    Own(#[source] ChunkError),
+    #[error("cannot go on: {0}")]
+    Here(Rejection),
+    #[error("the mirror missed a change meanwhile")]
+    Missed,
+    #[error("the pair has changed meanwhile")]
+    Epoch,
+    #[error("chunk {0} does not come to rest")]
+    Restless(ChunkId),
+}
+
+/// How one try to copy a chunk ended.
+enum Copied {
+    /// The mirror has it; so many bytes were sent.
+    Sent(u64),
+    /// The file was cut or removed meanwhile: once more.
+    Doomed,
+    /// Some of it is damaged here, though it was once synced.
+    Damaged,
+}
+
+impl Replica {
+    pub(super) async fn run_resync(self: Arc<Self>) {
+        let mut backoff = BACKOFF;
+        loop {
+            let standing = self.standing_when(Duration::MAX, |s| s.in_sync() && needs_resync(s)).await;
+            if !standing.in_sync() {
+                continue;
+            }
+            let ended = match standing.mirror.state {
+                CopyState::Stale => self.announce(&standing).await,
+                CopyState::Syncing => self.attempt(&standing).await,
+                CopyState::InSync => Ok(()),
+            };
+            match ended {
+                Ok(()) => backoff = BACKOFF,
+                Err(failed) => {
+                    *self.progress.lock() = None;
+                    tracing::debug!("cannot bring {} up to date: {}", standing.mirror.server, chain(&failed));
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+    }
+
+    /// Has the mirror logged as syncing, if it can be reached.
+    async fn announce(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
+        let (me, view) = (self.me, standing.view());
+        let answer = self.ask(standing, APPLY_PATIENCE, move |c, x| async move { c.room(x, me, view).await }).await;
+        answer?;
+        let (server, incarnation) = (standing.mirror.server, standing.mirror.incarnation);
+        let report = Report::Syncing { pair: self.pair, epoch: standing.epoch(), server, incarnation };
+        self.report_until(report, standing.epoch()).await;
+        Ok(())
+    }
+
+    /// One attempt; its failure ends the epoch.
+    async fn attempt(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
+        let begun = Instant::now();
+        let result = self.copy_everything(standing).await;
+        let (server, incarnation) = (standing.mirror.server, standing.mirror.incarnation);
+        let sealed = result.is_ok() && self.state.lock().seal(standing.epoch());
+        let result = if result.is_ok() && !sealed { Err(Failed::Missed) } else { result };
+        match result {
+            Ok(()) => {
+                let report = Report::InSync { pair: self.pair, epoch: standing.epoch(), server, incarnation };
+                self.report_until(report, standing.epoch()).await;
+                if let Some(progress) = self.progress.lock().take() {
+                    let shown = progress.shown();
+                    tracing::info!(
+                        "{server} is up to date: {} chunks, {} bytes copied in {:.1} s",
+                        shown.total,
+                        shown.bytes,
+                        begun.elapsed().as_secs_f32()
+                    );
+                }
+                Ok(())
+            }
+            Err(failed) => {
+                tracing::warn!("bringing {server} up to date starts over: {}", chain(&failed));
+                // What was sent must have no effect any more when the next attempt starts: that takes a new epoch.
+                self.state.lock().missed(standing.epoch());
+                if self.standing_known().await.epoch() == standing.epoch() {
+                    let reason = "it could not be brought up to date".into();
+                    let report = Report::Accuse { pair: self.pair, epoch: standing.epoch(), server, reason };
+                    self.report_until(report, standing.epoch()).await;
+                }
+                Err(failed)
+            }
+        }
+    }
+
+    async fn copy_everything(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
+        // Changes of an older epoch did not flow to the mirror: they are to be noted and applied before this looks.
+        self.inflight.drained(standing.epoch()).await;
+        let (plan, noted) = self.plan(standing).await?;
+        tracing::info!("bringing {} up to date: {} chunks to look at", standing.mirror.server, plan.len());
+        let progress = Progress {
+            to: standing.mirror.server,
+            begun: Instant::now(),
+            total: plan.len() as u64,
+            done: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        };
+        *self.progress.lock() = Some(progress);
+        let bytes_at_once = Semaphore::new(BYTES_AT_ONCE as usize);
+        let noted = Mutex::new(noted);
+        futures::stream::iter(plan.chunks().map(Ok))
+            .try_for_each_concurrent(AT_ONCE, |chunk| {
+                let (bytes_at_once, noted) = (&bytes_at_once, &noted);
+                async move {
+                    let never_synced = noted.lock().remove(&chunk);
+                    let copied = self.copy_chunk(standing, chunk, never_synced, bytes_at_once).await?;
+                    if let Some(progress) = self.progress.lock().as_ref() {
+                        progress.done.fetch_add(1, Ordering::Relaxed);
+                        progress.bytes.fetch_add(copied, Ordering::Relaxed);
+                    }
+                    add(&self.tally.resynced_chunks, 1);
+                    Ok(())
+                }
+            })
+            .await?;
+        let (me, view) = (self.me, standing.view());
+        let there = self.ask(standing, SYNC_STUCK, move |c, x| async move { c.settle(x, me, view).await });
+        let here = self.disk(SYNC_STUCK, "sync", |store| store.sync_all());
+        let (there, here) = tokio::join!(there, here);
+        here.map_err(Failed::Own)?;
+        there
+    }
+
+    /// What is to be copied; and which of it this server has noted.
+    async fn plan(self: &Arc<Self>, standing: &Standing) -> Result<(Plan, BTreeSet<ChunkId>), Failed> {
+        let mut plan = Plan::default();
+        let mut after = None;
+        let high_water = loop {
+            let (me, view) = (self.me, standing.view());
+            let page = self.ask(standing, SYNC_STUCK, move |c, x| async move { c.noted(x, me, view, after).await });
+            let page = page.await?;
+            match page.chunks.last() {
+                Some(last) => after = Some(*last),
+                None => break page.high_water,
+            }
+            plan.add(page.chunks);
+        };
+        let mine = self.pages(None, |store, after| store.noted(after, PAGE)).await?;
+        plan.add(mine.iter().copied());
+        if let Some(first) = lacks_from(self.store.high_water(), high_water) {
+            plan.add(self.pages(before(first), |store, after| store.list(after, PAGE)).await?);
+        }
+        Ok((plan, mine.into_iter().collect()))
+    }
+
+    async fn pages(
+        self: &Arc<Self>,
+        mut after: Option<ChunkId>,
+        page: fn(&dyn ChunkStore, Option<ChunkId>) -> Page,
+    ) -> Result<Vec<ChunkId>, Failed> {
+        let mut all = Vec::new();
+        loop {
+            let more = self.disk(SYNC_STUCK, "list chunks", move |store| page(store, after)).await;
+            let more = more.map_err(Failed::Own)?;
+            match more.last() {
+                Some(last) => after = Some(*last),
+                None => return Ok(all),
+            }
+            all.extend(more);
+        }
+    }
+
+    /// Makes one chunk at the mirror what it is here, in its turn among the chunk's changes; returns the bytes sent.
+    async fn copy_chunk(
+        self: &Arc<Self>,
+        standing: &Standing,
+        chunk: ChunkId,
+        mut never_synced: bool,
+        bytes_at_once: &Semaphore,
+    ) -> Result<u64, Failed> {
+        for _ in 0..COPY_TRIES {
+            match self.copy_once(standing, chunk, never_synced, bytes_at_once).await {
+                Ok(Copied::Sent(bytes)) => return Ok(bytes),
+                Ok(Copied::Doomed) => {}
+                // The mirror's copy is of before, and so is this block: nothing has changed it here.
+                Ok(Copied::Damaged) => {
+                    if !self.mend(chunk).await {
+                        tracing::error!("chunk {chunk} is damaged on both servers: what can be read is kept");
+                        never_synced = true;
+                    }
+                }
+                // The mirror is ahead with a cut or the end of the file.
+                Err(Failed::Refused(Rejection::Behind { needed })) => {
+                    self.board.applied(needed, APPLY_PATIENCE).await.map_err(Failed::Here)?;
+                }
+                Err(failed) => return Err(failed),
+            }
+        }
+        Err(Failed::Restless(chunk))
+    }
+
+    async fn copy_once(
+        self: &Arc<Self>,
+        standing: &Standing,
+        chunk: ChunkId,
+        never_synced: bool,
+        bytes_at_once: &Semaphore,
+    ) -> Result<Copied, Failed> {
+        self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.map_err(Failed::Here)?;
+        // No await from here to the place in the queue, as for a change.
+        let position = self.board.notice().applied;
+        if !self.board.dooms_of(chunk.ino).is_empty() {
+            return Ok(Copied::Doomed);
+        }
+        let _held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Read).await;
+        if self.standing_known().await.epoch() != standing.epoch() {
+            return Err(Failed::Epoch);
+        }
+        let bytes = match self.summary(chunk).await {
+            Ok(None) => {
+                self.put_copy(standing, position, chunk, None).await?;
+                return Ok(Copied::Sent(0));
+            }
+            Ok(Some(summary)) if summary.damaged == 0 => {
+                if self.mirror_has(standing, position, chunk, summary).await? {
+                    return Ok(Copied::Sent(0));
+                }
+                u64::from(summary.blocks) * BLOCK_BYTES
+            }
+            // A damaged block that was never synced is summed anew by the export.
+            Ok(Some(summary)) if never_synced => u64::from(summary.blocks) * BLOCK_BYTES,
+            Err(error) if error.is_damage() && never_synced => CHUNK_BYTES,
+            Ok(Some(_)) => return Ok(Copied::Damaged),
+            Err(error) if error.is_damage() => return Ok(Copied::Damaged),
+            Err(error) => return Err(Failed::Own(error)),
+        };
+        let share = bytes.clamp(1, u64::from(BYTES_AT_ONCE)) as u32;
+        let _share = bytes_at_once.acquire_many(share).await.expect("the semaphore is never closed");
+        let copy = self.disk(DISK_STUCK, "read a chunk", move |store| store.export(chunk, never_synced)).await;
+        self.put_copy(standing, position, chunk, copy.map_err(Failed::Own)?).await?;
+        Ok(Copied::Sent(bytes))
+    }
+
+    async fn summary(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
+        self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, true)).await
+    }
+
+    async fn mirror_has(
+        self: &Arc<Self>,
+        standing: &Standing,
+        position: LogIndex,
+        chunk: ChunkId,
+        summary: ChunkSummary,
+    ) -> Result<bool, Failed> {
+        let by = self.ordered(standing, position, chunk);
+        let has = move |c: ChunkServiceClient, x| async move { c.has(x, by, chunk, summary).await };
+        self.ask(standing, COPY_PATIENCE, has).await
+    }
+
+    async fn put_copy(
+        self: &Arc<Self>,
+        standing: &Standing,
+        position: LogIndex,
+        chunk: ChunkId,
+        copy: Option<ChunkCopy>,
+    ) -> Result<(), Failed> {
+        let by = self.ordered(standing, position, chunk);
+        let put = move |c: ChunkServiceClient, x| async move { c.put(x, by, chunk, copy).await };
+        self.ask(standing, COPY_PATIENCE, put).await
+    }
+
+    fn ordered(&self, standing: &Standing, applied: LogIndex, chunk: ChunkId) -> Ordered {
+        let view = View { at_least: self.past.lock().last(chunk.ino), ..standing.view() };
+        Ordered { from: self.me, view, applied }
+    }
+
+    async fn ask<T, F>(
+        &self,
+        standing: &Standing,
+        patience: Duration,
+        call: impl FnOnce(ChunkServiceClient, tarpc::context::Context) -> F,
+    ) -> Result<T, Failed>
+    where
+        F: Future<Output = Result<Result<T, Rejection>, tarpc::client::RpcError>>,
+    {
+        let answer = self.peers.call(standing.mirror.server, patience, call).await;
+        answer.map_err(Failed::Unreachable)?.map_err(Failed::Refused)
+    }
+}
+
+fn needs_resync(standing: &Standing) -> bool {
+    match standing.mirror.state {
+        CopyState::InSync => false,
+        CopyState::Stale => standing.mirror.incarnation.0 != 0,
+        CopyState::Syncing => true,
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    raidfs_common::log::chain(error)
+}

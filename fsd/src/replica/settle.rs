@@ -1,0 +1,71 @@
+//! Lets both servers of a pair forget, while both are in sync, which chunks were changed: what was noted before a round
+//! is durable on both after it, and need not be copied should one of them fail. Run by the lower-numbered server.
+
+use super::judge::Standing;
+use super::tally::Tally;
+use super::{Replica, SYNC_STUCK};
+use raidfs_common::log::chain;
+use raidfs_common::rpc::chunks::ChunkServiceClient;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Between two rounds.
+const EVERY: Duration = Duration::from_secs(10);
+/// From the start of a round until its notes are dropped: until then a mount has committed how long its files are, which
+/// is otherwise found out from what is noted ([`Replica::grown`]).
+const SIZES_COMMITTED: Duration = Duration::from_secs(4);
+
+impl Replica {
+    pub(super) async fn run_settle(self: Arc<Self>) {
+        let mut settled = None;
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let changes = changes(&self.tally);
+            let standing = self.standing_known().await;
+            let mine = self.me < standing.mirror.server;
+            if mine && settled != Some(changes) && self.settle_round(SIZES_COMMITTED).await {
+                settled = Some(changes);
+            }
+        }
+    }
+
+    /// One round; false if it was given up.
+    pub(super) async fn settle_round(self: &Arc<Self>, sizes_committed: Duration) -> bool {
+        let standing = self.standing_known().await;
+        if !standing.in_sync() || !standing.mirror_in_sync() {
+            return false;
+        }
+        let (here, there) = tokio::join!(self.settle_notes(false), self.settle_mirror(&standing, false));
+        if here.is_err() || !there {
+            return false;
+        }
+        tokio::time::sleep(sizes_committed).await;
+        if self.standing_known().await.epoch() != standing.epoch() {
+            return false;
+        }
+        self.settle_mirror(&standing, true).await && self.settle_notes(true).await.is_ok()
+    }
+
+    async fn settle_mirror(self: &Arc<Self>, standing: &Standing, drop: bool) -> bool {
+        let (me, view) = (self.me, standing.view());
+        let settle = move |client: ChunkServiceClient, context| async move {
+            client.settle_intents(context, me, view, drop).await
+        };
+        match self.peers.call(standing.mirror.server, SYNC_STUCK, settle).await {
+            Ok(Ok(())) => true,
+            Ok(Err(rejection)) => {
+                tracing::debug!("write intents are kept: {rejection}");
+                false
+            }
+            Err(error) => {
+                tracing::debug!("write intents are kept: {}", chain(&error));
+                false
+            }
+        }
+    }
+}
+
+fn changes(tally: &Tally) -> u64 {
+    tally.primary_changes.load(Ordering::Relaxed) + tally.mirror_changes.load(Ordering::Relaxed)
+}

@@ -1,0 +1,162 @@
+//! What the succession of epochs means for this server. Pure: it sees each epoch once, in order, though not every one.
+//!
+//! | from one epoch to a later one | follows |
+//! |---|---|
+//! | in sync all the time | outcomes of changes are kept |
+//! | not in sync in between, or not known | outcomes are forgotten: the copy is the mirror's now |
+//! | came into sync beside a mirror that is | no change is ordered here before the mirror's older ones have ended |
+//! | the mirror is syncing | one attempt to bring it up to date; a forward that fails ends it |
+
+use raidfs_common::id::{Epoch, ServerId};
+use raidfs_common::pair::{CopyState, Pair};
+
+/// One attempt to bring the mirror up to date: it lasts for one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Attempt {
+    epoch: Epoch,
+    /// The mirror missed a change.
+    failed: bool,
+    /// The leader was told that the mirror has everything: from then on a forward must not fail.
+    sealed: bool,
+}
+
+/// What this server remembers of the epochs that it saw.
+#[derive(Debug, Default)]
+pub struct State {
+    epoch: Epoch,
+    in_sync: bool,
+    must_open: bool,
+    attempt: Option<Attempt>,
+}
+
+/// What a failed forward to a mirror that catches up means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missed {
+    /// The attempt starts over; the change may be acknowledged.
+    StartsOver,
+    /// The mirror may count as in sync already: it must be evicted first.
+    MustEvict,
+}
+
+impl State {
+    /// The pair is so now. True: outcomes of earlier changes are to be forgotten.
+    pub fn see(&mut self, me: ServerId, pair: &Pair) -> bool {
+        if pair.epoch <= self.epoch {
+            return false;
+        }
+        let in_sync = pair.serves(me);
+        let mirror = pair.mirror_of(me).map(|m| m.state);
+        let both = in_sync && mirror == Some(CopyState::InSync);
+        let continuous = self.in_sync && in_sync && pair.epoch.0 == self.epoch.0 + 1;
+        self.must_open = both && (!continuous || self.must_open);
+        let syncing = in_sync && mirror == Some(CopyState::Syncing);
+        self.attempt = syncing.then_some(Attempt { epoch: pair.epoch, failed: false, sealed: false });
+        self.epoch = pair.epoch;
+        self.in_sync = in_sync;
+        !continuous
+    }
+
+    /// Whether the mirror must be asked to end its older changes before this server orders any.
+    pub fn must_open(&self) -> bool {
+        self.must_open
+    }
+
+    /// The mirror has ended its changes of before `epoch`.
+    pub fn opened(&mut self, epoch: Epoch) {
+        if self.epoch == epoch {
+            self.must_open = false;
+        }
+    }
+
+    /// Whether changes are worth forwarding to a mirror that catches up.
+    pub fn attempt_good(&self) -> bool {
+        self.attempt.is_some_and(|a| !a.failed)
+    }
+
+    /// The mirror, catching up under `epoch`, misses a change.
+    pub fn missed(&mut self, epoch: Epoch) -> Missed {
+        match &mut self.attempt {
+            Some(attempt) if attempt.epoch == epoch && !attempt.sealed => {
+                attempt.failed = true;
+                Missed::StartsOver
+            }
+            _ => Missed::MustEvict,
+        }
+    }
+
+    /// The mirror has everything; false if it missed something meanwhile. From now on it must not.
+    pub fn seal(&mut self, epoch: Epoch) -> bool {
+        match &mut self.attempt {
+            Some(attempt) if attempt.epoch == epoch && !attempt.failed => {
+                attempt.sealed = true;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use CopyState::*;
+    use raidfs_common::id::{Incarnation, PairId};
+    use raidfs_common::pair::{Member, Space};
+
+    fn pair(epoch: u64, me: CopyState, mirror: CopyState) -> Pair {
+        let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(1) };
+        Pair {
+            id: PairId(0),
+            epoch: Epoch(epoch),
+            members: [member(1, me), member(2, mirror)],
+            space: Space::default(),
+        }
+    }
+
+    fn after(steps: &[(u64, CopyState, CopyState)]) -> (State, bool) {
+        let mut state = State::default();
+        let mut forget = false;
+        for (epoch, me, mirror) in steps {
+            forget = state.see(ServerId(1), &pair(*epoch, *me, *mirror));
+        }
+        (state, forget)
+    }
+
+    #[test]
+    fn outcomes_are_kept_while_in_sync_without_a_gap() {
+        for (steps, forgotten, must_open) in [
+            (&[(1, InSync, InSync), (2, InSync, Stale)][..], false, false),
+            (&[(1, InSync, Stale), (2, InSync, Syncing), (3, InSync, InSync)], false, false),
+            (&[(1, InSync, InSync), (3, InSync, InSync)], true, true),
+            (&[(1, InSync, InSync), (2, Stale, InSync)], true, false),
+            (&[(1, Stale, InSync), (2, Syncing, InSync), (3, InSync, InSync)], true, true),
+            (&[(3, InSync, InSync), (2, Stale, InSync)], false, true),
+        ] {
+            let (state, forget) = after(steps);
+            assert_eq!((forget, state.must_open()), (forgotten, must_open), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn a_miss_starts_over_until_the_leader_was_told_and_evicts_after() {
+        let (mut state, _) = after(&[(5, InSync, Syncing)]);
+        assert!(state.seal(Epoch(5)));
+        assert_eq!(state.missed(Epoch(5)), Missed::MustEvict);
+        let (mut state, _) = after(&[(5, InSync, Syncing)]);
+        assert_eq!(state.missed(Epoch(4)), Missed::MustEvict);
+        assert_eq!(state.missed(Epoch(5)), Missed::StartsOver);
+        assert!(!state.attempt_good());
+        assert!(!state.seal(Epoch(5)));
+        state.see(ServerId(1), &pair(6, InSync, Stale));
+        assert!(!state.seal(Epoch(6)));
+    }
+
+    #[test]
+    fn the_epoch_that_was_opened_must_be_the_one_that_is() {
+        let (mut state, _) = after(&[(5, InSync, InSync)]);
+        state.opened(Epoch(4));
+        assert!(state.must_open());
+        state.opened(Epoch(5));
+        assert!(!state.must_open());
+    }
+}

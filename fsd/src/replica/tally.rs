@@ -1,0 +1,40 @@
+//! What this server did since its start, for `raidfs status`. Only counts.
+
+use raidfs_common::rpc::admin::Counters;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The counters, each raised where the thing happens.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub reads: AtomicU64,
+    pub read_bytes: AtomicU64,
+    pub primary_changes: AtomicU64,
+    pub mirror_changes: AtomicU64,
+    pub written_bytes: AtomicU64,
+    pub syncs: AtomicU64,
+    pub damaged_blocks: AtomicU64,
+    pub resynced_chunks: AtomicU64,
+}
+
+/// Raises a counter.
+pub fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+impl Tally {
+    /// The counters now; those of names are not counted here.
+    pub fn counters(&self) -> Counters {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counters {
+            reads: get(&self.reads),
+            read_bytes: get(&self.read_bytes),
+            primary_changes: get(&self.primary_changes),
+            mirror_changes: get(&self.mirror_changes),
+            written_bytes: get(&self.written_bytes),
+            syncs: get(&self.syncs),
+            damaged_blocks: get(&self.damaged_blocks),
+            resynced_chunks: get(&self.resynced_chunks),
+            ..Counters::default()
+        }
+    }
+}
