@@ -1,1 +1,160 @@
-fn main() {}
+//! The mount daemon: checks everything, opens a mount session, mounts, and serves in the foreground until it is
+//! unmounted or told to stop.
+
+use clap::Parser;
+use raidfs_common::config::Config;
+use raidfs_common::log;
+use raidfs_mountd::cluster::{ClusterClient, SessionState};
+use raidfs_mountd::fuse::Adapter;
+use raidfs_mountd::fuse::options::Options;
+use raidfs_mountd::fuse::session::{self, Mounted, Unmounted};
+use raidfs_mountd::vfs::{self, Vfs};
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Everything written behind is sent within this time after an unmount, or given up.
+const LAST_FLUSH: Duration = Duration::from_secs(60);
+
+/// Mounts a raidfs cluster, in the foreground.
+///
+/// Exits with 0 after `umount`, `fusermount3 -u`, SIGTERM or SIGINT, once everything written has been stored; with 1
+/// if it could not mount, or lost its mount session, or something could not be stored.
+#[derive(Parser)]
+#[command(name = "mountd", version)]
+struct Arguments {
+    /// The cluster's configuration (raidfs.toml)
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Where the mount keeps files of its own; it needs none at present
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// End the mount session that is open elsewhere
+    #[arg(long)]
+    takeover: bool,
+    /// Mount options, separated by commas: ro, nosuid, nodev, noexec, noatime, nonempty, takeover, _netdev, x-...
+    #[arg(short = 'o', value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// The directory to mount at
+    #[arg(value_name = "MOUNTPOINT")]
+    mount_point: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::start();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mountd: {}", log::chain(&*error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let mut options = Options::default();
+    for list in &arguments.options {
+        options.add(list)?;
+    }
+    options.takeover |= arguments.takeover;
+    let config = Config::load(&arguments.config)?;
+    if let Some(dir) = &arguments.cache {
+        std::fs::create_dir_all(dir)?;
+    }
+    let mount_point = session::check(&arguments.mount_point, &options)?;
+    keep_large_buffers();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(serve(config, &mount_point, &options));
+    // Whatever still waits for a server would keep the process for nothing.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let servers = config.servers().count();
+    let cluster = ClusterClient::connect(&config, holder(mount_point), options.takeover).await?;
+    let behaviour = vfs::Options { atime: options.atime, ..vfs::Options::default() };
+    let vfs = Vfs::new(cluster.clone(), behaviour);
+    let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
+    let mounted = {
+        let (path, name, options) = (mount_point.to_owned(), config.cluster.clone(), options.clone());
+        // The kernel's first request is answered on the way: not on the thread that runs everything.
+        tokio::task::spawn_blocking(move || Mounted::start(adapter, &path, &name, &options)).await?
+    };
+    let mounted = match mounted {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            cluster.close().await;
+            return Err(error.into());
+        }
+    };
+    let reached = config.servers().filter(|server| cluster.is_connected(*server)).count();
+    let place = mount_point.display();
+    println!("mounted raidfs '{}' at {place}, {reached} of {servers} servers reached", config.cluster);
+
+    let mut state = cluster.session_state();
+    let mut lost = false;
+    let mut broken = None;
+    tokio::select! {
+        reason = mounted.ended() => broken = reason,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        _ = state.wait_for(|s| *s == SessionState::Lost) => lost = true,
+    }
+    if lost {
+        tracing::error!("the mount session was lost: it lapsed, or another mount took over");
+    }
+    let unmount = {
+        move || {
+            let result = mounted.unmount();
+            (mounted, result)
+        }
+    };
+    let (mounted, result) = tokio::task::spawn_blocking(unmount).await?;
+    match result {
+        Ok(Unmounted::Clean) => broken = broken.or(mounted.ended().await),
+        Ok(Unmounted::Detached) => tracing::warn!("{place} is in use; it was detached from there"),
+        Err(error) => tracing::warn!("cannot unmount {place}: {error}"),
+    }
+    finish(&vfs, &cluster, lost).await?;
+    match broken {
+        Some(reason) => Err(format!("the mount at {place} broke: {reason}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Stores what was written behind, and ends the session.
+async fn finish(vfs: &Vfs<ClusterClient>, cluster: &Arc<ClusterClient>, lost: bool) -> Result<(), Box<dyn Error>> {
+    if lost {
+        return Err("the mount session was lost; what was not stored by then is lost, too".into());
+    }
+    let flushed = tokio::time::timeout(LAST_FLUSH, vfs.close()).await;
+    cluster.close().await;
+    match flushed {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(format!("not everything that was written could be stored: {error}").into()),
+        Err(_) => Err("not everything that was written could be stored: no server took it in time".into()),
+    }
+}
+
+/// Who mounts, for the messages of others.
+fn holder(mount_point: &Path) -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    format!("{} (pid {}) at {}", host.trim(), std::process::id(), mount_point.display())
+}
+
+/// Buffers of a megabyte come and go with every request: they are to come from memory that is there, not from fresh
+/// pages of the kernel each time.
+fn keep_large_buffers() {
+    const KEPT_BYTES: libc::c_int = 64 << 20;
+    // SAFETY: called before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT_BYTES);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
+    }
+}

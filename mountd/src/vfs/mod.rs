@@ -1,3 +1,149 @@
-//! The file system's operations, between the kernel's side and the cluster's.
+//! The file system's operations, between the kernel's side and the cluster's. Knows neither fuser nor tarpc; asks the
+//! world only through [`cluster::Cluster`].
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`tree`], [`change_queue`], [`write_behind`], [`readahead`] | pure: what is known, what is to be sent, and in which order |
+//! | `changes`, `push` | send it, and take the outcomes in |
+//! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
+//! | [`memory_cluster`] | a cluster for tests |
+//!
+//! Two kinds of locks, both short and never held across an await: a file's data before the names.
 
+mod attrs;
+pub mod change_queue;
+mod changes;
 pub mod cluster;
+mod dirs;
+mod files;
+mod handles;
+#[cfg(test)]
+pub mod memory_cluster;
+mod names;
+mod place;
+mod push;
+pub mod readahead;
+mod space;
+mod sync;
+#[cfg(test)]
+mod tests;
+pub mod tree;
+pub mod write_behind;
+mod xattrs;
+
+pub use attrs::{Set, SetTime};
+pub use dirs::DirEntry;
+pub use files::OpenMode;
+pub use names::NewNode;
+pub use space::{Allocate, Seek, Totals};
+
+use change_queue::Ticket;
+use changes::Names;
+use cluster::Cluster;
+use files::File;
+use handles::Handles;
+use parking_lot::Mutex;
+use push::Pusher;
+use raidfs_common::id::Ino;
+use raidfs_common::time::Time;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::SystemTime;
+use tokio::sync::{Notify, watch};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// Whether reading a file updates its access time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Atime {
+    /// When it is older than the last change, or than a day.
+    #[default]
+    Relative,
+    /// Never.
+    Off,
+}
+
+/// How the file system behaves.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Access times.
+    pub atime: Atime,
+    /// How much is remembered of names and attributes.
+    pub limits: tree::Limits,
+}
+
+/// The file system. Cheap to clone; all clones are one.
+pub struct Vfs<C: Cluster>(Arc<Shared<C>>);
+
+impl<C: Cluster> Clone for Vfs<C> {
+    fn clone(&self) -> Vfs<C> {
+        Vfs(self.0.clone())
+    }
+}
+
+/// What all operations share.
+struct Shared<C> {
+    cluster: Arc<C>,
+    options: Options,
+    names: Mutex<Names>,
+    /// Changes wait in the queue.
+    queue_filled: Notify,
+    /// The outcomes of everything up to here are in.
+    queue_settled: watch::Sender<Ticket>,
+    /// Changes up to here are on stable storage on a quorum.
+    durable: AtomicU64,
+    /// Files that are open, or have bytes or sizes to be sent.
+    files: Mutex<BTreeMap<Ino, Arc<File>>>,
+    handles: Mutex<Handles>,
+    pusher: Pusher,
+    closed: AtomicBool,
+}
+
+impl<C: Cluster> Vfs<C> {
+    /// A file system over `cluster`. Must be called within a tokio runtime, whose tasks then send what is written
+    /// behind until [`Vfs::close`].
+    pub fn new(cluster: Arc<C>, options: Options) -> Vfs<C> {
+        let shared = Arc::new(Shared {
+            cluster,
+            options,
+            names: Mutex::new(Names::new(options.limits)),
+            queue_filled: Notify::new(),
+            queue_settled: watch::Sender::new(0),
+            durable: AtomicU64::new(0),
+            files: Mutex::new(BTreeMap::new()),
+            handles: Mutex::new(Handles::default()),
+            pusher: Pusher::default(),
+            closed: AtomicBool::new(false),
+        });
+        tokio::spawn(shared.clone().send_changes());
+        tokio::spawn(shared.clone().push_files());
+        Vfs(shared)
+    }
+
+    /// Sends everything that is written behind, and ends. Says what could not be sent, if anything.
+    pub async fn close(&self) -> Result<(), raidfs_common::error::FsError> {
+        let result = self.sync_all().await;
+        self.0.closed.store(true, Ordering::Release);
+        self.0.queue_filled.notify_one();
+        self.0.pusher.wake.notify_one();
+        result
+    }
+}
+
+impl<C> Shared<C> {
+    fn now(&self) -> Time {
+        Time::from(SystemTime::now())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,74 @@
+//! Values of the vfs as fuser's, and back.
+
+use crate::vfs::{NewNode, Set, SetTime};
+use bytes::Bytes;
+use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::limits::BLOCK_BYTES;
+use raidfs_common::time::Time;
+
+/// What `stat` counts blocks in.
+const STAT_BLOCK_BYTES: u64 = 512;
+
+/// A kind as fuser has it.
+pub fn kind_of(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::File => FileType::RegularFile,
+        FileKind::Dir => FileType::Directory,
+        FileKind::Symlink => FileType::Symlink,
+        FileKind::Fifo => FileType::NamedPipe,
+        FileKind::Socket => FileType::Socket,
+        FileKind::CharDevice => FileType::CharDevice,
+        FileKind::BlockDevice => FileType::BlockDevice,
+    }
+}
+
+/// Attributes as fuser has them.
+pub fn attr_of(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino.0),
+        size: attr.size,
+        blocks: attr.blocks * (BLOCK_BYTES / STAT_BLOCK_BYTES),
+        atime: attr.atime.to_system(),
+        mtime: attr.mtime.to_system(),
+        ctime: attr.ctime.to_system(),
+        crtime: attr.btime.to_system(),
+        kind: kind_of(attr.kind),
+        perm: attr.perm,
+        nlink: attr.nlink,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: attr.rdev,
+        blksize: BLOCK_BYTES as u32,
+        flags: 0,
+    }
+}
+
+/// What mknod is to make; None for what cannot be made so.
+pub fn node_of(mode: u32, rdev: u32) -> Option<NewNode> {
+    let kind = match mode & libc::S_IFMT {
+        0 | libc::S_IFREG => FileKind::File,
+        libc::S_IFIFO => FileKind::Fifo,
+        libc::S_IFSOCK => FileKind::Socket,
+        libc::S_IFCHR => FileKind::CharDevice,
+        libc::S_IFBLK => FileKind::BlockDevice,
+        _ => return None,
+    };
+    Some(NewNode { kind, perm: (mode & 0o7777) as u16, rdev, target: Bytes::new() })
+}
+
+/// What setattr is to set.
+pub fn set_of(
+    mode: Option<u32>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    size: Option<u64>,
+    atime: Option<TimeOrNow>,
+    mtime: Option<TimeOrNow>,
+) -> Set {
+    let time = |t: TimeOrNow| match t {
+        TimeOrNow::Now => SetTime::Now,
+        TimeOrNow::SpecificTime(t) => SetTime::At(Time::from(t)),
+    };
+    Set { perm: mode.map(|m| (m & 0o7777) as u16), uid, gid, size, atime: atime.map(time), mtime: mtime.map(time) }
+}

@@ -1,0 +1,608 @@
+//! The kernel's side: decodes requests, calls the vfs, encodes replies. No opinions; whatever decides something is in
+//! [`crate::vfs`]. Driven by fuser's loop threads.
+//!
+//! Every operation is a future. It is polled once on the loop's own thread, which is all that is needed for what is
+//! cached; only what has to wait goes to the runtime, and answers from there.
+
+pub mod convert;
+pub mod errno;
+pub mod options;
+pub mod session;
+#[cfg(test)]
+mod tests;
+
+use self::convert::{attr_of, kind_of, node_of, set_of};
+use self::errno::errno;
+use crate::vfs::cluster::Cluster;
+use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Seek, Vfs};
+use bytes::Bytes;
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
+    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use raidfs_common::error::FsError;
+use raidfs_common::id::Ino;
+use raidfs_common::limits::{BLOCK_BYTES, NAME_MAX_BYTES};
+use raidfs_common::namespace::{RenameMode, XattrMode};
+use std::ffi::OsStr;
+use std::future::Future;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::task::{Context, Waker};
+use std::time::{Duration, SystemTime};
+use tokio::runtime::Handle;
+
+/// How long the kernel may believe names and attributes: as long as it likes, since nothing changes behind its back.
+const TTL: Duration = Duration::from_secs(3600);
+/// Background requests (read-ahead, asynchronous direct I/O) that the kernel keeps under way.
+const BACKGROUND: u16 = 256;
+/// The largest request; the kernel's own limit unless its administrator raised it.
+const WRITE_BYTES_MAX: u32 = 1 << 20;
+/// Inodes are never numbered again.
+const GENERATION: Generation = Generation(0);
+/// Inodes beyond those that exist which statfs calls free: there is no limit.
+const INODES_FREE: u64 = 1 << 32;
+
+/// The adapter.
+pub struct Adapter<C: Cluster> {
+    vfs: Vfs<C>,
+    runtime: Handle,
+}
+
+impl<C: Cluster> Adapter<C> {
+    /// Serves `vfs`, with `runtime` for what has to wait.
+    pub fn new(vfs: Vfs<C>, runtime: Handle) -> Adapter<C> {
+        Adapter { vfs, runtime }
+    }
+
+    /// Runs an operation to its reply: at once if it need not wait.
+    fn run(&self, operation: impl Future<Output = ()> + Send + 'static) {
+        let _entered = self.runtime.enter();
+        let mut operation = Box::pin(operation);
+        // Whatever it waits for is registered again by the runtime's own first poll.
+        if operation.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            self.runtime.spawn(operation);
+        }
+    }
+
+    fn empty(&self, reply: ReplyEmpty, operation: impl Future<Output = Result<(), FsError>> + Send + 'static) {
+        self.run(async move {
+            match operation.await {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn entry(
+        &self,
+        reply: ReplyEntry,
+        operation: impl Future<Output = Result<raidfs_common::attr::Attr, FsError>> + Send + 'static,
+    ) {
+        self.run(async move {
+            match operation.await {
+                Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn bytes(&self, reply: ReplyData, operation: impl Future<Output = Result<Bytes, FsError>> + Send + 'static) {
+        self.run(async move {
+            match operation.await {
+                Ok(bytes) => reply.data(&bytes),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn xattr(
+        &self,
+        size: u32,
+        reply: ReplyXattr,
+        operation: impl Future<Output = Result<Bytes, FsError>> + Send + 'static,
+    ) {
+        self.run(async move {
+            match operation.await {
+                Ok(value) if size == 0 => reply.size(value.len() as u32),
+                Ok(value) if value.len() <= size as usize => reply.data(&value),
+                Ok(_) => reply.error(errno(FsError::Range)),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+}
+
+fn ino(number: INodeNo) -> Ino {
+    Ino(number.0)
+}
+
+fn caller(request: &Request) -> Caller {
+    Caller { uid: request.uid(), gid: request.gid() }
+}
+
+fn name(name: &OsStr) -> Vec<u8> {
+    name.as_bytes().to_vec()
+}
+
+fn open_mode(flags: i32) -> OpenMode {
+    // O_SYNC contains O_DSYNC; what they differ in (times) is not worth a barrier.
+    OpenMode { sync: flags & libc::O_DSYNC != 0 }
+}
+
+/// A file without a chance of a late error needs no flush at its close.
+fn open_reply(flags: i32) -> FopenFlags {
+    let keep = FopenFlags::FOPEN_KEEP_CACHE;
+    if flags & libc::O_ACCMODE == libc::O_RDONLY { keep | FopenFlags::FOPEN_NOFLUSH } else { keep }
+}
+
+/// What the kernel caches as "there is no such name".
+fn no_entry() -> FileAttr {
+    let time = SystemTime::UNIX_EPOCH;
+    FileAttr {
+        ino: INodeNo(0),
+        size: 0,
+        blocks: 0,
+        atime: time,
+        mtime: time,
+        ctime: time,
+        crtime: time,
+        kind: FileType::RegularFile,
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+impl<C: Cluster> Filesystem for Adapter<C> {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        let wanted = [
+            InitFlags::FUSE_ASYNC_READ,
+            InitFlags::FUSE_BIG_WRITES,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+            InitFlags::FUSE_CACHE_SYMLINKS,
+            // Only what is written through this mount changes a file: the kernel knows by itself.
+            InitFlags::FUSE_EXPLICIT_INVAL_DATA,
+            InitFlags::FUSE_ABORT_ERROR,
+        ];
+        for flag in wanted {
+            if let Err(missing) = config.add_capabilities(flag) {
+                tracing::debug!("the kernel does not offer {missing:?}");
+            }
+        }
+        // The nearest value that is allowed, if this is not.
+        let _ = config.set_max_write(WRITE_BYTES_MAX).or_else(|nearest| config.set_max_write(nearest));
+        let _ = config.set_max_background(BACKGROUND);
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
+        let (vfs, name) = (self.vfs.clone(), name(name_));
+        self.run(async move {
+            match vfs.lookup(ino(parent), &name).await {
+                Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
+                Err(FsError::NotFound) => reply.entry(&TTL, &no_entry(), GENERATION),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn getattr(&self, _request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            match vfs.getattr(ino(number)).await {
+                Ok(attr) => reply.attr(&TTL, &attr_of(&attr)),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        atime: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _ctime: Option<SystemTime>,
+        _handle: Option<FileHandle>,
+        _crtime: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _bkuptime: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        let (vfs, caller) = (self.vfs.clone(), caller(request));
+        let set = set_of(mode, uid, gid, size, atime, mtime);
+        self.run(async move {
+            match vfs.setattr(caller, ino(number), set).await {
+                Ok(attr) => reply.attr(&TTL, &attr_of(&attr)),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+        let vfs = self.vfs.clone();
+        self.bytes(reply, async move { vfs.readlink(ino(number)).await });
+    }
+
+    fn mknod(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name_: &OsStr,
+        mode: u32,
+        _umask: u32,
+        rdev: u32,
+        reply: ReplyEntry,
+    ) {
+        let Some(new) = node_of(mode, rdev) else { return reply.error(errno(FsError::Invalid)) };
+        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+        self.entry(reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+    }
+
+    fn mkdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+        let new = NewNode::dir((mode & 0o7777) as u16);
+        self.entry(reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        let (vfs, name) = (self.vfs.clone(), name(name_));
+        self.empty(reply, async move { vfs.unlink(ino(parent), &name).await });
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        let (vfs, name) = (self.vfs.clone(), name(name_));
+        self.empty(reply, async move { vfs.rmdir(ino(parent), &name).await });
+    }
+
+    fn symlink(&self, request: &Request, parent: INodeNo, link: &OsStr, target: &Path, reply: ReplyEntry) {
+        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(link));
+        let new = NewNode::symlink(Bytes::copy_from_slice(target.as_os_str().as_bytes()));
+        self.entry(reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name_: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        let mode = match flags {
+            f if f == RenameFlags::empty() => RenameMode::Replace,
+            RenameFlags::RENAME_NOREPLACE => RenameMode::NoReplace,
+            RenameFlags::RENAME_EXCHANGE => RenameMode::Exchange,
+            _ => return reply.error(errno(FsError::Invalid)),
+        };
+        let (vfs, name, new_name) = (self.vfs.clone(), name(name_), name(new_name));
+        self.empty(reply, async move { vfs.rename(ino(parent), &name, ino(new_parent), &new_name, mode).await });
+    }
+
+    fn link(&self, _request: &Request, number: INodeNo, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
+        let (vfs, name) = (self.vfs.clone(), name(name_));
+        self.entry(reply, async move { vfs.link(ino(number), ino(parent), &name).await });
+    }
+
+    fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            match vfs.open(ino(number), open_mode(flags.0)).await {
+                Ok(handle) => reply.opened(FileHandle(handle), open_reply(flags.0)),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        let vfs = self.vfs.clone();
+        self.bytes(reply, async move { vfs.read(handle.0, offset, size).await });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write_flags: WriteFlags,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        let strip_ids = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let length = data.len() as u32;
+        let answer = move |result: Result<(), FsError>, reply: ReplyWrite| match result {
+            Ok(()) => reply.written(length),
+            Err(error) => reply.error(errno(error)),
+        };
+        if let Some(result) = self.vfs.write_now(handle.0, offset, data, strip_ids) {
+            return answer(result, reply);
+        }
+        let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
+        self.run(async move { answer(vfs.write(handle.0, offset, &data, strip_ids).await, reply) });
+    }
+
+    fn flush(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        match self.vfs.flush(handle.0) {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(error)),
+        }
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        let vfs = self.vfs.clone();
+        self.empty(reply, async move { vfs.release(handle.0) });
+    }
+
+    fn fsync(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let vfs = self.vfs.clone();
+        self.empty(reply, async move { vfs.fsync(handle.0).await });
+    }
+
+    fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            match vfs.opendir(ino(number)).await {
+                Ok(handle) => {
+                    let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
+                    reply.opened(FileHandle(handle), flags);
+                }
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn readdir(&self, _request: &Request, _number: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            let mut reply = reply;
+            let add = |entry: DirEntry| {
+                let (node, kind) = (INodeNo(entry.ino.0), kind_of(entry.kind));
+                reply.add(node, entry.next, kind, OsStr::from_bytes(&entry.name))
+            };
+            match vfs.readdir(handle.0, offset, false, add).await {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        reply: ReplyDirectoryPlus,
+    ) {
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            let mut reply = reply;
+            let add = |entry: DirEntry| {
+                let node = INodeNo(entry.ino.0);
+                // `.` and `..` come without attributes; the kernel makes nothing of them.
+                let attr = match &entry.attr {
+                    Some(attr) => attr_of(attr),
+                    None => FileAttr { ino: node, kind: kind_of(entry.kind), ..no_entry() },
+                };
+                reply.add(node, entry.next, OsStr::from_bytes(&entry.name), &TTL, &attr, GENERATION)
+            };
+            match vfs.readdir(handle.0, offset, true, add).await {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        let vfs = self.vfs.clone();
+        self.empty(reply, async move { vfs.release(handle.0) });
+    }
+
+    fn fsyncdir(&self, _request: &Request, number: INodeNo, _handle: FileHandle, _data: bool, reply: ReplyEmpty) {
+        let vfs = self.vfs.clone();
+        self.empty(reply, async move { vfs.fsyncdir(ino(number)).await });
+    }
+
+    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            match vfs.totals().await {
+                Ok(totals) => {
+                    let (total, free) = (totals.total / BLOCK_BYTES, totals.free / BLOCK_BYTES);
+                    let block = BLOCK_BYTES as u32;
+                    let files = totals.inodes + INODES_FREE;
+                    reply.statfs(total, free, free, files, INODES_FREE, block, NAME_MAX_BYTES as u32, block);
+                }
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        name_: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        let mode = match flags {
+            libc::XATTR_CREATE => XattrMode::Create,
+            libc::XATTR_REPLACE => XattrMode::Replace,
+            _ => XattrMode::Any,
+        };
+        let (vfs, name, value) = (self.vfs.clone(), name(name_), value.to_vec());
+        self.empty(reply, async move { vfs.setxattr(ino(number), &name, &value, mode).await });
+    }
+
+    fn getxattr(&self, _request: &Request, number: INodeNo, name_: &OsStr, size: u32, reply: ReplyXattr) {
+        let (vfs, name) = (self.vfs.clone(), name(name_));
+        self.xattr(size, reply, async move { vfs.getxattr(ino(number), &name).await });
+    }
+
+    fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        let vfs = self.vfs.clone();
+        self.xattr(size, reply, async move { vfs.listxattr(ino(number)).await.map(Bytes::from) });
+    }
+
+    fn removexattr(&self, _request: &Request, number: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+        let (vfs, name) = (self.vfs.clone(), name(name_));
+        self.empty(reply, async move { vfs.removexattr(ino(number), &name).await });
+    }
+
+    fn create(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name_: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+        self.run(async move {
+            let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);
+            match vfs.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await {
+                Ok((attr, handle)) => {
+                    reply.created(&TTL, &attr_of(&attr), GENERATION, FileHandle(handle), open_reply(flags));
+                }
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+        let what = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+            0 => Allocate::Reserve,
+            libc::FALLOC_FL_PUNCH_HOLE if keep_size => Allocate::Punch,
+            libc::FALLOC_FL_ZERO_RANGE => Allocate::Zero,
+            _ => return reply.error(errno(FsError::NotSupported)),
+        };
+        let Some(end) = offset.checked_add(length) else { return reply.error(errno(FsError::TooBig)) };
+        let vfs = self.vfs.clone();
+        self.empty(reply, async move { vfs.allocate(handle.0, offset..end, what, keep_size).await });
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let what = match whence {
+            libc::SEEK_DATA => Seek::Data,
+            libc::SEEK_HOLE => Seek::Hole,
+            _ => return reply.error(errno(FsError::Invalid)),
+        };
+        let Ok(offset) = u64::try_from(offset) else { return reply.error(errno(FsError::NoAddress)) };
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            match vfs.seek(handle.0, offset, what).await {
+                Ok(at) => reply.offset(at as i64),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        _from: INodeNo,
+        from_handle: FileHandle,
+        from_offset: u64,
+        _to: INodeNo,
+        to_handle: FileHandle,
+        to_offset: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        // The reply counts in 32 bits; whoever copies more asks again.
+        const COPY_MAX: u64 = 1 << 30;
+        let vfs = self.vfs.clone();
+        self.run(async move {
+            let (from, to) = ((from_handle.0, from_offset), (to_handle.0, to_offset));
+            match vfs.copy(from, to, length.min(COPY_MAX)).await {
+                Ok(count) => reply.written(count as u32),
+                Err(error) => reply.error(errno(error)),
+            }
+        });
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        _number: INodeNo,
+        _handle: FileHandle,
+        _flags: fuser::IoctlFlags,
+        _command: u32,
+        _data: &[u8],
+        _out_size: u32,
+        reply: fuser::ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+}

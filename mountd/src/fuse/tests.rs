@@ -1,0 +1,92 @@
+//! A real mount over the cluster in memory: what only the kernel can tell. Needs root and /dev/fuse.
+
+use super::Adapter;
+use super::options::Options;
+use super::session::{Mounted, check};
+use crate::vfs::memory_cluster::MemoryCluster;
+use crate::vfs::{self, Vfs};
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use tokio::runtime::Runtime;
+
+/// A mount in a directory of its own, unmounted at the end.
+struct Mount {
+    runtime: Runtime,
+    vfs: Vfs<MemoryCluster>,
+    cluster: Arc<MemoryCluster>,
+    mounted: Option<Mounted>,
+    dir: tempfile::TempDir,
+}
+
+impl Mount {
+    fn new() -> Mount {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let cluster = MemoryCluster::new();
+        let (vfs, mounted) = runtime.block_on(async {
+            let vfs = Vfs::new(cluster.clone(), vfs::Options::default());
+            let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
+            let path = check(dir.path(), &Options::default()).unwrap();
+            (vfs, Mounted::start(adapter, &path, "test", &Options::default()).unwrap())
+        });
+        Mount { runtime, vfs, cluster, mounted: Some(mounted), dir }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Runs a shell script in the mount; every line must succeed.
+    fn sh(&self, script: &str) -> String {
+        let output = Command::new("sh").arg("-ec").arg(script).current_dir(self.path()).output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{script}\n{out}\n{err}");
+        out.trim().to_owned()
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let mounted = self.mounted.take().expect("taken only here");
+        let unmounted = mounted.unmount();
+        if !std::thread::panicking() {
+            assert_eq!(unmounted.unwrap(), super::session::Unmounted::Clean);
+            assert_eq!(self.runtime.block_on(mounted.ended()), None);
+            self.runtime.block_on(self.vfs.close()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_shell_user_finds_a_file_system() {
+    let mount = Mount::new();
+    assert_eq!(mount.sh("mkdir -p a/b/c; echo hello > a/b/c/f; cat a/b/c/f"), "hello");
+    assert_eq!(mount.sh("ln -s f a/b/c/l; readlink a/b/c/l; cat a/b/c/l"), "f\nhello");
+    assert_eq!(
+        mount.sh("ln a/b/c/f a/hard; stat -c %h a/hard; rm a/b/c/f; stat -c %h a/hard; cat a/hard"),
+        "2\n1\nhello"
+    );
+    assert_eq!(mount.sh("mv a/hard z; ls -A"), "a\nz");
+    assert_eq!(
+        mount.sh("chmod 640 z; chown 12:34 z; touch -d @1000000000 z; stat -c '%a %u %g %Y' z"),
+        "640 12 34 1000000000"
+    );
+    assert_eq!(mount.sh("truncate -s 10M z; stat -c %s z; truncate -s 3 z; cat z"), "10485760\nhel");
+    assert_eq!(mount.sh("mkfifo p; stat -c %F p; mkdir -m 2775 g; chgrp 99 g; mkdir g/d; touch g/f; stat -c '%a %g' g/d; stat -c %g g/f"), "fifo\n2755 99\n99");
+    assert_eq!(
+        mount.sh("for i in $(seq 300); do echo $i > g/$i; done; ls g | wc -l; cat g/* | wc -l; rm -r g a; ls"),
+        "302\n300\np\nz"
+    );
+    assert_eq!(mount.sh("rmdir nope 2>&1 || echo $?"), "rmdir: failed to remove 'nope': No such file or directory\n1");
+    mount.sh("df . > /dev/null; ls -la > /dev/null; du -s . > /dev/null; find . > /dev/null");
+}
+
+#[test]
+fn bytes_come_back_as_they_were_written() {
+    let mount = Mount::new();
+    mount.sh("dd if=/dev/urandom of=/dev/shm/raidfs-$$ bs=1M count=37 2> /dev/null; cp /dev/shm/raidfs-$$ f; cmp f /dev/shm/raidfs-$$; sync -f f; sync f; cmp f /dev/shm/raidfs-$$; rm /dev/shm/raidfs-$$");
+    mount.sh("dd if=/dev/urandom of=h bs=4k seek=5000 count=3 2> /dev/null; cp --sparse=always h i; cmp h i; test $(stat -c %b i) -le 24");
+    mount.sh("exec 3<> u; rm u; echo unlinked >&3; cat /proc/self/fd/3 | grep -q unlinked");
+    mount.sh("fallocate -l 1M a; fallocate -p -o 4096 -l 8192 a; test $(stat -c %b a) = 2032; stat -c %s a | grep -q 1048576");
+}

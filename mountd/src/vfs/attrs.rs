@@ -1,0 +1,126 @@
+//! Attributes: getattr, setattr, truncate.
+
+use super::cluster::Cluster;
+use super::names::{SET_GID, SET_UID};
+use super::{Caller, Shared, Vfs};
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::error::FsError;
+use raidfs_common::id::Ino;
+use raidfs_common::limits::FILE_MAX_BYTES;
+use raidfs_common::namespace::{Answer, Change, Query, SetAttr};
+use raidfs_common::time::Time;
+use std::sync::Arc;
+
+/// A time to be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTime {
+    /// The time of the operation.
+    Now,
+    /// This one.
+    At(Time),
+}
+
+/// What a setattr sets; None leaves it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    /// Permission bits.
+    pub perm: Option<u16>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Length.
+    pub size: Option<u64>,
+    /// Last access.
+    pub atime: Option<SetTime>,
+    /// Last change of contents.
+    pub mtime: Option<SetTime>,
+}
+
+/// The permission bits after somebody without the right to keep them changed the contents or the owner: set-uid goes,
+/// and set-gid where it means a group to run as.
+pub(super) fn without_set_ids(perm: u16) -> u16 {
+    const GROUP_EXECUTE: u16 = 0o010;
+    let perm = perm & !SET_UID;
+    if perm & GROUP_EXECUTE != 0 { perm & !SET_GID } else { perm }
+}
+
+impl<C: Cluster> Vfs<C> {
+    /// An inode's attributes.
+    pub async fn getattr(&self, ino: Ino) -> Result<Attr, FsError> {
+        let attr = self.0.getattr(ino).await?;
+        Ok(self.0.with_unsent_blocks(attr))
+    }
+
+    /// Sets attributes; returns them as they are then.
+    pub async fn setattr(&self, caller: Caller, ino: Ino, set: Set) -> Result<Attr, FsError> {
+        let attr = self.0.getattr(ino).await?;
+        let now = self.0.now();
+        let time = |t: SetTime| match t {
+            SetTime::Now => now,
+            SetTime::At(t) => t,
+        };
+        let mut change = SetAttr {
+            perm: set.perm.map(|p| p & 0o7777),
+            uid: set.uid,
+            gid: set.gid,
+            size: set.size,
+            atime: set.atime.map(time),
+            mtime: set.mtime.map(time),
+        };
+        if let Some(size) = set.size {
+            match attr.kind {
+                FileKind::File if size > FILE_MAX_BYTES => return Err(FsError::TooBig),
+                FileKind::File => {}
+                FileKind::Dir => return Err(FsError::IsDir),
+                _ => return Err(FsError::Invalid),
+            }
+        }
+        let owner_changes = (set.uid.is_some() || set.gid.is_some()) && attr.kind != FileKind::Dir;
+        let cut_by_other = set.size.is_some() && caller.uid != 0;
+        if change.perm.is_none() && (owner_changes || cut_by_other) {
+            let perm = without_set_ids(attr.perm);
+            change.perm = (perm != attr.perm).then_some(perm);
+        }
+        self.0.set_attr(ino, now, change).await?;
+        self.getattr(ino).await
+    }
+}
+
+impl<C: Cluster> Shared<C> {
+    pub(super) async fn getattr(self: &Arc<Self>, ino: Ino) -> Result<Attr, FsError> {
+        loop {
+            let asked = {
+                let mut names = self.names.lock();
+                if let Some(attr) = names.tree.attr(ino) {
+                    return Ok(attr);
+                }
+                names.tree.stamp()
+            };
+            let attr = match self.cluster.ask(Query::GetAttr { ino }).await {
+                Ok(Answer::Attr(attr)) => attr,
+                Ok(_) => return Err(FsError::Io),
+                // The kernel asks by number only for what it has seen a name of.
+                Err(FsError::NotFound) => return Err(FsError::Stale),
+                Err(error) => return Err(error),
+            };
+            if let Some(attr) = self.names.lock().tree.learn(&attr, asked) {
+                return Ok(attr);
+            }
+            if self.is_closed() {
+                return Err(FsError::Io);
+            }
+            // A change of it is under way whose outcome is in doubt: its answer comes first.
+            let ticket = self.names.lock().queue.last();
+            self.settled(ticket).await;
+        }
+    }
+
+    pub(super) async fn set_attr(self: &Arc<Self>, ino: Ino, now: Time, set: SetAttr) -> Result<(), FsError> {
+        if let Some(size) = set.size {
+            return self.truncate(ino, size, now, set).await;
+        }
+        self.report_written(ino);
+        self.change_at(now, Change::SetAttr { ino, set }).await.map(drop)
+    }
+}

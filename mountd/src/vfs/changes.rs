@@ -1,0 +1,265 @@
+//! Sends changes of the namespace in order and takes their outcomes in. Acts; the order is [`super::change_queue`]'s,
+//! the cache [`super::tree`]'s.
+
+use super::Shared;
+use super::change_queue::{ChangeQueue, Queued, Ticket};
+use super::cluster::Cluster;
+use super::tree::{Limits, Named, Tree};
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::error::FsError;
+use raidfs_common::id::Ino;
+use raidfs_common::namespace::{Change, Done, Outcome, RenameMode};
+use raidfs_common::time::Time;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// Who waits for an outcome.
+pub(super) type Waiter = oneshot::Sender<Outcome>;
+
+/// The cache and the queue, under one lock: what the cache shows and what was submitted are in one order.
+#[derive(Debug)]
+pub(super) struct Names {
+    pub tree: Tree,
+    pub queue: ChangeQueue<Waiter>,
+    /// The first error of a change that was answered before it was made; told at the next sync.
+    pub late: Option<FsError>,
+}
+
+impl Names {
+    /// Nothing known, nothing to be sent.
+    pub fn new(limits: Limits) -> Names {
+        Names { tree: Tree::new(limits), queue: ChangeQueue::default(), late: None }
+    }
+
+    /// Puts a change into the queue, and pins what it touches.
+    pub fn submit(&mut self, now: Time, change: Change, expected: bool, waiter: Option<Waiter>) -> Ticket {
+        let touched = touched(&mut self.tree, &change);
+        self.tree.pin(&touched);
+        if !only_times(&change) {
+            for ino in &touched {
+                if let Some(node) = self.tree.node(*ino) {
+                    node.changed = self.queue.last() + 1;
+                }
+            }
+        }
+        self.queue.push(now, change, touched, expected, waiter)
+    }
+
+    fn settle(&mut self, queued: &Queued<Waiter>, outcome: &Outcome) {
+        self.tree.unpin(&queued.touched);
+        match outcome {
+            Ok(done) => {
+                let attrs: &[Attr] = if let Done::Attrs(attrs) = done { attrs } else { &[] };
+                if queued.expected {
+                    unpin_names(&mut self.tree, &queued.change);
+                } else {
+                    take_names(&mut self.tree, &queued.change, attrs);
+                }
+                for attr in attrs {
+                    self.tree.settle(attr);
+                    if let Some(node) = self.tree.node(attr.ino) {
+                        node.changed = node.changed.max(if only_times(&queued.change) { 0 } else { queued.ticket });
+                    }
+                }
+            }
+            Err(error) if queued.expected => {
+                self.late.get_or_insert(*error);
+                tracing::warn!("a change that was answered could not be made: {error}: {:?}", queued.change);
+                unpin_names(&mut self.tree, &queued.change);
+                forget_names(&mut self.tree, &queued.change);
+                for ino in &queued.touched {
+                    self.tree.distrust(*ino);
+                }
+            }
+            Err(_) => forget_names(&mut self.tree, &queued.change),
+        }
+    }
+}
+
+impl<C: Cluster> Shared<C> {
+    /// Makes a change and waits for its outcome.
+    pub(super) async fn change(self: &Arc<Self>, change: Change) -> Result<Vec<Attr>, FsError> {
+        let now = self.now();
+        self.change_at(now, change).await
+    }
+
+    /// The same with the time that it stamps.
+    pub(super) async fn change_at(self: &Arc<Self>, now: Time, change: Change) -> Result<Vec<Attr>, FsError> {
+        let (waiter, outcome) = oneshot::channel();
+        self.names.lock().submit(now, change, false, Some(waiter));
+        self.queue_filled.notify_one();
+        match outcome.await {
+            Ok(Ok(Done::Attrs(attrs))) => Ok(attrs),
+            Ok(Ok(_)) => Ok(Vec::new()),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(FsError::Io),
+        }
+    }
+
+    /// Waits until everything up to `ticket` has its outcome.
+    pub(super) async fn settled(&self, ticket: Ticket) {
+        let mut settled = self.queue_settled.subscribe();
+        let closed = settled.wait_for(|t| *t >= ticket).await.is_err();
+        debug_assert!(!closed, "the sender lives as long as the vfs");
+    }
+
+    /// Sends batch after batch, for as long as the vfs is open.
+    pub(super) async fn send_changes(self: Arc<Self>) {
+        loop {
+            let batch = self.names.lock().queue.take();
+            let Some(last) = batch.last().map(|q| q.ticket) else {
+                if self.is_closed() {
+                    return;
+                }
+                self.queue_filled.notified().await;
+                continue;
+            };
+            let changes = batch.iter().map(|q| (q.now, q.change.clone())).collect();
+            let mut outcomes = self.cluster.change(changes).await;
+            // An answer for each, whatever the cluster says: nobody may wait for ever.
+            outcomes.resize(batch.len(), Err(FsError::Io));
+            let mut waiters = Vec::new();
+            let mut placed = Vec::new();
+            {
+                let mut names = self.names.lock();
+                for (mut queued, outcome) in batch.into_iter().zip(outcomes) {
+                    names.settle(&queued, &outcome);
+                    if let (Change::Make { kind: FileKind::File, ino, .. }, true) = (&queued.change, queued.expected) {
+                        placed.push((*ino, first_attr(&outcome).map(|a| a.placement)));
+                    }
+                    if let Some(waiter) = queued.waiter.take() {
+                        waiters.push((waiter, outcome));
+                    }
+                }
+                names.queue.done(last);
+            }
+            for (ino, placement) in placed {
+                self.placed(ino, placement);
+            }
+            for (waiter, outcome) in waiters {
+                // Who has gone does not want to know.
+                let _ = waiter.send(outcome);
+            }
+            self.queue_settled.send_replace(last);
+        }
+    }
+}
+
+fn first_attr(outcome: &Outcome) -> Option<&Attr> {
+    match outcome {
+        Ok(Done::Attrs(attrs)) => attrs.first(),
+        _ => None,
+    }
+}
+
+/// Changes that a power cut may undo although a sync has returned: a file without them is still whole.
+fn only_times(change: &Change) -> bool {
+    match change {
+        Change::SetAttr { set, .. } => {
+            set.size.is_none() && set.perm.is_none() && set.uid.is_none() && set.gid.is_none()
+        }
+        // Whoever submits it knows whether the file grew.
+        Change::Wrote { .. } => true,
+        _ => false,
+    }
+}
+
+/// The inodes that a change touches, as far as they are known.
+fn touched(tree: &mut Tree, change: &Change) -> Vec<Ino> {
+    let named = |tree: &mut Tree, parent: Ino, name: &[u8]| match tree.named(parent, name) {
+        Named::Is(ino) => Some(ino),
+        Named::Absent | Named::Unknown => None,
+    };
+    let mut inos = match change {
+        Change::Make { parent, ino, .. } => vec![*ino, *parent],
+        Change::Link { ino, parent, .. } => vec![*ino, *parent],
+        Change::Unlink { parent, name, .. } | Change::Rmdir { parent, name, .. } => {
+            let mut inos = vec![*parent];
+            inos.extend(named(tree, *parent, name.as_bytes()));
+            inos
+        }
+        Change::Rename { parent, name, new_parent, new_name, .. } => {
+            let mut inos = vec![*parent, *new_parent];
+            inos.extend(named(tree, *parent, name.as_bytes()));
+            inos.extend(named(tree, *new_parent, new_name.as_bytes()));
+            inos
+        }
+        Change::SetAttr { ino, .. }
+        | Change::Wrote { ino, .. }
+        | Change::SetXattr { ino, .. }
+        | Change::RemoveXattr { ino, .. } => vec![*ino],
+        Change::Release { .. }
+        | Change::OpenSession { .. }
+        | Change::EndSession { .. }
+        | Change::GrantInos
+        | Change::Pair { .. }
+        | Change::Space { .. }
+        | Change::RecoverSizes { .. } => Vec::new(),
+    };
+    inos.sort_unstable();
+    inos.dedup();
+    tree.known(&inos)
+}
+
+/// Takes in what a change did to entries.
+fn take_names(tree: &mut Tree, change: &Change, attrs: &[Attr]) {
+    match change {
+        Change::Make { parent, name, ino, kind, target, xattrs, .. } => {
+            tree.name(*parent, name.as_bytes(), Some(*ino), 0);
+            if let Some(attr) = attrs.iter().find(|a| a.ino == *ino) {
+                let node = tree.born(*attr);
+                node.xattrs = Some(Arc::new(xattrs.clone()));
+                node.target = (*kind == FileKind::Symlink).then(|| target.clone());
+            }
+        }
+        Change::Link { ino, parent, name } => tree.name(*parent, name.as_bytes(), Some(*ino), 0),
+        Change::Unlink { parent, name, .. } | Change::Rmdir { parent, name, .. } => {
+            tree.name(*parent, name.as_bytes(), None, 0);
+        }
+        Change::Rename { parent, name, new_parent, new_name, mode, .. } => {
+            let replaced = tree.named(*new_parent, new_name.as_bytes());
+            match (mode, replaced) {
+                (RenameMode::Exchange, Named::Is(other)) => tree.name(*parent, name.as_bytes(), Some(other), 0),
+                (RenameMode::Exchange, _) => tree.forget_name(*parent, name.as_bytes()),
+                (RenameMode::Replace | RenameMode::NoReplace, _) => tree.name(*parent, name.as_bytes(), None, 0),
+            }
+            match attrs.first() {
+                Some(moved) => tree.name(*new_parent, new_name.as_bytes(), Some(moved.ino), 0),
+                None => tree.forget_name(*new_parent, new_name.as_bytes()),
+            }
+        }
+        Change::SetXattr { ino, .. } | Change::RemoveXattr { ino, .. } => {
+            if let Some(node) = tree.node(*ino) {
+                node.xattrs = None;
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The entries that a change is about.
+fn names_of(change: &Change) -> impl Iterator<Item = (Ino, &[u8])> {
+    let (first, second) = match change {
+        Change::Make { parent, name, .. }
+        | Change::Link { parent, name, .. }
+        | Change::Unlink { parent, name, .. }
+        | Change::Rmdir { parent, name, .. } => (Some((*parent, name.as_bytes())), None),
+        Change::Rename { parent, name, new_parent, new_name, .. } => {
+            (Some((*parent, name.as_bytes())), Some((*new_parent, new_name.as_bytes())))
+        }
+        _ => (None, None),
+    };
+    first.into_iter().chain(second)
+}
+
+fn unpin_names(tree: &mut Tree, change: &Change) {
+    for (parent, name) in names_of(change) {
+        tree.unpin_name(parent, name);
+    }
+}
+
+fn forget_names(tree: &mut Tree, change: &Change) {
+    for (parent, name) in names_of(change) {
+        tree.forget_name(parent, name);
+    }
+}

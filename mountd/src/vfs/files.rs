@@ -1,0 +1,327 @@
+//! Open files: open, read, write, close; and what is kept of a file while it is open or has something to be sent.
+
+use super::cluster::{ChunkAddress, Cluster};
+use super::handles::Handle;
+use super::readahead::Readahead;
+use super::write_behind::WriteBehind;
+use super::{Shared, Vfs};
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use raidfs_common::attr::{Attr, FileKind, Placement};
+use raidfs_common::error::FsError;
+use raidfs_common::extent::{self, Piece};
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::FILE_MAX_BYTES;
+use raidfs_common::namespace::{Change, SetAttr};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// The placement of a new file that the cluster has not placed yet.
+pub(super) const UNPLACED: Placement = Placement { first_pair: u16::MAX, turn: u8::MAX };
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenMode {
+    /// Each write is on stable storage when it returns.
+    pub sync: bool,
+}
+
+/// Chunks whose changes may not be on stable storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Unsynced {
+    /// Any of the file's: it was changed before it was looked at.
+    All,
+    /// These.
+    Chunks(BTreeSet<u32>),
+}
+
+/// A file that is open, or has something to be sent.
+pub(super) struct File {
+    pub ino: Ino,
+    pub data: Mutex<FileData>,
+    /// Something landed, or a hold ended.
+    pub moved: Notify,
+}
+
+pub(super) struct FileData {
+    pub behind: WriteBehind,
+    /// Where its chunks lie; None until the cluster has said so of a new file.
+    pub placement: Option<Placement>,
+    /// The first error of a write that was answered before it was made; told once, at the next fsync or close.
+    pub late: Option<FsError>,
+    /// Cuts and punches under way: nothing is sent, and nothing read from the cluster, before they have ended.
+    pub holds: u32,
+    /// What was written until then is to be sent now.
+    pub cutoff: Option<Instant>,
+    /// When that has landed, size and times are to be reported.
+    pub report: bool,
+    /// In the pusher's list of files with something to send.
+    pub ready: bool,
+    /// In the pusher's list of files whose bytes grow old.
+    pub aging: bool,
+    pub unsynced: Unsynced,
+    /// Open handles.
+    pub opens: u32,
+    /// It has no name and no handle any more.
+    pub doomed: bool,
+    /// Goes up with each change of contents: bytes read ahead before it are not to be used.
+    pub version: u64,
+}
+
+/// An open handle of a file.
+pub(super) struct OpenFile {
+    pub file: Arc<File>,
+    pub mode: OpenMode,
+    pub ahead: Mutex<Readahead>,
+}
+
+impl<C: Cluster> Vfs<C> {
+    /// Opens a file; returns its handle.
+    pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<u64, FsError> {
+        let attr = self.0.getattr(ino).await?;
+        match attr.kind {
+            FileKind::Dir => Err(FsError::IsDir),
+            FileKind::File => Ok(self.0.open(attr, mode)),
+            _ => Err(FsError::Invalid),
+        }
+    }
+
+    /// Closes a handle. Nothing is left to be told to whoever had it open.
+    pub fn release(&self, handle: u64) -> Result<(), FsError> {
+        let removed = self.0.handles.lock().remove(handle)?;
+        match removed {
+            Handle::File(open) => self.0.closed_one(&open.file),
+            Handle::Dir(dir) => self.0.closed_dir(dir.ino),
+        }
+        Ok(())
+    }
+
+    /// A program closes a descriptor: tells an error of a write that was answered before it was made.
+    pub fn flush(&self, handle: u64) -> Result<(), FsError> {
+        let open = self.0.handles.lock().file(handle)?;
+        let late = open.file.data.lock().late.take();
+        late.map_or(Ok(()), Err)
+    }
+
+    /// Takes written bytes if that needs no waiting, else gives None. The count is always the whole.
+    pub fn write_now(&self, handle: u64, offset: u64, data: &[u8], strip_ids: bool) -> Option<Result<(), FsError>> {
+        let open = match self.0.handles.lock().file(handle) {
+            Ok(open) => open,
+            Err(error) => return Some(Err(error)),
+        };
+        if open.mode.sync || strip_ids || !self.0.pusher.has_room() {
+            return None;
+        }
+        Some(self.0.write(&open.file, offset, data))
+    }
+
+    /// Writes bytes; waits while too many are on their way. `strip_ids`: set-uid and set-gid bits go.
+    pub async fn write(&self, handle: u64, offset: u64, data: &[u8], strip_ids: bool) -> Result<(), FsError> {
+        let open = self.0.handles.lock().file(handle)?;
+        if strip_ids {
+            self.0.strip_ids(open.file.ino).await?;
+        }
+        self.0.room().await;
+        self.0.write(&open.file, offset, data)?;
+        if open.mode.sync {
+            self.0.sync_file(&open.file).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads up to `length` bytes; fewer only at the end of the file.
+    pub async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Bytes, FsError> {
+        let open = self.0.handles.lock().file(handle)?;
+        self.0.read_ahead(&open, offset, length).await
+    }
+}
+
+impl<C: Cluster> Shared<C> {
+    /// The file's state, made if there is none, after `enter` has noted in it why it is to be kept.
+    pub(super) fn file(&self, attr: &Attr, enter: impl FnOnce(&mut FileData)) -> Arc<File> {
+        let mut files = self.files.lock();
+        let file = files.entry(attr.ino).or_insert_with(|| {
+            let known = self.names.lock().tree.node(attr.ino).is_some_and(|node| node.synced);
+            let data = FileData {
+                behind: WriteBehind::default(),
+                placement: (attr.placement != UNPLACED).then_some(attr.placement),
+                late: None,
+                holds: 0,
+                cutoff: None,
+                report: false,
+                ready: false,
+                aging: false,
+                unsynced: if known { Unsynced::Chunks(BTreeSet::new()) } else { Unsynced::All },
+                opens: 0,
+                doomed: false,
+                version: 0,
+            };
+            Arc::new(File { ino: attr.ino, data: Mutex::new(data), moved: Notify::new() })
+        });
+        enter(&mut file.data.lock());
+        file.clone()
+    }
+
+    pub(super) fn open(&self, attr: Attr, mode: OpenMode) -> u64 {
+        let file = self.file(&attr, |state| state.opens += 1);
+        if let Some(node) = self.names.lock().tree.node(attr.ino) {
+            node.opens += 1;
+        }
+        let open = OpenFile { file, mode, ahead: Mutex::new(Readahead::default()) };
+        self.handles.lock().insert(Handle::File(Arc::new(open)))
+    }
+
+    pub(super) fn is_open(&self, ino: Ino) -> bool {
+        self.names.lock().tree.node(ino).is_some_and(|n| n.opens > 0)
+    }
+
+    fn write(self: &Arc<Self>, file: &Arc<File>, offset: u64, data: &[u8]) -> Result<(), FsError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= FILE_MAX_BYTES).ok_or(FsError::TooBig)?;
+        let now = Instant::now();
+        let (grew, full, young) = {
+            let mut state = file.data.lock();
+            let before = state.behind.bytes();
+            state.behind.write(offset, data, now);
+            state.version += 1;
+            let full = state.behind.has_full() && !std::mem::replace(&mut state.ready, true);
+            let young = !std::mem::replace(&mut state.aging, true);
+            // Under the file's lock, so that the size never runs ahead of the bytes that stand for it.
+            self.names.lock().tree.wrote(file.ino, end, self.now());
+            (state.behind.bytes() - before, full, young)
+        };
+        self.pusher.kept(grew);
+        if young {
+            self.pusher.age(file, now);
+        }
+        if full {
+            self.pusher.ready(file);
+        }
+        Ok(())
+    }
+
+    /// Reads what is there now, written-behind bytes included.
+    pub(super) async fn read(&self, file: &File, offset: u64, length: u64) -> Result<Bytes, FsError> {
+        let size = self.names.lock().tree.node(file.ino).map_or(0, |n| n.attr.size);
+        let end = size.min(offset.saturating_add(length));
+        if offset >= end {
+            return Ok(Bytes::new());
+        }
+        loop {
+            let moved = file.moved.notified();
+            let (placement, kept) = {
+                let state = file.data.lock();
+                let gaps = if state.behind.is_empty() { Vec::new() } else { state.behind.gaps(offset..end) };
+                if !state.behind.is_empty() && gaps.is_empty() {
+                    let mut out = vec![0; (end - offset) as usize];
+                    state.behind.overlay(offset, &mut out);
+                    return Ok(out.into());
+                }
+                let untouched = state.behind.is_empty() || gaps.first() == Some(&(offset..end));
+                let kept = (!untouched).then(|| {
+                    let mut out = BytesMut::zeroed((end - offset) as usize);
+                    state.behind.overlay(offset, &mut out);
+                    (out, gaps)
+                });
+                (state.placement.filter(|_| state.holds == 0), kept)
+            };
+            let Some(placement) = placement else {
+                // Its making or a cut of it is under way: what the servers have is not what the file is.
+                moved.await;
+                continue;
+            };
+            let at = |index| ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
+            return match kept {
+                None => self.read_pieces(at, offset, end).await,
+                Some((mut out, gaps)) => {
+                    for gap in gaps {
+                        let bytes = self.read_pieces(at, gap.start, gap.end).await?;
+                        let from = (gap.start - offset) as usize;
+                        out[from..from + bytes.len()].copy_from_slice(&bytes);
+                    }
+                    Ok(out.freeze())
+                }
+            };
+        }
+    }
+
+    /// Reads from the cluster, filled up with zeros to the whole range.
+    async fn read_pieces(&self, at: impl Fn(u32) -> ChunkAddress, from: u64, to: u64) -> Result<Bytes, FsError> {
+        let read = |piece: Piece| self.cluster.read_chunk(at(piece.index), piece.offset, piece.length);
+        let pieces: Vec<Piece> = extent::pieces(from, to - from).collect();
+        if let [piece] = pieces[..] {
+            let bytes = read(piece).await?;
+            if bytes.len() == piece.length as usize {
+                return Ok(bytes);
+            }
+            return Ok(padded(&[bytes], &pieces));
+        }
+        let parts = futures::future::try_join_all(pieces.iter().map(|piece| read(*piece))).await?;
+        Ok(padded(&parts, &pieces))
+    }
+
+    /// Reads for a handle.
+    async fn read_ahead(&self, open: &OpenFile, offset: u64, length: u32) -> Result<Bytes, FsError> {
+        open.ahead.lock().sequential(offset, u64::from(length));
+        self.read(&open.file, offset, u64::from(length)).await
+    }
+
+    /// Set-uid and set-gid bits go, because somebody without the right to keep them wrote to the file.
+    async fn strip_ids(self: &Arc<Self>, ino: Ino) -> Result<(), FsError> {
+        let attr = self.getattr(ino).await?;
+        let perm = super::attrs::without_set_ids(attr.perm);
+        if perm == attr.perm {
+            return Ok(());
+        }
+        let set = SetAttr { perm: Some(perm), ..SetAttr::default() };
+        self.set_attr(ino, self.now(), set).await
+    }
+
+    /// The session does not hold this orphan open any more.
+    pub(super) fn release_orphan(self: &Arc<Self>, ino: Ino) {
+        let now = self.now();
+        self.names.lock().submit(now, Change::Release { inos: vec![ino] }, true, None);
+        self.queue_filled.notify_one();
+    }
+
+    /// One handle of a file is closed.
+    fn closed_one(self: &Arc<Self>, file: &Arc<File>) {
+        let last = {
+            let mut state = file.data.lock();
+            state.opens -= 1;
+            state.opens == 0
+        };
+        let orphan = {
+            let mut names = self.names.lock();
+            match names.tree.node(file.ino) {
+                Some(node) => {
+                    node.opens = node.opens.saturating_sub(1);
+                    node.opens == 0 && node.attr.nlink == 0
+                }
+                None => false,
+            }
+        };
+        if last && orphan {
+            self.doom(file.ino);
+            self.release_orphan(file.ino);
+        } else if last {
+            self.push_soon(file);
+        }
+    }
+}
+
+fn padded(parts: &[Bytes], pieces: &[Piece]) -> Bytes {
+    let total: usize = pieces.iter().map(|p| p.length as usize).sum();
+    let mut out = BytesMut::with_capacity(total);
+    let mut end = 0;
+    for (part, piece) in parts.iter().zip(pieces) {
+        end += piece.length as usize;
+        out.extend_from_slice(&part[..part.len().min(piece.length as usize)]);
+        out.resize(end, 0);
+    }
+    out.freeze()
+}

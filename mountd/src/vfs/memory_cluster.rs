@@ -1,0 +1,285 @@
+//! A cluster in memory, for tests: the servers' own namespace over a store in memory, and chunks as bytes with a map
+//! of their blocks. Checks what the vfs owes the cluster: overlapping changes of a chunk one after the other, and no
+//! write that a cut overtakes.
+
+use super::cluster::{ChunkAddress, Cluster};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use raidfs_common::error::FsError;
+use raidfs_common::id::{ChunkId, Ino, LogIndex, ServerId, SessionId, Term};
+use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
+use raidfs_common::namespace::{Change, Command, Done, Outcome, Query, Reply, Request};
+use raidfs_common::rpc::chunks::{Applied, ChunkChange};
+use raidfs_common::time::Time;
+use raidfs_fsd::board::Doom;
+use raidfs_fsd::namespace::store_memory::MemoryStore;
+use raidfs_fsd::namespace::{CACHE_BYTES, Effect, Namespace};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+use tokio::sync::watch;
+
+const SESSION: SessionId = SessionId(7);
+
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    blocks: BTreeSet<u16>,
+    synced: bool,
+}
+
+struct Names {
+    namespace: Namespace,
+    index: LogIndex,
+    seq: u64,
+}
+
+/// What goes wrong, and how slow everything is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// Chunk changes end so.
+    pub chunk_changes: Option<FsError>,
+    /// Chunk changes wait for as long as this is set.
+    pub chunks_hang: bool,
+    /// Changes of names wait for as long as this is set.
+    pub names_hang: bool,
+    /// Changes of names end so.
+    pub names: Option<FsError>,
+}
+
+/// How often each call was made.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Requests with changes of names.
+    pub changes: AtomicU64,
+    /// Questions.
+    pub questions: AtomicU64,
+    /// Changes of chunks.
+    pub chunk_changes: AtomicU64,
+    /// Barriers.
+    pub barriers: AtomicU64,
+}
+
+/// The cluster.
+pub struct MemoryCluster {
+    names: Mutex<Names>,
+    chunks: Mutex<BTreeMap<ChunkId, Chunk>>,
+    under_way: Mutex<Vec<(ChunkId, Range<u32>)>>,
+    next_ino: AtomicU64,
+    faults: watch::Sender<Faults>,
+    /// How often each call was made.
+    pub counts: Counts,
+}
+
+impl MemoryCluster {
+    /// Two pairs, an empty tree, one session.
+    pub fn new() -> Arc<MemoryCluster> {
+        let store = Arc::new(MemoryStore::default());
+        let pairs = [[ServerId(1), ServerId(2)], [ServerId(3), ServerId(4)]];
+        Namespace::format(&*store, &pairs).expect("memory does not fail");
+        let namespace = Namespace::open(store, CACHE_BYTES).expect("memory does not fail").expect("just formatted");
+        let cluster = MemoryCluster {
+            names: Mutex::new(Names { namespace, index: LogIndex(0), seq: 0 }),
+            chunks: Mutex::default(),
+            under_way: Mutex::default(),
+            next_ino: AtomicU64::new(0),
+            faults: watch::Sender::new(Faults::default()),
+            counts: Counts::default(),
+        };
+        let open = Change::OpenSession { holder: "test".into(), takeover: false };
+        let outcome = cluster.apply(vec![(Time::from(SystemTime::now()), open)]).pop();
+        let Some(Ok(Done::Session { from, .. })) = outcome else { panic!("no session: {outcome:?}") };
+        cluster.next_ino.store(from.0, Ordering::Relaxed);
+        Arc::new(cluster)
+    }
+
+    /// Changes what goes wrong.
+    pub fn set_faults(&self, faults: Faults) {
+        self.faults.send_replace(faults);
+    }
+
+    /// A chunk's bytes, without the vfs.
+    pub fn chunk(&self, chunk: ChunkId) -> Option<Vec<u8>> {
+        self.chunks.lock().get(&chunk).map(|c| c.bytes.clone())
+    }
+
+    /// Whether everything of a chunk was synced.
+    pub fn is_synced(&self, chunk: ChunkId) -> bool {
+        self.chunks.lock().get(&chunk).is_none_or(|c| c.synced)
+    }
+
+    /// How many chunks there are.
+    pub fn chunk_count(&self) -> usize {
+        self.chunks.lock().len()
+    }
+
+    fn apply(&self, changes: Vec<(Time, Change)>) -> Vec<Outcome> {
+        let mut names = self.names.lock();
+        let requests = changes.into_iter().map(|(now, change)| {
+            names.seq += 1;
+            Request { session: SESSION, seq: names.seq, done_below: names.seq, now, change }
+        });
+        let command = Command::Batch(requests.collect());
+        names.index = names.index.next();
+        let index = names.index;
+        let applied = names.namespace.apply(index, Term(1), &command).expect("memory does not fail");
+        for effect in applied.effects {
+            let Effect::Doom { ino, doom } = effect else { continue };
+            let size = if let Doom::Cut { size } = doom { size } else { 0 };
+            self.cut(ino, size, doom == Doom::Reap);
+        }
+        applied.outcomes.into_iter().map(|o| o.expect("the session is open, the numbers are new")).collect()
+    }
+
+    fn cut(&self, ino: Ino, size: u64, gone: bool) {
+        if !gone {
+            let under_way = self.under_way.lock();
+            let behind = |(c, r): &&(ChunkId, Range<u32>)| {
+                c.ino == ino && u64::from(c.index) * CHUNK_BYTES + u64::from(r.end) > size
+            };
+            assert_eq!(under_way.iter().find(behind), None, "a write behind the cut at {size} is under way");
+        }
+        let mut chunks = self.chunks.lock();
+        let from = ChunkId { ino, index: (size / CHUNK_BYTES) as u32 };
+        let kept = (size % CHUNK_BYTES) as usize;
+        let touched: Vec<ChunkId> = chunks.range(from..=ChunkId { ino, index: u32::MAX }).map(|(id, _)| *id).collect();
+        for id in touched {
+            if id == from && kept > 0 {
+                let chunk = chunks.get_mut(&id).expect("listed just now");
+                chunk.bytes.truncate(kept);
+                chunk.blocks.retain(|b| u64::from(*b) * BLOCK_BYTES < kept as u64);
+            } else {
+                chunks.remove(&id);
+            }
+        }
+    }
+
+    async fn until(&self, free: impl FnMut(&Faults) -> bool) -> Faults {
+        let mut faults = self.faults.subscribe();
+        *faults.wait_for(free).await.expect("the sender is ours")
+    }
+}
+
+fn blocks(range: &Range<u32>) -> Range<u16> {
+    let block = BLOCK_BYTES as u32;
+    (range.start / block) as u16..range.end.div_ceil(block) as u16
+}
+
+fn change_bytes(chunk: &mut Chunk, range: Range<u32>, change: &ChunkChange) -> i64 {
+    let before = chunk.blocks.len() as i64;
+    let end = range.end as usize;
+    match change {
+        ChunkChange::Write { data, .. } => {
+            if chunk.bytes.len() < end {
+                chunk.bytes.resize(end, 0);
+            }
+            chunk.bytes[range.start as usize..end].copy_from_slice(&data.0);
+            chunk.blocks.extend(blocks(&range));
+        }
+        ChunkChange::Punch { .. } => {
+            let end = end.min(chunk.bytes.len());
+            if (range.start as usize) < end {
+                chunk.bytes[range.start as usize..end].fill(0);
+            }
+            let block = BLOCK_BYTES as u32;
+            let whole = range.start.div_ceil(block) as u16..(range.end / block) as u16;
+            chunk.blocks.retain(|b| !whole.contains(b));
+        }
+        ChunkChange::Allocate { .. } => chunk.blocks.extend(blocks(&range)),
+    }
+    chunk.synced = false;
+    chunk.blocks.len() as i64 - before
+}
+
+impl Cluster for MemoryCluster {
+    async fn change(&self, changes: Vec<(Time, Change)>) -> Vec<Outcome> {
+        self.counts.changes.fetch_add(1, Ordering::Relaxed);
+        let faults = self.until(|f| !f.names_hang).await;
+        match faults.names {
+            Some(error) => vec![Err(error); changes.len()],
+            None => self.apply(changes),
+        }
+    }
+
+    async fn ask(&self, query: Query) -> Reply {
+        self.counts.questions.fetch_add(1, Ordering::Relaxed);
+        self.names.lock().namespace.query(&query).expect("memory does not fail")
+    }
+
+    async fn new_ino(&self) -> Result<Ino, FsError> {
+        Ok(Ino(self.next_ino.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Applied, FsError> {
+        self.counts.chunk_changes.fetch_add(1, Ordering::Relaxed);
+        let range = match &change {
+            ChunkChange::Write { offset, data } => *offset..offset + data.0.len() as u32,
+            ChunkChange::Punch { offset, length } | ChunkChange::Allocate { offset, length } => {
+                *offset..offset + length
+            }
+        };
+        assert!(u64::from(range.end) <= CHUNK_BYTES, "a change crosses its chunk's border");
+        {
+            let mut under_way = self.under_way.lock();
+            let overlaps =
+                |(c, r): &&(ChunkId, Range<u32>)| *c == at.chunk && r.start < range.end && range.start < r.end;
+            assert_eq!(under_way.iter().find(overlaps), None, "overlaps {range:?} of {}", at.chunk);
+            under_way.push((at.chunk, range.clone()));
+        }
+        tokio::task::yield_now().await;
+        let faults = self.until(|f| !f.chunks_hang).await;
+        let applied = match faults.chunk_changes {
+            Some(error) => Err(error),
+            None => {
+                let mut chunks = self.chunks.lock();
+                let chunk = chunks.entry(at.chunk).or_default();
+                Ok(Applied { blocks: change_bytes(chunk, range.clone(), &change) })
+            }
+        };
+        self.under_way.lock().retain(|(c, r)| (*c, r.clone()) != (at.chunk, range.clone()));
+        applied
+    }
+
+    async fn read_chunk(&self, at: ChunkAddress, offset: u32, length: u32) -> Result<Bytes, FsError> {
+        tokio::task::yield_now().await;
+        let chunks = self.chunks.lock();
+        let Some(chunk) = chunks.get(&at.chunk) else { return Ok(Bytes::new()) };
+        let end = (offset as usize + length as usize).min(chunk.bytes.len());
+        let start = (offset as usize).min(end);
+        Ok(Bytes::copy_from_slice(&chunk.bytes[start..end]))
+    }
+
+    async fn sync_chunks(&self, list: Vec<ChunkAddress>) -> Result<(), FsError> {
+        let faults = *self.faults.borrow();
+        if let Some(error) = faults.chunk_changes {
+            return Err(error);
+        }
+        let mut chunks = self.chunks.lock();
+        for at in list {
+            if let Some(chunk) = chunks.get_mut(&at.chunk) {
+                chunk.synced = true;
+            }
+        }
+        Ok(())
+    }
+
+    async fn extents(&self, at: ChunkAddress) -> Result<(u32, Vec<(u16, u16)>), FsError> {
+        let chunks = self.chunks.lock();
+        let Some(chunk) = chunks.get(&at.chunk) else { return Ok((0, Vec::new())) };
+        let mut runs: Vec<(u16, u16)> = Vec::new();
+        for block in &chunk.blocks {
+            match runs.last_mut() {
+                Some((first, count)) if *first + *count == *block => *count += 1,
+                _ => runs.push((*block, 1)),
+            }
+        }
+        Ok((chunk.bytes.len() as u32, runs))
+    }
+
+    async fn barrier(&self) -> Result<(), FsError> {
+        self.counts.barriers.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! Operations on names: lookup, create, mkdir, mknod, symlink, link, unlink, rmdir, rename.
+
+use super::cluster::Cluster;
+use super::files::OpenMode;
+use super::tree::Named;
+use super::{Caller, Shared, Vfs};
+use bytes::Bytes;
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::error::FsError;
+use raidfs_common::id::Ino;
+use raidfs_common::limits::{DIR_PAGE_ENTRIES, SYMLINK_MAX_BYTES};
+use raidfs_common::name::{BadName, FileName};
+use raidfs_common::namespace::{Answer, Change, Entry, Query, RenameMode};
+use std::sync::Arc;
+
+/// The set-gid bit: on a directory, what is made in it gets its group.
+pub(super) const SET_GID: u16 = 0o2000;
+/// The set-uid bit.
+pub(super) const SET_UID: u16 = 0o4000;
+/// After so many names of a directory that had to be asked for one at a time, all of it is asked for.
+const MISSES: u16 = 3;
+
+/// What is to be made.
+#[derive(Clone, Debug)]
+pub struct NewNode {
+    /// Its kind.
+    pub kind: FileKind,
+    /// Permission bits, the umask taken off already.
+    pub perm: u16,
+    /// Device number of a device.
+    pub rdev: u32,
+    /// Target of a symbolic link.
+    pub target: Bytes,
+}
+
+impl NewNode {
+    /// A regular file.
+    pub fn file(perm: u16) -> NewNode {
+        NewNode { kind: FileKind::File, perm, rdev: 0, target: Bytes::new() }
+    }
+
+    /// A directory.
+    pub fn dir(perm: u16) -> NewNode {
+        NewNode { kind: FileKind::Dir, ..NewNode::file(perm) }
+    }
+
+    /// A symbolic link.
+    pub fn symlink(target: Bytes) -> NewNode {
+        NewNode { kind: FileKind::Symlink, target, ..NewNode::file(0o777) }
+    }
+}
+
+pub(super) fn file_name(name: &[u8]) -> Result<FileName, FsError> {
+    FileName::new(Bytes::copy_from_slice(name)).map_err(|e| match e {
+        BadName::Invalid => FsError::Invalid,
+        BadName::TooLong => FsError::NameTooLong,
+    })
+}
+
+impl<C: Cluster> Vfs<C> {
+    /// The inode that `parent` has under `name`.
+    pub async fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr, FsError> {
+        match name {
+            b"." => self.getattr(parent).await,
+            b".." => {
+                let dir = self.getattr(parent).await?;
+                self.getattr(dir.parent).await
+            }
+            _ => self.0.lookup(parent, &file_name(name)?).await,
+        }
+    }
+
+    /// Makes an inode with its first name.
+    pub async fn make(&self, caller: Caller, parent: Ino, name: &[u8], new: NewNode) -> Result<Attr, FsError> {
+        let name = file_name(name)?;
+        if new.kind == FileKind::Symlink && (new.target.is_empty() || new.target.len() > SYMLINK_MAX_BYTES) {
+            return Err(if new.target.is_empty() { FsError::NotFound } else { FsError::NameTooLong });
+        }
+        self.0.make(caller, parent, name, new).await
+    }
+
+    /// Makes a file and opens it; unless `exclusive`, one that is there is opened. Returns its handle.
+    pub async fn create(
+        &self,
+        caller: Caller,
+        parent: Ino,
+        name: &[u8],
+        perm: u16,
+        exclusive: bool,
+        mode: OpenMode,
+    ) -> Result<(Attr, u64), FsError> {
+        let name = file_name(name)?;
+        loop {
+            match self.0.make(caller, parent, name.clone(), NewNode::file(perm)).await {
+                Ok(attr) => return Ok((attr, self.0.open(attr, mode))),
+                Err(FsError::Exists) if !exclusive => {}
+                Err(error) => return Err(error),
+            }
+            match self.0.lookup(parent, &name).await {
+                Ok(attr) if attr.kind == FileKind::Dir => return Err(FsError::IsDir),
+                Ok(attr) => return Ok((attr, self.open(attr.ino, mode).await?)),
+                Err(FsError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives an inode that is no directory one more name.
+    pub async fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr, FsError> {
+        let name = file_name(name)?;
+        self.0.getattr(ino).await?;
+        let attrs = self.0.change(Change::Link { ino, parent, name }).await?;
+        attrs.iter().find(|a| a.ino == ino).copied().ok_or(FsError::Io)
+    }
+
+    /// Takes a name of a non-directory away.
+    pub async fn unlink(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
+        let name = file_name(name)?;
+        let victim = self.0.lookup(parent, &name).await?;
+        let keep = self.0.is_open(victim.ino);
+        let attrs = self.0.change(Change::Unlink { parent, name, keep }).await?;
+        self.0.after_unlink(&attrs);
+        Ok(())
+    }
+
+    /// Takes an empty directory away.
+    pub async fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
+        let name = file_name(name)?;
+        let victim = self.0.lookup(parent, &name).await?;
+        let keep = self.0.is_open(victim.ino);
+        let attrs = self.0.change(Change::Rmdir { parent, name, keep }).await?;
+        self.0.after_unlink(&attrs);
+        Ok(())
+    }
+
+    /// Moves a name.
+    pub async fn rename(
+        &self,
+        parent: Ino,
+        name: &[u8],
+        new_parent: Ino,
+        new_name: &[u8],
+        mode: RenameMode,
+    ) -> Result<(), FsError> {
+        let (name, new_name) = (file_name(name)?, file_name(new_name)?);
+        let moved = self.0.lookup(parent, &name).await?;
+        let replaced = match self.0.lookup(new_parent, &new_name).await {
+            Ok(attr) => Some(attr),
+            Err(FsError::NotFound) => None,
+            Err(error) => return Err(error),
+        };
+        if mode == RenameMode::Replace && replaced.is_some() && moved.kind == FileKind::File {
+            // The old contents must not be gone while the new ones are only here.
+            self.0.push_now(moved.ino).await?;
+        }
+        let keep = replaced.is_some_and(|r| self.0.is_open(r.ino));
+        let attrs = self.0.change(Change::Rename { parent, name, new_parent, new_name, mode, keep }).await?;
+        self.0.after_unlink(&attrs);
+        Ok(())
+    }
+
+    /// A symbolic link's target.
+    pub async fn readlink(&self, ino: Ino) -> Result<Bytes, FsError> {
+        if let Some(target) = self.0.names.lock().tree.node(ino).and_then(|n| n.target.clone()) {
+            return Ok(target);
+        }
+        match self.0.cluster.ask(Query::ReadLink { ino }).await? {
+            Answer::Bytes(target) => Ok(target),
+            _ => Err(FsError::Io),
+        }
+    }
+}
+
+impl<C: Cluster> Shared<C> {
+    pub(super) async fn lookup(self: &Arc<Self>, parent: Ino, name: &FileName) -> Result<Attr, FsError> {
+        loop {
+            let (asked, known) = {
+                let mut names = self.names.lock();
+                let known = match names.tree.named(parent, name.as_bytes()) {
+                    Named::Absent => return Err(FsError::NotFound),
+                    Named::Is(ino) => match names.tree.attr(ino) {
+                        Some(attr) => return Ok(attr),
+                        None => Some(ino),
+                    },
+                    Named::Unknown => None,
+                };
+                (names.tree.stamp(), known)
+            };
+            if let Some(ino) = known {
+                return self.getattr(ino).await;
+            }
+            if self.names.lock().tree.missed(parent) == MISSES && self.learn_dir(parent).await? {
+                continue;
+            }
+            let found = match self.cluster.ask(Query::Lookup { parent, name: name.clone() }).await {
+                Ok(Answer::Attr(attr)) => Some(attr),
+                Ok(_) => return Err(FsError::Io),
+                Err(FsError::NotFound) => None,
+                Err(error) => return Err(error),
+            };
+            let mut names = self.names.lock();
+            if !names.tree.learn_name(parent, name.as_bytes(), found.map(|a| a.ino), asked) {
+                continue;
+            }
+            match found {
+                None => return Err(FsError::NotFound),
+                Some(attr) => {
+                    if let Some(attr) = names.tree.learn(&attr, asked) {
+                        return Ok(attr);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks for all of a directory, if one page holds it. True if something was learned.
+    async fn learn_dir(self: &Arc<Self>, parent: Ino) -> Result<bool, FsError> {
+        let ticket = self.names.lock().tree.node(parent).map_or(0, |n| n.changed);
+        self.settled(ticket).await;
+        let asked = self.names.lock().tree.stamp();
+        let query = Query::ReadDir { ino: parent, after: 0, limit: DIR_PAGE_ENTRIES as u32, attrs: true };
+        let Answer::Entries { entries, end } = self.cluster.ask(query).await? else { return Err(FsError::Io) };
+        Ok(end && self.take_entries(parent, &entries, asked, true))
+    }
+
+    /// Takes entries in that were asked for at `asked`; `all` says that these are all that the directory has.
+    pub(super) fn take_entries(&self, parent: Ino, entries: &[Entry], asked: super::tree::Stamp, all: bool) -> bool {
+        let mut names = self.names.lock();
+        for attr in entries.iter().filter_map(|e| e.attr.as_ref()) {
+            names.tree.learn(attr, asked);
+        }
+        let pairs = entries.iter().map(|e| (e.name.as_bytes(), e.ino));
+        if all {
+            return names.tree.learn_all(parent, pairs, asked);
+        }
+        for (name, ino) in pairs {
+            names.tree.learn_name(parent, name, Some(ino), asked);
+        }
+        true
+    }
+
+    async fn make(
+        self: &Arc<Self>,
+        caller: Caller,
+        parent: Ino,
+        name: FileName,
+        new: NewNode,
+    ) -> Result<Attr, FsError> {
+        let dir = self.getattr(parent).await?;
+        let ino = self.cluster.new_ino().await?;
+        let inherits = dir.perm & SET_GID != 0;
+        let gid = if inherits { dir.gid } else { caller.gid };
+        let perm = if inherits && new.kind == FileKind::Dir { new.perm | SET_GID } else { new.perm };
+        let change = Change::Make {
+            parent,
+            name,
+            ino,
+            kind: new.kind,
+            perm: perm & 0o7777,
+            uid: caller.uid,
+            gid,
+            rdev: new.rdev,
+            target: new.target,
+            xattrs: Vec::new(),
+        };
+        let attrs = self.change(change).await?;
+        attrs.iter().find(|a| a.ino == ino).copied().ok_or(FsError::Io)
+    }
+
+    /// What was unlinked for good needs nothing written any more.
+    fn after_unlink(&self, attrs: &[Attr]) {
+        for attr in attrs.iter().filter(|a| a.nlink == 0 && a.kind == FileKind::File) {
+            self.doom(attr.ino);
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! Sends what was written behind, and reports sizes and times once their bytes are on both mirrors. Acts; which bytes
+//! go next is decided by [`super::write_behind`].
+//!
+//! A file with a full segment is sent at once. One that is written slowly is sent [`AGE`] after its first byte, one
+//! that is closed or synced at once, and its size is reported when what was written until then has landed.
+
+use super::Shared;
+use super::changes::Names;
+use super::cluster::{ChunkAddress, Cluster};
+use super::files::{File, Unsynced};
+use super::write_behind::Push;
+use parking_lot::Mutex;
+use raidfs_common::attr::Placement;
+use raidfs_common::error::FsError;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::CHUNK_BYTES;
+use raidfs_common::namespace::Change;
+use raidfs_common::rpc::chunks::ChunkChange;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// Written bytes wait for more at most this long.
+const AGE: Duration = Duration::from_millis(300);
+/// Bytes under way at once.
+const FLYING_BYTES_MAX: usize = 16 << 20;
+/// Pushes under way at once.
+const FLYING_MAX: usize = 64;
+/// Written bytes that are kept; writers wait beyond it.
+const KEPT_BYTES_MAX: usize = 64 << 20;
+
+/// Which files have something to send.
+#[derive(Default)]
+pub(super) struct Pusher {
+    list: Mutex<List>,
+    kept: AtomicUsize,
+    /// A file is ready, or begins to age.
+    pub wake: Notify,
+    /// Kept bytes have become fewer.
+    room: Notify,
+}
+
+#[derive(Default)]
+struct List {
+    ready: VecDeque<Arc<File>>,
+    aging: VecDeque<(Instant, Arc<File>)>,
+    flying: usize,
+    flying_bytes: usize,
+}
+
+impl Pusher {
+    /// So many bytes more are kept.
+    pub fn kept(&self, bytes: usize) {
+        self.kept.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// So many bytes fewer are kept.
+    pub fn dropped(&self, bytes: usize) {
+        if bytes > 0 {
+            self.kept.fetch_sub(bytes, Ordering::Relaxed);
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Whether a write may be taken without waiting.
+    pub fn has_room(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) < KEPT_BYTES_MAX
+    }
+
+    /// A file has something to send; its `ready` mark is set already.
+    pub fn ready(&self, file: &Arc<File>) {
+        self.list.lock().ready.push_back(file.clone());
+        self.wake.notify_one();
+    }
+
+    /// A file has bytes that may wait for more, but not for long; its `aging` mark is set already.
+    pub fn age(&self, file: &Arc<File>, now: Instant) {
+        let mut list = self.list.lock();
+        list.aging.push_back((now + AGE, file.clone()));
+        if list.aging.len() == 1 {
+            drop(list);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Files whose bytes have waited long enough by `now`.
+    fn aged(&self, now: Instant) -> Vec<Arc<File>> {
+        let mut list = self.list.lock();
+        let mut aged = Vec::new();
+        while list.aging.front().is_some_and(|(due, _)| *due <= now) {
+            aged.extend(list.aging.pop_front().map(|(_, file)| file));
+        }
+        aged
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.list.lock().aging.front().map(|(due, _)| *due)
+    }
+
+    /// The next file to be sent from, if there is room under way.
+    fn next_ready(&self) -> Option<Arc<File>> {
+        let mut list = self.list.lock();
+        let room = list.flying < FLYING_MAX && list.flying_bytes < FLYING_BYTES_MAX;
+        if room { list.ready.pop_front() } else { None }
+    }
+
+    fn take_off(&self, bytes: usize) {
+        let mut list = self.list.lock();
+        list.flying += 1;
+        list.flying_bytes += bytes;
+    }
+
+    fn land(&self, bytes: usize) {
+        let mut list = self.list.lock();
+        list.flying -= 1;
+        list.flying_bytes -= bytes;
+        if !list.ready.is_empty() {
+            drop(list);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl<C: Cluster> Shared<C> {
+    /// Waits until written bytes may be taken.
+    pub(super) async fn room(&self) {
+        loop {
+            let freed = self.pusher.room.notified();
+            if self.pusher.has_room() {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Sends what is ready and what is old, for as long as the vfs is open.
+    pub(super) async fn push_files(self: Arc<Self>) {
+        loop {
+            let now = Instant::now();
+            for file in self.pusher.aged(now) {
+                file.data.lock().aging = false;
+                self.push_until(&file, now);
+            }
+            while let Some(file) = self.pusher.next_ready() {
+                self.push_one(&file);
+            }
+            if self.is_closed() {
+                return;
+            }
+            match self.pusher.next_due() {
+                Some(due) => {
+                    // A wake or the time: both mean to look again.
+                    let _ = tokio::time::timeout_at(due.into(), self.pusher.wake.notified()).await;
+                }
+                None => self.pusher.wake.notified().await,
+            }
+        }
+    }
+
+    /// Has everything of a file sent that was written until `cutoff`, and its size reported then.
+    pub(super) fn push_until(self: &Arc<Self>, file: &Arc<File>, cutoff: Instant) {
+        let ready = {
+            let mut state = file.data.lock();
+            state.cutoff = state.cutoff.max(Some(cutoff));
+            state.report = true;
+            !state.behind.is_empty() && !std::mem::replace(&mut state.ready, true)
+        };
+        if ready {
+            self.pusher.ready(file);
+        }
+        self.report_if_landed(file);
+    }
+
+    /// The same for all that was written until now.
+    pub(super) fn push_soon(self: &Arc<Self>, file: &Arc<File>) {
+        self.push_until(file, Instant::now());
+    }
+
+    /// Takes one piece of a file off, and puts the file back to the end of the list if there is more.
+    fn push_one(self: &Arc<Self>, file: &Arc<File>) {
+        let (push, placement) = {
+            let mut state = file.data.lock();
+            let push = match state.placement {
+                Some(placement) if state.holds == 0 => {
+                    let cutoff = state.cutoff;
+                    state.behind.next(cutoff).map(|push| (push, placement))
+                }
+                _ => None,
+            };
+            // What is held back, or overlaps what is under way, is looked at again when that has ended.
+            state.ready = push.is_some();
+            match push {
+                Some(found) => found,
+                None => return,
+            }
+        };
+        self.pusher.take_off(push.bytes.len());
+        tokio::spawn(self.clone().send(file.clone(), push, placement));
+        self.pusher.list.lock().ready.push_back(file.clone());
+    }
+
+    async fn send(self: Arc<Self>, file: Arc<File>, push: Push, placement: Placement) {
+        let index = (push.offset / CHUNK_BYTES) as u32;
+        let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
+        let length = push.bytes.len();
+        let write = ChunkChange::Write { offset: (push.offset % CHUNK_BYTES) as u32, data: push.bytes.into() };
+        let result = self.cluster.change_chunk(at, write).await;
+        let ready = {
+            let mut state = file.data.lock();
+            state.behind.landed(push.offset);
+            if let Unsynced::Chunks(chunks) = &mut state.unsynced {
+                chunks.insert(index);
+            }
+            if let Err(error) = result {
+                if !state.doomed {
+                    state.late.get_or_insert(error);
+                    tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
+                }
+            }
+            // The size must not run ahead of the blocks: one lock over both.
+            let blocks = result.map_or(0, |applied| applied.blocks);
+            let counts = blocks != 0 && !state.doomed;
+            if let Some(node) = self.names.lock().tree.node(file.ino).filter(|_| counts) {
+                node.blocks += blocks;
+                node.attr.blocks = node.attr.blocks.saturating_add_signed(blocks);
+            }
+            !state.behind.is_empty() && !std::mem::replace(&mut state.ready, true)
+        };
+        if ready {
+            self.pusher.ready(&file);
+        }
+        self.pusher.land(length);
+        self.pusher.dropped(length);
+        file.moved.notify_waiters();
+        self.report_if_landed(&file);
+    }
+
+    /// Reports size, times and blocks of a file if that is due and its bytes have landed; forgets the file if nothing
+    /// is left to be done for it.
+    fn report_if_landed(self: &Arc<Self>, file: &Arc<File>) {
+        {
+            let mut state = file.data.lock();
+            let landed = state.cutoff.is_none_or(|cutoff| state.behind.landed_until(cutoff));
+            if !landed {
+                return;
+            }
+            state.cutoff = None;
+            if std::mem::take(&mut state.report) {
+                self.report(file.ino, &state.behind);
+            }
+        }
+        self.forget_file(file.ino);
+    }
+
+    /// Submits what was written and not reported yet of a file, as far as its bytes have landed. Called with the
+    /// file's lock held.
+    pub(super) fn report(&self, ino: Ino, behind: &super::write_behind::WriteBehind) {
+        let mut names = self.names.lock();
+        let Names { tree, queue, .. } = &mut *names;
+        let Some(node) = tree.node(ino) else { return };
+        if !node.written && node.blocks == 0 {
+            return;
+        }
+        let size = match behind.first_unlanded(node.confirmed) {
+            Some(unlanded) => node.attr.size.min(unlanded),
+            None => node.attr.size,
+        };
+        node.written = size < node.attr.size;
+        let blocks = std::mem::take(&mut node.blocks);
+        let change = Change::Wrote { ino, cut_gen: node.attr.cut_gen, size, blocks, mtime: node.attr.mtime };
+        let (ctime, grew) = (node.attr.ctime, size > node.confirmed);
+        if grew {
+            node.changed = queue.last() + 1;
+        }
+        names.submit(ctime, change, true, None);
+        self.queue_filled.notify_one();
+    }
+
+    /// Submits what is known to have been written of a file, if anything, so that a change that comes after it is
+    /// ordered after it.
+    pub(super) fn report_written(&self, ino: Ino) {
+        let Some(file) = self.files.lock().get(&ino).cloned() else { return };
+        let state = file.data.lock();
+        self.report(ino, &state.behind);
+    }
+
+    /// Sends everything of a file, and waits until it has landed and its size has been reported and taken. The error
+    /// is kept for whoever has the file open.
+    pub(super) async fn push_now(self: &Arc<Self>, ino: Ino) -> Result<(), FsError> {
+        let Some(file) = self.files.lock().get(&ino).cloned() else { return Ok(()) };
+        self.landed(&file).await;
+        self.report_written(ino);
+        let late = file.data.lock().late;
+        late.map_or(Ok(()), Err)
+    }
+
+    /// Waits until everything that was written to a file until now has landed.
+    pub(super) async fn landed(self: &Arc<Self>, file: &Arc<File>) {
+        let cutoff = Instant::now();
+        self.push_until(file, cutoff);
+        loop {
+            let moved = file.moved.notified();
+            if file.data.lock().behind.landed_until(cutoff) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// The cluster has placed a new file (or, with None, could not make it).
+    pub(super) fn placed(self: &Arc<Self>, ino: Ino, placement: Option<Placement>) {
+        let Some(file) = self.files.lock().get(&ino).cloned() else { return };
+        let (ready, dropped) = {
+            let mut state = file.data.lock();
+            state.placement = placement.or(Some(super::files::UNPLACED));
+            if placement.is_none() {
+                state.late.get_or_insert(FsError::Io);
+                state.doomed = true;
+            }
+            let dropped = if state.doomed { state.behind.drop_waiting(0..u64::MAX) } else { 0 };
+            (!state.behind.is_empty() && !std::mem::replace(&mut state.ready, true), dropped)
+        };
+        self.pusher.dropped(dropped);
+        if ready {
+            self.pusher.ready(&file);
+        }
+        file.moved.notify_waiters();
+        self.report_if_landed(&file);
+    }
+
+    /// A file has lost its last name: what waits to be sent of it is dropped, unless it is open.
+    pub(super) fn doom(&self, ino: Ino) {
+        let Some(file) = self.files.lock().get(&ino).cloned() else { return };
+        let dropped = {
+            let mut state = file.data.lock();
+            if state.opens > 0 {
+                return;
+            }
+            state.doomed = true;
+            state.report = false;
+            state.behind.drop_waiting(0..u64::MAX)
+        };
+        self.pusher.dropped(dropped);
+        if let Some(node) = self.names.lock().tree.node(ino) {
+            node.written = false;
+            node.blocks = 0;
+        }
+        file.moved.notify_waiters();
+        self.forget_file(ino);
+    }
+
+    /// Drops a file's state if it is not open and nothing is left to be sent.
+    fn forget_file(&self, ino: Ino) {
+        let mut files = self.files.lock();
+        let Some(file) = files.get(&ino) else { return };
+        let state = file.data.lock();
+        let idle = state.opens == 0 && state.behind.is_empty() && state.holds == 0 && !state.report;
+        if !idle {
+            return;
+        }
+        let synced = state.unsynced == Unsynced::Chunks(Default::default());
+        let mut names = self.names.lock();
+        let node = names.tree.node(ino);
+        if node.as_ref().is_some_and(|n| n.written || n.blocks != 0) {
+            return;
+        }
+        if let Some(node) = node {
+            node.synced = synced;
+        }
+        drop(names);
+        drop(state);
+        files.remove(&ino);
+    }
+}

@@ -1,0 +1,313 @@
+//! The space of a file and of the whole: truncate, fallocate, holes, copies of ranges, totals.
+
+use super::cluster::{ChunkAddress, Cluster};
+use super::files::{File, Unsynced};
+use super::{Shared, Vfs};
+use raidfs_common::attr::Attr;
+use raidfs_common::error::FsError;
+use raidfs_common::extent;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES, FILE_MAX_BYTES};
+use raidfs_common::namespace::{Answer, Change, Query, SetAttr};
+use raidfs_common::rpc::chunks::ChunkChange;
+use raidfs_common::time::Time;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Bytes of one step of a copy.
+const COPY_BYTES: u64 = 1 << 20;
+
+/// What the file system holds, and has room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Inodes.
+    pub inodes: u64,
+    /// Bytes in all, each counted once however many mirrors hold it.
+    pub total: u64,
+    /// Bytes free.
+    pub free: u64,
+}
+
+/// A hole or data, for [`Vfs::seek`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seek {
+    /// SEEK_DATA
+    Data,
+    /// SEEK_HOLE
+    Hole,
+}
+
+/// What [`Vfs::allocate`] does with a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allocate {
+    /// Reserves room for it.
+    Reserve,
+    /// Makes it a hole.
+    Punch,
+    /// Makes it zeros that have their room reserved.
+    Zero,
+}
+
+impl<C: Cluster> Vfs<C> {
+    /// What the file system holds.
+    pub async fn totals(&self) -> Result<Totals, FsError> {
+        let Answer::Totals { inodes, space } = self.0.cluster.ask(Query::Totals).await? else {
+            return Err(FsError::Io);
+        };
+        let total = space.iter().map(|s| s.total).sum();
+        let free = space.iter().map(|s| s.free).sum();
+        Ok(Totals { inodes, total, free })
+    }
+
+    /// fallocate: `keep_size` leaves the file as long as it is.
+    pub async fn allocate(
+        &self,
+        handle: u64,
+        range: Range<u64>,
+        what: Allocate,
+        keep_size: bool,
+    ) -> Result<(), FsError> {
+        let open = self.0.handles.lock().file(handle)?;
+        if range.is_empty() {
+            return Err(FsError::Invalid);
+        }
+        if range.end > FILE_MAX_BYTES {
+            return Err(FsError::TooBig);
+        }
+        let ino = open.file.ino;
+        let size = self.0.getattr(ino).await?.size;
+        let grow = !keep_size && range.end > size;
+        match what {
+            Allocate::Reserve => self.0.reshape(&open.file, range.clone(), &[reserve]).await?,
+            Allocate::Punch => self.0.reshape(&open.file, range.start..range.end.min(size), &[punch]).await?,
+            Allocate::Zero => self.0.reshape(&open.file, range.clone(), &[punch, reserve]).await?,
+        }
+        if grow {
+            let set = SetAttr { size: Some(range.end), ..SetAttr::default() };
+            let now = self.0.now();
+            self.0.set_attr(ino, now, set).await?;
+        }
+        if open.mode.sync {
+            self.0.sync_file(&open.file).await?;
+        }
+        Ok(())
+    }
+
+    /// The first byte of data, or of a hole, at or behind `offset`.
+    pub async fn seek(&self, handle: u64, offset: u64, what: Seek) -> Result<u64, FsError> {
+        let open = self.0.handles.lock().file(handle)?;
+        let file = &open.file;
+        self.0.landed(file).await;
+        let attr = self.0.getattr(file.ino).await?;
+        if offset >= attr.size {
+            return Err(FsError::NoAddress);
+        }
+        self.0.unheld(file).await;
+        let placement = file.data.lock().placement.ok_or(FsError::Io)?;
+        let mut at = offset;
+        while at < attr.size {
+            let index = (at / CHUNK_BYTES) as u32;
+            let start = u64::from(index) * CHUNK_BYTES;
+            let end = (start + CHUNK_BYTES).min(attr.size);
+            let address = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
+            let (_, runs) = self.0.cluster.extents(address).await?;
+            for (first, count) in runs {
+                let run = start + u64::from(first) * BLOCK_BYTES..start + u64::from(first + count) * BLOCK_BYTES;
+                if run.end <= at {
+                    continue;
+                }
+                match what {
+                    Seek::Data => return Ok(at.max(run.start)).and_then(|at| in_file(at, attr.size)),
+                    Seek::Hole if at < run.start => return Ok(at),
+                    Seek::Hole => at = run.end,
+                }
+            }
+            match what {
+                Seek::Hole if at < end => return Ok(at),
+                _ => at = at.max(end),
+            }
+        }
+        match what {
+            Seek::Data => Err(FsError::NoAddress),
+            Seek::Hole => Ok(attr.size),
+        }
+    }
+
+    /// Copies bytes from one file to another; returns how many.
+    pub async fn copy(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Result<u64, FsError> {
+        let source = self.0.handles.lock().file(from.0)?;
+        let mut done = 0;
+        while done < length {
+            let step = COPY_BYTES.min(length - done);
+            let bytes = self.0.read(&source.file, from.1 + done, step).await?;
+            if bytes.is_empty() {
+                break;
+            }
+            self.write(to.0, to.1 + done, &bytes, false).await?;
+            done += bytes.len() as u64;
+        }
+        Ok(done)
+    }
+}
+
+fn in_file(at: u64, size: u64) -> Result<u64, FsError> {
+    if at < size { Ok(at) } else { Err(FsError::NoAddress) }
+}
+
+fn punch(offset: u32, length: u32) -> ChunkChange {
+    ChunkChange::Punch { offset, length }
+}
+
+fn reserve(offset: u32, length: u32) -> ChunkChange {
+    ChunkChange::Allocate { offset, length }
+}
+
+/// Nothing of a file is sent, and nothing read from the cluster, while there is one of these.
+struct Hold<'a> {
+    file: &'a File,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.file.data.lock().holds -= 1;
+        self.file.moved.notify_waiters();
+    }
+}
+
+impl<C: Cluster> Shared<C> {
+    /// Sets a file's size, and other attributes along with it.
+    pub(super) async fn truncate(
+        self: &Arc<Self>,
+        ino: Ino,
+        size: u64,
+        now: Time,
+        set: SetAttr,
+    ) -> Result<(), FsError> {
+        let attr = self.getattr(ino).await?;
+        let file = self.file(&attr, |state| {
+            state.holds += 1;
+            state.version += 1;
+        });
+        let hold = Hold { file: &file };
+        let shorter = self.names.lock().tree.node(ino).is_some_and(|n| size < n.attr.size);
+        if shorter {
+            let dropped = file.data.lock().behind.drop_waiting(size..u64::MAX);
+            self.pusher.dropped(dropped);
+            // A write that lands behind a cut would make cut bytes come back.
+            self.not_flying(&file, size..u64::MAX).await;
+        }
+        self.report_cut(&file, size);
+        let result = self.change_at(now, Change::SetAttr { ino, set }).await;
+        if let (true, Unsynced::Chunks(chunks)) = (shorter, &mut file.data.lock().unsynced) {
+            chunks.retain(|index| u64::from(*index) * CHUNK_BYTES < size);
+        }
+        drop(hold);
+        self.push_soon(&file);
+        result.map(drop)
+    }
+
+    /// Reports what was written so far, but no size above `size`: the file is about to be that long.
+    fn report_cut(&self, file: &File, size: u64) {
+        let state = file.data.lock();
+        if let Some(node) = self.names.lock().tree.node(file.ino) {
+            if node.written && size < node.attr.size {
+                node.attr.size = size.max(node.confirmed);
+            }
+        }
+        self.report(file.ino, &state.behind);
+    }
+
+    /// Waits until nothing of a range is under way.
+    async fn not_flying(&self, file: &File, range: Range<u64>) {
+        loop {
+            let moved = file.moved.notified();
+            if !file.data.lock().behind.flies(range.clone()) {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Waits until the servers have what the file is, apart from what is kept here, and its placement is known.
+    async fn unheld(&self, file: &File) {
+        loop {
+            let moved = file.moved.notified();
+            {
+                let state = file.data.lock();
+                if state.holds == 0 && state.placement.is_some() {
+                    return;
+                }
+            }
+            moved.await;
+        }
+    }
+
+    /// Sends changes of a range that are no writes, each for every piece of the range.
+    async fn reshape(
+        self: &Arc<Self>,
+        file: &Arc<File>,
+        range: Range<u64>,
+        changes: &[fn(u32, u32) -> ChunkChange],
+    ) -> Result<(), FsError> {
+        if range.is_empty() {
+            return Ok(());
+        }
+        self.landed(file).await;
+        self.unheld(file).await;
+        let placement = {
+            let mut state = file.data.lock();
+            state.holds += 1;
+            state.version += 1;
+            state.placement.ok_or(FsError::Io)
+        };
+        let hold = Hold { file };
+        let placement = placement?;
+        self.not_flying(file, 0..u64::MAX).await;
+        let punches = changes.iter().any(|c| matches!(c(0, 1), ChunkChange::Punch { .. }));
+        if punches {
+            let dropped = file.data.lock().behind.drop_waiting(range.clone());
+            self.pusher.dropped(dropped);
+        }
+        let mut blocks = 0;
+        let mut result = Ok(());
+        'all: for piece in extent::pieces(range.start, range.end - range.start) {
+            let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
+            for change in changes {
+                match self.cluster.change_chunk(at, change(piece.offset, piece.length)).await {
+                    Ok(applied) => blocks += applied.blocks,
+                    Err(error) => {
+                        result = Err(error);
+                        break 'all;
+                    }
+                }
+            }
+            if let Unsynced::Chunks(chunks) = &mut file.data.lock().unsynced {
+                chunks.insert(piece.index);
+            }
+        }
+        {
+            let now = self.now();
+            let mut names = self.names.lock();
+            names.tree.wrote(file.ino, 0, now);
+            if let Some(node) = names.tree.node(file.ino) {
+                node.blocks += blocks;
+                node.attr.blocks = node.attr.blocks.saturating_add_signed(blocks);
+            }
+        }
+        drop(hold);
+        self.push_until(file, Instant::now());
+        result
+    }
+
+    /// Attributes with blocks for what was written and has not landed yet: about as many as it will have.
+    pub(super) fn with_unsent_blocks(&self, mut attr: Attr) -> Attr {
+        let Some(file) = self.files.lock().get(&attr.ino).cloned() else { return attr };
+        let unsent = file.data.lock().behind.bytes() as u64;
+        if unsent > 0 {
+            let most = attr.size.div_ceil(BLOCK_BYTES).max(attr.blocks);
+            attr.blocks = (attr.blocks + unsent.div_ceil(BLOCK_BYTES)).min(most);
+        }
+        attr
+    }
+}

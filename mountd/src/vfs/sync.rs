@@ -1,0 +1,102 @@
+//! Durability: fsync of files and directories, and of everything.
+
+use super::change_queue::Ticket;
+use super::cluster::{ChunkAddress, Cluster};
+use super::files::{File, Unsynced};
+use super::{Shared, Vfs};
+use raidfs_common::attr::Placement;
+use raidfs_common::error::FsError;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::CHUNK_BYTES;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Chunks that one request syncs at most.
+const SYNC_CHUNKS_MAX: usize = 512;
+
+impl<C: Cluster> Vfs<C> {
+    /// Returns once a file's bytes, and what is needed to reach them, are on stable storage.
+    pub async fn fsync(&self, handle: u64) -> Result<(), FsError> {
+        let open = self.0.handles.lock().file(handle)?;
+        self.0.sync_file(&open.file).await
+    }
+
+    /// Returns once a directory's entries are on stable storage.
+    pub async fn fsyncdir(&self, ino: Ino) -> Result<(), FsError> {
+        let changed = self.0.names.lock().tree.node(ino).map_or(Ticket::MAX, |n| n.changed);
+        self.0.names_durable(changed).await
+    }
+
+    /// Returns once everything that was written has landed, and all changes of names are on stable storage.
+    pub async fn sync_all(&self) -> Result<(), FsError> {
+        let mut late = Ok(());
+        // A closed file whose bytes fly is told of nowhere else.
+        let files: Vec<Arc<File>> = self.0.files.lock().values().cloned().collect();
+        for file in &files {
+            self.0.push_soon(file);
+        }
+        for file in &files {
+            self.0.landed(file).await;
+            self.0.report_written(file.ino);
+            late = late.and(file.data.lock().late.map_or(Ok(()), Err));
+        }
+        let last = self.0.names.lock().queue.last();
+        late.and(self.0.names_durable(last).await)
+    }
+}
+
+impl<C: Cluster> Shared<C> {
+    pub(super) async fn sync_file(self: &Arc<Self>, file: &Arc<File>) -> Result<(), FsError> {
+        self.landed(file).await;
+        let (placement, unsynced) = {
+            let mut state = file.data.lock();
+            if let Some(error) = state.late.take() {
+                return Err(error);
+            }
+            if self.names.lock().tree.node(file.ino).is_some_and(|n| n.attr.size > n.confirmed) {
+                self.report(file.ino, &state.behind);
+            }
+            (state.placement, std::mem::replace(&mut state.unsynced, Unsynced::Chunks(BTreeSet::new())))
+        };
+        let (size, changed) =
+            self.names.lock().tree.node(file.ino).map_or((0, Ticket::MAX), |n| (n.attr.size, n.changed));
+        let chunks = match &unsynced {
+            Unsynced::Chunks(chunks) => chunks.iter().copied().collect(),
+            Unsynced::All => (0..size.div_ceil(CHUNK_BYTES) as u32).collect::<Vec<u32>>(),
+        };
+        let bytes = self.sync_chunks(file.ino, placement, &chunks);
+        let names = self.names_durable(changed);
+        let (bytes, names) = futures::join!(bytes, names);
+        if bytes.is_err() {
+            file.data.lock().unsynced = Unsynced::All;
+        }
+        bytes.and(names)
+    }
+
+    async fn sync_chunks(&self, ino: Ino, placement: Option<Placement>, chunks: &[u32]) -> Result<(), FsError> {
+        let Some(placement) = placement else { return Ok(()) };
+        for part in chunks.chunks(SYNC_CHUNKS_MAX) {
+            let address = |index: &u32| ChunkAddress { chunk: ChunkId { ino, index: *index }, placement };
+            self.cluster.sync_chunks(part.iter().map(address).collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Returns once all changes up to `ticket` are on stable storage on a quorum. Tells the first error of a change
+    /// that was answered before it was made.
+    pub(super) async fn names_durable(self: &Arc<Self>, ticket: Ticket) -> Result<(), FsError> {
+        let ticket = ticket.min(self.names.lock().queue.last());
+        self.settled(ticket).await;
+        if let Some(error) = self.names.lock().late.take() {
+            return Err(error);
+        }
+        if self.durable.load(Ordering::Acquire) >= ticket {
+            return Ok(());
+        }
+        let covered = self.names.lock().queue.settled();
+        self.cluster.barrier().await?;
+        self.durable.fetch_max(covered, Ordering::AcqRel);
+        Ok(())
+    }
+}

@@ -1,0 +1,442 @@
+//! What this mount knows of names and attributes: a bounded cache that is right, because the mount session holds the
+//! tree exclusively and every change passes through here. Pure: no I/O, no clock; driven under one lock by the
+//! operations and by the settling of changes.
+//!
+//! What a question to the cluster brings back is taken in only if nothing changed here since the question was asked
+//! (see [`Stamp`]); what has changes under way, open handles or unreported writes is never dropped.
+
+use bytes::Bytes;
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::id::Ino;
+use raidfs_common::time::Time;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Counts the changes that were made here; an answer that was asked for before a change may not know of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(u64);
+
+/// An inode's extended attributes, names with values.
+pub type Xattrs = Arc<Vec<(Bytes, Bytes)>>;
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Inodes with their attributes, about 400 bytes each.
+    pub nodes: usize,
+    /// Directory entries, about 120 bytes each.
+    pub entries: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { nodes: 150_000, entries: 300_000 }
+    }
+}
+
+/// What a directory is known to have under a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// This inode.
+    Is(Ino),
+    /// Nothing.
+    Absent,
+    /// Ask the cluster.
+    Unknown,
+}
+
+/// An entry of a directory that is known: an inode, or (None) surely nothing.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    ino: Option<Ino>,
+    /// Changes under way that decide it.
+    pending: u16,
+}
+
+/// What is known of a directory's entries.
+#[derive(Debug, Default)]
+struct Dir {
+    entries: BTreeMap<Box<[u8]>, Entry>,
+    /// A name that is not in `entries` is not in the directory.
+    complete: bool,
+    /// Names that had to be asked for, one at a time.
+    misses: u16,
+}
+
+/// What is known of an inode.
+#[derive(Debug)]
+pub struct Node {
+    /// Its attributes, own changes included that the cluster has not confirmed yet.
+    pub attr: Attr,
+    /// Open handles.
+    pub opens: u32,
+    /// Changes under way that touch it; while there are any, `attr` is ahead of the cluster.
+    pub pending: u32,
+    /// Writes moved size or times, and no change that says so was submitted yet.
+    pub written: bool,
+    /// Blocks that came or went with chunk changes, and no change that says so was submitted yet.
+    pub blocks: i64,
+    /// The ticket of the last change that a power cut must not undo once a sync has returned (0: none).
+    pub changed: u64,
+    /// Its size by the cluster's last word.
+    pub confirmed: u64,
+    /// Every change of its contents is on stable storage.
+    pub synced: bool,
+    /// Its extended attributes, if they are known.
+    pub xattrs: Option<Xattrs>,
+    /// A symbolic link's target, if it is known.
+    pub target: Option<Bytes>,
+    dir: Option<Box<Dir>>,
+    stamp: Stamp,
+    used: bool,
+    /// `attr` is not to be relied on: ask the cluster.
+    doubtful: bool,
+}
+
+impl Node {
+    fn new(attr: Attr, stamp: Stamp) -> Node {
+        Node {
+            attr,
+            opens: 0,
+            pending: 0,
+            written: false,
+            blocks: 0,
+            changed: 0,
+            confirmed: attr.size,
+            synced: false,
+            xattrs: None,
+            target: None,
+            dir: None,
+            stamp,
+            used: false,
+            doubtful: false,
+        }
+    }
+
+    fn pinned(&self) -> bool {
+        self.opens > 0 || self.pending > 0 || self.written || self.blocks != 0
+    }
+
+    /// Whether the directory is known to have no entry at all; None if that is not known.
+    pub fn empty_dir(&self) -> Option<bool> {
+        let dir = self.dir.as_ref()?;
+        if dir.entries.values().any(|e| e.ino.is_some()) {
+            return Some(false);
+        }
+        dir.complete.then_some(true)
+    }
+}
+
+/// The cache.
+#[derive(Debug, Default)]
+pub struct Tree {
+    nodes: HashMap<Ino, Node>,
+    /// Every inode once, in the order in which they are considered for being forgotten.
+    order: VecDeque<Ino>,
+    entries: usize,
+    stamp: Stamp,
+    /// The newest stamp of anything that was forgotten.
+    forgotten: Stamp,
+    limits: Limits,
+}
+
+impl Tree {
+    /// An empty cache.
+    pub fn new(limits: Limits) -> Tree {
+        Tree { limits, ..Tree::default() }
+    }
+
+    /// Take this before asking the cluster; answers are taken in with it.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+
+    fn tick(&mut self) -> Stamp {
+        self.stamp.0 += 1;
+        self.stamp
+    }
+
+    /// An inode, if it is known.
+    pub fn node(&mut self, ino: Ino) -> Option<&mut Node> {
+        let node = self.nodes.get_mut(&ino)?;
+        node.used = true;
+        Some(node)
+    }
+
+    /// The attributes of an inode, if they are known.
+    pub fn attr(&mut self, ino: Ino) -> Option<Attr> {
+        self.node(ino).filter(|n| !n.doubtful).map(|n| n.attr)
+    }
+
+    /// How many inodes and entries are known.
+    pub fn sizes(&self) -> (usize, usize) {
+        (self.nodes.len(), self.entries)
+    }
+
+    /// Takes attributes in that were asked for at `asked`, and returns what is true now; None: ask again.
+    pub fn learn(&mut self, attr: &Attr, asked: Stamp) -> Option<Attr> {
+        if let Some(node) = self.node(attr.ino) {
+            let ours = node.pending > 0 || node.written || node.blocks != 0 || node.stamp > asked;
+            if !ours {
+                node.attr = *attr;
+                node.confirmed = attr.size;
+                node.doubtful = false;
+            }
+            return (!node.doubtful).then_some(node.attr);
+        }
+        if self.forgotten > asked {
+            return None;
+        }
+        self.insert(Node::new(*attr, Stamp(0)));
+        Some(*attr)
+    }
+
+    /// Takes the outcome of a change in: these are an inode's attributes after it.
+    pub fn settle(&mut self, attr: &Attr) {
+        let stamp = self.tick();
+        let Some(node) = self.nodes.get_mut(&attr.ino) else {
+            self.insert(Node::new(*attr, stamp));
+            return;
+        };
+        node.stamp = stamp;
+        node.confirmed = attr.size;
+        if node.pending > 0 {
+            // A later change of it is under way; its outcome will say how things are then.
+            node.attr.placement = attr.placement;
+            return;
+        }
+        let was = node.attr;
+        node.attr = *attr;
+        node.doubtful = false;
+        if node.written || node.blocks != 0 {
+            node.attr.size = was.size.max(attr.size);
+            node.attr.mtime = was.mtime;
+            node.attr.ctime = was.ctime.max(attr.ctime);
+            node.attr.blocks = attr.blocks.saturating_add_signed(node.blocks);
+        }
+    }
+
+    /// Drops what is known of an inode besides what pins it, after a change of it did not end as it was expected to.
+    pub fn distrust(&mut self, ino: Ino) {
+        let stamp = self.tick();
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.stamp = stamp;
+            node.xattrs = None;
+            node.target = None;
+            node.written = false;
+            node.blocks = 0;
+            node.doubtful = true;
+            self.forget_entries(ino, true);
+            if self.nodes.get(&ino).is_some_and(|n| !n.pinned()) {
+                self.nodes.remove(&ino);
+            }
+        }
+    }
+
+    /// A change that touches these inodes was submitted.
+    pub fn pin(&mut self, inos: &[Ino]) {
+        let stamp = self.tick();
+        for ino in inos {
+            if let Some(node) = self.nodes.get_mut(ino) {
+                node.pending += 1;
+                node.stamp = stamp;
+            }
+        }
+    }
+
+    /// A change that touched these inodes has an outcome.
+    pub fn unpin(&mut self, inos: &[Ino]) {
+        let stamp = self.tick();
+        for ino in inos {
+            if let Some(node) = self.nodes.get_mut(ino) {
+                node.pending = node.pending.saturating_sub(1);
+                node.stamp = stamp;
+            }
+        }
+    }
+
+    /// Inodes among these that are known: those that [`Tree::pin`] counts.
+    pub fn known(&self, inos: &[Ino]) -> Vec<Ino> {
+        inos.iter().copied().filter(|ino| self.nodes.contains_key(ino)).collect()
+    }
+
+    /// A write reached up to `end` of a file: its attributes say so from now on.
+    pub fn wrote(&mut self, ino: Ino, end: u64, now: Time) {
+        let stamp = self.tick();
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.attr.size = node.attr.size.max(end);
+            node.attr.mtime = now;
+            node.attr.ctime = now;
+            node.written = true;
+            node.used = true;
+            node.stamp = stamp;
+        }
+    }
+
+    /// What `parent` has under `name`.
+    pub fn named(&mut self, parent: Ino, name: &[u8]) -> Named {
+        let Some(dir) = self.node(parent).and_then(|n| n.dir.as_ref()) else { return Named::Unknown };
+        match dir.entries.get(name) {
+            Some(Entry { ino: Some(ino), .. }) => Named::Is(*ino),
+            Some(Entry { ino: None, .. }) => Named::Absent,
+            None if dir.complete => Named::Absent,
+            None => Named::Unknown,
+        }
+    }
+
+    /// Takes in what `parent` was found to have under `name`, asked for at `asked`. False: ask again.
+    pub fn learn_name(&mut self, parent: Ino, name: &[u8], ino: Option<Ino>, asked: Stamp) -> bool {
+        let Some(node) = self.nodes.get_mut(&parent) else { return self.forgotten <= asked };
+        if node.stamp > asked {
+            return false;
+        }
+        self.put(parent, name, ino, 0);
+        true
+    }
+
+    /// Takes a whole directory in, asked for at `asked`. False: it has changed since.
+    pub fn learn_all<'a>(&mut self, parent: Ino, entries: impl Iterator<Item = (&'a [u8], Ino)>, asked: Stamp) -> bool {
+        let Some(node) = self.nodes.get_mut(&parent) else { return false };
+        if node.stamp > asked {
+            return false;
+        }
+        for (name, ino) in entries {
+            self.put(parent, name, Some(ino), 0);
+        }
+        self.set_complete(parent);
+        true
+    }
+
+    /// Counts a name that had to be asked for, and returns how many there were.
+    pub fn missed(&mut self, parent: Ino) -> u16 {
+        let Some(node) = self.nodes.get_mut(&parent) else { return 0 };
+        let dir = node.dir.get_or_insert_default();
+        dir.misses = dir.misses.saturating_add(1);
+        dir.misses
+    }
+
+    /// Every name that is not known of the directory is surely not there.
+    pub fn set_complete(&mut self, ino: Ino) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.dir.get_or_insert_default().complete = true;
+        }
+    }
+
+    /// Whether nothing was changed in the directory since `asked`.
+    pub fn unchanged(&self, ino: Ino, asked: Stamp) -> bool {
+        self.nodes.get(&ino).map_or(self.forgotten, |n| n.stamp) <= asked
+    }
+
+    /// Sets what `parent` has under `name`, by a change that was made or (with `pending` 1) is expected to be.
+    pub fn name(&mut self, parent: Ino, name: &[u8], ino: Option<Ino>, pending: u16) {
+        let stamp = self.tick();
+        if let Some(node) = self.nodes.get_mut(&parent) {
+            node.stamp = stamp;
+            self.put(parent, name, ino, pending);
+        }
+    }
+
+    /// A change that was expected to decide this entry has an outcome.
+    pub fn unpin_name(&mut self, parent: Ino, name: &[u8]) {
+        let Some(dir) = self.nodes.get_mut(&parent).and_then(|n| n.dir.as_mut()) else { return };
+        let complete = dir.complete;
+        let Some(entry) = dir.entries.get_mut(name) else { return };
+        entry.pending = entry.pending.saturating_sub(1);
+        if complete && entry.pending == 0 && entry.ino.is_none() {
+            dir.entries.remove(name);
+            self.entries -= 1;
+        }
+    }
+
+    /// Drops what is known of one name.
+    pub fn forget_name(&mut self, parent: Ino, name: &[u8]) {
+        let stamp = self.tick();
+        let Some(node) = self.nodes.get_mut(&parent) else { return };
+        node.stamp = stamp;
+        if let Some(dir) = node.dir.as_mut() {
+            dir.complete = false;
+            if dir.entries.remove(name).is_some() {
+                self.entries -= 1;
+            }
+        }
+    }
+
+    fn put(&mut self, parent: Ino, name: &[u8], ino: Option<Ino>, pending: u16) {
+        let Some(node) = self.nodes.get_mut(&parent) else { return };
+        let dir = node.dir.get_or_insert_default();
+        if let Some(entry) = dir.entries.get_mut(name) {
+            entry.ino = ino;
+            entry.pending += pending;
+            if ino.is_none() && dir.complete && entry.pending == 0 {
+                dir.entries.remove(name);
+                self.entries -= 1;
+            }
+        } else if ino.is_some() || pending > 0 || !dir.complete {
+            dir.entries.insert(name.into(), Entry { ino, pending });
+            self.entries += 1;
+        }
+        self.shrink();
+    }
+
+    fn insert(&mut self, node: Node) {
+        let ino = node.attr.ino;
+        if self.nodes.insert(ino, node).is_none() {
+            self.order.push_back(ino);
+        }
+        self.shrink();
+    }
+
+    /// Makes a new inode known whose attributes are decided here.
+    pub fn born(&mut self, attr: Attr) -> &mut Node {
+        let stamp = self.tick();
+        let ino = attr.ino;
+        let mut node = Node::new(attr, stamp);
+        node.used = true;
+        if attr.kind == FileKind::Dir {
+            node.dir = Some(Box::new(Dir { complete: true, ..Dir::default() }));
+        }
+        if self.nodes.insert(ino, node).is_none() {
+            self.order.push_back(ino);
+        }
+        self.shrink();
+        self.nodes.get_mut(&ino).expect("just put there, and in use")
+    }
+
+    /// Forgets what was not used lately, until all is within bounds; a bounded number of steps for each call, since
+    /// each call follows one insertion.
+    fn shrink(&mut self) {
+        for _ in 0..4 {
+            let many_nodes = self.nodes.len() > self.limits.nodes;
+            let many_entries = self.entries > self.limits.entries;
+            if !many_nodes && !many_entries {
+                return;
+            }
+            let Some(ino) = self.order.pop_front() else { return };
+            let Some(node) = self.nodes.get_mut(&ino) else { continue };
+            let used = std::mem::take(&mut node.used);
+            if many_entries && node.dir.as_ref().is_some_and(|d| !d.entries.is_empty()) {
+                self.forget_entries(ino, false);
+            }
+            let node = self.nodes.get(&ino).expect("only its entries were dropped");
+            if many_nodes && !used && !node.pinned() && ino != Ino::ROOT {
+                self.forgotten = self.forgotten.max(node.stamp);
+                self.forget_entries(ino, true);
+                self.nodes.remove(&ino);
+            } else {
+                self.order.push_back(ino);
+            }
+        }
+    }
+
+    fn forget_entries(&mut self, ino: Ino, all: bool) {
+        let Some(dir) = self.nodes.get_mut(&ino).and_then(|n| n.dir.as_mut()) else { return };
+        let before = dir.entries.len();
+        dir.complete = false;
+        if all {
+            dir.entries.clear();
+        } else {
+            dir.entries.retain(|_, e| e.pending > 0);
+        }
+        self.entries -= before - dir.entries.len();
+    }
+}
