@@ -1,1 +1,4 @@
-//! x
+//! What the tests of several crates share, and the programs that the shell cases run on a mount.
+
+pub mod probe;
+pub mod wait;

@@ -1,0 +1,88 @@
+# raidfs: the one entry point. `make` alone shows what there is.
+# Every target does its own set-up on a Debian 12 with a Rust toolchain and root; nothing else needs to be installed.
+
+DIR     ?= raidfs-data
+MOUNT   ?= /mnt/raidfs
+SERVERS ?=
+PREFIX  ?= /usr/local
+DESTDIR ?=
+SBINDIR ?= /usr/sbin
+CARGO   ?= cargo
+CASES   ?=
+
+RELEASE  := target/release
+RAIDFS   := $(RELEASE)/raidfs
+PROGRAMS := fsd mountd raidfs
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-all bench bench-peers doc
+
+help: ## show this
+	@echo "make TARGET [DIR=$(DIR)] [MOUNT=$(MOUNT)]"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: ## install the system packages that building and testing need, if any is missing
+	@packaging/setup
+
+build: ## build the three programs, optimised, into target/release
+	@packaging/setup build
+	$(CARGO) build --release --locked -p raidfs-fsd -p raidfs-mountd
+
+run: build ## start a cluster in DIR and mount it at MOUNT; run again: says that it is up
+	@packaging/run "$(RAIDFS)" "$(DIR)" "$(MOUNT)" "$(SERVERS)"
+
+stop: ## unmount and stop what `make run` started; the data stays in DIR
+	@if [ -f "$(DIR)/raidfs.toml" ]; then \
+	  [ -x "$(RAIDFS)" ] || $(MAKE) --no-print-directory build; "$(RAIDFS)" down --dir "$(DIR)"; \
+	else echo "nothing to stop: there is no cluster in $(DIR)"; fi
+
+demo: build ## the story, narrated: copy a tree, kill a server, read everything back, bring it back, verify
+	@packaging/setup test
+	$(CARGO) build --release --locked -p raidfs-tests --bin probe
+	@tests/demo "$(RELEASE)"
+
+install: build ## install programs, systemd units and mount.raidfs (DESTDIR=, PREFIX=)
+	@packaging/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)" "$(SBINDIR)"
+
+uninstall: ## take away what `make install` installed
+	@packaging/install --remove "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)" "$(SBINDIR)"
+
+check: ## everything that can be judged without running it: read-only, the same as CI
+	@packaging/setup build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	@if $(CARGO) deny --version > /dev/null 2>&1; then $(CARGO) deny --locked check; \
+	else echo "cargo-deny is not installed: licences and bans are checked by tests/tidy instead (docs/decisions/)"; fi
+	$(CARGO) test --locked -p raidfs-tests --test tidy
+
+fix: ## the only target that rewrites sources: formatting, and what clippy can mend
+	$(CARGO) clippy --workspace --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+test: ## all tests that gate a change, those on a real mount included
+	@packaging/setup test
+	@tests/all
+
+test-unit: ## the tests that need no mount and no root
+	@tests/all --unit
+
+test-shell: ## the cases on a real mount; CASES="posix failover/leader_dies" runs some
+	@packaging/setup test
+	@tests/all --shell $(CASES)
+
+test-faults: ## the cases with faults only
+	@packaging/setup test
+	@tests/all --shell failover
+
+test-all: check test demo ## everything
+
+bench: build ## measure: a plain directory, and the mount; prints a table
+	@packaging/setup test
+	@if [ -x tests/bench/run ]; then tests/bench/run "$(RELEASE)"; else echo "make bench: not there yet" >&2; exit 1; fi
+
+bench-peers: build ## the same, GlusterFS on the same disk included
+	@if [ -x tests/bench/run ]; then tests/bench/run --peers "$(RELEASE)"; else echo "make bench-peers: not there yet" >&2; exit 1; fi
+
+doc: ## the internal documentation, into target/doc
+	$(CARGO) doc --workspace --no-deps --document-private-items

@@ -1,0 +1,20 @@
+# Ends what runs below a directory and takes away what is mounted there. By pid, and only what was started there.
+
+# Pids from all pid files below a directory whose process still has that directory in its arguments.
+pids_below() {
+  local file pid
+  while IFS= read -r file; do
+    pid=$(cat "$file" 2> /dev/null) || continue
+    case $pid in '' | *[!0-9]*) continue ;; esac
+    if tr '\0' '\n' < "/proc/$pid/cmdline" 2> /dev/null | grep -qF "$1/"; then echo "$pid"; fi
+  done < <(find "$1" -xdev -name '*.pid' 2> /dev/null)
+}
+
+clean_below() {
+  local dir=$1 pid at
+  for pid in $(pids_below "$dir"); do kill -CONT "$pid"; kill -KILL "$pid"; done 2> /dev/null
+  # The deepest first; a mount of a dead mountd can only be detached.
+  awk -v d="$dir/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while IFS= read -r at; do
+    umount -l "$at" 2> /dev/null
+  done
+}

@@ -1,0 +1,51 @@
+# A cluster of the case's own: DIR is its directory, MNT its mount point.
+
+DIR=$CASE_DIR/c
+MNT=$CASE_DIR/mnt
+
+# r COMMAND...: a command of raidfs on the case's cluster.
+r() { local command=$1; shift; "$BIN/raidfs" "$command" --dir "$DIR" "$@"; }
+probe() { "$BIN/probe" "$@"; }
+
+# cluster_up [OPTION...]: makes and mounts it, or the case is over.
+cluster_up() {
+  need "$BIN/raidfs" up --dir "$DIR" --mount "$MNT" --base-port "$PORT" "$@"
+  need r status --wait-healthy 30
+}
+
+# config [LINE...]: writes a configuration of four servers with these lines in it, for `raidfs up` to find.
+config() {
+  mkdir -p "$DIR"
+  {
+    echo "cluster = \"${CLUSTER:-case}\""
+    echo "witness = \"127.0.0.1:$PORT\""
+    printf '%s\n' "$@"
+    echo "[[pair]]"
+    echo "servers = [\"127.0.0.1:$((PORT + 1))\", \"127.0.0.1:$((PORT + 2))\"]"
+    echo "[[pair]]"
+    echo "servers = [\"127.0.0.1:$((PORT + 3))\", \"127.0.0.1:$((PORT + 4))\"]"
+  } > "$DIR/raidfs.toml"
+}
+
+# json POINTER: a value of `raidfs status --json`, as RFC 6901 points to it; nothing if it is not there.
+json() { r status --json 2> /dev/null | probe json "$1"; }
+
+leader() { json /leader; }
+is_leader() { [ "$(leader)" = "$1" ]; }
+has_leader() { [ -n "$(leader)" ]; }
+healthy() { [ "$(json /verdict)" = healthy ]; }
+degraded() { [ "$(json /verdict)" = degraded ]; }
+wait_healthy() { r status --wait-healthy "${1:-30}"; }
+
+# copy_of fsd1: in sync, stale or syncing.
+copy_of() { json "/servers/$((${1#fsd} - 1))/copy"; }
+copy_is() { [ "$(copy_of "$1")" = "$2" ]; }
+
+pid_of() { cat "$DIR/run/$1.pid"; }
+mirror_of() { local n=${1#fsd}; echo "fsd$((n % 2 ? n + 1 : n - 1))"; }
+mounted() { grep -qF " $MNT " /proc/self/mountinfo; }
+
+# Which servers hold a file, by the mount's word: `fsd1 fsd2`.
+holders_of() { "$BIN/raidfs" where "$1" | grep -oE 'fsd[0-9]+' | sort -u | tr '\n' ' '; }
+
+verify() { r verify; }

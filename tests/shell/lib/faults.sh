@@ -1,0 +1,59 @@
+# Faults, each of which proves that it happened.
+
+# crash NAME...: kill -9 at the same moment.
+crash() {
+  local name pids=()
+  for name in "$@"; do pids+=("$(pid_of "$name")"); done
+  need kill -KILL "${pids[@]}"
+  for name in "${pids[@]}"; do need wait_until 10 gone "$name"; done
+}
+
+# gone PID: the process is no more (or only a zombie that nobody waited for).
+gone() { ! kill -0 "$1" 2> /dev/null || [ "$(process_state "$1")" = Z ]; }
+process_state() { sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2> /dev/null; }
+stopped() { [ "$(process_state "$1")" = T ]; }
+
+# hang NAME...: stops it as a machine that hangs would; `resume` lets it go on.
+hang() {
+  local name
+  for name in "$@"; do
+    need kill -STOP "$(pid_of "$name")"
+    need wait_until 5 stopped "$(pid_of "$name")"
+  done
+}
+resume() { local name; for name in "$@"; do need kill -CONT "$(pid_of "$name")"; done; }
+
+# back NAME...: starts it again.
+back() { local name; for name in "$@"; do need r start "$name"; done; }
+
+# The victims that every load has to survive: each server in turn, the witness, and one of each pair at once.
+VICTIMS=(fsd1 fsd2 fsd3 fsd4 witness "fsd1 fsd3" "fsd2 fsd4")
+
+# survives_each_victim: for each victim, a load on the mount is begun, the victim killed in the middle of it, and the
+# load must end well; then the victim comes back. The case defines
+#   load N        the load; one that goes on until it is told to end sets TOLD=1 (see `tell`)
+#   progress N    prints how far it is, a number
+#   outcome N     checks what the load left
+#   START, MORE   the victim dies once progress is at START; the load is told to end once it made MORE after that
+survives_each_victim() {
+  local victim n=0 words at
+  for victim in "${VICTIMS[@]}"; do
+    n=$((n + 1)) words=${victim// / and }
+    begin "load$n" load "$n"
+    need wait_until 60 progressed "$n" "${START:-100}"
+    need running "load$n"
+    # shellcheck disable=SC2086
+    crash $victim
+    at=$(progress "$n")
+    if [ "${TOLD:-0}" = 1 ]; then
+      check "it goes on when $words died" wait_until 20 progressed "$n" $((at + ${MORE:-20}))
+      tell "load$n"
+    fi
+    check "no program notices that $words died" finish "load$n"
+    check "and nothing is missing or different" outcome "$n"
+    # shellcheck disable=SC2086
+    back $victim
+    check "$words came back and is in sync" wait_healthy 60
+  done
+}
+progressed() { [ "$(progress "$1")" -ge "$2" ]; }

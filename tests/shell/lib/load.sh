@@ -1,0 +1,40 @@
+# Loads: commands in the background that go on while faults happen.
+
+declare -A LOADS=()
+
+# begin NAME COMMAND...
+begin() {
+  local name=$1; shift
+  "$@" > "$(output_of "$name")" 2> "$CASE_DIR/$name.err" &
+  LOADS[$name]=$!
+}
+
+output_of() { echo "$CASE_DIR/$1.out"; }
+running() { kill -0 "${LOADS[$1]}" 2> /dev/null; }
+
+# tell NAME: asks a load that goes on until told to end. Probes end at SIGTERM, so a load runs them by `exec`; loops of
+# the shell ignore it and look at `told NAME`.
+tell() { : > "$CASE_DIR/$1.told"; kill -TERM "${LOADS[$1]}" 2> /dev/null; }
+told() { [ -e "$CASE_DIR/$1.told" ]; }
+
+# finish NAME: waits for it; its exit code.
+finish() {
+  local code
+  wait "${LOADS[$1]}"; code=$?
+  unset "LOADS[$1]"
+  echo "load $1 ended with code $code"
+  cat "$CASE_DIR/$1.err"
+  return $code
+}
+
+end_loads() {
+  local name
+  for name in "${!LOADS[@]}"; do kill -KILL "${LOADS[$name]}"; done 2> /dev/null
+}
+
+# sums DIR: the checksums of all files below, by path.
+sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0r sha256sum); }
+
+# same_trees A B: both have the same files with the same contents, modes and links.
+same_trees() { diff <(listing "$1") <(listing "$2") && diff <(sums "$1") <(sums "$2"); }
+listing() { (cd "$1" && find . ! -type d -printf '%p %y %m %s %l\n' -o -printf '%p %y %m\n' | sort); }

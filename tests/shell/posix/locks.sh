@@ -1,0 +1,3 @@
+# flock and fcntl locks between processes.
+check "flock" probe flock f
+check "fcntl" probe fcntl g

@@ -1,0 +1,157 @@
+//! Single files: held open after unlink, mapped, appended to by many, full of holes.
+
+use super::{Found, demand, listen, told_to_end, tried};
+use crate::wait;
+use std::ffi::CString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::Duration;
+
+/// Appends lines, each with one write; several of these at once must not overwrite each other's.
+pub fn append(file: &str, lines: usize, word: &str) -> Found {
+    let mut out = tried(file, OpenOptions::new().append(true).create(true).open(file))?;
+    for n in 0..lines {
+        tried("append", out.write_all(format!("{word} {n}\n").as_bytes()))?;
+    }
+    Ok(())
+}
+
+fn fresh(file: &str) -> Result<File, String> {
+    tried(file, OpenOptions::new().read(true).write(true).create(true).truncate(true).open(file))
+}
+
+/// A file that was unlinked while open is as good as any until it is closed.
+pub fn unlinked(file: &str) -> Found {
+    let f = fresh(file)?;
+    tried("write", f.write_all_at(b"before", 0))?;
+    tried("unlink", fs::remove_file(file))?;
+    demand(!Path::new(file).exists(), "its name is still there")?;
+    tried("write", f.write_all_at(b"after", 6))?;
+    tried("fsync", f.sync_all())?;
+    let mut text = [0; 11];
+    tried("read", f.read_exact_at(&mut text, 0))?;
+    demand(&text == b"beforeafter", format!("it holds {text:?}"))?;
+    let meta = tried("fstat", f.metadata())?;
+    demand(meta.nlink() == 0, format!("it has {} links", meta.nlink()))?;
+    demand(meta.len() == 11, format!("it is {} bytes long", meta.len()))?;
+    tried("truncate", f.set_len(3))?;
+    let length = tried("fstat", f.metadata())?.len();
+    demand(length == 3, format!("cut to 3, it is {length} bytes long"))
+}
+
+/// Opens and unlinks a file, says `ready`, and when told to end reads the file whole.
+pub fn held(file: &str) -> Found {
+    listen();
+    let mut f = tried(file, File::open(file))?;
+    let length = tried("fstat", f.metadata())?.len();
+    tried("unlink", fs::remove_file(file))?;
+    println!("ready");
+    demand(wait::until(Duration::from_secs(600), told_to_end), "nobody told it to end")?;
+    let mut text = Vec::new();
+    tried("read", f.read_to_end(&mut text))?;
+    demand(text.len() as u64 == length, format!("{} of {length} bytes are left", text.len()))
+}
+
+/// What is written to a shared mapping is read from the file, and the other way round.
+pub fn map(file: &str) -> Found {
+    const LENGTH: usize = 3 * 4096;
+    let f = fresh(file)?;
+    tried("truncate", f.set_len(LENGTH as u64))?;
+    // SAFETY: a fresh mapping of an open file, checked for failure before use.
+    let address = unsafe {
+        libc::mmap(std::ptr::null_mut(), LENGTH, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, f.as_raw_fd(), 0)
+    };
+    demand(address != libc::MAP_FAILED, format!("mmap: {}", std::io::Error::last_os_error()))?;
+    // SAFETY: the mapping is LENGTH bytes long and lives until the munmap below; nobody else refers to it.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(address.cast::<u8>(), LENGTH) };
+    bytes[5000..5006].copy_from_slice(b"mapped");
+    // SAFETY: the same mapping, synced as a whole.
+    let synced = unsafe { libc::msync(address, LENGTH, libc::MS_SYNC) };
+    demand(synced == 0, format!("msync: {}", std::io::Error::last_os_error()))?;
+    let mut text = [0; 6];
+    tried("read", File::open(file).and_then(|f| f.read_exact_at(&mut text, 5000)))?;
+    demand(&text == b"mapped", format!("the file holds {text:?}"))?;
+    tried("write", f.write_all_at(b"written", 9000))?;
+    let seen = &bytes[9000..9007] == b"written";
+    // SAFETY: `bytes` is not used any more.
+    unsafe {
+        libc::munmap(address, LENGTH);
+    }
+    demand(seen, "the mapping does not show what was written")
+}
+
+fn seek(f: &File, from: i64, whence: i32) -> Result<i64, String> {
+    // SAFETY: only moves the offset of an open file.
+    let at = unsafe { libc::lseek(f.as_raw_fd(), from, whence) };
+    if at < 0 { Err(format!("lseek: {}", std::io::Error::last_os_error())) } else { Ok(at) }
+}
+
+/// A file with data at 1 MiB and at 9 MiB: holes read as zeros, take no room, and are found by lseek.
+pub fn holes(file: &str) -> Found {
+    const MIB: i64 = 1 << 20;
+    let mut f = fresh(file)?;
+    tried("write", f.write_all_at(&[1; 4096], MIB as u64))?;
+    tried("write", f.write_all_at(&[2; 4096], 9 * MIB as u64))?;
+    tried("fsync", f.sync_all())?;
+    let meta = tried("fstat", f.metadata())?;
+    demand(meta.len() == 9 * MIB as u64 + 4096, format!("it is {} bytes long", meta.len()))?;
+    demand(meta.blocks() <= 256, format!("two blocks of data take {} blocks of 512 bytes", meta.blocks()))?;
+    let data = seek(&f, 0, libc::SEEK_DATA)?;
+    demand(data > 0 && data <= MIB, format!("the first data is said to be at {data}"))?;
+    let hole = seek(&f, MIB, libc::SEEK_HOLE)?;
+    demand(hole > MIB && hole < 9 * MIB, format!("the hole is said to begin at {hole}"))?;
+    let data = seek(&f, hole, libc::SEEK_DATA)?;
+    demand(data > hole && data <= 9 * MIB, format!("the second data is said to be at {data}"))?;
+    let mut all = Vec::new();
+    tried("rewind", f.seek(SeekFrom::Start(0)))?;
+    tried("read", f.read_to_end(&mut all))?;
+    let sum: u64 = all.iter().map(|&b| u64::from(b)).sum();
+    demand(sum == 4096 + 2 * 4096, format!("the sum of its bytes is {sum}"))
+}
+
+/// fallocate makes holes in the middle, and reserves behind the end without changing the length.
+pub fn punch(file: &str) -> Found {
+    let f = fresh(file)?;
+    tried("write", f.write_all_at(&[7; 65_536], 0))?;
+    let allocate = |mode: i32, offset: i64, length: i64| {
+        // SAFETY: only changes an open file.
+        let done = unsafe { libc::fallocate(f.as_raw_fd(), mode, offset, length) };
+        demand(done == 0, format!("fallocate {mode}: {}", std::io::Error::last_os_error()))
+    };
+    allocate(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, 8192, 16_384)?;
+    let mut text = vec![0; 65_536];
+    tried("read", f.read_exact_at(&mut text, 0))?;
+    let zeros = text[8192..24_576].iter().all(|&b| b == 0);
+    demand(zeros && text[8191] == 7 && text[24_576] == 7, "the hole is not where it was made")?;
+    allocate(libc::FALLOC_FL_KEEP_SIZE, 65_536, 65_536)?;
+    demand(tried("fstat", f.metadata())?.len() == 65_536, "reserving changed the length")?;
+    allocate(0, 0, 131_072)?;
+    demand(tried("fstat", f.metadata())?.len() == 131_072, "allocating did not change the length")
+}
+
+/// renameat2 with flags.
+pub fn rename(from: &str, to: &str, flags: u32) -> Found {
+    let (from, to) = (tried(from, CString::new(from))?, tried(to, CString::new(to))?);
+    // SAFETY: both strings end in NUL and live through the call.
+    let done = unsafe { libc::renameat2(libc::AT_FDCWD, from.as_ptr(), libc::AT_FDCWD, to.as_ptr(), flags) };
+    demand(done == 0, format!("renameat2: {}", std::io::Error::last_os_error()))
+}
+
+/// Times with nanoseconds, before 1970 and after 2106, come back as they were set.
+pub fn times(file: &str) -> Found {
+    drop(fresh(file)?);
+    let path = tried(file, CString::new(file))?;
+    for (secs, nanos) in [(1_234_567_890, 123_456_789), (-1, 999_999_999), (5_000_000_000, 1)] {
+        let times = [libc::timespec { tv_sec: secs, tv_nsec: nanos }; 2];
+        // SAFETY: the path ends in NUL, and there are two times.
+        let done = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
+        demand(done == 0, format!("utimensat: {}", std::io::Error::last_os_error()))?;
+        let meta = tried("stat", fs::metadata(file))?;
+        let got = (meta.mtime(), meta.mtime_nsec());
+        demand(got == (secs, nanos), format!("{got:?} came back for {:?}", (secs, nanos)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! What a shell cannot do to a file system by itself: each probe is one behaviour, tried and judged by exit code.
+//!
+//! `probe NAME ARGUMENTS`; a failure says on standard error what was expected and what came instead. Those that run
+//! "until told" end in good order at SIGTERM, and then print what they found as `key=value` words on one line.
+
+mod directory;
+mod files;
+mod locks;
+mod log;
+mod stall;
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How a probe ends: an error is what was not as it should be.
+pub type Found = Result<(), String>;
+
+/// Runs the probe that the arguments name.
+pub fn run(arguments: &[String]) -> Found {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["stall", dir] => stall::run(dir),
+        ["log", file] => log::write(file),
+        ["log-check", file, acknowledged] => log::check(file, acknowledged),
+        ["storm", dir, files] => directory::storm(dir, number(files)?),
+        ["scan", dir, stable] => directory::scan(dir, number(stable)?),
+        ["fill", dir, files] => directory::fill(dir, number(files)?),
+        ["append", file, lines, word] => files::append(file, number(lines)?, word),
+        ["unlinked", file] => files::unlinked(file),
+        ["held", file] => files::held(file),
+        ["mmap", file] => files::map(file),
+        ["holes", file] => files::holes(file),
+        ["punch", file] => files::punch(file),
+        ["noreplace", from, to] => files::rename(from, to, libc::RENAME_NOREPLACE),
+        ["exchange", from, to] => files::rename(from, to, libc::RENAME_EXCHANGE),
+        ["times", file] => files::times(file),
+        ["flock", file] => locks::flock(file),
+        ["fcntl", file] => locks::fcntl(file),
+        _ => Err(format!("there is no probe {words:?}; see tests/src/probe/mod.rs")),
+    }
+}
+
+fn number(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+/// Names what was tried when a system call fails.
+fn tried<T, E: Display>(what: impl Display, result: Result<T, E>) -> Result<T, String> {
+    result.map_err(|e| format!("{what}: {e}"))
+}
+
+/// Fails with `what` unless it holds.
+fn demand(holds: bool, what: impl Display) -> Found {
+    if holds { Ok(()) } else { Err(what.to_string()) }
+}
+
+static TOLD: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn tell(_signal: i32) {
+    TOLD.store(true, Ordering::Relaxed);
+}
+
+/// From now on SIGTERM and SIGINT ask the probe to end, which it sees by [`told_to_end`].
+fn listen() {
+    // SAFETY: the handler only stores to an atomic.
+    unsafe {
+        libc::signal(libc::SIGTERM, tell as *const () as libc::sighandler_t);
+        libc::signal(libc::SIGINT, tell as *const () as libc::sighandler_t);
+    }
+}
+
+fn told_to_end() -> bool {
+    TOLD.load(Ordering::Relaxed)
+}

@@ -1,0 +1,69 @@
+//! The longest time that a small program has to wait: one small read, and one small write with fsync, every 20 ms.
+
+use super::{Found, listen, told_to_end, tried};
+use crate::wait::rest_of;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const PERIOD: Duration = Duration::from_millis(20);
+const RECORD_BYTES: usize = 64;
+
+/// Runs until told; prints `stall_ms`, what stalled, `errors` and `rounds`. Reads back what it wrote last each time,
+/// so a read that goes back in time is an error, too.
+pub fn run(dir: &str) -> Found {
+    listen();
+    let path = Path::new(dir).join("stall");
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let file = tried(path.display(), open)?;
+    let mut longest = (Duration::ZERO, "nothing");
+    let mut errors = Vec::new();
+    let mut rounds = 0u64;
+    let mut expected: Option<u64> = None;
+    while !told_to_end() {
+        let began = Instant::now();
+        let read = timed("read", &mut longest, || {
+            let mut record = [0; RECORD_BYTES];
+            file.read_exact_at(&mut record, 0).map(|()| number(&record))
+        });
+        match (read, expected) {
+            (Ok(got), Some(wanted)) if got != wanted => errors.push(format!("read {got} after writing {wanted}")),
+            (Err(e), Some(_)) => errors.push(format!("read: {e}")),
+            _ => {}
+        }
+        rounds += 1;
+        let written = timed("write", &mut longest, || file.write_all_at(&record(rounds), 0));
+        let synced = timed("fsync", &mut longest, || file.sync_all());
+        match written.and(synced) {
+            Ok(()) => expected = Some(rounds),
+            Err(e) => {
+                errors.push(format!("write and fsync: {e}"));
+                expected = None;
+            }
+        }
+        rest_of(PERIOD, began);
+    }
+    println!("stall_ms={} at={} errors={} rounds={rounds}", longest.0.as_millis(), longest.1, errors.len());
+    match errors.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("{} errors, the first: {first}", errors.len())),
+    }
+}
+
+fn timed<T>(what: &'static str, longest: &mut (Duration, &'static str), work: impl FnOnce() -> T) -> T {
+    let began = Instant::now();
+    let result = work();
+    *longest = (*longest).max((began.elapsed(), what));
+    result
+}
+
+fn record(number: u64) -> [u8; RECORD_BYTES] {
+    let mut record = [b'.'; RECORD_BYTES];
+    record[..8].copy_from_slice(&number.to_le_bytes());
+    record
+}
+
+fn number(record: &[u8; RECORD_BYTES]) -> u64 {
+    u64::from_le_bytes(record[..8].try_into().expect("eight bytes were sliced"))
+}
