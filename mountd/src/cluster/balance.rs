@@ -21,9 +21,10 @@ const STREAM_FOR: Duration = Duration::from_secs(5);
 const IN_FLIGHT_APART: u32 = 4;
 /// A mirror that got more reads is owed at most so many by the other.
 const DEBT_MAX: u64 = 8;
-/// A server whose reads take this many times its mirror's, and at least [`SLOW_MIN`], gets only every so many'th read.
+/// A server is slow if its reads take this many times its mirror's, and at least [`SLOW_MIN`].
 const SLOW_TIMES: u32 = 4;
 const SLOW_MIN: Duration = Duration::from_millis(5);
+/// One read in so many may still go to a slow server, to see whether it is quick again.
 const SLOW_EVERY: u64 = 16;
 /// A server that failed gets no read for this long while its mirror serves.
 const SUSPECT_FOR: Duration = Duration::from_millis(500);
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn a_thousand_small_files_are_shared_alike() {
         // Each seventh read goes to the disk, the others to the page cache.
-        let took = |_, n: u64| Duration::from_micros(if n % 7 == 0 { 3000 } else { 80 });
+        let took = |_, n: u64| Duration::from_micros(if n.is_multiple_of(7) { 3000 } else { 80 });
         let share = share_of_a(&mut Balance::default(), 1000, took);
         assert!((0.45..=0.55).contains(&share), "{share}");
     }

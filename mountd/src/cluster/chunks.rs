@@ -17,7 +17,7 @@ use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{LogIndex, ServerId, SessionId};
 use raidfs_common::limits::OUTCOMES_KEPT_MAX;
 use raidfs_common::pair::{ChunkPlace, Pair, place};
-use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, View};
+use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -170,10 +170,10 @@ impl Chunks {
     ) -> Result<Result<Applied, Rejection>, NoAnswer> {
         let bytes = if let ChunkChange::Write { data, .. } = change { data.0.len() } else { 0 };
         let link = self.core.link(primary);
-        let _room = link.room(bytes).await;
+        let until = waiting.deadline().min(Instant::now() + CHANGE_TRY_MAX);
+        let _room = link.room(bytes, until).await?;
         let view = self.view(pair, place);
         let change = change.clone();
-        let until = waiting.deadline().min(Instant::now() + CHANGE_TRY_MAX);
         link.chunks(until, |c, context| async move { c.change(context, view, id, at.chunk, change).await }).await
     }
 
@@ -332,11 +332,12 @@ impl<'a> Reader<'a> {
         let until = deadline.min(Instant::now() + READ_TRY_MAX);
         Box::pin(async move {
             let link = chunks.core.link(server);
-            let _room = link.room(length as usize).await;
-            let read = |c: raidfs_common::rpc::chunks::ChunkServiceClient, context| async move {
-                c.read(context, view, chunk, offset, length).await
+            let read =
+                |c: ChunkServiceClient, context| async move { c.read(context, view, chunk, offset, length).await };
+            let answer = match link.room(length as usize, until).await {
+                Ok(_room) => link.chunks(until, read).await,
+                Err(late) => Err(late),
             };
-            let answer = link.chunks(until, read).await;
             (reading, answer.map(|result| result.map(|blob| blob.0)))
         })
     }

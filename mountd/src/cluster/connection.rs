@@ -346,9 +346,13 @@ impl Link {
     }
 
     /// Room for `bytes` of payload; given back when dropped.
-    pub async fn room(&self, bytes: usize) -> SemaphorePermit<'_> {
+    pub async fn room(&self, bytes: usize, deadline: Instant) -> Result<SemaphorePermit<'_>, NoAnswer> {
         let permits = bytes.div_ceil(PERMIT_BYTES).clamp(1, IN_FLIGHT_MAX_BYTES / PERMIT_BYTES);
-        self.bytes.acquire_many(permits as u32).await.expect("the semaphore is never closed")
+        let room = self.bytes.acquire_many(permits as u32);
+        match tokio::time::timeout_at(deadline.into(), room).await {
+            Ok(permit) => Ok(permit.expect("the semaphore is never closed")),
+            Err(_) => Err(NoAnswer::Late),
+        }
     }
 
     /// Starts connecting for names, if nothing did yet, and returns once it is known whether the server is there, or

@@ -17,6 +17,7 @@ mod core;
 pub mod events;
 mod gather;
 pub mod hedge;
+pub mod holder;
 pub mod numbers;
 mod pairs;
 pub mod retry;
@@ -35,6 +36,7 @@ use self::changes::{Outbox, as_error};
 use self::chunks::Chunks;
 use self::core::Core;
 use self::gather::Gather;
+use self::holder::Holder;
 use self::router::Aim;
 use self::session::InoRange;
 use self::syncing::Syncs;
@@ -73,13 +75,24 @@ pub struct ClusterClient {
 
 impl ClusterClient {
     /// Opens a mount session. Starts with servers missing, and logs which; needs only a quorum. `holder` says who we
-    /// are to others (host, pid, mount point); `takeover` ends another session that is open.
+    /// are to others (see [`holder::Holder`]); `takeover` ends another session that is open. One whose process is
+    /// certainly gone is ended without being asked to.
     pub async fn connect(config: &Config, holder: String, takeover: bool) -> Result<Arc<ClusterClient>, OpenError> {
+        match ClusterClient::open(config, &holder, takeover).await {
+            Err(OpenError::Busy { holder: other }) if Holder::parse(&other).is_some_and(|other| other.is_gone()) => {
+                tracing::info!("{other} is gone: its mount session is ended");
+                ClusterClient::open(config, &holder, true).await
+            }
+            result => result,
+        }
+    }
+
+    async fn open(config: &Config, holder: &str, takeover: bool) -> Result<Arc<ClusterClient>, OpenError> {
         let mut client = ClusterClient::start(config, session::new_session_id()).await;
         for (server, why) in client.missing() {
             tracing::warn!("cannot reach {server}: {why}");
         }
-        let inos = session::open(&client.core, &client.outbox, holder, takeover).await?;
+        let inos = session::open(&client.core, &client.outbox, holder.to_owned(), takeover).await?;
         client.core.links.values().for_each(|link| link.warm_up());
         client.inos = Some(Arc::new(inos));
         client.tasks.lock().spawn(session::keep_alive(Arc::clone(&client.core)));

@@ -11,13 +11,17 @@ use raidfs_common::id::{Ino, ServerId, SessionId};
 use raidfs_common::limits::{INO_GRANT, SESSION_KEEP_ALIVE, SESSION_LEASE};
 use raidfs_common::namespace::{Change, Done};
 use raidfs_common::time::Time;
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::watch;
 
 /// More numbers are asked for once fewer than this are left.
 const INOS_LOW: u64 = INO_GRANT / 4;
+/// An opening that takes longer is told of.
+const SAY_AFTER: Duration = Duration::from_secs(2);
 /// The end of a session is not waited for longer: it lapses by itself.
 const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Most that a grant says for it to be believed.
@@ -69,7 +73,8 @@ pub async fn open(
     takeover: bool,
 ) -> Result<InoRange, OpenError> {
     let change = Change::OpenSession { holder, takeover };
-    let outcome = outbox.submit(vec![(now(), change)]).await.pop().unwrap_or(Err(FsError::Io));
+    let outcomes = outbox.submit(vec![(now(), change)]);
+    let outcome = saying_why_it_takes_long(core, outcomes).await.pop().unwrap_or(Err(FsError::Io));
     match outcome {
         Ok(Done::Session { from, to }) => {
             core.set_session(SessionState::Open);
@@ -79,6 +84,18 @@ pub async fn open(
         Err(FsError::Busy) => Err(OpenError::Busy { holder: holder_of(core).await }),
         Err(FsError::Io) => Err(OpenError::NoQuorum { missing: missing(core) }),
         Err(error) => Err(OpenError::Refused(error)),
+    }
+}
+
+/// Logs once who is missing if the cluster does not answer soon.
+async fn saying_why_it_takes_long<T>(core: &Core, opening: impl Future<Output = T>) -> T {
+    let mut opening = pin!(opening);
+    match tokio::time::timeout(SAY_AFTER, &mut opening).await {
+        Ok(done) => done,
+        Err(_) => {
+            tracing::warn!("waiting for a quorum of servers{}", list(&missing(core)));
+            opening.await
+        }
     }
 }
 

@@ -360,6 +360,20 @@ async fn a_second_mount_is_refused_with_the_holders_name_and_may_take_over() {
 }
 
 #[tokio::test]
+async fn a_session_whose_process_is_gone_is_not_waited_for() {
+    let cluster = FakeCluster::start().await;
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let this = holder::Holder::this_process("/mnt").to_string();
+    let gone = this.replace(&format!("(pid {}", std::process::id()), &format!("(pid {}", child.id()));
+    child.wait().unwrap();
+    let _first = ClusterClient::connect(&cluster.config, gone, false).await.expect("a session");
+    let second = ClusterClient::connect(&cluster.config, this, false).await.expect("takes over");
+    let third = ClusterClient::connect(&cluster.config, "third".into(), false).await;
+    assert!(matches!(third.err(), Some(OpenError::Busy { .. })));
+    second.close().await;
+}
+
+#[tokio::test]
 async fn concurrent_changes_share_requests_and_each_caller_gets_its_own_outcomes() {
     let cluster = FakeCluster::start().await;
     let client = connect(&cluster).await;

@@ -1,0 +1,110 @@
+//! Who holds a mount session, in words that people read and that this program can read back: a session whose process
+//! is certainly gone need not be waited for.
+
+use std::path::Path;
+
+/// A process that holds a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// What it is for: a mount point, or `raidfs shell`.
+    what: String,
+    host: String,
+    pid: u32,
+    /// What tells this process from all others that had or will have its number: machine, boot, pid namespace, start.
+    life: String,
+}
+
+impl Holder {
+    /// This process.
+    pub fn this_process(what: &str) -> Holder {
+        let pid = std::process::id();
+        Holder {
+            what: what.to_owned(),
+            host: read("/proc/sys/kernel/hostname"),
+            pid,
+            life: life_of(pid).unwrap_or_default(),
+        }
+    }
+
+    /// Reads back what [`Holder`]'s Display wrote; None for other words.
+    pub fn parse(text: &str) -> Option<Holder> {
+        let (front, back) = text.strip_suffix(')')?.rsplit_once(" (pid ")?;
+        let (pid, life) = back.split_once(", ")?;
+        let (what, host) = front.rsplit_once(" on ")?;
+        Some(Holder { what: what.into(), host: host.into(), pid: pid.parse().ok()?, life: life.into() })
+    }
+
+    /// Whether the process is certainly gone: it was one of this machine, in this boot and pid namespace, and no
+    /// process with its number started when it did.
+    pub fn is_gone(&self) -> bool {
+        let here = Holder::this_process("");
+        let place = |life: &str| life.rsplit_once('-').map(|(place, _)| place.to_owned());
+        let same_place = !here.life.is_empty() && self.host == here.host && place(&self.life) == place(&here.life);
+        same_place && life_of(self.pid).is_none_or(|life| life != self.life)
+    }
+
+    /// What it is for, and whether that is on this machine.
+    pub fn what_here(&self) -> Option<&str> {
+        (self.host == read("/proc/sys/kernel/hostname")).then_some(&self.what)
+    }
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} on {} (pid {}, {})", self.what, self.host, self.pid, self.life)
+    }
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+}
+
+/// `boot-namespace-start` of a process; None if there is none, or it is a zombie.
+fn life_of(pid: u32) -> Option<String> {
+    let stat = read(format!("/proc/{pid}/stat"));
+    // The name in parentheses may hold anything, parentheses included.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return None;
+    }
+    let start = fields.get(19)?;
+    let boot = read("/proc/sys/kernel/random/boot_id");
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    let namespace: String = namespace.to_string_lossy().chars().filter(char::is_ascii_digit).collect();
+    Some(format!("{}-{namespace}-{start}", boot.split('-').next().unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_holder_is_read_back_whatever_its_mount_point() {
+        for what in ["/mnt/raidfs", "/mnt/a on b (pid 1, x)", "raidfs shell"] {
+            let holder = Holder::this_process(what);
+            let back = Holder::parse(&holder.to_string()).expect("its own words");
+            assert_eq!(back, holder);
+            assert_eq!(back.what_here(), Some(what));
+        }
+        assert_eq!(Holder::parse("somebody"), None);
+    }
+
+    #[test]
+    fn only_a_process_of_this_boot_can_be_known_to_be_gone() {
+        let this = Holder::this_process("/mnt");
+        assert!(!this.is_gone());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let mut dead = Holder { pid: child.id(), life: this.life.clone(), ..this.clone() };
+        child.wait().unwrap();
+        assert!(dead.is_gone());
+        // Another process has its number now.
+        dead.pid = std::process::id();
+        dead.life = format!("{}1", this.life);
+        assert!(dead.is_gone());
+        dead.host = "elsewhere".into();
+        assert!(!dead.is_gone());
+        let other_boot = Holder { life: "ffffffff-1-1".into(), ..this.clone() };
+        assert!(!other_boot.is_gone());
+    }
+}
