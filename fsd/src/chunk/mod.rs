@@ -1,6 +1,17 @@
 //! Chunk bytes on one server: the contract, and its two implementations.
 
+#[cfg(test)]
+mod conformance;
+mod copy;
+#[cfg(test)]
+mod damage;
+pub mod disk;
 pub mod format;
+mod io;
+mod layout;
+pub mod memory;
+mod notes;
+mod poison;
 
 use bytes::Bytes;
 use raidfs_common::id::{ChunkId, Ino};

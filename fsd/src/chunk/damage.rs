@@ -1,0 +1,258 @@
+//! What happens when the disk lies, fails, or is full: found, told, never passed on, and undone where nothing is lost.
+
+use super::conformance::{bytes, chunk, on_disk, reopen};
+use super::disk::DiskChunks;
+use super::format::{FILE_BYTES, FOOTER_AT, HEADER_BYTES};
+use super::io::{Call, fault};
+use super::{ChunkError, ChunkStore, layout};
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use tempfile::TempDir;
+
+const B: u32 = BLOCK_BYTES as u32;
+const C: ChunkId = ChunkId { ino: Ino(5), index: 0 };
+
+/// A store with a chunk of three blocks, and its file.
+fn store() -> (DiskChunks, TempDir, File) {
+    let (store, dir) = on_disk();
+    store.write(C, 0, &bytes(1, 3 * B)).unwrap();
+    let path = layout::path(&dir.path().join("chunks"), C);
+    let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
+    (store, dir, file)
+}
+
+fn flip(file: &File, at: u64) {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+}
+
+fn is_damaged<T>(result: Result<T, ChunkError>, at: u16) -> bool {
+    matches!(result, Err(ChunkError::Damaged { chunk: C, block }) if block == at)
+}
+
+#[test]
+fn a_flipped_bit_is_found_and_the_other_blocks_are_not_affected() {
+    let (store, _dir, file) = store();
+    flip(&file, u64::from(B) + 77);
+    assert!(is_damaged(store.read(C, 0, 3 * B), 1));
+    assert!(is_damaged(store.read(C, 2 * B - 1, 1), 1));
+    assert!(is_damaged(store.read_cached(C, B, 1).unwrap(), 1));
+    assert!(store.read(C, 2 * B, B).unwrap() == bytes(1, 3 * B)[2 * B as usize..]);
+    assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 1);
+    assert_eq!(store.summary(C, false).unwrap().unwrap().damaged, 0, "not looked for");
+    assert!(is_damaged(store.export(C, false), 1));
+}
+
+#[test]
+fn damage_is_not_summed_as_if_it_were_right() {
+    let (store, _dir, file) = store();
+    flip(&file, u64::from(B) + 77);
+    assert!(is_damaged(store.write(C, B + 5, b"part"), 1));
+    assert!(is_damaged(store.punch(C, 0, B + 5), 1));
+    store.cut(Ino(5), u64::from(B) + 100).unwrap();
+    assert!(is_damaged(store.read(C, B, 5), 1), "a cut goes through, and the block stays damaged");
+    store.write(C, B, &bytes(2, B)).unwrap();
+    assert!(store.read(C, B, B).unwrap() == bytes(2, B), "a whole block written anew is well again");
+    assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 0);
+}
+
+#[test]
+fn a_flipped_sum_is_found_also_that_of_a_hole() {
+    let (store, dir, file) = store();
+    flip(&file, FOOTER_AT + HEADER_BYTES as u64 + 4);
+    flip(&file, FOOTER_AT + HEADER_BYTES as u64 + 4 * 500);
+    drop(store);
+    let store = reopen(dir.path());
+    assert!(is_damaged(store.read(C, 0, 3 * B), 1));
+    assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 2);
+}
+
+#[test]
+fn bytes_where_a_hole_should_be_are_damage() {
+    let (store, _dir, file) = store();
+    store.write(C, 900 * B, b"x").unwrap();
+    file.write_all_at(b"y", 500 * u64::from(B) + 9).unwrap();
+    assert!(is_damaged(store.read(C, 500 * B, 1), 500));
+    assert!(is_damaged(store.export(C, false), 500));
+    assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 1);
+}
+
+#[test]
+fn a_damaged_footer_makes_the_whole_chunk_damaged_and_a_copy_mends_it() {
+    let damages: [&dyn Fn(&File); 4] = [
+        &|file| flip(file, FOOTER_AT + 28),
+        &|file| file.set_len(FILE_BYTES - 1).unwrap(),
+        &|file| file.set_len(100).unwrap(),
+        &|file| file.set_len(0).unwrap(),
+    ];
+    for damage in damages {
+        let (store, dir, file) = store();
+        let copy = store.export(C, false).unwrap();
+        drop(store);
+        damage(&file);
+        let store = reopen(dir.path());
+        let told = |result: Result<(), ChunkError>| assert!(matches!(result, Err(ChunkError::Footer { .. })));
+        told(store.read(C, 0, 1).map(drop));
+        told(store.read_cached(C, 0, 1).unwrap().map(drop));
+        told(store.write(C, 0, &bytes(1, B)).map(drop));
+        told(store.punch(C, 0, 1).map(drop));
+        told(store.allocate(C, 0, 1).map(drop));
+        told(store.extents(C).map(drop));
+        told(store.export(C, false).map(drop));
+        assert_eq!(store.summary(C, false).unwrap().unwrap().damaged, BLOCKS_PER_CHUNK as u32);
+        assert_eq!(store.list(None, 9).unwrap(), [C]);
+        store.cut(Ino(5), 5).unwrap();
+        store.import(C, copy.as_ref()).unwrap();
+        assert!(store.read(C, 0, 3 * B).unwrap() == bytes(1, 3 * B));
+        assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 0);
+    }
+}
+
+#[test]
+fn what_was_never_synced_is_summed_anew() {
+    let (store, dir, file) = store();
+    flip(&file, 3);
+    file.write_all_at(b"torn", 7 * u64::from(B)).unwrap();
+    let copy = store.export(C, true).unwrap().unwrap();
+    assert_eq!(copy.extents, [(0, 3), (7, 1)]);
+    assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 0);
+    assert!(store.read(C, 0, 3).unwrap() == bytes(1, 3));
+    drop(store);
+    let mut header = [0; HEADER_BYTES];
+    file.read_exact_at(&mut header, FOOTER_AT).unwrap();
+    flip(&file, FOOTER_AT + 28);
+    let store = reopen(dir.path());
+    let copy = store.export(C, true).unwrap().unwrap();
+    assert_eq!((copy.length, copy.extents), (7 * B + 4, vec![(0, 3), (7, 1)]));
+    drop(store);
+    assert_eq!(reopen(dir.path()).read(C, 7 * B, 9).unwrap()[..], *b"torn");
+}
+
+#[test]
+fn a_block_that_the_disk_cannot_read_is_damage_and_can_be_written_anew() {
+    let (store, _dir, _file) = store();
+    fault::plan(Call::Read, 0, libc::EIO); // the three blocks together
+    fault::plan(Call::Read, 1, libc::EIO); // the second of them alone
+    assert!(is_damaged(store.read(C, 0, 3 * B), 1));
+    assert_eq!(fault::left(), 0);
+    store.write(C, B, &bytes(1, 3 * B)[B as usize..2 * B as usize]).unwrap();
+    assert!(store.read(C, 0, 3 * B).unwrap() == bytes(1, 3 * B));
+}
+
+#[test]
+fn what_is_no_chunk_is_left_alone() {
+    let (store, dir, _) = store();
+    drop(store);
+    let chunks = dir.path().join("chunks");
+    let group = chunks.join("0000000000000");
+    for path in
+        [chunks.join("README"), group.join("garbage"), group.join("0000000000001000"), chunks.join("lost+found")]
+    {
+        std::fs::write(path, "hello").unwrap();
+    }
+    std::fs::write(group.join("0000000000000005.new"), "unfinished").unwrap();
+    let store = reopen(dir.path());
+    assert_eq!(store.list(None, 9).unwrap(), [C]);
+    assert_eq!(store.held().0, 1);
+    assert!(chunks.join("README").exists() && group.join("garbage").exists());
+    assert!(!group.join("0000000000000005.new").exists());
+    store.reap(Ino(5)).unwrap();
+    assert!(group.join("garbage").exists());
+}
+
+#[test]
+fn a_chunk_in_the_wrong_place_is_damaged() {
+    let (store, dir, _) = store();
+    let chunks = dir.path().join("chunks");
+    std::fs::copy(layout::path(&chunks, C), layout::path(&chunks, chunk(6, 0))).unwrap();
+    assert!(matches!(store.read(chunk(6, 0), 0, 1), Err(ChunkError::Footer { .. })));
+}
+
+#[test]
+fn without_room_nothing_changes() {
+    let mut tried = 0;
+    for fail_at in 0..4 {
+        let (store, dir, _file) = store();
+        let before = store.summary(C, true).unwrap();
+        let held = store.held();
+        // Part of a written block, a whole one, and two holes.
+        fault::plan(Call::Write, fail_at, libc::ENOSPC);
+        let result = store.write(C, B + 10, &bytes(9, 3 * B));
+        if fault::left() > 0 || fail_at >= 2 {
+            break; // the holes are done; what comes then needs no room
+        }
+        assert!(matches!(result, Err(ChunkError::Full { chunk: C })), "{result:?}");
+        assert_eq!(store.summary(C, true).unwrap(), before);
+        assert_eq!(store.held(), held);
+        store.sync_all().unwrap();
+        drop(store);
+        assert_eq!(reopen(dir.path()).summary(C, true).unwrap(), before);
+        tried += 1;
+    }
+    assert_eq!(tried, 2, "once for the bytes, once for their sums");
+}
+
+#[test]
+fn without_room_no_file_is_made() {
+    for (call, fail_at) in [(Call::Write, 0), (Call::Write, 1), (Call::Allocate, 0)] {
+        let (store, dir) = on_disk();
+        fault::plan(call, fail_at, libc::ENOSPC);
+        let result = match call {
+            Call::Write => store.write(C, 5, &bytes(9, 3 * B)),
+            _ => store.allocate(C, 5, 3 * B),
+        };
+        assert!(matches!(result, Err(ChunkError::Full { chunk: C })), "{result:?}");
+        assert_eq!(fault::left(), 0);
+        assert_eq!(store.list(None, 9).unwrap(), []);
+        assert_eq!(store.held(), (0, 0));
+        assert!(!layout::path(&dir.path().join("chunks"), C).exists());
+        store.write(C, 5, &bytes(9, B)).unwrap();
+        store.sync(&[C]).unwrap();
+    }
+}
+
+#[test]
+fn without_room_a_copy_leaves_what_was_there() {
+    let (store, _dir, _file) = store();
+    let (other, _other_dir) = on_disk();
+    other.write(C, 0, &bytes(8, 20 * B)).unwrap();
+    let copy = other.export(C, false).unwrap().unwrap();
+    for fail_at in 0..2 {
+        fault::plan(Call::Write, fail_at, libc::ENOSPC);
+        assert!(matches!(store.import(C, Some(&copy)), Err(ChunkError::Full { .. })));
+        assert!(store.read(C, 0, 3 * B).unwrap() == bytes(1, 3 * B));
+    }
+    store.import(C, Some(&copy)).unwrap();
+    assert!(store.read(C, 0, 20 * B).unwrap() == bytes(8, 20 * B));
+}
+
+#[test]
+fn after_a_failed_write_or_sync_nothing_is_changed_any_more() {
+    for call in [Call::Write, Call::Sync] {
+        let (store, dir, _file) = store();
+        fault::plan(call, 0, libc::EIO);
+        let failed = match call {
+            Call::Write => store.write(C, 0, &bytes(3, B)).map(drop),
+            _ => store.sync(&[C]),
+        };
+        assert!(matches!(failed, Err(ChunkError::Disk { .. })), "{failed:?}");
+        assert_eq!(fault::left(), 0);
+        let refused = |result: Result<(), ChunkError>| assert!(matches!(result, Err(ChunkError::Poisoned(_))));
+        refused(store.write(chunk(9, 9), 0, b"x").map(drop));
+        refused(store.punch(C, 0, 1).map(drop));
+        refused(store.allocate(C, 0, 1).map(drop));
+        refused(store.import(C, None));
+        refused(store.cut(Ino(5), 1));
+        refused(store.reap(Ino(5)).map(drop));
+        refused(store.sync(&[]));
+        refused(store.sync_all());
+        refused(store.begin_notes());
+        refused(store.drop_notes());
+        assert!(store.read(C, 2 * B, B).unwrap() == bytes(1, 3 * B)[2 * B as usize..], "reads still try");
+        drop(store);
+        reopen(dir.path()).write(C, 0, &bytes(3, B)).unwrap();
+    }
+}

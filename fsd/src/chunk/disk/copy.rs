@@ -1,0 +1,126 @@
+//! Whole chunks out and in: what a mirror that catches up is given, and what it does with it.
+//!
+//! Nothing is passed on that does not match its sum, and nothing is taken that does not. A chunk that is replaced is
+//! made beside the old one and takes its place at once.
+
+use super::check::{self, BLOCK, examine};
+use super::{Disk, Open, State, census};
+use crate::chunk::copy::footer_of;
+use crate::chunk::format::FOOTER_AT;
+use crate::chunk::{ChunkError, io, layout};
+use raidfs_common::checksum::BlockSum;
+use raidfs_common::codec::Blob;
+use raidfs_common::id::ChunkId;
+use raidfs_common::rpc::chunks::ChunkCopy;
+use std::fs::File;
+use std::sync::Arc;
+
+impl Disk {
+    pub(super) fn export(&self, chunk: ChunkId, never_synced: bool) -> Result<Option<ChunkCopy>, ChunkError> {
+        if never_synced {
+            self.sum_anew(chunk)?;
+        }
+        self.reading(chunk, |open| {
+            let Some(open) = open else { return Ok(None) };
+            let footer = open.footer(chunk)?;
+            let extents = footer.sums.extents();
+            let mut data = Vec::with_capacity(footer.sums.written() as usize * BLOCK);
+            let mut damaged = None;
+            examine(&open.file, chunk, footer, |block, bytes, good| match bytes {
+                Some(bytes) if good && !footer.sums.is_hole(block) => data.extend_from_slice(bytes),
+                _ if good => {}
+                _ => damaged = damaged.or(Some(block as u16)),
+            })?;
+            if let Some(block) = damaged {
+                return Err(ChunkError::Damaged { chunk, block });
+            }
+            let blocks = extents.iter().flat_map(|(first, count)| usize::from(*first)..usize::from(first + count));
+            let sums = blocks.map(|block| footer.sums.get(block).0).collect();
+            Ok(Some(ChunkCopy { length: footer.length, extents, data: Blob::from(data), sums }))
+        })
+    }
+
+    /// Takes the bytes for true, and makes sums that do not match them anew. A block that cannot be read at all stays
+    /// damaged.
+    fn sum_anew(&self, chunk: ChunkId) -> Result<(), ChunkError> {
+        self.changing(chunk, |state| {
+            let State::Open(open) = state else { return Ok(()) };
+            let (footer, lost) = match &open.footer {
+                Ok(footer) => (footer.clone(), false),
+                Err(reason) => (check::footer_from_bytes(&open.file, chunk, *reason)?, true),
+            };
+            let mut anew = Vec::new();
+            examine(&open.file, chunk, &footer, |block, bytes, good| {
+                if let (Some(bytes), false) = (bytes, good) {
+                    anew.push((block, BlockSum::of(bytes)));
+                }
+            })?;
+            if anew.is_empty() && !lost {
+                return Ok(());
+            }
+            tracing::info!("chunk {chunk}: {} blocks summed anew, as they were never synced", anew.len());
+            let mut footer = footer;
+            let before = footer.sums.written();
+            anew.into_iter().for_each(|(block, sum)| footer.sums.set(block, sum));
+            io::write_at(&open.file, [&footer.encode(chunk), &[], &[]], FOOTER_AT)
+                .map_err(|source| self.broken("write sums of", chunk, source))?;
+            self.changed(chunk, if lost { 0 } else { i64::from(footer.sums.written()) - i64::from(before) });
+            open.footer = Ok(footer);
+            Ok(())
+        })
+    }
+
+    pub(super) fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {
+        let Some(copy) = copy else {
+            self.remove(chunk)?;
+            return if chunk.index == 0 { Ok(()) } else { self.remove_empty_rest(chunk.ino) };
+        };
+        let footer = footer_of(chunk, copy)?;
+        let blocks = footer.sums.written();
+        self.changing(chunk, |state| {
+            if !self.take_room(chunk, (blocks as usize + 2) as u64 * BLOCK as u64)? {
+                return Err(ChunkError::Full { chunk });
+            }
+            let last = layout::path(&self.root, chunk);
+            let replaced = match &*state {
+                State::Open(open) => Some(open.footer.as_ref().map_or(0, |footer| footer.sums.written())),
+                _ => None,
+            };
+            let path = if replaced.is_some() { layout::unfinished_path(&self.root, chunk) } else { last.clone() };
+            if replaced.is_some() {
+                let _ = std::fs::remove_file(&path);
+            }
+            let file = self.create_at(chunk, &path)?;
+            let written = fill(&file, copy)
+                .and_then(|()| io::write_at(&file, [&footer.encode(chunk), &[], &[]], FOOTER_AT))
+                .and_then(|()| if replaced.is_some() { std::fs::rename(&path, &last) } else { Ok(()) });
+            if let Err(error) = written {
+                let _ = std::fs::remove_file(&path);
+                return Err(self.failed("write a copy of", chunk, error));
+            }
+            *state = State::Open(Open { file: Arc::new(file), footer: Ok(footer) });
+            match replaced {
+                Some(before) => self.census.blocks_changed(i64::from(blocks) - i64::from(before)),
+                None => {
+                    self.census.chunk_added(chunk, blocks);
+                    if chunk.index == 0 {
+                        self.census.member_added(census::group(chunk));
+                    }
+                }
+            }
+            self.changed(chunk, 0);
+            Ok(())
+        })
+    }
+}
+
+/// Writes the blocks of a copy to their places.
+fn fill(file: &File, copy: &ChunkCopy) -> std::io::Result<()> {
+    let mut rest: &[u8] = &copy.data.0;
+    for (first, count) in &copy.extents {
+        let (bytes, behind) = rest.split_at(usize::from(*count) * BLOCK);
+        io::write_at(file, [bytes, &[], &[]], u64::from(*first) * BLOCK as u64)?;
+        rest = behind;
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Cutting and removing: what is behind a file's new end, or all of it.
+//!
+//! A cut always succeeds on a damaged chunk: cut bytes are zeroed without being checked, and a block that did not match
+//! its sum before is left with a sum that it does not match. Whether the reason of a removal is durable is the caller's
+//! to know.
+
+use super::check::{BLOCK, check_block, read_blocks};
+use super::{Disk, Open, State, census};
+use crate::chunk::ChunkError;
+use crate::chunk::format::FOOTER_AT;
+use crate::chunk::layout::{self, Dir};
+use raidfs_common::checksum::BlockSum;
+use raidfs_common::extent::length_in_chunk;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::CHUNK_BYTES;
+
+impl Disk {
+    pub(super) fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
+        self.poison.check()?;
+        let first_kept = length_in_chunk(size, 0);
+        if first_kept < CHUNK_BYTES {
+            self.cut_chunk(ChunkId { ino, index: 0 }, first_kept)?;
+        }
+        let mut removed = false;
+        for index in self.rest_of(ino)? {
+            let kept = length_in_chunk(size, index);
+            if kept < CHUNK_BYTES {
+                self.cut_chunk(ChunkId { ino, index }, kept)?;
+                removed |= kept == 0;
+            }
+        }
+        if removed { self.remove_empty_rest(ino) } else { Ok(()) }
+    }
+
+    pub(super) fn reap(&self, ino: Ino) -> Result<bool, ChunkError> {
+        self.poison.check()?;
+        let mut any = self.remove(ChunkId { ino, index: 0 })?;
+        let rest = self.rest_of(ino)?;
+        for &index in &rest {
+            any |= self.remove(ChunkId { ino, index })?;
+        }
+        if !rest.is_empty() {
+            self.remove_empty_rest(ino)?;
+        }
+        Ok(any)
+    }
+
+    fn cut_chunk(&self, chunk: ChunkId, kept: u64) -> Result<(), ChunkError> {
+        if kept == 0 {
+            return self.remove(chunk).map(drop);
+        }
+        self.changing(chunk, |state| match state {
+            State::Open(open) => self.trim(chunk, open, kept as usize),
+            _ => Ok(()),
+        })
+    }
+
+    /// Leaves `kept` bytes of a chunk.
+    fn trim(&self, chunk: ChunkId, open: &mut Open, kept: usize) -> Result<(), ChunkError> {
+        let broken = |source| self.broken("cut", chunk, source);
+        let cut = kept..CHUNK_BYTES as usize;
+        let Ok(footer) = open.footer(chunk) else {
+            // What it was cannot be told, but the cut bytes go.
+            crate::chunk::io::punch(&open.file, kept as u64, FOOTER_AT - kept as u64).map_err(broken)?;
+            self.changed(chunk, 0);
+            return Ok(());
+        };
+        let end = footer.sums.end();
+        if footer.length as usize <= kept && end * BLOCK <= kept {
+            return Ok(());
+        }
+        let (block, from) = (kept / BLOCK, kept % BLOCK);
+        let mut sums = Vec::new();
+        if from != 0 && !footer.sums.is_hole(block) {
+            let old = read_blocks(&open.file, chunk, block..block + 1);
+            let checked = old.and_then(|old| check_block(chunk, footer, block, &old).map(|()| old));
+            match checked {
+                Ok(old) => sums.push((block, BlockSum::of(&old[..from]))),
+                Err(e) if e.is_damage() => {}
+                Err(e) => return Err(e),
+            }
+        }
+        let length = footer.length.min(kept as u32);
+        let given_back = self.zero(open, &cut).map_err(broken)?;
+        sums.extend((kept.div_ceil(BLOCK)..end).map(|block| (block, BlockSum::HOLE)));
+        self.put_sums(chunk, open, length, block..end.max(block), sums.into_iter())?;
+        self.changed(chunk, -given_back);
+        Ok(())
+    }
+
+    /// Removes a chunk; true if it was there.
+    pub(super) fn remove(&self, chunk: ChunkId) -> Result<bool, ChunkError> {
+        let known = self.files.get(chunk);
+        let mut state = known.state.write();
+        let removed = match &*state {
+            State::Absent => false,
+            _ => self.unlink(chunk, &mut state)?,
+        };
+        drop(state);
+        self.files.forget(chunk, known);
+        Ok(removed)
+    }
+
+    /// Removes a chunk's file, whose lock the caller holds; true if it was there.
+    pub(super) fn unlink(&self, chunk: ChunkId, state: &mut State) -> Result<bool, ChunkError> {
+        self.poison.check()?;
+        let path = layout::path(&self.root, chunk);
+        let summed = match state {
+            State::Open(Open { footer: Ok(footer), .. }) => Some(footer.sums.written()),
+            _ => None,
+        };
+        let blocks = match summed {
+            Some(blocks) => blocks,
+            None => std::fs::symlink_metadata(&path).map_or(0, |metadata| census::blocks_on_disk(&metadata)),
+        };
+        let removed = match std::fs::remove_file(&path) {
+            Ok(()) => true,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            Err(e) => return Err(self.broken("remove", chunk, e)),
+        };
+        *state = State::Absent;
+        if removed {
+            self.ledger.chunk_removed(chunk, layout::dir_of(chunk));
+            self.census.chunk_removed(blocks);
+            if chunk.index == 0 {
+                self.member_removed(chunk.ino)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Removes the directory of an inode's chunks behind the first if it is empty.
+    pub(super) fn remove_empty_rest(&self, ino: Ino) -> Result<(), ChunkError> {
+        if self.remove_empty(Dir::Rest(ino))? { self.member_removed(ino) } else { Ok(()) }
+    }
+
+    fn member_removed(&self, ino: Ino) -> Result<(), ChunkError> {
+        let group = layout::group_of(ino);
+        if self.census.member_removed(group) {
+            self.remove_empty(Dir::Group(group))?;
+        }
+        Ok(())
+    }
+
+    fn remove_empty(&self, dir: Dir) -> Result<bool, ChunkError> {
+        match std::fs::remove_dir(layout::dir_path(&self.root, dir)) {
+            Ok(()) => {
+                if let Some(parent) = layout::parent(dir) {
+                    self.ledger.dir_changed(parent);
+                }
+                Ok(true)
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            Err(e) if e.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(false),
+            Err(source) => Err(self.store_broken("remove an empty directory of chunks", source)),
+        }
+    }
+}

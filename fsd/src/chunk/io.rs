@@ -1,0 +1,245 @@
+//! System calls on files that the standard library has not: the only unsafe code of the chunk store.
+//!
+//! Everything here is one system call, repeated until it is complete; nothing decides anything. Driven by the chunk
+//! store on disk, its notes, and the identity of the data directory. Tests can make the next call of a kind fail.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+
+/// What a test may let fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// [`write_at`]
+    Write,
+    /// [`read_at`]
+    Read,
+    /// [`sync_data`], [`sync_all`], [`sync_file_system`]
+    Sync,
+    /// [`allocate`]
+    Allocate,
+}
+
+fn result(code: libc::c_int) -> io::Result<()> {
+    if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Writes up to three pieces one after the other.
+pub fn write_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Result<()> {
+    fault::check(Call::Write)?;
+    let total: usize = parts.iter().map(|p| p.len()).sum();
+    let mut done = 0;
+    while done < total {
+        let mut skip = done;
+        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 3];
+        let mut count = 0;
+        for part in parts {
+            let rest = &part[skip.min(part.len())..];
+            skip -= skip.min(part.len());
+            if !rest.is_empty() {
+                vectors[count] = libc::iovec { iov_base: rest.as_ptr() as *mut _, iov_len: rest.len() };
+                count += 1;
+            }
+        }
+        // SAFETY: the first `count` vectors point into `parts`, which outlive the call, and are only read from.
+        let wrote = unsafe {
+            libc::pwritev(file.as_raw_fd(), vectors.as_ptr(), count as libc::c_int, (at + done as u64) as libc::off_t)
+        };
+        match wrote {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n if n > 0 => done += n as usize,
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads `length` bytes; what lies behind the end of the file is zeros.
+pub fn read_at(file: &File, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    fault::check(Call::Read)?;
+    let mut bytes: Vec<u8> = Vec::with_capacity(length);
+    while bytes.len() < length {
+        match read_more(file, at, length, &mut bytes, 0) {
+            Ok(0) => bytes.resize(length, 0),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(bytes)
+}
+
+/// Reads `length` bytes if all of them are in memory; None otherwise, or if that cannot be told. Never waits for a disk.
+pub fn read_cached_at(file: &File, at: u64, length: usize) -> Option<Vec<u8>> {
+    let mut bytes: Vec<u8> = Vec::with_capacity(length);
+    while bytes.len() < length {
+        match read_more(file, at, length, &mut bytes, libc::RWF_NOWAIT) {
+            Ok(n) if n > 0 => {}
+            _ => return None,
+        }
+    }
+    Some(bytes)
+}
+
+/// One read into what `bytes` lacks of `length`.
+fn read_more(file: &File, at: u64, length: usize, bytes: &mut Vec<u8>, flags: libc::c_int) -> io::Result<usize> {
+    let have = bytes.len();
+    let room = &mut bytes.spare_capacity_mut()[..length - have];
+    let vector = libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() };
+    // SAFETY: the vector is spare capacity of `bytes`, which nothing else refers to during the call.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &vector, 1, (at + have as u64) as libc::off_t, flags) };
+    if read < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has filled so many bytes behind `have`, and no more than there was room for.
+    unsafe { bytes.set_len(have + read as usize) };
+    Ok(read as usize)
+}
+
+/// Reads what there is up to `length` bytes.
+pub fn read_up_to(file: &File, at: u64, length: usize) -> io::Result<Vec<u8>> {
+    fault::check(Call::Read)?;
+    let mut bytes = vec![0; length];
+    let mut have = 0;
+    while have < length {
+        match file.read_at(&mut bytes[have..], at + have as u64) {
+            Ok(0) => break,
+            Ok(n) => have += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    bytes.truncate(have);
+    Ok(bytes)
+}
+
+/// Gives a range back to the file system; it reads as zeros.
+pub fn punch(file: &File, at: u64, length: u64) -> io::Result<()> {
+    fault::check(Call::Write)?;
+    fallocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, at, length)
+}
+
+/// Reserves room for a range; holes in it still read as zeros.
+pub fn allocate(file: &File, at: u64, length: u64) -> io::Result<()> {
+    fault::check(Call::Allocate)?;
+    fallocate(file, libc::FALLOC_FL_KEEP_SIZE, at, length)
+}
+
+fn fallocate(file: &File, mode: libc::c_int, at: u64, length: u64) -> io::Result<()> {
+    loop {
+        // SAFETY: plain numbers and an open descriptor.
+        match result(unsafe { libc::fallocate(file.as_raw_fd(), mode, at as libc::off_t, length as libc::off_t) }) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Makes a file's bytes durable, and what is needed to reach them.
+pub fn sync_data(file: &File) -> io::Result<()> {
+    fault::check(Call::Sync)?;
+    file.sync_data()
+}
+
+/// Makes a file or directory durable.
+pub fn sync_all(file: &File) -> io::Result<()> {
+    fault::check(Call::Sync)?;
+    file.sync_all()
+}
+
+/// Makes everything on the file system that `file` is on durable; also tells of failed write-back since it was opened.
+pub fn sync_file_system(file: &File) -> io::Result<()> {
+    fault::check(Call::Sync)?;
+    // SAFETY: an open descriptor.
+    result(unsafe { libc::syncfs(file.as_raw_fd()) })
+}
+
+/// Bytes that the file system of `file` holds in all, and those free for ordinary users.
+pub fn room(file: &File) -> io::Result<(u64, u64)> {
+    // SAFETY: statvfs is plain numbers, for which zeros are valid.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor, and a structure that outlives the call.
+    result(unsafe { libc::fstatvfs(file.as_raw_fd(), &mut stat) })?;
+    Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+}
+
+/// The next byte from `at` on that is no hole for the file system; None behind the last.
+pub fn next_data(file: &File, at: u64) -> io::Result<Option<u64>> {
+    // SAFETY: plain numbers and an open descriptor. Nothing uses the file's own position.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), at as libc::off_t, libc::SEEK_DATA) };
+    if found >= 0 {
+        return Ok(Some(found as u64));
+    }
+    let error = io::Error::last_os_error();
+    if error.raw_os_error() == Some(libc::ENXIO) { Ok(None) } else { Err(error) }
+}
+
+/// Whether the error says that there is no room, which is no fault of the disk.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
+}
+
+/// Lets this process open as many files as it may; returns how many that is.
+pub fn raise_open_files() -> u64 {
+    // SAFETY: rlimit is two numbers.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: a structure that outlives both calls.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            return 1024;
+        }
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raised) == 0 { raised.rlim_cur } else { limit.rlim_cur }
+    }
+}
+
+#[cfg(test)]
+pub mod fault {
+    //! Failures of the calling thread's next system calls.
+
+    use super::Call;
+    use std::cell::RefCell;
+    use std::io;
+
+    thread_local! {
+        static PLANNED: RefCell<Vec<(Call, usize, i32)>> = const { RefCell::new(Vec::new()) };
+    }
+
+    /// Lets the `skip`-th next call of that kind on this thread fail with `errno`; once.
+    pub fn plan(call: Call, skip: usize, errno: i32) {
+        PLANNED.with(|p| p.borrow_mut().push((call, skip, errno)));
+    }
+
+    /// How many planned failures have not happened.
+    pub fn left() -> usize {
+        PLANNED.with(|p| p.borrow().len())
+    }
+
+    pub(super) fn check(call: Call) -> io::Result<()> {
+        PLANNED.with(|planned| {
+            let mut planned = planned.borrow_mut();
+            let Some(at) = planned.iter().position(|(kind, ..)| *kind == call) else { return Ok(()) };
+            if planned[at].1 > 0 {
+                planned[at].1 -= 1;
+                return Ok(());
+            }
+            Err(io::Error::from_raw_os_error(planned.remove(at).2))
+        })
+    }
+}
+
+#[cfg(not(test))]
+mod fault {
+    use super::Call;
+
+    #[inline(always)]
+    pub(super) fn check(_: Call) -> std::io::Result<()> {
+        Ok(())
+    }
+}

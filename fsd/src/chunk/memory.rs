@@ -1,0 +1,269 @@
+//! The chunk store's contract in memory: for tests and simulations, and the simplest statement of what the store on
+//! disk does. Nothing is lost when it is dropped but everything; nothing can be damaged; there is always room.
+
+use super::notes::book::Book;
+use super::{ChunkError, ChunkStore, Intent};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use raidfs_common::checksum::BlockSum;
+use raidfs_common::codec::Blob;
+use raidfs_common::extent::length_in_chunk;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
+use raidfs_common::pair::Space;
+use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+const BLOCK: usize = BLOCK_BYTES as usize;
+const TOTAL_BYTES: u64 = 1 << 40;
+
+/// The chunks of one server, in memory.
+#[derive(Debug)]
+pub struct MemoryChunks {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    chunks: BTreeMap<ChunkId, Chunk>,
+    book: Book,
+    /// One above the highest inode that ever had a chunk.
+    highest: Ino,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Chunk {
+    length: usize,
+    /// Those that are no holes.
+    blocks: BTreeMap<usize, Vec<u8>>,
+}
+
+impl Default for MemoryChunks {
+    fn default() -> MemoryChunks {
+        let mut book = Book::default();
+        book.begin(1, Ino(0));
+        MemoryChunks { inner: Mutex::new(Inner { chunks: BTreeMap::new(), book, highest: Ino(0) }) }
+    }
+}
+
+impl Inner {
+    fn chunk_to_change(&mut self, chunk: ChunkId) -> &mut Chunk {
+        self.highest = self.highest.max(Ino(chunk.ino.0 + 1));
+        self.chunks.entry(chunk).or_default()
+    }
+}
+
+impl Chunk {
+    fn copy_in(&mut self, at: usize, data: &[u8]) {
+        for (byte, value) in (at..).zip(data) {
+            self.blocks.entry(byte / BLOCK).or_insert_with(|| vec![0; BLOCK])[byte % BLOCK] = *value;
+        }
+    }
+
+    fn copy_out(&self, range: Range<usize>) -> Vec<u8> {
+        range.map(|byte| self.blocks.get(&(byte / BLOCK)).map_or(0, |block| block[byte % BLOCK])).collect()
+    }
+
+    fn zero(&mut self, range: Range<usize>) {
+        self.blocks.retain(|block, _| *block * BLOCK < range.start || (*block + 1) * BLOCK > range.end);
+        for (at, block) in &mut self.blocks {
+            for (byte, value) in (at * BLOCK..).zip(block) {
+                if range.contains(&byte) {
+                    *value = 0;
+                }
+            }
+        }
+    }
+
+    fn sums(&self) -> impl Iterator<Item = u32> {
+        self.blocks.values().map(|block| BlockSum::of(block).0)
+    }
+
+    fn extents(&self) -> Vec<(u16, u16)> {
+        let mut runs: Vec<(u16, u16)> = Vec::new();
+        for block in self.blocks.keys().map(|block| *block as u16) {
+            match runs.last_mut() {
+                Some((first, count)) if *first + *count == block => *count += 1,
+                _ => runs.push((block, 1)),
+            }
+        }
+        runs
+    }
+
+    fn digest(&self) -> u32 {
+        let mut bytes = (self.length as u32).to_le_bytes().to_vec();
+        bytes.resize(4 + BLOCKS_PER_CHUNK * 4, 0);
+        for (block, sum) in self.blocks.keys().zip(self.sums()) {
+            bytes[4 + block * 4..8 + block * 4].copy_from_slice(&sum.to_le_bytes());
+        }
+        raidfs_common::checksum::record(&bytes)
+    }
+}
+
+fn range(chunk: ChunkId, offset: u32, length: usize) -> Result<Range<usize>, ChunkError> {
+    let range = offset as usize..offset as usize + length;
+    if range.end as u64 > CHUNK_BYTES {
+        return Err(ChunkError::Invalid { chunk, problem: "the range does not end within the chunk" });
+    }
+    Ok(range)
+}
+
+fn blocks_of(range: &Range<usize>) -> Range<usize> {
+    range.start / BLOCK..range.end.div_ceil(BLOCK)
+}
+
+impl ChunkStore for MemoryChunks {
+    fn write(&self, chunk: ChunkId, offset: u32, data: &[u8]) -> Result<Applied, ChunkError> {
+        let range = range(chunk, offset, data.len())?;
+        if data.is_empty() {
+            return Ok(Applied::default());
+        }
+        let mut inner = self.inner.lock();
+        let held = inner.chunk_to_change(chunk);
+        let before = held.blocks.len();
+        held.copy_in(range.start, data);
+        held.length = held.length.max(range.end);
+        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64 })
+    }
+
+    fn punch(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Applied, ChunkError> {
+        let range = range(chunk, offset, length as usize)?;
+        let mut inner = self.inner.lock();
+        let Some(held) = inner.chunks.get_mut(&chunk) else { return Ok(Applied::default()) };
+        let before = held.blocks.len();
+        held.zero(range);
+        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64 })
+    }
+
+    fn allocate(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Applied, ChunkError> {
+        let range = range(chunk, offset, length as usize)?;
+        if range.is_empty() {
+            return Ok(Applied::default());
+        }
+        let mut inner = self.inner.lock();
+        let held = inner.chunk_to_change(chunk);
+        let before = held.blocks.len();
+        for block in blocks_of(&range) {
+            held.blocks.entry(block).or_insert_with(|| vec![0; BLOCK]);
+        }
+        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64 })
+    }
+
+    fn read(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Bytes, ChunkError> {
+        let range = range(chunk, offset, length as usize)?;
+        let inner = self.inner.lock();
+        let Some(held) = inner.chunks.get(&chunk) else { return Ok(Bytes::new()) };
+        Ok(held.copy_out(range.start..range.end.min(held.length).max(range.start)).into())
+    }
+
+    fn read_cached(&self, chunk: ChunkId, offset: u32, length: u32) -> Option<Result<Bytes, ChunkError>> {
+        Some(self.read(chunk, offset, length))
+    }
+
+    fn sync(&self, _: &[ChunkId]) -> Result<(), ChunkError> {
+        Ok(())
+    }
+
+    fn sync_all(&self) -> Result<(), ChunkError> {
+        Ok(())
+    }
+
+    fn extents(&self, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), ChunkError> {
+        let inner = self.inner.lock();
+        Ok(inner.chunks.get(&chunk).map_or((0, Vec::new()), |held| (held.length as u32, held.extents())))
+    }
+
+    fn export(&self, chunk: ChunkId, _: bool) -> Result<Option<ChunkCopy>, ChunkError> {
+        let inner = self.inner.lock();
+        Ok(inner.chunks.get(&chunk).map(|held| {
+            let data: Vec<u8> = held.blocks.values().flatten().copied().collect();
+            let sums = held.sums().collect();
+            ChunkCopy { length: held.length as u32, extents: held.extents(), data: Blob::from(data), sums }
+        }))
+    }
+
+    fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {
+        let Some(copy) = copy else {
+            self.inner.lock().chunks.remove(&chunk);
+            return Ok(());
+        };
+        super::copy::footer_of(chunk, copy)?;
+        let mut held = Chunk { length: copy.length as usize, blocks: BTreeMap::new() };
+        let blocks = copy.extents.iter().flat_map(|(first, count)| usize::from(*first)..usize::from(first + count));
+        held.blocks.extend(blocks.zip(copy.data.0.chunks(BLOCK).map(<[u8]>::to_vec)));
+        *self.inner.lock().chunk_to_change(chunk) = held;
+        Ok(())
+    }
+
+    fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
+        let mut inner = self.inner.lock();
+        inner.chunks.retain(|chunk, _| chunk.ino != ino || length_in_chunk(size, chunk.index) > 0);
+        for (chunk, held) in inner.chunks.iter_mut().filter(|(chunk, _)| chunk.ino == ino) {
+            let kept = length_in_chunk(size, chunk.index) as usize;
+            held.zero(kept..CHUNK_BYTES as usize);
+            held.length = held.length.min(kept);
+        }
+        Ok(())
+    }
+
+    fn reap(&self, ino: Ino) -> Result<bool, ChunkError> {
+        let mut inner = self.inner.lock();
+        let before = inner.chunks.len();
+        inner.chunks.retain(|chunk, _| chunk.ino != ino);
+        Ok(inner.chunks.len() < before)
+    }
+
+    fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError> {
+        let inner = self.inner.lock();
+        Ok(inner.chunks.keys().filter(|c| after.is_none_or(|after| **c > after)).take(limit).copied().collect())
+    }
+
+    fn summary(&self, chunk: ChunkId, _: bool) -> Result<Option<ChunkSummary>, ChunkError> {
+        let inner = self.inner.lock();
+        Ok(inner.chunks.get(&chunk).map(|held| {
+            let (length, blocks) = (held.length as u32, held.blocks.len() as u32);
+            ChunkSummary { chunk, length, blocks, digest: held.digest(), damaged: 0 }
+        }))
+    }
+
+    fn held(&self) -> (u64, u64) {
+        let inner = self.inner.lock();
+        let blocks: usize = inner.chunks.values().map(|held| held.blocks.len()).sum();
+        (inner.chunks.len() as u64, (blocks * BLOCK) as u64)
+    }
+
+    fn space(&self) -> Result<Space, ChunkError> {
+        Ok(Space { total: TOTAL_BYTES, free: TOTAL_BYTES - self.held().1 })
+    }
+
+    fn note(&self, chunk: ChunkId) -> Result<Intent, ChunkError> {
+        let mut inner = self.inner.lock();
+        inner.book.record([chunk].into());
+        Ok(inner.book.intent(chunk).unwrap_or(Intent::none()))
+    }
+
+    fn noted(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError> {
+        let inner = self.inner.lock();
+        let (mut chunks, mark) = (inner.book.named(after, limit), inner.book.high_water());
+        let above = inner.chunks.keys().filter(|c| c.ino >= mark && after.is_none_or(|after| **c > after));
+        chunks.extend(above.take(limit - chunks.len()));
+        Ok(chunks)
+    }
+
+    fn high_water(&self) -> Ino {
+        self.inner.lock().book.high_water()
+    }
+
+    fn begin_notes(&self) -> Result<(), ChunkError> {
+        let mut inner = self.inner.lock();
+        let (number, mark) = (inner.book.next_number(), inner.highest.max(inner.book.newest_mark()));
+        inner.book.begin(number, mark);
+        Ok(())
+    }
+
+    fn drop_notes(&self) -> Result<(), ChunkError> {
+        self.inner.lock().book.drop_settled();
+        Ok(())
+    }
+}

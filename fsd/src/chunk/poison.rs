@@ -1,0 +1,29 @@
+//! After a failed write or sync the disk's word is worth nothing: what was written may be gone although a later sync
+//! succeeds. From then on nothing is changed or called durable; the server leaves, and comes back by resync.
+//!
+//! Owns the one bit and its reason. Never clears it: a restart does, after which the server is not in sync anyway.
+
+use super::ChunkError;
+use std::sync::OnceLock;
+
+/// Whether the store is still to be trusted.
+#[derive(Debug, Default)]
+pub struct Poison(OnceLock<String>);
+
+impl Poison {
+    /// Fails if the store is not to be trusted any more.
+    pub fn check(&self) -> Result<(), ChunkError> {
+        match self.0.get() {
+            None => Ok(()),
+            Some(reason) => Err(ChunkError::Poisoned(reason.clone())),
+        }
+    }
+
+    /// Trusts the store no more. The first reason stays.
+    pub fn set(&self, action: &str, error: &std::io::Error) {
+        let reason = format!("{action}: {error}");
+        if self.0.set(reason.clone()).is_ok() {
+            tracing::error!("the disk failed to {reason}; no chunk is changed any more");
+        }
+    }
+}
