@@ -20,6 +20,8 @@
 mod cache;
 pub mod fault;
 pub mod invariants;
+#[cfg(test)]
+mod model_tests;
 mod ops;
 pub mod overlay;
 mod pair_table;

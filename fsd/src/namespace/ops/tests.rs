@@ -36,6 +36,9 @@ fn make_gives_a_name_and_changes_the_directory() {
     f.check();
 }
 
+/// Spoils the number, target or attributes of an inode to be made.
+type Edit<'a> = &'a dyn Fn(&mut Ino, &mut Bytes, &mut Vec<(Bytes, Bytes)>);
+
 #[test]
 fn make_refuses_what_cannot_be() {
     let mut f = Fixture::new();
@@ -47,7 +50,7 @@ fn make_refuses_what_cannot_be() {
     assert_eq!(f.refused(in_file), FsError::NotDir);
     let nowhere = f.make(99_999_999, "x", FileKind::File);
     assert_eq!(f.refused(nowhere), FsError::NotFound);
-    let with = |f: &mut Fixture, edit: &dyn Fn(&mut Ino, &mut Bytes, &mut Vec<(Bytes, Bytes)>)| {
+    let with = |f: &mut Fixture, edit: Edit| {
         let mut change = f.make(1, "x", FileKind::Symlink);
         if let Change::Make { ino, target, xattrs, .. } = &mut change {
             edit(ino, target, xattrs);
