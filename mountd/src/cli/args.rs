@@ -66,6 +66,8 @@ pub enum Command {
     Kill(OneArgs),
     /// Show how a cluster is
     Status(StatusArgs),
+    /// Check that both mirrors of everything are equal and whole
+    Verify(VerifyArgs),
     /// Show which servers hold a file
     Where(WhereArgs),
 }
@@ -224,6 +226,34 @@ EXAMPLES
   raidfs status
   raidfs status --wait-healthy 60 && echo all is well
   raidfs status --json | jq -r '.servers[] | select(.up | not) | .name'";
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+#[command(long_about = VERIFY, after_long_help = VERIFY_EXAMPLES)]
+pub struct VerifyArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArgs,
+}
+
+const VERIFY: &str = "\
+Check that both mirrors of everything are equal and whole. Reads only; the store may be in use meanwhile.
+
+Names: every server's namespace keeps its invariants, and all are the same. Chunks: both mirrors of each pair have the \
+same chunks with the same bytes, and every block on both matches its checksum. Files: every chunk belongs to a file \
+that is alive, and lies on the pair where it should. A server that does not answer, and a copy that is not in sync, \
+cannot be checked: that is reported, too.
+
+What looks wrong while something changes is looked at again before it is said to be wrong.";
+
+const VERIFY_EXAMPLES: &str = "\
+EXIT STATUS
+  0  nothing is wrong
+  1  something is; each thing has a line that begins with WRONG
+
+EXAMPLES
+  raidfs verify
+  raidfs verify --config /etc/raidfs/raidfs.toml | grep WRONG";
 
 /// Arguments of `where`.
 #[derive(Debug, Args)]

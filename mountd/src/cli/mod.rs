@@ -25,6 +25,7 @@ pub mod process;
 pub mod progress;
 mod status;
 mod up;
+mod verify;
 mod wait;
 
 pub use failure::Failure;
@@ -41,6 +42,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Stop(args) => one::stop(&args),
         Command::Kill(args) => one::kill(&args),
         Command::Status(args) => status::run(&args),
+        Command::Verify(args) => verify::run(&args),
         Command::Where(args) => placed::run(&args),
     }
 }

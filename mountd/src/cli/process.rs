@@ -91,9 +91,14 @@ impl Local {
         self.start(name, &program("fsd")?, self.server_arguments(name))
     }
 
-    /// Starts mountd on `mount_point`.
+    /// Starts mountd on `mount_point`. If the last one crashed, its session is still open for a while, and nobody will
+    /// use it any more: it is taken over, so that the mount is back at once.
     pub fn start_mountd(&self, mount_point: &Path) -> Result<Started, Failure> {
-        let arguments = vec!["--config".into(), self.config_file().into(), mount_point.into()];
+        let mut arguments: Vec<OsString> = vec!["--config".into(), self.config_file().into()];
+        if self.state(Name::Mount) == State::Crashed {
+            arguments.push("--takeover".into());
+        }
+        arguments.push(mount_point.into());
         self.start(Name::Mount, &program("mountd")?, arguments)
     }
 

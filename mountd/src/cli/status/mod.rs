@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use verdict::Level;
+pub use verdict::copy as copy_word;
 
 /// Everything that could be learnt at one moment.
 #[derive(Debug)]

@@ -1,0 +1,172 @@
+//! The chunks: both mirrors of a pair have the same ones, with the same bytes, and every block matches its checksum.
+
+use super::super::admin::within;
+use super::super::human;
+use super::super::progress::{Progress, Unit};
+use super::compare::{Wrong, before, compare, judge};
+use super::{Answers, Report};
+use crate::cluster::survey::connect_admin;
+use raidfs_common::config::Config;
+use raidfs_common::id::{ChunkId, PairId, ServerId};
+use raidfs_common::pair::Pair;
+use raidfs_common::rpc::admin::AdminServiceClient;
+use raidfs_common::rpc::chunks::ChunkSummary;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const CONNECT: Duration = Duration::from_secs(2);
+/// A page of chunks whose every block is read.
+const PAGE: Duration = Duration::from_secs(300);
+/// What is in motion looks wrong for a moment: it is looked at again this often before it is said to be.
+const LOOKS: usize = 20;
+const PAUSE: Duration = Duration::from_millis(250);
+/// More wrong chunks than this are not in motion: they are not looked at again one by one.
+const LOOKED_AT_MAX: usize = 500;
+
+/// What each server has, in order.
+pub type Held = BTreeMap<ServerId, Vec<ChunkSummary>>;
+
+/// Checks every pair; returns what each server holds that is in sync and answers.
+pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, report: &mut Report) -> Held {
+    let serving =
+        |p: &Pair| -> Vec<ServerId> { p.in_sync().map(|m| m.server).filter(|s| answers.contains_key(s)).collect() };
+    let total = pairs.iter().flat_map(&serving).map(|s| answers[&s].held.0).sum();
+    let progress = RefCell::new(Progress::new("reading", Unit::Things("chunks"), total));
+    let mut held = Held::new();
+    for pair in pairs {
+        let servers = serving(pair);
+        let lists = futures::future::join_all(servers.iter().map(|&s| list(config, s, pair.id, &progress))).await;
+        let mut whole = Vec::new();
+        for (&server, list) in servers.iter().zip(lists) {
+            match list {
+                Ok(list) => whole.push((server, list)),
+                Err(why) => {
+                    report.wrong("chunks not checked", format_args!("{server}'s chunks could not be checked: {why}"));
+                }
+            }
+        }
+        match whole.as_slice() {
+            [(a, first), (b, second)] => both(config, pair.id, (*a, first), (*b, second), report).await,
+            [(server, list)] => alone(*server, list, report),
+            _ => {}
+        }
+        held.extend(whole);
+    }
+    held
+}
+
+/// All chunks of one server, every block read.
+async fn list(
+    config: &Config,
+    server: ServerId,
+    pair: PairId,
+    progress: &RefCell<Progress>,
+) -> Result<Vec<ChunkSummary>, String> {
+    let client = connect_admin(config, server, CONNECT).await.map_err(|e| e.to_string())?;
+    let mut all: Vec<ChunkSummary> = Vec::new();
+    loop {
+        let page = page(&client, pair, all.last().map(|s| s.chunk), true).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        progress.borrow_mut().add(page.len() as u64);
+        all.extend(page);
+    }
+}
+
+async fn page(
+    client: &AdminServiceClient,
+    pair: PairId,
+    after: Option<ChunkId>,
+    deep: bool,
+) -> Result<Vec<ChunkSummary>, String> {
+    match client.inventory(within(PAGE), pair, after, deep).await {
+        Ok(Ok(page)) => Ok(page),
+        Ok(Err(rejection)) => Err(rejection.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn both(
+    config: &Config,
+    pair: PairId,
+    first: (ServerId, &[ChunkSummary]),
+    second: (ServerId, &[ChunkSummary]),
+    report: &mut Report,
+) {
+    let mut suspects = compare(first.1, second.1);
+    for _ in 0..LOOKS {
+        if suspects.is_empty() || suspects.len() > LOOKED_AT_MAX {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        suspects = look_again(config, pair, first.0, second.0, suspects).await;
+    }
+    for (chunk, wrong) in &suspects {
+        let text = format!("chunk {chunk} on {} and {}: {wrong}", first.0, second.0);
+        report.wrong("chunks", text);
+    }
+    if suspects.is_empty() {
+        let chunks = human::count(first.1.len().max(second.1.len()) as u64);
+        report.right(format_args!(
+            "chunks: {chunks} on {} and {} are equal, and every block matches its checksum",
+            first.0, second.0
+        ));
+    }
+}
+
+/// Those of the suspects that something is still wrong with.
+async fn look_again(
+    config: &Config,
+    pair: PairId,
+    first: ServerId,
+    second: ServerId,
+    suspects: Vec<(ChunkId, Wrong)>,
+) -> Vec<(ChunkId, Wrong)> {
+    let (a, b) = (connect_admin(config, first, CONNECT).await, connect_admin(config, second, CONNECT).await);
+    let (Ok(a), Ok(b)) = (a, b) else { return suspects };
+    let mut left = Vec::new();
+    for (chunk, wrong) in suspects {
+        let deep = matches!(wrong, Wrong::Damaged(..));
+        let found = futures::future::join(one(&a, pair, chunk, deep), one(&b, pair, chunk, deep)).await;
+        let wrong = match found {
+            (Ok(x), Ok(y)) => judge(x.as_ref(), y.as_ref()),
+            _ => Some(wrong),
+        };
+        left.extend(wrong.map(|w| (chunk, w)));
+    }
+    left
+}
+
+async fn one(
+    client: &AdminServiceClient,
+    pair: PairId,
+    chunk: ChunkId,
+    deep: bool,
+) -> Result<Option<ChunkSummary>, String> {
+    let page = page(client, pair, before(chunk), deep).await?;
+    Ok(page.into_iter().find(|s| s.chunk == chunk))
+}
+
+/// Whether a server holds any chunk of a file; if it does not say, it counts as holding.
+pub async fn holds(config: &Config, server: ServerId, ino: raidfs_common::id::Ino) -> bool {
+    let Ok(client) = connect_admin(config, server, CONNECT).await else { return true };
+    let pair = config.pair_of(server).unwrap_or_default();
+    match page(&client, pair, before(ChunkId { ino, index: 0 }), false).await {
+        Ok(page) => page.iter().any(|s| s.chunk.ino == ino),
+        Err(_) => true,
+    }
+}
+
+fn alone(server: ServerId, list: &[ChunkSummary], report: &mut Report) {
+    let damaged: Vec<&ChunkSummary> = list.iter().filter(|s| s.damaged > 0).collect();
+    for s in &damaged {
+        let text = format!("chunk {} on {server}: {} blocks do not match their checksums", s.chunk, s.damaged);
+        report.wrong("chunks", text);
+    }
+    if damaged.is_empty() {
+        let chunks = human::count(list.len() as u64);
+        report.right(format_args!("chunks: {chunks} on {server}, without a mirror, match their checksums"));
+    }
+}

@@ -1,0 +1,111 @@
+//! `raidfs verify`: is everything that should be equal equal, and whole? Reads only; may run while the store is in use:
+//! what looks wrong is looked at again before it is said to be.
+//!
+//! Three rooms: `names` (the namespaces among each other), `chunks` (the mirrors of each pair among each other, and
+//! each against its checksums), `belonging` (chunks against the namespace). [`compare`] decides, and knows no network.
+
+mod belonging;
+mod chunks;
+pub mod compare;
+mod names;
+
+use super::args::VerifyArgs;
+use super::{Failure, admin, human};
+use crate::cluster::survey::survey;
+use raidfs_common::config::Config;
+use raidfs_common::id::ServerId;
+use raidfs_common::pair::{CopyState, Pair};
+use raidfs_common::rpc::admin::ServerStatus;
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Problems of one kind that are listed; of more only the number is said.
+const LISTED_MAX: usize = 50;
+
+/// What was found; lines go out as they come.
+#[derive(Debug, Default)]
+pub struct Report {
+    wrong: usize,
+    kinds: BTreeMap<&'static str, usize>,
+}
+
+impl Report {
+    /// Something is wrong.
+    pub fn wrong(&mut self, kind: &'static str, text: impl std::fmt::Display) {
+        self.wrong += 1;
+        let listed = self.kinds.entry(kind).or_default();
+        *listed += 1;
+        if *listed <= LISTED_MAX {
+            println!("WRONG  {text}");
+        }
+    }
+
+    /// Something is as it should be.
+    pub fn right(&self, text: impl std::fmt::Display) {
+        println!("ok     {text}");
+    }
+
+    fn end(&self, took: Duration) -> ExitCode {
+        for (kind, count) in self.kinds.iter().filter(|(_, n)| **n > LISTED_MAX) {
+            println!("WRONG  and {} more of this kind: {kind}", human::count((count - LISTED_MAX) as u64));
+        }
+        let took = human::span(took);
+        match self.wrong {
+            0 => println!("nothing is wrong (took {took})"),
+            1 => println!("1 thing is wrong (took {took})"),
+            n => println!("{} things are wrong (took {took})", human::count(n as u64)),
+        }
+        if self.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+/// Who answers, and what they say of themselves.
+pub type Answers = BTreeMap<ServerId, ServerStatus>;
+
+/// Runs the command.
+pub fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
+    let target = args.target.open()?;
+    let began = Instant::now();
+    let mut report = Report::default();
+    admin::runtime().block_on(verify(target.config(), &mut report));
+    Ok(report.end(began.elapsed()))
+}
+
+async fn verify(config: &Config, report: &mut Report) {
+    let answers = attendance(config, report).await;
+    let Some(best) = answers.values().filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied)) else {
+        return;
+    };
+    let pairs = best.pairs.clone();
+    copies(&pairs, &answers, report);
+    names::check(config, &answers, report).await;
+    let held = chunks::check(config, &pairs, &answers, report).await;
+    belonging::check(config, &pairs, &answers, &held, report).await;
+}
+
+/// Who does not answer is not verified, and that is said.
+async fn attendance(config: &Config, report: &mut Report) -> Answers {
+    let mut answers = Answers::new();
+    for (server, answer) in survey(config).await {
+        match answer {
+            Some(status) => {
+                answers.insert(server, status);
+            }
+            None => report.wrong("no answer", format_args!("{server} does not answer; what it has is not verified")),
+        }
+    }
+    if !answers.values().any(|s| s.quorum) {
+        report.wrong("no leader", "nobody leads: too few servers answer each other");
+    }
+    answers
+}
+
+fn copies(pairs: &[Pair], answers: &Answers, report: &mut Report) {
+    for member in pairs.iter().flat_map(|p| &p.members) {
+        if member.state != CopyState::InSync && answers.contains_key(&member.server) {
+            let state = super::status::copy_word(member.state);
+            report.wrong("not in sync", format_args!("{}'s copy is {state}; it was not compared", member.server));
+        }
+    }
+}
