@@ -10,6 +10,7 @@
 pub mod board;
 pub mod chunk;
 pub mod consensus;
+pub mod identity;
 pub mod namespace;
 pub mod peers;
 pub mod replica;

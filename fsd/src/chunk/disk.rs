@@ -8,7 +8,7 @@
 
 mod census;
 mod change;
-mod check;
+pub(super) mod check;
 mod copy;
 mod ledger;
 mod open_files;

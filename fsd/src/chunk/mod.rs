@@ -7,11 +7,13 @@ mod copy;
 mod damage;
 pub mod disk;
 pub mod format;
-mod io;
+pub(crate) mod io;
 mod layout;
 pub mod memory;
 mod notes;
+pub mod offline;
 mod poison;
+mod walk;
 
 use bytes::Bytes;
 use raidfs_common::id::{ChunkId, Ino};

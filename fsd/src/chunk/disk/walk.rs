@@ -1,21 +1,14 @@
-//! Finding chunks: the count at the start, the chunks of an inode, and all chunks in order.
+//! The count at the start, and the store's lists of chunks.
 //!
-//! Names tell everything; no chunk is opened. What is no chunk's name is told once, at the start, and ignored.
+//! Names and the files' sizes on disk tell everything; no chunk is opened. What is no chunk's name is told once, at the
+//! start, and ignored.
 
 use super::{Disk, census};
-use crate::chunk::ChunkError;
 use crate::chunk::layout::{self, Dir, Member, UNFINISHED};
+use crate::chunk::{ChunkError, walk};
 use raidfs_common::id::{ChunkId, Ino};
-use std::collections::BTreeMap;
 use std::fs::DirEntry;
 use std::io;
-
-/// What of an inode was found in its group's directory.
-#[derive(Clone, Copy, Debug, Default)]
-struct Found {
-    first: bool,
-    rest: bool,
-}
 
 impl Disk {
     /// Counts everything, and removes what an import left unfinished and directories left empty.
@@ -87,54 +80,23 @@ impl Disk {
             }
             Ok(())
         })();
-        listed.map_err(|source| ChunkError::Store { action: "list a directory of chunks", source })
+        listed.map_err(not_listed)
     }
 
     /// The indexes of an inode's chunks behind the first, in order.
     pub(super) fn rest_of(&self, ino: Ino) -> Result<Vec<u32>, ChunkError> {
-        let mut indexes: Vec<u32> = self.names(Dir::Rest(ino))?.iter().filter_map(|n| layout::parse_index(n)).collect();
-        indexes.sort_unstable();
-        Ok(indexes)
+        walk::rest_of(&self.root, ino).map_err(not_listed)
     }
 
     /// Up to `limit` chunks above `after`, in order.
     pub(super) fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError> {
-        let mut chunks = Vec::new();
-        for group in self.census.groups_from(after.map_or(0, |chunk| layout::group_of(chunk.ino))) {
-            let mut inos: BTreeMap<Ino, Found> = BTreeMap::new();
-            for name in self.names(Dir::Group(group))? {
-                match layout::parse_member(group, &name) {
-                    Some(Member::First(ino)) => inos.entry(ino).or_default().first = true,
-                    Some(Member::Rest(ino)) => inos.entry(ino).or_default().rest = true,
-                    None => {}
-                }
-            }
-            for (ino, found) in inos.range(after.map_or(Ino(0), |chunk| chunk.ino)..) {
-                let first = found.first.then_some(0);
-                let rest = if found.rest { self.rest_of(*ino)? } else { Vec::new() };
-                let all = first.into_iter().chain(rest).map(|index| ChunkId { ino: *ino, index });
-                chunks.extend(all.filter(|chunk| after.is_none_or(|after| *chunk > after)));
-                if chunks.len() >= limit {
-                    chunks.truncate(limit);
-                    return Ok(chunks);
-                }
-            }
-        }
-        Ok(chunks)
+        let groups = self.census.groups_from(after.map_or(0, |chunk| layout::group_of(chunk.ino)));
+        walk::list(&self.root, groups, after, limit).map_err(not_listed)
     }
+}
 
-    /// The names in a directory, none if there is none.
-    fn names(&self, dir: Dir) -> Result<Vec<String>, ChunkError> {
-        let failed = |source| ChunkError::Store { action: "list a directory of chunks", source };
-        match std::fs::read_dir(layout::dir_path(&self.root, dir)) {
-            Ok(entries) => {
-                let names = entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()));
-                names.collect::<io::Result<_>>().map_err(failed)
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(e) => Err(failed(e)),
-        }
-    }
+fn not_listed(source: io::Error) -> ChunkError {
+    ChunkError::Store { action: "list a directory of chunks", source }
 }
 
 fn remove_unfinished(entry: &DirEntry, name: &str) -> bool {

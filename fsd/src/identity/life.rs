@@ -1,0 +1,164 @@
+//! One life of a server process: its number, and whether the machine went down uncleanly before it.
+//!
+//! What was written but not synced survives the death of a process, not that of the machine. So a life that finds
+//! another boot of the machine than the life before, which did not end cleanly, may miss what that one acknowledged.
+
+use super::record::{self, Unreadable};
+use super::{IdentityError, LIFE, failed, write_whole};
+use raidfs_common::id::Incarnation;
+use std::io::Read;
+use std::path::Path;
+
+/// Tells one boot of the machine from another.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+/// Stands in for it in tests.
+const BOOT_ID_VARIABLE: &str = "RAIDFS_BOOT_ID";
+
+/// This life of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Its number: never 0, higher than any before in this directory, and unlike any of another directory.
+    pub incarnation: Incarnation,
+    /// What the life before had acknowledged but not synced may be gone: its machine went down uncleanly, its disk had
+    /// failed, or it cannot be told.
+    pub power_lost: bool,
+    /// The directory has just been made.
+    pub first: bool,
+}
+
+/// What is kept of the newest life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LifeRecord {
+    /// Lives so far.
+    pub count: u32,
+    /// In which boot of the machine; empty if the system does not tell.
+    pub boot: String,
+    /// It ended with everything durable.
+    pub clean: bool,
+    /// Its disk failed to keep something.
+    pub distrusted: bool,
+}
+
+impl LifeRecord {
+    /// Before the first life.
+    pub fn first() -> LifeRecord {
+        LifeRecord { count: 0, boot: String::new(), clean: true, distrusted: false }
+    }
+
+    fn encode(&self) -> String {
+        let word = |set: bool| if set { "yes" } else { "no" };
+        record::sealed(format!(
+            "count {}\nboot {}\nclean {}\ndistrusted {}\n",
+            self.count,
+            self.boot,
+            word(self.clean),
+            word(self.distrusted)
+        ))
+    }
+
+    fn decode(text: &str) -> Option<LifeRecord> {
+        let lines = record::unsealed(text)?;
+        let word = |name| match record::value(lines, name)? {
+            "yes" => Some(true),
+            "no" => Some(false),
+            _ => None,
+        };
+        Some(LifeRecord {
+            count: record::value(lines, "count")?.parse().ok()?,
+            boot: record::value(lines, "boot")?.to_owned(),
+            clean: word("clean")?,
+            distrusted: word("distrusted")?,
+        })
+    }
+}
+
+/// Writes the record, durably.
+pub fn write(root: &Path, record: &LifeRecord) -> Result<(), IdentityError> {
+    write_whole(root, LIFE, &record.encode())
+}
+
+/// Begins a life, durably.
+pub fn begin(root: &Path) -> Result<(Life, LifeRecord), IdentityError> {
+    let path = root.join(LIFE);
+    let before = match record::read_text(&path) {
+        Ok(text) => LifeRecord::decode(&text),
+        Err(Unreadable::Io(source)) => return Err(failed("read", &path)(source)),
+        Err(_) => None,
+    };
+    if before.is_none() {
+        tracing::warn!("{} is missing or damaged: starting as after a power loss", path.display());
+    }
+    let (life, record) = next(before.as_ref(), &boot_id(), random().map_err(failed("read", Path::new(RANDOM)))?);
+    write(root, &record)?;
+    Ok((life, record))
+}
+
+/// The life after `before` (None: it cannot be told).
+fn next(before: Option<&LifeRecord>, boot: &str, random: u32) -> (Life, LifeRecord) {
+    let count = before.map_or(1, |before| before.count.saturating_add(1));
+    let power_lost = before.is_none_or(|before| {
+        let same_boot = !boot.is_empty() && before.boot == boot;
+        before.distrusted || (!before.clean && !same_boot)
+    });
+    let incarnation = Incarnation(u64::from(count) << 32 | u64::from(random));
+    let first = before.is_some_and(|before| before.count == 0);
+    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted: false };
+    (Life { incarnation, power_lost, first }, record)
+}
+
+fn boot_id() -> String {
+    let id = std::env::var(BOOT_ID_VARIABLE).or_else(|_| std::fs::read_to_string(BOOT_ID));
+    id.map(|id| id.split_whitespace().collect()).unwrap_or_default()
+}
+
+const RANDOM: &str = "/dev/urandom";
+
+fn random() -> std::io::Result<u32> {
+    let mut bytes = [0; 4];
+    std::fs::File::open(RANDOM)?.read_exact(&mut bytes)?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(before: LifeRecord, boot: &str) -> Life {
+        assert_eq!(LifeRecord::decode(&before.encode()), Some(before.clone()));
+        next(Some(&before), boot, 7).0
+    }
+
+    #[test]
+    fn only_an_unclean_end_in_another_boot_loses_power() {
+        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false };
+        let clean = LifeRecord { clean: true, ..unclean.clone() };
+        let failed = LifeRecord { distrusted: true, ..unclean.clone() };
+        assert!(!after(unclean.clone(), "a").power_lost, "killed");
+        assert!(after(unclean.clone(), "b").power_lost, "the machine went down");
+        assert!(after(LifeRecord { boot: String::new(), ..unclean.clone() }, "").power_lost, "it cannot be told");
+        assert!(!after(clean, "b").power_lost, "stopped, then the machine went down");
+        assert!(after(failed, "a").power_lost, "its disk had failed");
+        assert!(next(None, "a", 7).0.power_lost, "the record is lost");
+        assert!(!after(LifeRecord::first(), "a").power_lost);
+    }
+
+    #[test]
+    fn each_life_has_a_number_of_its_own() {
+        let (one, record) = next(Some(&LifeRecord::first()), "a", 7);
+        let (two, _) = next(Some(&record), "a", 7);
+        assert!(one.first && !two.first);
+        assert!(two.incarnation > one.incarnation && one.incarnation.0 != 0);
+        assert_ne!(next(Some(&record), "a", 8).0.incarnation, two.incarnation, "a directory made anew, and this one");
+    }
+
+    #[test]
+    fn a_damaged_record_is_no_record() {
+        let text = LifeRecord::first().encode();
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            assert_eq!(LifeRecord::decode(&String::from_utf8(bytes).unwrap()), None);
+            assert_eq!(LifeRecord::decode(&text[..at]), None);
+        }
+    }
+}
