@@ -4,6 +4,7 @@
 use clap::Parser;
 use raidfs_common::config::Config;
 use raidfs_common::log;
+use raidfs_mountd::cluster::holder::Holder;
 use raidfs_mountd::cluster::{ClusterClient, SessionState};
 use raidfs_mountd::fuse::Adapter;
 use raidfs_mountd::fuse::options::Options;
@@ -77,7 +78,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let servers = config.servers().count();
-    let cluster = ClusterClient::connect(&config, holder(mount_point), options.takeover).await?;
+    let holder = Holder::this_process(&mount_point.display().to_string()).to_string();
+    let cluster = ClusterClient::connect(&config, holder, options.takeover).await?;
     let behaviour = vfs::Options { atime: options.atime, ..vfs::Options::default() };
     let vfs = Vfs::new(cluster.clone(), behaviour);
     let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
@@ -140,12 +142,6 @@ async fn finish(vfs: &Vfs<ClusterClient>, cluster: &Arc<ClusterClient>, lost: bo
         Ok(Err(error)) => Err(format!("not everything that was written could be stored: {error}").into()),
         Err(_) => Err("not everything that was written could be stored: no server took it in time".into()),
     }
-}
-
-/// Who mounts, for the messages of others.
-fn holder(mount_point: &Path) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!("{} (pid {}) at {}", host.trim(), std::process::id(), mount_point.display())
 }
 
 /// Buffers of a megabyte come and go with every request: they are to come from memory that is there, not from fresh

@@ -67,7 +67,7 @@ pub struct Core {
     pub attendance: Arc<Attendance>,
     /// The pairs' states.
     pub pairs: PairStates,
-    /// Whose requests these are; [`SessionId::CLUSTER`] without a session.
+    /// Whose requests these are, once a session of this number is open.
     pub session: SessionId,
     state: watch::Sender<SessionState>,
     router: Arc<Mutex<Router>>,

@@ -52,8 +52,8 @@ use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::{Applied, ChunkChange};
 use raidfs_common::rpc::names::{NamesServiceClient, Seen};
 use raidfs_common::time::Time;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
@@ -67,41 +67,45 @@ pub struct ClusterClient {
     outbox: Arc<Outbox>,
     chunks: Arc<Chunks>,
     syncs: Syncs,
-    inos: Option<Arc<InoRange>>,
+    inos: OnceLock<Arc<InoRange>>,
     barriers: Arc<Gather<LogIndex, Result<LogIndex, FsError>>>,
     durable: AtomicU64,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl ClusterClient {
-    /// Opens a mount session. Starts with servers missing, and logs which; needs only a quorum. `holder` says who we
-    /// are to others (see [`holder::Holder`]); `takeover` ends another session that is open. One whose process is
-    /// certainly gone is ended without being asked to.
+    /// A client with a mount session: [`ClusterClient::observe`], then [`ClusterClient::open`]. Starts with servers
+    /// missing, and logs which; needs only a quorum.
     pub async fn connect(config: &Config, holder: String, takeover: bool) -> Result<Arc<ClusterClient>, OpenError> {
-        match ClusterClient::open(config, &holder, takeover).await {
-            Err(OpenError::Busy { holder: other }) if Holder::parse(&other).is_some_and(|other| other.is_gone()) => {
-                tracing::info!("{other} is gone: its mount session is ended");
-                ClusterClient::open(config, &holder, true).await
-            }
-            result => result,
-        }
-    }
-
-    async fn open(config: &Config, holder: &str, takeover: bool) -> Result<Arc<ClusterClient>, OpenError> {
-        let mut client = ClusterClient::start(config, session::new_session_id()).await;
+        let client = ClusterClient::observe(config).await;
         for (server, why) in client.missing() {
             tracing::warn!("cannot reach {server}: {why}");
         }
-        let inos = session::open(&client.core, &client.outbox, holder.to_owned(), takeover).await?;
-        client.core.links.values().for_each(|link| link.warm_up());
-        client.inos = Some(Arc::new(inos));
-        client.tasks.lock().spawn(session::keep_alive(Arc::clone(&client.core)));
-        Ok(Arc::new(client))
+        client.open(&holder, takeover).await?;
+        Ok(client)
     }
 
-    /// Looks at the cluster without a session: questions and reads only. Changes fail.
+    /// Looks at the cluster without a session: questions and reads only, changes are refused. Returns once it is known
+    /// of every server whether it is there, or soon.
     pub async fn observe(config: &Config) -> Arc<ClusterClient> {
-        Arc::new(ClusterClient::start(config, SessionId::CLUSTER).await)
+        Arc::new(ClusterClient::start(config, session::new_session_id()).await)
+    }
+
+    /// Opens the mount session. `holder` says who we are to others (see [`holder::Holder`]); `takeover` ends another
+    /// session that is open. One whose process is certainly gone is ended without being asked to.
+    pub async fn open(&self, holder: &str, takeover: bool) -> Result<(), OpenError> {
+        let inos = match session::open(&self.core, &self.outbox, holder.to_owned(), takeover).await {
+            Err(OpenError::Busy { holder: other }) if Holder::parse(&other).is_some_and(|other| other.is_gone()) => {
+                tracing::info!("{other} is gone: its mount session is ended");
+                session::open(&self.core, &self.outbox, holder.to_owned(), true).await?
+            }
+            other => other?,
+        };
+        self.core.links.values().for_each(|link| link.warm_up());
+        if self.inos.set(Arc::new(inos)).is_ok() {
+            self.tasks.lock().spawn(session::keep_alive(Arc::clone(&self.core)));
+        }
+        Ok(())
     }
 
     async fn start(config: &Config, session: SessionId) -> ClusterClient {
@@ -114,7 +118,7 @@ impl ClusterClient {
             outbox: Outbox::new(Arc::clone(&core)),
             chunks: Chunks::new(Arc::clone(&core)),
             syncs: Syncs::new(Arc::clone(&core)),
-            inos: None,
+            inos: OnceLock::new(),
             barriers: Arc::default(),
             durable: AtomicU64::new(0),
             tasks: Mutex::new(tasks),
@@ -135,7 +139,7 @@ impl ClusterClient {
         self.core.session_state()
     }
 
-    /// The session's number; [`SessionId::CLUSTER`] without one.
+    /// The session's number, whether it is open or not.
     pub fn session(&self) -> SessionId {
         self.core.session
     }
@@ -160,6 +164,12 @@ impl ClusterClient {
         self.core.pairs.now().pairs.clone()
     }
 
+    /// Learns how far the cluster has come: whatever was acknowledged to anybody before this is seen by what is asked
+    /// afterwards. A mount need not; it is for looking at what others change.
+    pub async fn catch_up(&self) {
+        watching::catch_up(&self.core).await;
+    }
+
     /// The configuration that this client was made with.
     pub fn config(&self) -> &Config {
         &self.core.config
@@ -174,7 +184,7 @@ impl Drop for ClusterClient {
 
 impl Cluster for ClusterClient {
     async fn change(&self, changes: Vec<(Time, Change)>) -> Vec<Outcome> {
-        if self.inos.is_none() {
+        if self.inos.get().is_none() {
             return vec![Err(FsError::ReadOnly); changes.len()];
         }
         self.outbox.submit(changes).await
@@ -199,14 +209,14 @@ impl Cluster for ClusterClient {
     }
 
     async fn new_ino(&self) -> Result<Ino, FsError> {
-        match &self.inos {
+        match self.inos.get() {
             Some(inos) => inos.take(&self.outbox, self.core.deadline()).await,
             None => Err(FsError::ReadOnly),
         }
     }
 
     async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Applied, FsError> {
-        if self.inos.is_none() {
+        if self.inos.get().is_none() {
             return Err(FsError::ReadOnly);
         }
         self.chunks.change(at, change).await

@@ -3,6 +3,7 @@
 //! otherwise now and then, which also shows that the server lives.
 
 use super::core::Core;
+use futures::future::join_all;
 use raidfs_common::id::{LogIndex, ServerId};
 use raidfs_common::namespace::{Answer, Query};
 use std::sync::Arc;
@@ -13,6 +14,8 @@ use tokio::task::JoinSet;
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// A fetch that takes longer has failed, and the connection is cut if it was silent.
 const FETCH_PATIENCE: Duration = Duration::from_secs(1);
+/// A server that has not answered by then does not lead, or leads nobody.
+const CATCH_UP_PATIENCE: Duration = Duration::from_millis(300);
 /// Longer than any server holds a long poll.
 const POLL_PATIENCE: Duration = Duration::from_secs(30);
 /// A long poll that failed, or that came back at once, is not repeated before this.
@@ -66,6 +69,21 @@ async fn fetch(core: &Core, server: ServerId) {
     if let Ok(Ok((seen, Ok(Answer::Pairs(pairs))))) = ask.await
         && core.pairs.learn(pairs)
     {
+        core.notice(seen);
+    }
+}
+
+/// Takes notice of the furthest index that any server has applied, the leader's among them.
+pub async fn catch_up(core: &Core) {
+    let deadline = Instant::now() + CATCH_UP_PATIENCE;
+    let here = core.links.iter().filter(|(server, _)| core.attendance.is_here(**server));
+    let asks =
+        here.map(|(_, link)| {
+            link.names(true, deadline, |client, context| async move {
+                client.query(context, LogIndex(0), Query::Pairs).await
+            })
+        });
+    for (seen, _) in join_all(asks).await.into_iter().flatten().flatten() {
         core.notice(seen);
     }
 }
