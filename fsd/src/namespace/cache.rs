@@ -6,9 +6,12 @@ use super::rows::Row;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 
+/// Parts that are locked, filled and emptied each by itself, so that dropping an old generation takes no time to speak of.
+const SHARDS: usize = 64;
+
 /// A bounded set of decoded rows.
 pub struct Cache {
-    generations: Mutex<Generations>,
+    shards: Vec<Mutex<Generations>>,
     generation_max_bytes: usize,
 }
 
@@ -47,12 +50,19 @@ impl Generations {
 impl Cache {
     /// Keeps at most about `max_bytes`.
     pub fn new(max_bytes: usize) -> Cache {
-        Cache { generations: Mutex::default(), generation_max_bytes: max_bytes / 2 }
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Cache { shards, generation_max_bytes: max_bytes / 2 / SHARDS }
+    }
+
+    /// Keys differ most in their last bytes.
+    fn shard(&self, key: &[u8]) -> &Mutex<Generations> {
+        let mix = key.iter().rev().take(8).fold(0usize, |mix, byte| mix.wrapping_mul(31).wrapping_add((*byte).into()));
+        &self.shards[mix % SHARDS]
     }
 
     /// The row under `key`, if it is kept.
     pub fn get(&self, key: &[u8]) -> Option<Row> {
-        let mut both = self.generations.lock();
+        let mut both = self.shard(key).lock();
         if let Some(row) = both.young.get(key) {
             return Some(row.clone());
         }
@@ -65,19 +75,19 @@ impl Cache {
     /// Keeps a row that was read from the store.
     pub fn insert(&self, key: Vec<u8>, row: &Row) {
         if let Some(cost) = cost(&key, row) {
-            self.generations.lock().insert(key, row.clone(), cost, self.generation_max_bytes);
+            self.shard(&key).lock().insert(key, row.clone(), cost, self.generation_max_bytes);
         }
     }
 
     /// The row under `key` changed: keeps its new value, or forgets it.
-    pub fn replace(&mut self, key: Vec<u8>, row: Option<Row>) {
-        let both = self.generations.get_mut();
-        both.old.remove(&key);
-        match row.and_then(|row| Some((cost(&key, &row)?, row))) {
-            Some((cost, row)) => both.insert(key, row, cost, self.generation_max_bytes),
+    pub fn replace(&self, key: &[u8], row: Option<&Row>) {
+        let mut both = self.shard(key).lock();
+        both.old.remove(key);
+        match row.and_then(|row| Some((cost(key, row)?, row))) {
+            Some((cost, row)) => both.insert(key.to_vec(), row.clone(), cost, self.generation_max_bytes),
             None => {
-                if let Some(row) = both.young.remove(&key) {
-                    both.young_bytes -= cost(&key, &row).unwrap_or_default();
+                if let Some(row) = both.young.remove(key) {
+                    both.young_bytes -= cost(key, &row).unwrap_or_default();
                 }
             }
         }
@@ -86,8 +96,11 @@ impl Cache {
     /// Rows kept.
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        let both = self.generations.lock();
-        both.young.len() + both.old.len()
+        let count = |shard: &Mutex<Generations>| {
+            let both = shard.lock();
+            both.young.len() + both.old.len()
+        };
+        self.shards.iter().map(count).sum()
     }
 }
 
@@ -106,25 +119,25 @@ mod tests {
     fn it_is_bounded_and_keeps_what_is_looked_up() {
         let (key, row) = entry(0);
         let each = cost(&key, &row).unwrap();
-        let cache = Cache::new(each * 100);
+        let cache = Cache::new(each * 100 * SHARDS);
         cache.insert(key.clone(), &row);
-        for n in 1..10_000 {
+        for n in 1..100_000 {
             let (other, row) = entry(n);
             cache.insert(other, &row);
             assert!(cache.get(&key).is_some(), "it was looked up a moment ago");
         }
-        assert!(cache.len() <= 100);
+        assert!(cache.len() <= 100 * SHARDS);
         assert!(cache.get(&1u64.to_be_bytes()).is_none());
     }
 
     #[test]
     fn a_replaced_row_is_never_seen_again() {
-        let mut cache = Cache::new(1 << 20);
+        let cache = Cache::new(1 << 20);
         let (key, row) = entry(1);
         cache.insert(key.clone(), &row);
-        cache.replace(key.clone(), Some(entry(2).1));
+        cache.replace(&key, Some(&entry(2).1));
         assert_eq!(cache.get(&key), Some(entry(2).1));
-        cache.replace(key.clone(), None);
+        cache.replace(&key, None);
         assert_eq!(cache.get(&key), None);
     }
 }

@@ -27,6 +27,8 @@ pub mod overlay;
 mod pair_table;
 mod query;
 pub mod rows;
+#[cfg(test)]
+mod scale_tests;
 pub mod snapshot;
 mod state;
 pub mod store;
@@ -181,6 +183,9 @@ impl Namespace {
 
     /// Answers a question from the state as it is. A fault means that this server cannot read its store.
     pub fn query(&self, query: &Query) -> Result<Reply, Fault> {
+        if self.stopped {
+            return Err(Fault::Stopped);
+        }
         query::answer(&self.state, query)
     }
 
@@ -202,6 +207,11 @@ impl Namespace {
     /// The session that is open, and who holds it.
     pub fn session(&self) -> Option<(SessionId, String)> {
         self.state.sessions.iter().next().map(|(id, session)| (*id, session.row.holder.clone()))
+    }
+
+    /// All sessions that are open: what a server's board shows to its chunk side.
+    pub fn sessions(&self) -> Vec<SessionId> {
+        self.state.sessions.keys().copied().collect()
     }
 
     /// Directories, and other inodes; orphans included.
@@ -262,8 +272,8 @@ impl Namespace {
         Ok(self.state.rows.begin_flush(self.applied))
     }
 
-    /// The batch was written.
-    pub fn end_flush(&mut self, batch: FlushBatch) {
+    /// The batch was written; drop it where it was written, which takes a while.
+    pub fn end_flush(&mut self, batch: &FlushBatch) {
         self.state.rows.end_flush(batch);
     }
 }

@@ -445,7 +445,7 @@ fn format(store: &dyn Store) {
 
 fn open(store: &Arc<dyn Store>) -> Namespace {
     // A cache too small for everything, so that rows come from everywhere.
-    Namespace::open(store.clone(), 4000).unwrap().unwrap()
+    Namespace::open(store.clone(), 100_000).unwrap().unwrap()
 }
 
 /// A namespace that is flushed, killed and opened again while the log goes on.
@@ -475,7 +475,7 @@ impl Killed {
         if let Some(batch) = self.namespace.begin_flush().unwrap() {
             meanwhile(self);
             batch.write().unwrap();
-            self.namespace.end_flush(batch);
+            self.namespace.end_flush(&batch);
         }
     }
 

@@ -2,8 +2,8 @@
 //! store. Applying never writes to the store; flushing gathers all changed rows into one batch, so that a row that
 //! changes a thousand times a second is written once, and the store always holds the state after some entry.
 //!
-//! Who flushes does it in three steps: [`Overlay::begin_flush`] (memory only), [`FlushBatch::write`] (anywhere, while
-//! changes and reads go on), [`Overlay::end_flush`].
+//! Who flushes does it in three steps: [`Overlay::begin_flush`], [`FlushBatch::write`] (on a thread of its own, while
+//! changes and reads go on), [`Overlay::end_flush`]. The first and the last take no longer for many rows than for few.
 
 use super::cache::Cache;
 use super::fault::Fault;
@@ -14,27 +14,29 @@ use std::collections::btree_map;
 use std::iter::Peekable;
 use std::sync::Arc;
 
-/// Changed rows by key; None is a row that is gone.
-type Changed = BTreeMap<Vec<u8>, Option<Row>>;
+/// Changed rows by key.
+type Changed = BTreeMap<Vec<u8>, Slot>;
 
 /// A changed row that was not flushed yet.
 struct Slot {
+    /// None is a row that is gone.
     row: Option<Row>,
-    /// Neither the store nor a flush under way has a row under this key.
+    /// Once the flush under way is done, the store has no row under this key.
     fresh: bool,
 }
 
 /// Rows in memory in front of a store.
 pub struct Overlay {
-    changed: BTreeMap<Vec<u8>, Slot>,
+    changed: Changed,
     flushing: Option<Arc<Changed>>,
-    cache: Cache,
+    cache: Arc<Cache>,
     store: Arc<dyn Store>,
 }
 
 /// All rows that changed since the last flush.
 pub struct FlushBatch {
     rows: Arc<Changed>,
+    cache: Arc<Cache>,
     store: Arc<dyn Store>,
     applied: AppliedRow,
 }
@@ -56,18 +58,24 @@ impl FlushBatch {
         self.rows.is_empty()
     }
 
-    /// Writes the rows to the store; blocks on the disk. They survive the end of the process, and the machine's once
+    /// Writes the rows to the store, and keeps them decoded; blocks on the disk. They survive the end of the process, and the machine's once
     /// the store is synced. After an error the namespace must be given up.
     pub fn write(&self) -> Result<(), Fault> {
-        let rows = self.rows.iter().map(|(key, row)| (key.clone(), row.as_ref().map(Row::encode))).collect();
-        self.store.write(Batch { rows })
+        let rows = self.rows.iter().map(|(key, slot)| (key.clone(), slot.row.as_ref().map(Row::encode))).collect();
+        self.store.write(Batch { rows })?;
+        // Until the flush ends, readers find these rows in the batch and never ask the store: nobody puts an older
+        // row in place of one of these.
+        for (key, slot) in self.rows.iter() {
+            self.cache.replace(key, slot.row.as_ref());
+        }
+        Ok(())
     }
 }
 
 impl Overlay {
     /// Nothing changed yet in front of `store`; at most about `cache_bytes` of rows are kept decoded.
     pub fn new(store: Arc<dyn Store>, cache_bytes: usize) -> Overlay {
-        Overlay { changed: BTreeMap::new(), flushing: None, cache: Cache::new(cache_bytes), store }
+        Overlay { changed: BTreeMap::new(), flushing: None, cache: Arc::new(Cache::new(cache_bytes)), store }
     }
 
     /// The store below.
@@ -100,7 +108,7 @@ impl Overlay {
         if let Some(slot) = self.changed.get(key) {
             return Some(slot.row.as_ref());
         }
-        self.flushing.as_ref()?.get(key).map(Option::as_ref)
+        self.flushing.as_ref()?.get(key).map(|slot| slot.row.as_ref())
     }
 
     /// Sets the row under `key`, whether there is one or not.
@@ -119,8 +127,8 @@ impl Overlay {
         match self.changed.entry(key.encode()) {
             btree_map::Entry::Occupied(mut slot) => slot.get_mut().row = Some(row),
             btree_map::Entry::Vacant(vacant) => {
-                let fresh = !self.flushing.as_ref().is_some_and(|rows| rows.contains_key(vacant.key()));
-                vacant.insert(Slot { row: Some(row), fresh });
+                // A flush under way may hold this key too, but only to delete it: nothing is left of it afterwards.
+                vacant.insert(Slot { row: Some(row), fresh: true });
             }
         }
     }
@@ -170,27 +178,15 @@ impl Overlay {
         if self.changed.is_empty() {
             return None;
         }
-        let rows: Changed = std::mem::take(&mut self.changed).into_iter().map(|(key, slot)| (key, slot.row)).collect();
-        let rows = Arc::new(rows);
+        let rows = Arc::new(std::mem::take(&mut self.changed));
         self.flushing = Some(rows.clone());
-        Some(FlushBatch { rows, store: self.store.clone(), applied })
+        Some(FlushBatch { rows, cache: self.cache.clone(), store: self.store.clone(), applied })
     }
 
-    /// The batch is written: the store has the rows now.
-    pub fn end_flush(&mut self, batch: FlushBatch) {
+    /// The batch is written: the store has the rows now. The batch itself is better dropped by the thread that wrote it.
+    pub fn end_flush(&mut self, batch: &FlushBatch) {
+        debug_assert!(self.flushing.as_ref().is_some_and(|rows| Arc::ptr_eq(rows, &batch.rows)));
         self.flushing = None;
-        match Arc::try_unwrap(batch.rows) {
-            Ok(rows) => {
-                for (key, row) in rows {
-                    self.cache.replace(key, row);
-                }
-            }
-            Err(rows) => {
-                for (key, row) in rows.iter() {
-                    self.cache.replace(key.clone(), row.clone());
-                }
-            }
-        }
     }
 }
 
@@ -223,7 +219,7 @@ enum Value<'a> {
 /// Three sources by key; of those that have one, the newest speaks.
 struct Merge<'a> {
     changed: Peekable<btree_map::Range<'a, Vec<u8>, Slot>>,
-    flushing: Option<Peekable<btree_map::Range<'a, Vec<u8>, Option<Row>>>>,
+    flushing: Option<Peekable<btree_map::Range<'a, Vec<u8>, Slot>>>,
     store: Peekable<Scan<'a>>,
 }
 
@@ -249,10 +245,9 @@ impl<'a> Iterator for Merge<'a> {
                 None => None,
             };
             let from_changed = self.changed.next_if(|(k, _)| **k == key);
-            let value = match (from_changed, from_flushing) {
-                (Some((_, slot)), _) => slot.row.as_ref().map(Value::Row),
-                (None, Some((_, row))) => row.as_ref().map(Value::Row),
-                (None, None) => from_store.map(|(_, value)| Value::Stored(value)),
+            let value = match from_changed.or(from_flushing) {
+                Some((_, slot)) => slot.row.as_ref().map(Value::Row),
+                None => from_store.map(|(_, value)| Value::Stored(value)),
             };
             if let Some(value) = value {
                 return Some(Ok((key, value)));

@@ -150,7 +150,7 @@ impl Fixture {
     pub fn flush(&mut self) {
         if let Some(batch) = self.namespace.begin_flush().unwrap() {
             batch.write().unwrap();
-            self.namespace.end_flush(batch);
+            self.namespace.end_flush(&batch);
         }
     }
 

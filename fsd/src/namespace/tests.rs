@@ -72,7 +72,7 @@ fn changes_go_on_while_a_flush_is_written() {
     f.check();
     batch.write().unwrap();
     assert_eq!(f.names(dir.0), now);
-    f.namespace.end_flush(batch);
+    f.namespace.end_flush(&batch);
     assert_eq!(f.names(dir.0), now);
     f.check();
     let digest = f.namespace.digest().unwrap();
@@ -108,7 +108,7 @@ fn what_came_and_went_between_flushes_is_never_written() {
     let singles = 4;
     assert!(batch.len() - before <= kept + singles, "outcomes, other dooms, and single rows: {}", batch.len());
     batch.write().unwrap();
-    f.namespace.end_flush(batch);
+    f.namespace.end_flush(&batch);
     assert_eq!(f.store.view().get(&Key::Inode(ino).encode()).unwrap(), None);
 }
 

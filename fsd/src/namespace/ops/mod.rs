@@ -20,6 +20,7 @@ use super::state::{Caller, Refusal, State};
 use raidfs_common::error::FsError;
 use raidfs_common::id::SessionId;
 use raidfs_common::namespace::{Change, Done, Outcome, Request};
+use raidfs_common::time::Time;
 
 type Result<T, E = Refusal> = std::result::Result<T, E>;
 
@@ -52,9 +53,18 @@ pub(super) fn apply(state: &mut State, request: &Request) -> Result<std::result:
     if request.seq < session.row.done_below {
         return Ok(Err(Refused::Forgotten));
     }
-    let outcome = outcome(by_session(state, caller, &request.change))?;
+    let result =
+        check_time(caller.now).map_err(Refusal::from).and_then(|()| by_session(state, caller, &request.change));
+    let outcome = outcome(result)?;
     state.keep_outcome(caller.session, request.seq, request.done_below, &outcome);
     Ok(Ok(outcome))
+}
+
+/// Nanoseconds in a second, which a time has fewer of.
+const NANOS: u32 = 1_000_000_000;
+
+fn check_time(time: Time) -> Result<(), FsError> {
+    if time.nanos >= NANOS { Err(FsError::Invalid) } else { Ok(()) }
 }
 
 /// Tells what is part of the state from what stops this server.

@@ -1,6 +1,6 @@
 //! Attributes that are set: permission bits, owner, length, times.
 
-use super::Result;
+use super::{Result, check_time};
 use crate::board::Doom;
 use crate::namespace::Effect;
 use crate::namespace::rows::InodeRow;
@@ -11,9 +11,6 @@ use raidfs_common::id::Ino;
 use raidfs_common::limits::{BLOCK_BYTES, FILE_MAX_BYTES};
 use raidfs_common::namespace::{Done, SetAttr};
 
-/// Nanoseconds in a second, which a time has fewer of.
-const NANOS: u32 = 1_000_000_000;
-
 /// Applies a [`raidfs_common::namespace::Change::SetAttr`].
 pub(super) fn set(state: &mut State, caller: Caller, ino: Ino, set: &SetAttr) -> Result<Done> {
     let before = state.inode(ino)?.attr;
@@ -23,8 +20,8 @@ pub(super) fn set(state: &mut State, caller: Caller, ino: Ino, set: &SetAttr) ->
         (Some(_), FileKind::Dir) => return Err(FsError::IsDir.into()),
         (Some(_), _) => return Err(FsError::Invalid.into()),
     }
-    if [set.atime, set.mtime].iter().flatten().any(|time| time.nanos >= NANOS) {
-        return Err(FsError::Invalid.into());
+    for time in [set.atime, set.mtime].into_iter().flatten() {
+        check_time(time)?;
     }
     let attr = state.edit(ino, |row| change(row, caller, set))?;
     if attr.cut_gen != before.cut_gen {
@@ -37,7 +34,7 @@ fn change(row: &mut InodeRow, caller: Caller, set: &SetAttr) {
     let attr = &mut row.attr;
     if let Some(size) = set.size {
         if size < attr.size {
-            attr.cut_gen += 1;
+            attr.cut_gen = attr.cut_gen.saturating_add(1);
             attr.blocks = attr.blocks.min(size.div_ceil(BLOCK_BYTES));
         }
         attr.size = size;

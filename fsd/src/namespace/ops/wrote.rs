@@ -1,6 +1,6 @@
 //! Bytes were written: lengths, blocks and times follow. Also lengths that are found after a session died.
 
-use super::Result;
+use super::{Result, check_time};
 use crate::namespace::fault::Fault;
 use crate::namespace::rows::InodeRow;
 use crate::namespace::state::State;
@@ -24,6 +24,7 @@ pub(super) struct Growth {
 pub(super) fn wrote(state: &mut State, ino: Ino, growth: Growth, mtime: Time) -> Result<Done> {
     let before = state.inode(ino)?;
     check(&before, growth)?;
+    check_time(mtime)?;
     if growth.cut_gen < before.attr.cut_gen {
         return Ok(Done::Attrs(vec![before.attr]));
     }
