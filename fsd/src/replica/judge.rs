@@ -1,5 +1,6 @@
 //! May a request be served? By the board: the lease, what is applied, the pair's epoch, who is in sync.
 
+use super::state::in_sync;
 use super::{APPLY_PATIENCE, Replica};
 use crate::board::Notice;
 use raidfs_common::error::Rejection;
@@ -15,7 +16,7 @@ pub struct Standing {
     pub notice: Notice,
     pub pair: Pair,
     pub mirror: Member,
-    me: Member,
+    in_sync: bool,
 }
 
 impl Standing {
@@ -23,9 +24,9 @@ impl Standing {
         self.pair.epoch
     }
 
-    /// Whether this server's copy is in sync.
+    /// Whether this server's copy is in sync, in this life of it.
     pub fn in_sync(&self) -> bool {
-        self.me.state == CopyState::InSync
+        self.in_sync
     }
 
     /// Whether the mirror's copy is in sync.
@@ -54,11 +55,13 @@ impl Replica {
     pub(super) fn standing(&self) -> Option<Standing> {
         let notice = self.board.notice();
         let pair = notice.pairs.iter().find(|p| p.id == self.pair)?.clone();
-        let (me, mirror) = (*pair.member(self.me)?, *pair.mirror_of(self.me)?);
-        if self.state.lock().see(self.me, &pair) {
+        let mirror = *pair.mirror_of(self.me)?;
+        let life = self.board.incarnation;
+        if self.state.lock().see(self.me, life, &pair) {
             self.once.lock().forget_made();
         }
-        Some(Standing { notice, pair, mirror, me })
+        let in_sync = in_sync(self.me, life, &pair);
+        Some(Standing { notice, pair, mirror, in_sync })
     }
 
     /// The same, waited for.

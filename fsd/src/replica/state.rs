@@ -7,7 +7,7 @@
 //! | came into sync beside a mirror that is | no change is ordered here before the mirror's older ones have ended |
 //! | the mirror is syncing | one attempt to bring it up to date; a forward that fails ends it |
 
-use raidfs_common::id::{Epoch, ServerId};
+use raidfs_common::id::{Epoch, Incarnation, ServerId};
 use raidfs_common::pair::{CopyState, Pair};
 
 /// One attempt to bring the mirror up to date: it lasts for one epoch.
@@ -40,11 +40,11 @@ pub enum Missed {
 
 impl State {
     /// The pair is so now. True: outcomes of earlier changes are to be forgotten.
-    pub fn see(&mut self, me: ServerId, pair: &Pair) -> bool {
+    pub fn see(&mut self, me: ServerId, life: Incarnation, pair: &Pair) -> bool {
         if pair.epoch <= self.epoch {
             return false;
         }
-        let in_sync = pair.serves(me);
+        let in_sync = in_sync(me, life, pair);
         let mirror = pair.mirror_of(me).map(|m| m.state);
         let both = in_sync && mirror == Some(CopyState::InSync);
         let continuous = self.in_sync && in_sync && pair.epoch.0 == self.epoch.0 + 1;
@@ -96,11 +96,16 @@ impl State {
     }
 }
 
+/// Whether this life of server `me` is in sync: what the pair says of an earlier life does not hold for this one.
+pub fn in_sync(me: ServerId, life: Incarnation, pair: &Pair) -> bool {
+    pair.member(me).is_some_and(|m| m.state == CopyState::InSync && m.incarnation == life)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use CopyState::*;
-    use raidfs_common::id::{Incarnation, PairId};
+    use raidfs_common::id::PairId;
     use raidfs_common::pair::{Member, Space};
 
     fn pair(epoch: u64, me: CopyState, mirror: CopyState) -> Pair {
@@ -117,7 +122,7 @@ mod tests {
         let mut state = State::default();
         let mut forget = false;
         for (epoch, me, mirror) in steps {
-            forget = state.see(ServerId(1), &pair(*epoch, *me, *mirror));
+            forget = state.see(ServerId(1), Incarnation(1), &pair(*epoch, *me, *mirror));
         }
         (state, forget)
     }
@@ -147,8 +152,15 @@ mod tests {
         assert_eq!(state.missed(Epoch(5)), Missed::StartsOver);
         assert!(!state.attempt_good());
         assert!(!state.seal(Epoch(5)));
-        state.see(ServerId(1), &pair(6, InSync, Stale));
+        state.see(ServerId(1), Incarnation(1), &pair(6, InSync, Stale));
         assert!(!state.seal(Epoch(6)));
+    }
+
+    #[test]
+    fn an_earlier_life_in_sync_is_not_this_one() {
+        let mut state = State::default();
+        assert!(state.see(ServerId(1), Incarnation(2), &pair(5, InSync, InSync)));
+        assert!(!state.must_open() && !state.in_sync);
     }
 
     #[test]
