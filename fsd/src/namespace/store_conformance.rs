@@ -192,3 +192,57 @@ proptest! {
         }
     }
 }
+
+/// The state after so many batches of the tests below: each sets `last`, and one row of its own.
+fn whole_prefix(store: &dyn Store) -> usize {
+    let last = store.get(b"last").unwrap().map_or(0, |value| u16::from_be_bytes(value.try_into().unwrap()).into());
+    let rows = store.scan(b"row", b"rox").map(|row| row.unwrap().0);
+    let expected = (1..=last).map(|n| format!("row{n:05}").into_bytes());
+    assert!(rows.eq(expected), "after {last} batches, the rows of exactly these");
+    last
+}
+
+fn write_batches(store: &dyn Store, count: u16) {
+    for n in 1..=count {
+        let rows = vec![
+            (b"last".to_vec(), Some(n.to_be_bytes().to_vec())),
+            (format!("row{n:05}").into_bytes(), Some(vec![n as u8; 100])),
+        ];
+        store.write(Batch { rows }).unwrap();
+    }
+}
+
+#[test]
+fn what_was_written_survives_the_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, copy) = (directory.path().join("live"), directory.path().join("copy"));
+    let store = DiskStore::open(&path, SMALL).unwrap();
+    write_batches(&store, 300);
+    // The files as they are while the process runs are what kill -9 leaves.
+    copy_tree(&path, &copy);
+    assert_eq!(whole_prefix(&DiskStore::open(&copy, SMALL).unwrap()), 300);
+    assert_eq!(whole_prefix(&store), 300);
+}
+
+#[test]
+fn a_torn_end_leaves_whole_batches() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("live");
+    let store = DiskStore::open(&path, SMALL).unwrap();
+    write_batches(&store, 40);
+    let journal = files(&path).into_iter().find(|file| file.extension().is_some_and(|end| end == "jnl"));
+    let journal = journal.expect("fjall keeps a journal").strip_prefix(&path).unwrap().to_path_buf();
+    let bytes = std::fs::read(path.join(&journal)).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    for cut in (0..written).step_by(97) {
+        let copy = directory.path().join(format!("cut{cut}"));
+        copy_tree(&path, &copy);
+        std::fs::write(copy.join(&journal), &bytes[..cut]).unwrap();
+        if let Ok(store) = DiskStore::open(&copy, SMALL) {
+            seen.insert(whole_prefix(&store));
+        }
+        std::fs::remove_dir_all(&copy).unwrap();
+    }
+    assert!(seen.len() > 20 && !seen.contains(&40), "cut in many places: {seen:?}");
+}
