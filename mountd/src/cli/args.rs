@@ -70,6 +70,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show which servers hold a file
     Where(WhereArgs),
+    /// Work on the store without a mount, line by line
+    Shell(ShellArgs),
 }
 
 /// The directory of a local cluster.
@@ -274,6 +276,39 @@ const WHERE_EXAMPLES: &str = "\
 EXAMPLES
   raidfs where /mnt/raidfs/film.mkv
   getfattr --only-values -n user.raidfs.where /mnt/raidfs/film.mkv";
+
+/// Arguments of `shell`.
+#[derive(Debug, Args)]
+#[command(long_about = SHELL, after_long_help = SHELL_EXAMPLES)]
+pub struct ShellArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArgs,
+    /// End the mount or shell that holds the store, and take its place
+    #[arg(long)]
+    pub takeover: bool,
+    /// Only read, even if nobody holds the store
+    #[arg(long, conflicts_with = "takeover")]
+    pub read_only: bool,
+}
+
+const SHELL: &str = "\
+Work on the store without a mount, line by line.
+
+Commands: mkdir, create, mv, read, write, status, rm, ls, where, help, quit. It says when a server is reached, lost, and \
+back. `status` shows the servers and, at each one, the directories, files and bytes that it holds.
+
+One mount or shell may change the store at a time. If another does, the shell says who, and only reads; --takeover ends \
+the other. What was changed is on stable storage when the next prompt appears.
+
+On a terminal lines can be edited, and are remembered in ~/.raidfs_history. From a pipe or a file it runs each line and \
+exits with 1 if one failed.";
+
+const SHELL_EXAMPLES: &str = "\
+EXAMPLES
+  raidfs shell
+  raidfs shell --config /etc/raidfs/raidfs.toml --read-only
+  printf 'mkdir /a\\nwrite /a/f hello\\nread /a/f\\nstatus\\n' | raidfs shell";
 
 #[cfg(test)]
 mod tests {

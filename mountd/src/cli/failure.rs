@@ -135,6 +135,9 @@ pub enum Failure {
         /// By whom, one line each.
         holders: Vec<String>,
     },
+    /// The store does not let us in.
+    #[error("cannot open a session")]
+    Session(#[from] crate::cluster::OpenError),
     /// The path is not on a raidfs mount.
     #[error("{} is not on a raidfs mount", .0.display())]
     NotRaidfs(PathBuf),

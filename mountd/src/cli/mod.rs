@@ -23,6 +23,7 @@ mod one;
 mod placed;
 pub mod process;
 pub mod progress;
+mod shell;
 mod status;
 mod up;
 mod verify;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Where(args) => placed::run(&args),
+        Command::Shell(args) => shell::run(&args),
     }
 }
 

@@ -1,0 +1,124 @@
+//! Where the shell's lines come from, and where messages go that come by themselves: a terminal with editing and
+//! history, in which messages appear above the line that is being typed; or any other input, read line by line.
+
+use super::order::COMMANDS;
+use parking_lot::Mutex;
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::Validator;
+use rustyline::{Config, Context, Editor, ExternalPrinter, Helper};
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// Lines of history that are kept.
+const HISTORY_MAX: usize = 1000;
+
+/// Completes the names of commands.
+struct Commands;
+
+/// Lines, until there are no more.
+pub struct Lines {
+    source: Source,
+    printer: Printer,
+}
+
+enum Source {
+    Terminal { editor: Box<Editor<Commands, FileHistory>>, prompt: String, history: Option<PathBuf> },
+    Input(io::StdinLock<'static>),
+}
+
+/// Prints messages of whole lines, from any thread.
+#[derive(Clone)]
+pub struct Printer(Arc<Mutex<Option<Box<dyn ExternalPrinter + Send>>>>);
+
+impl Printer {
+    /// Prints one message.
+    pub fn print(&self, message: &str) {
+        let printed = self.0.lock().as_mut().map(|printer| printer.print(format!("{message}\n")));
+        if !matches!(printed, Some(Ok(()))) {
+            println!("{message}");
+        }
+    }
+}
+
+impl Lines {
+    /// Standard input: edited if it is a terminal.
+    pub fn open(cluster: &str) -> Lines {
+        let plain = || Lines { source: Source::Input(io::stdin().lock()), printer: Printer(Arc::default()) };
+        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+            return plain();
+        }
+        let config = Config::builder().max_history_size(HISTORY_MAX).map(|builder| builder.auto_add_history(true));
+        let Ok(Ok(mut editor)) = config.map(|builder| Editor::with_config(builder.build())) else { return plain() };
+        editor.set_helper(Some(Commands));
+        let history = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".raidfs_history"));
+        if let Some(path) = &history {
+            // There is none before the first time.
+            let _ = editor.load_history(path);
+        }
+        let external = editor.create_external_printer().ok().map(|p| Box::new(p) as Box<dyn ExternalPrinter + Send>);
+        let printer = Printer(Arc::new(Mutex::new(external)));
+        let prompt = format!("{cluster}> ");
+        Lines { source: Source::Terminal { editor: Box::new(editor), prompt, history }, printer }
+    }
+
+    /// Where messages go.
+    pub fn printer(&self) -> Printer {
+        self.printer.clone()
+    }
+
+    /// Whether somebody sits before it.
+    pub fn is_terminal(&self) -> bool {
+        matches!(self.source, Source::Terminal { .. })
+    }
+
+    /// The next line; None at the end of input. Ctrl-C gives a line up, Ctrl-D ends.
+    pub fn next(&mut self) -> Option<String> {
+        match &mut self.source {
+            Source::Terminal { editor, prompt, .. } => loop {
+                match editor.readline(prompt) {
+                    Ok(line) => return Some(line),
+                    Err(ReadlineError::Interrupted) => {}
+                    Err(_) => return None,
+                }
+            },
+            Source::Input(input) => {
+                let mut line = String::new();
+                match input.read_line(&mut line) {
+                    Ok(0) | Err(_) => None,
+                    Ok(_) => Some(line),
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        if let Source::Terminal { editor, history: Some(path), .. } = &mut self.source {
+            // A history that cannot be kept is no reason to complain at the end.
+            let _ = editor.save_history(path);
+        }
+    }
+}
+
+impl Completer for Commands {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        let typed = &line[..at];
+        let fitting = COMMANDS.iter().map(|(name, ..)| format!("{name} ")).filter(|name| name.starts_with(typed));
+        Ok((0, fitting.collect()))
+    }
+}
+
+impl Hinter for Commands {
+    type Hint = String;
+}
+impl Highlighter for Commands {}
+impl Validator for Commands {}
+impl Helper for Commands {}
