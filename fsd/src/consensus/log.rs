@@ -38,4 +38,31 @@ pub trait LogStore {
     fn reset(&mut self, index: LogIndex, term: Term) -> io::Result<()>;
     /// Entries up to here are on stable storage.
     fn durable(&self) -> LogIndex;
+    /// Begins to sync all that was appended so far. The work may be done on another thread while the log is used.
+    fn begin_sync(&mut self) -> SyncJob;
+    /// The work was done without an error: raises [`LogStore::durable`], unless entries were taken away meanwhile.
+    fn end_sync(&mut self, mark: SyncMark);
+}
+
+/// What a sync covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SyncMark {
+    /// The last entry when it began.
+    pub upto: LogIndex,
+    /// How often entries had been taken away by then.
+    pub truncations: u64,
+}
+
+/// A sync to be carried out.
+pub struct SyncJob {
+    /// What it covers.
+    pub mark: SyncMark,
+    /// The blocking part.
+    pub work: Box<dyn FnOnce() -> io::Result<()> + Send>,
+}
+
+impl std::fmt::Debug for SyncJob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncJob").field("mark", &self.mark).finish_non_exhaustive()
+    }
 }

@@ -1,7 +1,7 @@
 //! The log's contract in memory: for tests and the simulation. Everything counts as durable at once, unless
 //! [`MemoryLog::hold_syncs`] is on.
 
-use super::log::{LogStore, Vote};
+use super::log::{LogStore, SyncJob, SyncMark, Vote};
 use raidfs_common::id::{LogIndex, Term};
 use raidfs_common::rpc::peer::LogEntry;
 use std::io;
@@ -15,6 +15,7 @@ pub struct MemoryLog {
     /// Entries count as durable only when [`MemoryLog::sync`] says so.
     pub hold_syncs: bool,
     durable: LogIndex,
+    truncations: u64,
 }
 
 impl MemoryLog {
@@ -86,6 +87,7 @@ impl LogStore for MemoryLog {
     fn truncate(&mut self, from: LogIndex) -> io::Result<()> {
         let keep = from.0.saturating_sub(self.base.0.0 + 1) as usize;
         self.entries.truncate(keep);
+        self.truncations += 1;
         self.durable = self.durable.min(self.last().0);
         Ok(())
     }
@@ -108,5 +110,15 @@ impl LogStore for MemoryLog {
 
     fn durable(&self) -> LogIndex {
         self.durable.max(self.base.0)
+    }
+
+    fn begin_sync(&mut self) -> SyncJob {
+        SyncJob { mark: SyncMark { upto: self.last().0, truncations: self.truncations }, work: Box::new(|| Ok(())) }
+    }
+
+    fn end_sync(&mut self, mark: SyncMark) {
+        if mark.truncations == self.truncations {
+            self.durable = self.durable.max(mark.upto);
+        }
     }
 }

@@ -6,16 +6,20 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`core`] | what to do at each message, time-out and proposal: pure, time passed in |
-//! | [`election`], [`leading`], [`following`] | its three parts |
+//! | `election`, `leading`, `following` | its three parts |
 //! | [`log`] | the contract of the log's storage; [`log_disk`] and [`log_memory`] |
 //! | [`node`] | the core with its timers, messages and waiting callers: acts |
 
 pub mod core;
 mod election;
-mod following;
+pub mod following;
 mod leading;
 pub mod log;
+#[cfg(test)]
+mod log_conformance;
+pub mod log_disk;
 pub mod log_memory;
+mod segment;
 #[cfg(test)]
 mod tests;
 pub mod timing;

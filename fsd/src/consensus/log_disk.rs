@@ -1,0 +1,335 @@
+//! The log's contract on disk: segments of records, written with write(2) and synced when asked to, and a small file
+//! with the vote that is synced at each change.
+
+use super::log::{LogStore, SyncJob, SyncMark, Vote};
+use super::segment::Segment;
+use raidfs_common::checksum;
+use raidfs_common::codec;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::LogEntry;
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A segment that has grown to this many bytes is followed by a new one.
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// The newest entries are also kept in memory, up to this many bytes: followers and the state machine read them.
+const TAIL_BYTES: usize = 4 << 20;
+const VOTE_FILE: &str = "vote";
+
+/// The log of one voter, in a directory of its own.
+#[derive(Debug)]
+pub struct DiskLog {
+    dir: PathBuf,
+    vote: Vote,
+    /// At least one; each begins where the one before it ends.
+    segments: Vec<Segment>,
+    tail: VecDeque<LogEntry>,
+    tail_bytes: usize,
+    durable: LogIndex,
+    truncations: u64,
+    /// A file was made whose name is not on stable storage yet.
+    names_dirty: bool,
+    segment_bytes: u64,
+}
+
+/// What was found when a log was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// Something was cut off or could not be read: entries or a vote may be missing that were acknowledged.
+    pub cut: bool,
+}
+
+impl DiskLog {
+    /// Opens the log in `dir`, or makes one.
+    pub fn open(dir: &Path) -> io::Result<(DiskLog, Opened)> {
+        fs::create_dir_all(dir)?;
+        let (mut segments, mut cut) = open_segments(dir)?;
+        if segments.is_empty() {
+            segments.push(Segment::create(dir, (LogIndex(0), Term(0)))?);
+        }
+        let mut log = DiskLog {
+            dir: dir.to_owned(),
+            vote: Vote::default(),
+            segments,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            durable: LogIndex(0),
+            truncations: 0,
+            names_dirty: true,
+            segment_bytes: SEGMENT_BYTES,
+        };
+        match read_vote(dir)? {
+            Some(vote) => log.vote = vote,
+            None => {
+                cut = true;
+                log.vote.term = log.last().1;
+            }
+        }
+        log.vote.term = log.vote.term.max(log.last().1);
+        // What was read back may still be in the page cache only.
+        let job = log.begin_sync();
+        (job.work)()?;
+        log.end_sync(job.mark);
+        Ok((log, Opened { cut }))
+    }
+
+    fn current(&mut self) -> &mut Segment {
+        self.segments.last_mut().expect("a log has at least one segment")
+    }
+
+    fn remember(&mut self, entries: &[LogEntry]) {
+        for entry in entries {
+            self.tail_bytes += entry.data.len() + 64;
+            self.tail.push_back(entry.clone());
+        }
+        while self.tail_bytes > TAIL_BYTES
+            && let Some(entry) = self.tail.pop_front()
+        {
+            self.tail_bytes -= entry.data.len() + 64;
+        }
+    }
+
+    fn entry(&self, index: LogIndex) -> io::Result<Option<LogEntry>> {
+        if let Some(front) = self.tail.front()
+            && index >= front.index
+        {
+            return Ok(self.tail.get((index.0 - front.index.0) as usize).cloned());
+        }
+        let at = self.segments.partition_point(|s| s.base.0 < index);
+        match at.checked_sub(1).map(|i| &self.segments[i]) {
+            Some(segment) if segment.slot(index).is_some() => segment.read(index).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn remove_segment(&mut self, at: usize) -> io::Result<()> {
+        let segment = self.segments.remove(at);
+        self.names_dirty = true;
+        fs::remove_file(&segment.path)
+    }
+}
+
+fn open_segments(dir: &Path) -> io::Result<(Vec<Segment>, bool)> {
+    let mut paths: Vec<PathBuf> = fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>()?;
+    paths.retain(|p| p.extension().is_some_and(|e| e == "log"));
+    paths.sort();
+    let mut segments: Vec<Segment> = Vec::new();
+    let mut cut = false;
+    for path in paths {
+        // What follows a gap is of no use.
+        let opened = if cut { None } else { Segment::open(&path)? };
+        match opened {
+            Some((segment, torn)) if segments.last().is_none_or(|s| s.last() == segment.base) => {
+                cut |= torn;
+                segments.push(segment);
+            }
+            _ => {
+                cut = true;
+                fs::remove_file(&path)?;
+            }
+        }
+    }
+    Ok((segments, cut))
+}
+
+/// The saved vote; the default one where none was saved yet, None if it is damaged.
+fn read_vote(dir: &Path) -> io::Result<Option<Vote>> {
+    let bytes = match fs::read(dir.join(VOTE_FILE)) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(Vote::default())),
+        Err(e) => return Err(e),
+    };
+    let Some((sum, body)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    if u32::from_le_bytes(*sum) != checksum::record(body) {
+        return Ok(None);
+    }
+    Ok(codec::decode::<(Term, Option<ServerId>)>(body).ok().map(|(term, given)| Vote { term, given }))
+}
+
+impl LogStore for DiskLog {
+    fn vote(&self) -> Vote {
+        self.vote
+    }
+
+    fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
+        let body = codec::encode(&(vote.term, vote.given));
+        let temporary = self.dir.join("vote.new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&checksum::record(&body).to_le_bytes())?;
+        file.write_all(&body)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.dir.join(VOTE_FILE))?;
+        File::open(&self.dir)?.sync_all()?;
+        self.vote = vote;
+        Ok(())
+    }
+
+    fn base(&self) -> (LogIndex, Term) {
+        self.segments[0].base
+    }
+
+    fn last(&self) -> (LogIndex, Term) {
+        self.segments[self.segments.len() - 1].last()
+    }
+
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        if index == self.base().0 {
+            return Some(self.base().1);
+        }
+        let at = self.segments.partition_point(|s| s.base.0 < index);
+        self.segments[at.checked_sub(1)?].slot(index).map(|s| s.term)
+    }
+
+    fn read(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
+        let mut out: Vec<LogEntry> = Vec::new();
+        let mut left = max_bytes;
+        let mut at = from;
+        while let Some(entry) = self.entry(at)? {
+            if !out.is_empty() && entry.data.len() > left {
+                break;
+            }
+            left = left.saturating_sub(entry.data.len().max(16));
+            at = at.next();
+            out.push(entry);
+        }
+        Ok(out)
+    }
+
+    fn append(&mut self, entries: &[LogEntry]) -> io::Result<()> {
+        if self.current().length > self.segment_bytes {
+            let segment = Segment::create(&self.dir, self.last())?;
+            self.segments.push(segment);
+            self.names_dirty = true;
+        }
+        self.current().append(entries)?;
+        self.remember(entries);
+        Ok(())
+    }
+
+    fn truncate(&mut self, from: LogIndex) -> io::Result<()> {
+        self.truncations += 1;
+        while self.segments.len() > 1 && self.current().base.0 >= from {
+            self.remove_segment(self.segments.len() - 1)?;
+        }
+        self.current().truncate(from)?;
+        while self.tail.back().is_some_and(|e| e.index >= from) {
+            let entry = self.tail.pop_back();
+            self.tail_bytes -= entry.map_or(0, |e| e.data.len() + 64);
+        }
+        self.durable = self.durable.min(self.last().0);
+        Ok(())
+    }
+
+    fn purge(&mut self, index: LogIndex) -> io::Result<()> {
+        while self.segments.len() > 1 && self.segments[0].last().0 <= index {
+            self.remove_segment(0)?;
+        }
+        let first = self.base().0.next();
+        while self.tail.front().is_some_and(|e| e.index < first) {
+            let entry = self.tail.pop_front();
+            self.tail_bytes -= entry.map_or(0, |e| e.data.len() + 64);
+        }
+        Ok(())
+    }
+
+    fn reset(&mut self, index: LogIndex, term: Term) -> io::Result<()> {
+        self.truncations += 1;
+        while !self.segments.is_empty() {
+            self.remove_segment(self.segments.len() - 1)?;
+        }
+        self.tail.clear();
+        self.tail_bytes = 0;
+        self.segments.push(Segment::create(&self.dir, (index, term))?);
+        let job = self.begin_sync();
+        (job.work)()?;
+        self.durable = index;
+        Ok(())
+    }
+
+    fn durable(&self) -> LogIndex {
+        self.durable.max(self.base().0)
+    }
+
+    fn begin_sync(&mut self) -> SyncJob {
+        let durable = self.durable;
+        let dirty = |s: &&Segment| s.last().0 > durable || s.slots.is_empty();
+        let files: Vec<Arc<File>> = self.segments.iter().filter(dirty).map(|s| s.file.clone()).collect();
+        let dir = std::mem::take(&mut self.names_dirty).then(|| self.dir.clone());
+        let work = move || {
+            for file in files {
+                file.sync_data()?;
+            }
+            dir.map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+        };
+        SyncJob { mark: SyncMark { upto: self.last().0, truncations: self.truncations }, work: Box::new(work) }
+    }
+
+    fn end_sync(&mut self, mark: SyncMark) {
+        if mark.truncations == self.truncations {
+            self.durable = self.durable.max(mark.upto);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(index: u64, term: u64) -> LogEntry {
+        LogEntry { term: Term(term), index: LogIndex(index), synced: false, data: vec![index as u8; 100].into() }
+    }
+
+    fn open(dir: &Path) -> DiskLog {
+        let (mut log, _) = DiskLog::open(dir).expect("it opens");
+        log.segment_bytes = 1000;
+        log
+    }
+
+    #[test]
+    fn damage_is_cut_off_and_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = open(dir.path());
+        (1..=30).for_each(|i| log.append(&[entry(i, 1)]).expect("it appends"));
+        let path = log.segments[1].path.clone();
+        let first_of_second = log.segments[1].base.0;
+        drop(log);
+        let mut bytes = fs::read(&path).expect("it is there");
+        bytes[100] ^= 1;
+        fs::write(&path, bytes).expect("it is written");
+        let (log, opened) = DiskLog::open(dir.path()).expect("it opens");
+        assert!(opened.cut);
+        assert_eq!(log.last().0, first_of_second);
+        assert_eq!(DiskLog::open(dir.path()).expect("it opens").1, Opened { cut: false });
+    }
+
+    #[test]
+    fn a_torn_tail_keeps_whole_records() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = open(dir.path());
+        log.append(&[entry(1, 1), entry(2, 1)]).expect("it appends");
+        let (path, length) = (log.segments[0].path.clone(), log.segments[0].length);
+        drop(log);
+        for shorter in 1..60 {
+            let file = File::options().write(true).open(&path).expect("it is there");
+            file.set_len(length - shorter).expect("it is cut");
+            let (mut log, opened) = DiskLog::open(dir.path()).expect("it opens");
+            assert!(opened.cut);
+            assert_eq!(log.last().0, LogIndex(1));
+            log.append(&[entry(2, 1)]).expect("it appends");
+        }
+    }
+
+    #[test]
+    fn a_damaged_vote_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = open(dir.path());
+        log.save_vote(Vote { term: Term(7), given: Some(ServerId(2)) }).expect("it saves");
+        drop(log);
+        assert_eq!(open(dir.path()).vote(), Vote { term: Term(7), given: Some(ServerId(2)) });
+        fs::write(dir.path().join(VOTE_FILE), b"garbage").expect("it is written");
+        assert!(DiskLog::open(dir.path()).expect("it opens").1.cut);
+    }
+}
