@@ -247,6 +247,11 @@ impl<L: LogStore> Core<L> {
         }
     }
 
+    /// Runs a step of the log for those who look after it; a failure silences this voter.
+    pub fn with_log_checked(&mut self, step: impl FnOnce(&mut L) -> std::io::Result<()>) {
+        self.with_log(step);
+    }
+
     /// A number from 0 to 1, from the seed.
     pub(super) fn draw(&mut self) -> f64 {
         // splitmix64: all that is asked of it is that voters differ.

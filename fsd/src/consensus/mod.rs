@@ -19,6 +19,7 @@ pub mod log;
 mod log_conformance;
 pub mod log_disk;
 pub mod log_memory;
+pub mod node;
 mod segment;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,488 @@
+//! The core at work: its timers, its messages, its syncs, the entries it has agreed on applied in order, and the callers
+//! that wait for all that. Everything runs on one current-thread runtime; only syncs and snapshots leave it.
+
+use super::core::{Core, Now, Output, Setup};
+use super::log::{LogStore, SyncJob, SyncMark};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, SnapshotPiece, VoteReply, VoteRequest};
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// What agreed entries are applied to.
+pub trait Machine: Send + Sync + 'static {
+    /// What a proposer is told.
+    type Outcome: Send + 'static;
+    /// Applies the next entry.
+    fn apply(&self, entry: &LogEntry) -> Self::Outcome;
+    /// What it has applied, durably or not.
+    fn applied(&self) -> (LogIndex, Term);
+    /// Something about agreement changed; called after each step, must be quick.
+    fn observe(&self, status: &Status);
+    /// Pieces of the whole state after the returned entry, for a voter that is too far behind. Blocking.
+    fn snapshot(&self) -> io::Result<(LogIndex, Term, PieceStream)>;
+    /// Takes the next piece of another's state, `number` counting from 0; with the last one the state is replaced.
+    /// Blocking.
+    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, term: Term) -> io::Result<()>;
+}
+
+/// The pieces of a snapshot, in order.
+pub type PieceStream = Box<dyn Iterator<Item = io::Result<Bytes>> + Send>;
+
+/// How messages reach the other voters. None: no answer.
+pub trait Transport: Send + Sync + 'static {
+    /// Asks for a vote.
+    fn vote(&self, to: ServerId, request: VoteRequest) -> impl Future<Output = Option<VoteReply>> + Send;
+    /// Sends entries.
+    fn append(&self, to: ServerId, request: AppendRequest) -> impl Future<Output = Option<AppendReply>> + Send;
+    /// Sends a piece of a snapshot.
+    fn snapshot(&self, to: ServerId, piece: SnapshotPiece) -> impl Future<Output = Option<(Term, bool)>> + Send;
+    /// Tells a voter to take over.
+    fn take_over(&self, to: ServerId, term: Term) -> impl Future<Output = Option<bool>> + Send;
+}
+
+/// What is known of agreement at the moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// This voter's term.
+    pub term: Term,
+    /// Who leads, as far as it knows.
+    pub leader: Option<ServerId>,
+    /// It leads, and knows all that was ever agreed.
+    pub leads: bool,
+    /// Agreed up to here.
+    pub commit: LogIndex,
+    /// Agreed and durable on a quorum up to here.
+    pub durable: LogIndex,
+    /// Enough servers have durably applied up to here.
+    pub spare: LogIndex,
+    /// When its lease counts from.
+    pub lease_from: Option<Instant>,
+    /// The log's end.
+    pub last: LogIndex,
+    /// It may have forgotten entries, and does not vote.
+    pub doubtful: bool,
+}
+
+/// Why a proposal has no outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lost {
+    /// Nothing was proposed: this voter does not lead.
+    #[error("not the leader")]
+    NotLeader,
+    /// It was proposed, and another entry stands in its place, or the lead went away: it may or may not be made.
+    #[error("the lead was lost")]
+    Unknown,
+}
+
+struct Waiter<O> {
+    term: Term,
+    answer: oneshot::Sender<Result<(LogIndex, O), Lost>>,
+}
+
+struct Inner<L, M: Machine> {
+    core: Core<L>,
+    applied: LogIndex,
+    waiters: BTreeMap<LogIndex, Waiter<M::Outcome>>,
+    syncing: bool,
+    sync_again: bool,
+    status: Status,
+}
+
+/// One voter at work.
+pub struct Node<L, M: Machine, T> {
+    inner: Mutex<Inner<L, M>>,
+    machine: Arc<M>,
+    transport: Arc<T>,
+    started: Instant,
+    /// Wakes the timer when the next tick has moved.
+    timer: Notify,
+    status: watch::Sender<Status>,
+    durable: watch::Sender<LogIndex>,
+    syncs: mpsc::UnboundedSender<SyncJob>,
+    fatal: watch::Sender<Option<String>>,
+    me: ServerId,
+}
+
+impl<L, M: Machine, T> std::fmt::Debug for Node<L, M, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
+    /// Starts a voter on the current runtime.
+    pub fn start(setup: Setup, log: L, machine: Arc<M>, transport: Arc<T>) -> Arc<Self> {
+        let me = setup.me;
+        let applied = machine.applied().0;
+        let core = Core::new(setup, log, applied, Duration::ZERO);
+        let (syncs, jobs) = mpsc::unbounded_channel();
+        let node = Arc::new(Node {
+            durable: watch::Sender::new(core.log().durable()),
+            inner: Mutex::new(Inner {
+                core,
+                applied,
+                waiters: BTreeMap::new(),
+                syncing: false,
+                sync_again: false,
+                status: Status::default(),
+            }),
+            machine,
+            transport,
+            started: Instant::now(),
+            timer: Notify::new(),
+            status: watch::Sender::new(Status::default()),
+            syncs,
+            fatal: watch::Sender::new(None),
+            me,
+        });
+        tokio::spawn(node.clone().run_syncs(jobs));
+        tokio::spawn(node.clone().run_timer());
+        node
+    }
+
+    fn now(&self) -> Now {
+        self.started.elapsed()
+    }
+
+    /// What is known at the moment.
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// Wakes at each change of what is known.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+
+    /// Holds the reason once the log has failed: the process must end, uncleanly (rule 18).
+    pub fn watch_fatal(&self) -> watch::Receiver<Option<String>> {
+        self.fatal.subscribe()
+    }
+
+    /// How long ago each other voter was heard; of the leader only.
+    pub fn silence(&self) -> Vec<(ServerId, Option<Duration>)> {
+        self.inner.lock().core.silence(self.now())
+    }
+
+    /// Proposes an entry and waits until it is applied here.
+    pub async fn propose(self: &Arc<Self>, data: Bytes, synced: bool) -> Result<(LogIndex, M::Outcome), Lost> {
+        let (answer, answered) = oneshot::channel();
+        let proposed = self.step(|inner, now| {
+            let index = inner.core.propose(data, synced, now)?;
+            let term = inner.core.term();
+            // An answer may have come in within the same step, in a cluster of one voter: waiters are resolved after it.
+            inner.waiters.insert(index, Waiter { term, answer });
+            Some(index)
+        });
+        if proposed.is_none() {
+            return Err(Lost::NotLeader);
+        }
+        answered.await.unwrap_or(Err(Lost::Unknown))
+    }
+
+    /// Waits until the log is durable on a quorum up to `index`. False: this voter does not lead (any more).
+    pub async fn barrier(self: &Arc<Self>, index: LogIndex) -> bool {
+        let mut status = self.status.subscribe();
+        self.step(|inner, now| inner.core.barrier(index, now));
+        let reached = status.wait_for(|s| s.durable >= index || !s.leads).await;
+        reached.is_ok_and(|s| s.durable >= index)
+    }
+
+    /// Answers a request for a vote.
+    pub fn on_vote(self: &Arc<Self>, request: &VoteRequest) -> VoteReply {
+        self.step(|inner, now| inner.core.on_vote(request, now))
+    }
+
+    /// Takes entries. None: this voter is silent, its log has failed.
+    pub async fn on_append(self: &Arc<Self>, request: AppendRequest) -> Option<AppendReply> {
+        let answer = self.step(|inner, now| inner.core.on_append(request, now));
+        let mut answer = answer?;
+        if answer.after_sync.0 > 0 {
+            let mut durable = self.durable.subscribe();
+            let synced = durable.wait_for(|d| *d >= answer.after_sync);
+            // A sync that takes longer is told of by a later heartbeat.
+            if let Ok(Ok(now_durable)) = tokio::time::timeout(Duration::from_secs(1), synced).await {
+                answer.reply.durable = (*now_durable).min(answer.reply.matched);
+            }
+        }
+        Some(answer.reply)
+    }
+
+    /// The leader's word: take over.
+    pub fn on_take_over(self: &Arc<Self>, from: ServerId, term: Term) -> bool {
+        self.step(|inner, now| inner.core.on_take_over(from, term, now))
+    }
+
+    /// The process of `server` was seen to be gone.
+    pub fn on_gone(self: &Arc<Self>, server: ServerId) {
+        self.step(|inner, now| inner.core.on_gone(server, now));
+    }
+
+    /// The machine has durably applied up to `index`.
+    pub fn on_applied_durable(self: &Arc<Self>, index: LogIndex) {
+        self.step(|inner, _| inner.core.on_applied_durable(index));
+    }
+
+    /// Forgets entries up to `index`, some or all.
+    pub fn purge(self: &Arc<Self>, index: LogIndex) {
+        self.step(|inner, _| inner.core.with_log_checked(|log| log.purge(index)));
+    }
+
+    /// What is durable in this voter's own log.
+    pub fn own_durable(&self) -> LogIndex {
+        *self.durable.borrow()
+    }
+
+    /// Syncs the log if there is something to sync.
+    pub fn sync_soon(self: &Arc<Self>) {
+        self.step(|inner, _| {
+            let log = inner.core.log();
+            (log.durable() < log.last().0).then(|| inner.sync_again = true)
+        });
+    }
+
+    /// Waits until everything in the log is durable here.
+    pub async fn sync_all(self: &Arc<Self>) -> bool {
+        let last = self.inner.lock().core.log().last().0;
+        self.sync_soon();
+        let mut durable = self.durable.subscribe();
+        let synced = durable.wait_for(|d| *d >= last);
+        tokio::time::timeout(Duration::from_secs(10), synced).await.is_ok_and(|r| r.is_ok())
+    }
+
+    /// Hands the lead over and waits, a while at most, until another leads.
+    pub async fn hand_over(self: &Arc<Self>, patience: Duration) {
+        let leads = self.step(|inner, _| {
+            inner.core.stop_proposals();
+            inner.core.leads()
+        });
+        if !leads {
+            return;
+        }
+        let mut status = self.status.subscribe();
+        let attempt = async {
+            while !self.step(|inner, now| !inner.core.leads() || inner.core.hand_over(now)) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            let me = self.me;
+            status.wait_for(|s| s.leader.is_some_and(|l| l != me)).await.is_ok()
+        };
+        if tokio::time::timeout(patience, attempt).await.is_err() {
+            tracing::warn!("no other server took the lead over in time");
+        }
+    }
+
+    /// Takes a piece of a snapshot; the last one replaces the state.
+    pub async fn on_snapshot(self: &Arc<Self>, piece: SnapshotPiece) -> (Term, bool) {
+        let SnapshotPiece { from, term, index, entry_term, number, last, data } = piece;
+        let fits = self.step(|inner, now| {
+            let newer = index > inner.applied;
+            inner.core.on_snapshot_piece(from, term, now) && newer
+        });
+        let current = || self.inner.lock().core.term();
+        if !fits {
+            return (current(), false);
+        }
+        let machine = self.machine.clone();
+        let taken = tokio::task::spawn_blocking(move || machine.install(number, data.0, last, index, entry_term)).await;
+        match taken {
+            Ok(Ok(())) if last => self.step(|inner, now| {
+                inner.core.on_snapshot_installed(from, term, index, entry_term, now);
+                inner.applied = inner.applied.max(index);
+            }),
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!("cannot take the names from {from}: {error}");
+                return (current(), false);
+            }
+            Err(_) => return (current(), false),
+        }
+        (current(), true)
+    }
+
+    /// One step of the core, then everything that follows from it.
+    fn step<R>(self: &Arc<Self>, step: impl FnOnce(&mut Inner<L, M>, Now) -> R) -> R {
+        let mut inner = self.inner.lock();
+        let tick = inner.core.next_tick();
+        let result = step(&mut inner, self.now());
+        let outputs = self.follow_up(&mut inner);
+        if inner.core.next_tick() < tick {
+            self.timer.notify_one();
+        }
+        drop(inner);
+        for output in outputs {
+            self.carry_out(output);
+        }
+        result
+    }
+
+    /// Applies what is agreed, answers who waits, starts a sync if one is wanted, publishes what is known.
+    fn follow_up(self: &Arc<Self>, inner: &mut Inner<L, M>) -> Vec<Output> {
+        self.apply(inner);
+        let mut outputs = inner.core.take_outputs();
+        outputs.retain(|o| {
+            let sync = matches!(o, Output::Sync(_));
+            inner.sync_again |= sync;
+            !sync
+        });
+        if inner.sync_again && !inner.syncing {
+            (inner.sync_again, inner.syncing) = (false, true);
+            let job = inner.core.log_mut().begin_sync();
+            let _ = self.syncs.send(job);
+        }
+        self.publish(inner);
+        outputs
+    }
+
+    fn apply(&self, inner: &mut Inner<L, M>) {
+        while inner.applied < inner.core.commit() {
+            let entries = match inner.core.log().read(inner.applied.next(), 1 << 20) {
+                Ok(entries) if !entries.is_empty() => entries,
+                Ok(_) => break,
+                Err(error) => {
+                    self.fail(&format!("cannot read the log: {error}"));
+                    break;
+                }
+            };
+            for entry in entries {
+                if entry.index > inner.core.commit() {
+                    break;
+                }
+                let outcome = self.machine.apply(&entry);
+                inner.applied = entry.index;
+                if let Some(waiter) = inner.waiters.remove(&entry.index) {
+                    let same = waiter.term == entry.term;
+                    let _ = waiter.answer.send(if same { Ok((entry.index, outcome)) } else { Err(Lost::Unknown) });
+                }
+            }
+        }
+        if !inner.core.leads() && !inner.waiters.is_empty() {
+            // Those entries may still be agreed on: their callers ask again, with the same number.
+            inner.waiters.clear();
+        }
+    }
+
+    fn publish(&self, inner: &mut Inner<L, M>) {
+        if let Some(error) = inner.core.failure() {
+            self.fail(&format!("the log failed: {error}"));
+        }
+        let core = &inner.core;
+        let durable = core.log().durable();
+        self.durable.send_if_modified(|d| std::mem::replace(d, durable) != durable);
+        let status = Status {
+            term: core.term(),
+            leader: core.leader(),
+            leads: core.leads_surely(),
+            commit: inner.applied,
+            durable: core.quorum_durable(),
+            spare: core.spare(),
+            lease_from: core.lease_from().map(|at| self.started + at),
+            last: core.log().last().0,
+            doubtful: core.doubtful(),
+        };
+        if status != inner.status {
+            if status.leader != inner.status.leader
+                && let Some(leader) = status.leader
+            {
+                tracing::info!("{leader} leads, term {}", status.term);
+            }
+            inner.status = status.clone();
+            self.machine.observe(&status);
+            self.status.send_replace(status);
+        }
+    }
+
+    fn fail(&self, reason: &str) {
+        self.fatal.send_if_modified(|f| f.is_none() && f.replace(reason.to_owned()).is_none());
+    }
+
+    fn carry_out(self: &Arc<Self>, output: Output) {
+        let node = self.clone();
+        match output {
+            Output::Vote { to, request } => drop(tokio::spawn(async move {
+                if let Some(reply) = node.transport.vote(to, request.clone()).await {
+                    node.step(|inner, now| inner.core.on_vote_reply(to, &request, reply, now));
+                }
+            })),
+            Output::Append { to, request } => drop(tokio::spawn(async move {
+                let round = request.round;
+                match node.transport.append(to, request).await {
+                    Some(reply) => node.step(|inner, now| inner.core.on_append_reply(to, &reply, now)),
+                    None => node.step(|inner, now| inner.core.on_unreachable(to, round, now)),
+                }
+            })),
+            Output::TakeOver { to, term } => drop(tokio::spawn(async move {
+                node.transport.take_over(to, term).await;
+            })),
+            Output::Snapshot { to } => drop(tokio::spawn(async move {
+                let sent = node.send_snapshot(to).await;
+                if let Err(error) = &sent {
+                    tracing::warn!("cannot bring {to} up to date with a snapshot: {error}");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                node.step(|inner, now| inner.core.on_snapshot_sent(to, sent.ok(), now));
+            })),
+            Output::Sync(_) => unreachable!("syncs are taken out before"),
+        }
+    }
+
+    async fn send_snapshot(&self, to: ServerId) -> io::Result<LogIndex> {
+        let machine = self.machine.clone();
+        let made = tokio::task::spawn_blocking(move || machine.snapshot()).await;
+        let (index, entry_term, mut pieces) = made.map_err(io::Error::other)??;
+        tracing::info!("{to} is far behind: sending it all names as of entry {index}");
+        let term = self.inner.lock().core.term();
+        let mut next = pieces.next();
+        let mut number = 0;
+        while let Some(piece) = next {
+            let ahead = tokio::task::spawn_blocking(move || (pieces.next(), pieces)).await;
+            let (following, rest) = ahead.map_err(io::Error::other)?;
+            pieces = rest;
+            let last = following.is_none();
+            let data = piece?.into();
+            let piece = SnapshotPiece { from: self.me, term, index, entry_term, number, last, data };
+            match self.transport.snapshot(to, piece).await {
+                Some((_, true)) => {}
+                _ => return Err(io::Error::other("it did not take a piece")),
+            }
+            number += 1;
+            next = following;
+        }
+        Ok(index)
+    }
+
+    async fn run_timer(self: Arc<Self>) {
+        loop {
+            let next = self.inner.lock().core.next_tick();
+            let at = tokio::time::Instant::from_std(self.started + next);
+            tokio::select! {
+                () = tokio::time::sleep_until(at) => self.step(|inner, now| inner.core.tick(now)),
+                () = self.timer.notified() => {}
+            }
+        }
+    }
+
+    async fn run_syncs(self: Arc<Self>, mut jobs: mpsc::UnboundedReceiver<SyncJob>) {
+        while let Some(SyncJob { mark, work }) = jobs.recv().await {
+            match tokio::task::spawn_blocking(work).await {
+                Ok(Ok(())) => self.synced(mark),
+                Ok(Err(error)) => self.fail(&format!("cannot sync the log: {error}")),
+                Err(_) => self.fail("the sync of the log ended without a word"),
+            }
+        }
+    }
+
+    fn synced(self: &Arc<Self>, mark: SyncMark) {
+        self.step(|inner, now| {
+            inner.syncing = false;
+            inner.core.log_mut().end_sync(mark);
+            inner.core.on_synced(now);
+        });
+    }
+}
