@@ -1,17 +1,31 @@
 //! One storage server. Arrows between its rooms (nothing points back):
 //!
 //! ```text
-//! serve -> consensus -> (log of bytes; knows nothing of files)
-//! serve -> namespace -> common only            the replicated state machine, pure
-//! serve -> replica   -> chunk                   mirrors kept alike
-//! namespace::store, consensus::log_disk, chunk::disk -> the file system
+//! server, witness -> everything below: build and wire the parts
+//! serve   -> machine, consensus, replica, leader    decode, call, encode
+//! leader  -> machine                                what the leader decides
+//! machine -> namespace -> common only               the replicated state machine, pure
+//! consensus                                         the log; knows nothing of files
+//! replica -> chunk                                  mirrors kept alike; chunk bytes
 //! ```
+//!
+//! What the chunk side knows of the names side stands on the [`board`]; nothing else goes between them.
 
 pub mod board;
 pub mod chunk;
+pub mod cluster;
 pub mod consensus;
+<<<<<<< HEAD
+=======
 pub mod identity;
+pub mod leader;
+pub mod machine;
+>>>>>>> bdce0f4 (fsd: the program)
 pub mod namespace;
 pub mod peers;
 pub mod replica;
 pub mod serve;
+pub mod server;
+mod sweep;
+mod transport;
+pub mod witness;

@@ -173,8 +173,8 @@ pub enum Report {
 pub trait PeerService {
     /// Asks for a vote.
     async fn vote(request: VoteRequest) -> VoteReply;
-    /// Sends entries.
-    async fn append(request: AppendRequest) -> AppendReply;
+    /// Sends entries. None: this voter is silent, its log has failed.
+    async fn append(request: AppendRequest) -> Option<AppendReply>;
     /// Sends a piece of a snapshot; the answer is the receiver's term, and whether it took the piece.
     async fn snapshot(piece: SnapshotPiece) -> (Term, bool);
     /// Tells the leader something; false: it does not lead, or it cannot act on it now.

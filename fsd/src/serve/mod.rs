@@ -1,3 +1,16 @@
+<<<<<<< HEAD
 //! What others may ask of this server: one module for each service, each of which decodes, calls and encodes.
 
 pub mod chunks;
+=======
+//! What others may ask of this server: one module for each service, each of which decodes, calls and encodes; and the
+//! port where they arrive.
+
+pub mod admin;
+pub mod chunks;
+pub mod listen;
+pub mod names;
+pub mod peer;
+pub mod tally;
+pub mod witness;
+>>>>>>> b40d76a (A server's parts wired: machine, leader's duties, services, listener, witness)

@@ -1,0 +1,155 @@
+//! This server among the others: who it is, how it reaches them, and how the cluster's own changes are proposed.
+
+use crate::consensus::log_disk::DiskLog;
+use crate::consensus::node::Node;
+use crate::machine::NamesMachine;
+use crate::peers::{CallError, Peers};
+use crate::transport::PeerTransport;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use raidfs_common::codec;
+use raidfs_common::config::Config;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{Incarnation, Ino, PairId, ServerId, SessionId};
+use raidfs_common::namespace::{Answer, Change, Command, Query, Request};
+use raidfs_common::pair::Pair;
+use raidfs_common::rpc::chunks::ChunkServiceClient;
+use raidfs_common::time::Time;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime};
+use tarpc::client::RpcError;
+
+/// Agreement as a server with names runs it.
+pub type NamesNode = Node<DiskLog, NamesMachine, PeerTransport>;
+/// The ends of this server's files, as [`raidfs_common::rpc::chunks::ChunkService::grown`] tells them.
+pub type Grown = Vec<(Ino, u64)>;
+type OwnGrown = Box<dyn Fn() -> BoxFuture<'static, Option<Grown>> + Send + Sync>;
+
+/// This server, and the way to the others.
+pub struct Cluster {
+    /// The configuration.
+    pub config: Config,
+    /// This server.
+    pub me: ServerId,
+    /// This life of it.
+    pub incarnation: Incarnation,
+    /// When it began.
+    pub started: Instant,
+    /// Connections of the names side.
+    pub peers: Arc<Peers>,
+    /// Asks the chunk side of this server.
+    pub own_grown: OnceLock<OwnGrown>,
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Asks a server, itself included, which files may have grown there. None: no answer.
+    pub async fn grown<F>(
+        &self,
+        server: ServerId,
+        pair: PairId,
+        timeout: Duration,
+        call: impl FnOnce(ChunkServiceClient, tarpc::context::Context) -> F,
+    ) -> Option<Grown>
+    where
+        F: Future<Output = Result<Result<Grown, Rejection>, RpcError>>,
+    {
+        if server == self.me {
+            let ask = self.own_grown.get()?;
+            return ask().await;
+        }
+        let answer: Result<_, CallError> = self.peers.call(server, timeout, call).await;
+        match answer {
+            Ok(Ok(grown)) => Some(grown),
+            Ok(Err(rejection)) => {
+                tracing::debug!("{server} does not tell the sizes of {pair}: {rejection}");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+/// What the leader's duties need of agreement and the namespace.
+pub trait Proposer: Send + Sync + 'static {
+    /// This server leads, and knows everything that was agreed.
+    fn leads(&self) -> bool;
+    /// The pairs.
+    fn pairs(&self) -> Arc<Vec<Pair>>;
+    /// The mount session that is open.
+    fn session(&self) -> Option<SessionId>;
+    /// How long ago a server was heard; None: never.
+    fn heard(&self, server: ServerId) -> Option<Duration>;
+    /// Makes a change by the cluster's own hand. False: it was refused, or could not be made.
+    fn propose(&self, change: Change) -> impl Future<Output = bool> + Send;
+    /// Of these files' ends, those behind the size that the namespace has: with the cut generation, as a change wants it.
+    fn grown(&self, ends: Grown) -> Vec<(Ino, u32, u64)>;
+}
+
+/// [`Proposer`] by a real node.
+#[derive(Clone, Debug)]
+pub struct NodeProposer {
+    /// Agreement.
+    pub node: Arc<NamesNode>,
+    /// The namespace.
+    pub machine: Arc<NamesMachine>,
+}
+
+impl NodeProposer {
+    /// Proposes requests as one entry.
+    pub async fn batch(&self, requests: Vec<Request>) -> Result<crate::machine::Made, Rejection> {
+        let synced = requests.iter().any(|r| r.change.must_sync());
+        let data: Bytes = codec::encode(&Command::Batch(requests)).into();
+        match self.node.propose(data, synced).await {
+            Ok((_, made)) => Ok(made),
+            Err(_) => Err(Rejection::NotLeader { leader: self.node.status().leader }),
+        }
+    }
+}
+
+impl Proposer for NodeProposer {
+    fn leads(&self) -> bool {
+        self.node.status().leads
+    }
+
+    fn pairs(&self) -> Arc<Vec<Pair>> {
+        self.machine.pairs()
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.machine.with(|names| names.session()).map(|(id, _)| id)
+    }
+
+    fn heard(&self, server: ServerId) -> Option<Duration> {
+        self.node.silence().into_iter().find(|(id, _)| *id == server)?.1
+    }
+
+    async fn propose(&self, change: Change) -> bool {
+        let now = Time::from(SystemTime::now());
+        let request = Request { session: SessionId::CLUSTER, seq: 0, done_below: 0, now, change };
+        match self.batch(vec![request]).await {
+            Ok(made) => matches!(made.outcomes.first(), Some(Ok(Ok(_)))),
+            Err(_) => false,
+        }
+    }
+
+    fn grown(&self, ends: Grown) -> Vec<(Ino, u32, u64)> {
+        let mut longest = BTreeMap::new();
+        for (ino, end) in ends {
+            let known: &mut u64 = longest.entry(ino).or_default();
+            *known = end.max(*known);
+        }
+        let grown = |(ino, end): (Ino, u64)| match self.machine.query(&Query::GetAttr { ino }) {
+            Ok((_, Ok(Answer::Attr(attr)))) if attr.size < end => Some((ino, attr.cut_gen, end)),
+            _ => None,
+        };
+        longest.into_iter().filter_map(grown).collect()
+    }
+}

@@ -1,0 +1,269 @@
+//! What a server does because it leads, besides ordering the log: it hears reports and silences, lets [`super::judgement`]
+//! decide, and proposes what follows. Also how every server says hello to whoever leads.
+
+use super::judgement::{self, Greeting, Mirror};
+use super::sessions::Leases;
+use crate::cluster::{Cluster, Proposer};
+use parking_lot::Mutex;
+use raidfs_common::id::{Epoch, Incarnation, PairId, ServerId, SessionId};
+use raidfs_common::limits;
+use raidfs_common::namespace::{Change, PairEvent};
+use raidfs_common::pair::{Pair, Space};
+use raidfs_common::rpc::chunks::ChunkServiceClient;
+use raidfs_common::rpc::peer::{PeerServiceClient, Report};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+const PING_TIMEOUT: Duration = Duration::from_millis(300);
+/// Sizes that a dead session had grown are asked for this long.
+const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What a server said when it started.
+#[derive(Clone, Copy, Debug)]
+struct Started {
+    incarnation: Incarnation,
+    power_lost: bool,
+    first_said: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    started: BTreeMap<ServerId, Started>,
+    space: BTreeMap<ServerId, Space>,
+    leases: Leases,
+    gone: BTreeMap<ServerId, Instant>,
+}
+
+/// The leader's duties on one server; idle while another leads.
+#[derive(Debug)]
+pub struct Duties<P> {
+    cluster: Arc<Cluster>,
+    proposer: P,
+    memory: Mutex<Memory>,
+}
+
+impl<P: Proposer> Duties<P> {
+    /// Duties of this server.
+    pub fn new(cluster: Arc<Cluster>, proposer: P) -> Arc<Self> {
+        Arc::new(Duties { cluster, proposer, memory: Mutex::new(Memory::default()) })
+    }
+
+    fn heard(&self, server: ServerId) -> Option<Duration> {
+        if server == self.cluster.me {
+            return Some(Duration::ZERO);
+        }
+        let ago = self.proposer.heard(server)?;
+        // A process that was seen to be gone after it was last heard counts as never heard.
+        let gone = self.memory.lock().gone.get(&server).copied();
+        gone.is_none_or(|at| ago < at.elapsed()).then_some(ago)
+    }
+
+    fn pair(&self, id: PairId) -> Option<Pair> {
+        self.proposer.pairs().get(usize::from(id.0)).cloned()
+    }
+
+    /// A server's report. False: not acted on (yet); it will be said again.
+    pub async fn report(&self, from: ServerId, report: Report) -> bool {
+        if !self.proposer.leads() {
+            return false;
+        }
+        match report {
+            Report::Started { incarnation, power_lost } => self.started(from, incarnation, power_lost).await,
+            Report::Accuse { pair, epoch, server, reason } => self.accused(from, pair, epoch, server, &reason).await,
+            Report::Syncing { pair, epoch, server, incarnation } => {
+                self.pair_event(pair, epoch, PairEvent::Syncing { server, incarnation }).await
+            }
+            Report::InSync { pair, epoch, server, incarnation } => {
+                let done = self.pair_event(pair, epoch, PairEvent::InSync { server, incarnation }).await;
+                if done {
+                    tracing::info!("{server} is in sync again");
+                }
+                done
+            }
+            Report::Space { total, free } => {
+                self.memory.lock().space.insert(from, Space { total, free });
+                true
+            }
+        }
+    }
+
+    async fn pair_event(&self, pair: PairId, epoch: Epoch, event: PairEvent) -> bool {
+        self.proposer.propose(Change::Pair { pair, epoch, event }).await
+    }
+
+    async fn started(&self, server: ServerId, incarnation: Incarnation, power_lost: bool) -> bool {
+        let now = Instant::now();
+        let said = {
+            let mut memory = self.memory.lock();
+            memory.gone.remove(&server);
+            let said = memory.started.entry(server).or_insert(Started { incarnation, power_lost, first_said: now });
+            if said.incarnation != incarnation {
+                *said = Started { incarnation, power_lost, first_said: now };
+            }
+            *said
+        };
+        let Some(pair) = self.cluster.config.pair_of(server).and_then(|id| self.pair(id)) else { return false };
+        if pair.member(server).is_some_and(|m| m.incarnation == incarnation) {
+            return true;
+        }
+        let Some(mirror) = pair.mirror_of(server).copied() else { return false };
+        let view = match self.ping(mirror.server).await {
+            None => Mirror::Down,
+            Some(life) if life == mirror.incarnation => Mirror::SameLife,
+            Some(life) => {
+                let memory = self.memory.lock();
+                let said = memory.started.get(&mirror.server).filter(|s| s.incarnation == life);
+                Mirror::NewLife { power_lost: said.map(|s| s.power_lost) }
+            }
+        };
+        match judgement::greet(&pair, server, power_lost, view, said.first_said.elapsed()) {
+            Greeting::Wait => false,
+            Greeting::Propose { mirror_up } => {
+                let event = PairEvent::Hello { server, incarnation, mirror_up };
+                let done = self.pair_event(pair.id, pair.epoch, event).await;
+                if done {
+                    tracing::info!("{server} has started{}", if power_lost { " after a power cut" } else { "" });
+                }
+                done
+            }
+        }
+    }
+
+    async fn ping(&self, server: ServerId) -> Option<Incarnation> {
+        if server == self.cluster.me {
+            return Some(self.cluster.incarnation);
+        }
+        let call = |client: PeerServiceClient, ctx| async move { client.ping(ctx).await };
+        self.cluster.peers.call(server, PING_TIMEOUT, call).await.ok()
+    }
+
+    async fn accused(&self, from: ServerId, pair: PairId, epoch: Epoch, server: ServerId, reason: &str) -> bool {
+        let Some(state) = self.pair(pair).filter(|p| p.epoch == epoch) else { return false };
+        let Some(mirror) = state.mirror_of(server).map(|m| m.server) else { return false };
+        // Who speaks is alive, whatever the heartbeats say.
+        let heard = if from == mirror { Some(Duration::ZERO) } else { self.heard(mirror) };
+        if !judgement::heed(&state, server, heard) {
+            return false;
+        }
+        let done = self.pair_event(pair, epoch, PairEvent::Evict { server }).await;
+        if done {
+            tracing::warn!("{server} is evicted at the word of {from}: {reason}");
+        }
+        done
+    }
+
+    /// A server's process was seen to be gone.
+    pub async fn gone(&self, server: ServerId) {
+        self.memory.lock().gone.insert(server, Instant::now());
+        if self.proposer.leads() {
+            self.evict_silent("its process is gone").await;
+        }
+    }
+
+    async fn evict_silent(&self, reason: &str) {
+        for pair in self.proposer.pairs().iter() {
+            if let Some(server) = judgement::silent_member(pair, |s| self.heard(s))
+                && self.pair_event(pair.id, pair.epoch, PairEvent::Evict { server }).await
+            {
+                let mirror = pair.mirror_of(server).map_or_else(String::new, |m| m.server.to_string());
+                tracing::warn!("{server} is evicted: {reason}; {mirror} serves alone");
+            }
+        }
+    }
+
+    /// A mount session has asked for something.
+    pub fn session_heard(&self, session: SessionId) {
+        let now = self.cluster.started.elapsed();
+        self.memory.lock().leases.heard(session, now);
+    }
+
+    /// Whether the open session has lapsed: then another may be opened without `takeover`.
+    pub fn session_lapsed(&self, session: SessionId) -> bool {
+        let now = self.cluster.started.elapsed();
+        self.memory.lock().leases.lapsed(session, now)
+    }
+
+    /// Looks after everything while this server leads; for ever.
+    pub async fn run(self: Arc<Self>) {
+        let mut led_since: Option<Instant> = None;
+        let mut space_at = Instant::now();
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            if !self.proposer.leads() {
+                led_since = None;
+                continue;
+            }
+            let since = *led_since.get_or_insert_with(|| {
+                self.memory.lock().leases.restart();
+                Instant::now()
+            });
+            // A new leader has not heard everyone yet.
+            if since.elapsed() > limits::SILENT {
+                self.evict_silent("it does not answer").await;
+            }
+            self.end_lapsed_session().await;
+            if space_at.elapsed() > Duration::from_secs(2) {
+                space_at = Instant::now();
+                self.propose_space().await;
+            }
+        }
+    }
+
+    async fn end_lapsed_session(&self) {
+        let open = self.proposer.session();
+        self.memory.lock().leases.keep(open);
+        let Some(session) = open else { return };
+        if self.session_lapsed(session) {
+            tracing::warn!("the mount session has not been heard for {:?}: it ends", limits::SESSION_LEASE);
+            self.end_session(session).await;
+        }
+    }
+
+    /// Ends a session whose client is gone: sizes that it had no time to tell are found on the servers, before its
+    /// changes are refused and again after (rules 14 and 15).
+    pub async fn end_session(&self, session: SessionId) {
+        self.recover_sizes().await;
+        self.proposer.propose(Change::EndSession { session }).await;
+        self.recover_sizes().await;
+    }
+
+    async fn recover_sizes(&self) {
+        let mut sizes = Vec::new();
+        for pair in self.proposer.pairs().iter() {
+            for member in pair.in_sync() {
+                let id = pair.id;
+                let call = |client: ChunkServiceClient, ctx| async move { client.grown(ctx, id).await };
+                match self.cluster.grown(member.server, id, GROWN_TIMEOUT, call).await {
+                    Some(found) => sizes.extend(found),
+                    None => tracing::warn!("{} does not say which files have grown there", member.server),
+                }
+            }
+        }
+        let sizes = self.proposer.grown(sizes);
+        if !sizes.is_empty() {
+            tracing::info!("{} files get the size that their bytes have", sizes.len());
+            self.proposer.propose(Change::RecoverSizes { sizes }).await;
+        }
+    }
+
+    async fn propose_space(&self) {
+        let pairs = self.proposer.pairs();
+        let space: Vec<(PairId, Space)> = {
+            let memory = self.memory.lock();
+            let fuller = |pair: &Pair| {
+                let known = pair.members.iter().filter_map(|m| memory.space.get(&m.server));
+                known.min_by_key(|s| s.free).map(|s| (pair.id, *s))
+            };
+            pairs.iter().filter_map(fuller).collect()
+        };
+        let news = space.iter().any(|(id, now)| {
+            let known = pairs.get(usize::from(id.0)).map(|p| p.space).unwrap_or_default();
+            known.total != now.total || known.free.abs_diff(now.free) > now.total / 500
+        });
+        if news {
+            self.proposer.propose(Change::Space { pairs: space }).await;
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! What the leader decides for the cluster, beyond the order of the log: whose copy is in sync, which sessions have
+//! lapsed. It only proposes; the namespace has the last word.
+//!
+//! | room | what is in it |
+//! |---|---|
+//! | [`judgement`] | the decisions: pure, time passed in |
+//! | [`duties`] | the loop that carries them out while this server leads |
+//! | [`sessions`] | leases of mount sessions; what is done when one ends without a word |
+
+pub mod duties;
+pub mod judgement;
+pub mod sessions;

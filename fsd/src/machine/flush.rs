@@ -1,0 +1,84 @@
+//! The namespace's rows on their way to the store: never ahead of the log on this server's disk, often enough that a
+//! restart has little to apply again, seldom enough that a row which changes all the time is written once.
+
+use super::NamesMachine;
+use crate::consensus::log::LogStore;
+use crate::consensus::node::{Node, Transport};
+use raidfs_common::id::LogIndex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Rows are flushed this often if there are any.
+const EVERY: Duration = Duration::from_millis(500);
+/// The store is made durable this often; the log before it can be dropped then.
+const DURABLE_EVERY: Duration = Duration::from_secs(5);
+/// Entries kept in the log behind what could be dropped, so that a server that was away catches up by them.
+const KEEP_ENTRIES: u64 = 100_000;
+
+/// Flushes for ever. `node` may be in the middle of anything.
+pub async fn run<L, T>(machine: Arc<NamesMachine>, node: Arc<Node<L, NamesMachine, T>>)
+where
+    L: LogStore + Send + 'static,
+    T: Transport,
+{
+    let mut durable_at = Instant::now() + DURABLE_EVERY;
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if !flush(&machine, &node).await {
+            return;
+        }
+        if Instant::now() >= durable_at {
+            durable_at = Instant::now() + DURABLE_EVERY;
+            make_durable(&machine, &node).await;
+        }
+    }
+}
+
+/// Writes what has changed, once the log is on disk up to there. False: it cannot be done any more.
+pub async fn flush<L, T>(machine: &Arc<NamesMachine>, node: &Arc<Node<L, NamesMachine, T>>) -> bool
+where
+    L: LogStore + Send + 'static,
+    T: Transport,
+{
+    let taken = machine.flushing.lock().await;
+    let Some(batch) = machine.begin_flush() else { return true };
+    if node.own_durable() < batch.applied().index && !node.sync_all().await {
+        tracing::warn!("the log was not synced in time; names wait in memory");
+    }
+    let written = tokio::task::spawn_blocking(move || batch.write().map(|()| batch)).await;
+    let done = match written {
+        Ok(Ok(batch)) => {
+            machine.end_flush(batch);
+            true
+        }
+        Ok(Err(fault)) => {
+            machine.fail(&format!("cannot write names: {}", raidfs_common::log::chain(&fault)));
+            false
+        }
+        Err(_) => false,
+    };
+    drop(taken);
+    done
+}
+
+/// Makes the store durable, tells agreement about it, and drops what the log need not keep.
+pub async fn make_durable<L, T>(machine: &Arc<NamesMachine>, node: &Arc<Node<L, NamesMachine, T>>)
+where
+    L: LogStore + Send + 'static,
+    T: Transport,
+{
+    let flushed = LogIndex(machine.flushed.load(Ordering::Acquire));
+    let store = machine.with(|names| names.store().clone());
+    let synced = tokio::task::spawn_blocking(move || store.sync()).await;
+    match synced {
+        Ok(Ok(())) => {
+            node.on_applied_durable(flushed);
+            let spare = node.status().spare.min(flushed);
+            node.purge(LogIndex(spare.0.saturating_sub(KEEP_ENTRIES)));
+        }
+        Ok(Err(fault)) => machine.fail(&format!("cannot sync names: {}", raidfs_common::log::chain(&fault))),
+        Err(_) => {}
+    }
+}

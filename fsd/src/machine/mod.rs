@@ -1,0 +1,301 @@
+//! What agreed entries are applied to on a server: the namespace, with the board that tells the chunk side about it,
+//! and the flushing of its rows. (The witness applies to nothing: [`witness`].)
+
+pub mod flush;
+pub mod stores;
+pub mod witness;
+
+use crate::board::Board;
+use crate::consensus::node::{Machine, PieceStream, Status};
+use crate::namespace::snapshot;
+use crate::namespace::store::{Reader, Store};
+use crate::namespace::{Effect, FlushBatch, Namespace, Refused};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use raidfs_common::codec;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{LogIndex, SessionId, Term};
+use raidfs_common::limits;
+use raidfs_common::namespace::{Command, Outcome, Query, Reply};
+use raidfs_common::pair::Pair;
+use raidfs_common::rpc::names::Seen;
+use raidfs_common::rpc::peer::LogEntry;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use stores::Stores;
+use tokio::sync::watch;
+
+/// What a proposer of changes is told.
+#[derive(Debug)]
+pub struct Made {
+    /// Up to where the log must be applied to see them.
+    pub seen: Seen,
+    /// One for each request.
+    pub outcomes: Vec<Result<Outcome, Refused>>,
+}
+
+/// The namespace of this server, where everyone can ask it.
+pub struct NamesMachine {
+    names: RwLock<Namespace>,
+    board: Arc<Board>,
+    applied: watch::Sender<Seen>,
+    fatal: watch::Sender<Option<String>>,
+    /// Where the store is, and where another's rows are gathered before they replace it.
+    stores: Mutex<Stores>,
+    installing: Mutex<Option<Installing>>,
+    /// One flush at a time.
+    flushing: tokio::sync::Mutex<()>,
+    /// Counts the states taken from others: chunks of files that ended meanwhile must be looked for.
+    replaced: watch::Sender<u64>,
+    /// The store holds the state after this entry, at least.
+    flushed: AtomicU64,
+    cache_bytes: usize,
+}
+
+/// Another server's state on its way here.
+struct Installing {
+    installer: snapshot::Installer,
+    store: Arc<dyn Store>,
+    number: u64,
+}
+
+impl std::fmt::Debug for NamesMachine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NamesMachine").field("stores", &self.stores).finish_non_exhaustive()
+    }
+}
+
+impl NamesMachine {
+    /// Puts an open namespace to work; `stores` is where its store lies.
+    pub fn new(names: Namespace, board: Arc<Board>, stores: Stores, cache_bytes: usize) -> Arc<NamesMachine> {
+        let machine = NamesMachine {
+            applied: watch::Sender::new(Seen { index: names.applied().0, pairs_version: names.pairs_version() }),
+            names: RwLock::new(names),
+            board,
+            fatal: watch::Sender::new(None),
+            stores: Mutex::new(stores),
+            installing: Mutex::new(None),
+            flushing: tokio::sync::Mutex::new(()),
+            replaced: watch::Sender::new(0),
+            flushed: AtomicU64::new(0),
+            cache_bytes,
+        };
+        machine.flushed.store(machine.applied.borrow().index.0, Ordering::Release);
+        machine.announce_all();
+        Arc::new(machine)
+    }
+
+    /// Tells the board everything, as at the start or after a snapshot.
+    fn announce_all(&self) {
+        let names = self.names.read();
+        for (ino, dooms) in names.pending_dooms() {
+            for (index, doom) in dooms {
+                self.board.doom(ino, index, doom);
+            }
+        }
+        let (applied, pairs, sessions) = (names.applied().0, names.pairs().clone(), open_sessions(&names));
+        drop(names);
+        self.board.publish(|notice| {
+            notice.applied = applied;
+            notice.pairs = pairs;
+            notice.sessions = Some(Arc::new(sessions));
+        });
+    }
+
+    /// Holds the reason once the namespace cannot be relied on: the process must end, and fetch it anew.
+    pub fn watch_fatal(&self) -> watch::Receiver<Option<String>> {
+        self.fatal.subscribe()
+    }
+
+    /// Wakes when the state was replaced by another server's.
+    pub fn watch_replaced(&self) -> watch::Receiver<u64> {
+        self.replaced.subscribe()
+    }
+
+    /// What is applied, and how the pairs' states are numbered.
+    pub fn seen(&self) -> Seen {
+        *self.applied.borrow()
+    }
+
+    /// Wakes with each applied entry.
+    pub fn watch_seen(&self) -> watch::Receiver<Seen> {
+        self.applied.subscribe()
+    }
+
+    /// Waits until `index` is applied.
+    pub async fn reach(&self, index: LogIndex, patience: Duration) -> Result<(), Rejection> {
+        if self.applied.borrow().index >= index {
+            return Ok(());
+        }
+        let mut applied = self.applied.subscribe();
+        match tokio::time::timeout(patience, applied.wait_for(|seen| seen.index >= index)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(Rejection::Behind { needed: index }),
+        }
+    }
+
+    /// Answers a question.
+    pub fn query(&self, query: &Query) -> Result<(Seen, Reply), Rejection> {
+        let names = self.names.read();
+        let seen = Seen { index: names.applied().0, pairs_version: names.pairs_version() };
+        match names.query(query) {
+            Ok(reply) => Ok((seen, reply)),
+            Err(fault) => {
+                drop(names);
+                self.fail(&format!("cannot read names: {}", raidfs_common::log::chain(&fault)));
+                Err(Rejection::Away)
+            }
+        }
+    }
+
+    /// The pairs.
+    pub fn pairs(&self) -> Arc<Vec<Pair>> {
+        self.names.read().pairs().clone()
+    }
+
+    /// Looks at the namespace.
+    pub fn with<R>(&self, look: impl FnOnce(&Namespace) -> R) -> R {
+        look(&self.names.read())
+    }
+
+    /// Forgets a doom that was carried out.
+    pub fn forget_doom(&self, ino: raidfs_common::id::Ino, up_to: LogIndex) {
+        self.names.write().forget_doom(ino, up_to);
+    }
+
+    fn fail(&self, reason: &str) {
+        self.fatal.send_if_modified(|f| f.is_none() && f.replace(reason.to_owned()).is_none());
+    }
+
+    fn begin_flush(&self) -> Option<FlushBatch> {
+        match self.names.write().begin_flush() {
+            Ok(batch) => batch,
+            Err(fault) => {
+                self.fail(&format!("cannot flush names: {}", raidfs_common::log::chain(&fault)));
+                None
+            }
+        }
+    }
+
+    /// All rows as they are now, the newest ones included, whatever happens afterwards. Blocking.
+    pub fn flushed_view(&self) -> io::Result<Box<dyn Reader>> {
+        Ok(self.flush_now()?.view())
+    }
+
+    fn end_flush(&self, batch: FlushBatch) {
+        let index = batch.applied().index;
+        self.names.write().end_flush(batch);
+        self.flushed.store(index.0, Ordering::Release);
+    }
+
+    /// Writes all changed rows; for those who need the store to be complete. Blocking.
+    fn flush_now(&self) -> io::Result<Arc<dyn Store>> {
+        let _one_at_a_time = self.flushing.blocking_lock();
+        if let Some(batch) = self.begin_flush() {
+            batch.write().map_err(io::Error::other)?;
+            self.end_flush(batch);
+        }
+        Ok(self.names.read().store().clone())
+    }
+}
+
+fn open_sessions(names: &Namespace) -> Vec<SessionId> {
+    names.session().into_iter().map(|(id, _)| id).collect()
+}
+
+impl Machine for NamesMachine {
+    type Outcome = Made;
+
+    fn apply(&self, entry: &LogEntry) -> Made {
+        let command = if entry.data.is_empty() { Ok(Command::Noop) } else { codec::decode(&entry.data) };
+        let mut names = self.names.write();
+        let applied = match command.map_err(|e| e.to_string()) {
+            Ok(command) => names
+                .apply(entry.index, entry.term, &command)
+                .map_err(|fault| raidfs_common::log::chain(&fault)),
+            Err(error) => Err(error),
+        };
+        let applied = applied.unwrap_or_else(|error| {
+            self.fail(&format!("cannot apply entry {}: {error}", entry.index));
+            Default::default()
+        });
+        let seen = Seen { index: names.applied().0, pairs_version: names.pairs_version() };
+        let (mut pairs, mut sessions) = (None, None);
+        for effect in &applied.effects {
+            match effect {
+                Effect::Doom { ino, doom } => self.board.doom(*ino, entry.index, *doom),
+                Effect::PairsChanged => pairs = Some(names.pairs().clone()),
+                Effect::SessionOpened(_) | Effect::SessionEnded(_) => {
+                    sessions = Some(Arc::new(open_sessions(&names)));
+                }
+            }
+        }
+        drop(names);
+        self.board.publish(|notice| {
+            notice.applied = seen.index;
+            if let Some(pairs) = pairs {
+                notice.pairs = pairs;
+            }
+            if sessions.is_some() {
+                notice.sessions = sessions;
+            }
+        });
+        self.applied.send_replace(seen);
+        Made { seen, outcomes: applied.outcomes }
+    }
+
+    fn applied(&self) -> (LogIndex, Term) {
+        self.names.read().applied()
+    }
+
+    fn observe(&self, status: &Status) {
+        self.board.publish(|notice| {
+            notice.durable = status.durable;
+            if let Some(from) = status.lease_from {
+                notice.lease_until = from + limits::SERVER_LEASE;
+            }
+        });
+    }
+
+    fn snapshot(&self) -> io::Result<(LogIndex, Term, PieceStream)> {
+        let store = self.flush_now()?;
+        let mut maker = snapshot::Maker::new(store.view()).map_err(io::Error::other)?;
+        let applied = maker.applied();
+        let pieces = std::iter::from_fn(move || maker.piece().transpose());
+        let pieces = pieces.map(|piece| piece.map(|(bytes, _)| Bytes::from(bytes)).map_err(io::Error::other));
+        Ok((applied.index, applied.term, Box::new(pieces)))
+    }
+
+    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, _: Term) -> io::Result<()> {
+        let mut installing = self.installing.lock();
+        if number == 0 {
+            *installing = None;
+            let (store, number) = self.stores.lock().fresh().map_err(io::Error::other)?;
+            let installer = snapshot::Installer::new(store.clone()).map_err(io::Error::other)?;
+            *installing = Some(Installing { installer, store, number });
+        }
+        let begun = installing.as_mut().ok_or_else(|| io::Error::other("a piece without a beginning"))?;
+        begun.installer.add(&piece).map_err(io::Error::other)?;
+        if !last {
+            return Ok(());
+        }
+        let Some(Installing { installer, store, number }) = installing.take() else { return Ok(()) };
+        let applied = installer.finish().map_err(io::Error::other)?;
+        if applied.index != index {
+            return Err(io::Error::other("the snapshot is of another entry than announced"));
+        }
+        let _no_flush = self.flushing.blocking_lock();
+        self.stores.lock().adopt(number)?;
+        let names = Namespace::open(store, self.cache_bytes).map_err(io::Error::other)?;
+        let names = names.ok_or_else(|| io::Error::other("the snapshot is empty"))?;
+        let seen = Seen { index: names.applied().0, pairs_version: names.pairs_version() };
+        *self.names.write() = names;
+        self.flushed.store(seen.index.0, Ordering::Release);
+        self.announce_all();
+        self.applied.send_replace(seen);
+        self.replaced.send_modify(|n| *n += 1);
+        Ok(())
+    }
+}

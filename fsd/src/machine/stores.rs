@@ -1,0 +1,95 @@
+//! Where the namespace's store lies: in a numbered directory that the file `current` names, so that a whole state
+//! fetched from another server takes the place of the old one in one step.
+
+use crate::namespace::Namespace;
+use crate::namespace::fault::Fault;
+use crate::namespace::store::Store;
+use crate::namespace::store_disk::{DiskOptions, DiskStore};
+use raidfs_common::config::Config;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The directory that holds the stores.
+#[derive(Debug)]
+pub struct Stores {
+    dir: PathBuf,
+    current: u64,
+}
+
+const CURRENT: &str = "current";
+
+impl Stores {
+    /// Finds the current store of `dir`; whatever else lies there is removed.
+    pub fn open(dir: &Path) -> io::Result<Stores> {
+        fs::create_dir_all(dir)?;
+        let current = match fs::read_to_string(dir.join(CURRENT)) {
+            Ok(text) => text.trim().parse().unwrap_or(0),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(e),
+        };
+        let stores = Stores { dir: dir.to_owned(), current };
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.is_dir() && path != stores.path(current) {
+                fs::remove_dir_all(&path)?;
+            }
+        }
+        Ok(stores)
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.dir.join(number.to_string())
+    }
+
+    /// Opens the namespace, or makes the one that every server begins with. The second value says that it is new.
+    pub fn namespace(&mut self, config: &Config, cache_bytes: usize) -> Result<(Namespace, bool), Fault> {
+        match self.try_namespace(cache_bytes) {
+            Ok(Some(namespace)) => Ok((namespace, false)),
+            Ok(None) => Ok((self.new_namespace(config, cache_bytes)?, true)),
+            Err(fault @ Fault::Newer { .. }) => Err(fault),
+            Err(fault) => {
+                let chain = raidfs_common::log::chain(&fault);
+                tracing::warn!("the names here cannot be used and are fetched anew from the others: {chain}");
+                Ok((self.new_namespace(config, cache_bytes)?, true))
+            }
+        }
+    }
+
+    fn try_namespace(&self, cache_bytes: usize) -> Result<Option<Namespace>, Fault> {
+        let store = DiskStore::open(&self.path(self.current), DiskOptions::default())?;
+        Namespace::open(Arc::new(store), cache_bytes)
+    }
+
+    /// Drops what there is, and begins with the state before the first entry.
+    pub fn new_namespace(&mut self, config: &Config, cache_bytes: usize) -> Result<Namespace, Fault> {
+        let (store, number) = self.fresh()?;
+        let pairs: Vec<_> = (0..config.pairs.len() as u16).map(|p| config.servers_of(raidfs_common::id::PairId(p))).collect();
+        Namespace::format(store.as_ref(), &pairs)?;
+        self.adopt(number).map_err(|e| Fault::store("switch to a new copy of", e))?;
+        Namespace::open(store, cache_bytes)?.ok_or(Fault::HalfMade)
+    }
+
+    /// An empty store beside the current one.
+    pub fn fresh(&self) -> Result<(Arc<dyn Store>, u64), Fault> {
+        let number = self.current + 1;
+        let path = self.path(number);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|e| Fault::store("empty the place of a new copy of", e))?;
+        }
+        Ok((Arc::new(DiskStore::open(&path, DiskOptions::default())?), number))
+    }
+
+    /// The store `number` is the current one from now on. The old one is removed at the next start, if it is still open.
+    pub fn adopt(&mut self, number: u64) -> io::Result<()> {
+        let temporary = self.dir.join("current.new");
+        let mut file = File::create(&temporary)?;
+        writeln!(file, "{number}")?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.dir.join(CURRENT))?;
+        File::open(&self.dir)?.sync_all()?;
+        self.current = number;
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! The admin service: looking in from outside. Status is answered from memory; everything that reads much does so on
+//! other threads.
+
+use crate::chunk::ChunkStore;
+use crate::cluster::{Cluster, NodeProposer};
+use crate::namespace::{invariants, snapshot};
+use crate::replica::Replica;
+use crate::serve::tally::Tally;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{ChunkId, LogIndex, PairId};
+use raidfs_common::limits::SERVER_LEASE;
+use raidfs_common::log::chain;
+use raidfs_common::rpc::admin::{AdminService, Counters, ServerStatus};
+use raidfs_common::rpc::chunks::ChunkSummary;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tarpc::context::Context;
+use tokio::sync::Notify;
+
+const REACH_PATIENCE: Duration = Duration::from_secs(5);
+/// Chunks of one page of an inventory; fewer where every byte is read.
+const PAGE: usize = 1024;
+const DEEP_PAGE: usize = 32;
+
+/// The admin service of a server with names and chunks.
+#[derive(Clone)]
+pub struct AdminServer {
+    /// This server.
+    pub cluster: Arc<Cluster>,
+    /// Agreement and the namespace.
+    pub proposer: NodeProposer,
+    /// The chunk side.
+    pub replica: Arc<Replica>,
+    /// Its chunks.
+    pub chunks: Arc<dyn ChunkStore>,
+    /// What the names side served.
+    pub tally: Arc<Tally>,
+    /// Ends the server.
+    pub stop: Arc<Notify>,
+}
+
+impl AdminService for AdminServer {
+    async fn status(self, _: Context) -> ServerStatus {
+        let node = self.proposer.node.status();
+        let seen = self.proposer.machine.seen();
+        let replica = self.replica.status();
+        let (queries, changes) = self.tally.so_far();
+        let (pairs, session, inodes) =
+            self.proposer.machine.with(|names| (names.pairs().to_vec(), names.session(), names.counts()));
+        let lease = node.lease_from.is_some_and(|from| Instant::now() < from + SERVER_LEASE);
+        ServerStatus {
+            server: self.cluster.me,
+            incarnation: self.cluster.incarnation,
+            uptime_s: self.cluster.started.elapsed().as_secs(),
+            term: node.term,
+            leader: node.leader,
+            quorum: lease && node.leader.is_some(),
+            last_index: node.last,
+            applied: seen.index,
+            pairs,
+            session,
+            space: replica.space,
+            inodes,
+            held: replica.held,
+            counters: Counters { queries, changes, ..replica.counters },
+            resync: replica.resync,
+            disk_error: replica.disk_error,
+            heard_ms: self
+                .proposer
+                .node
+                .silence()
+                .into_iter()
+                .map(|(id, ago)| (id, ago.map(|ago| ago.as_millis() as u64)))
+                .collect(),
+        }
+    }
+
+    async fn check_namespace(
+        self,
+        _: Context,
+        at_least: LogIndex,
+    ) -> Result<(LogIndex, u64, Vec<String>), Rejection> {
+        let machine = self.proposer.machine;
+        machine.reach(at_least, REACH_PATIENCE).await?;
+        let check = move || {
+            let view = machine.flushed_view().map_err(|e| e.to_string())?;
+            let applied = snapshot::applied(view.as_ref()).map_err(|e| chain(&e))?;
+            let digest = snapshot::digest(view.as_ref()).map_err(|e| chain(&e))?;
+            let broken = invariants::check(view.as_ref()).map_err(|e| chain(&e))?;
+            Ok::<_, String>((applied.index, digest, broken))
+        };
+        match tokio::task::spawn_blocking(check).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Ok((at_least, 0, vec![format!("the names cannot be read: {error}")])),
+            Err(_) => Err(Rejection::Away),
+        }
+    }
+
+    async fn inventory(
+        self,
+        _: Context,
+        pair: PairId,
+        after: Option<ChunkId>,
+        deep: bool,
+    ) -> Result<Vec<ChunkSummary>, Rejection> {
+        if self.cluster.config.pair_of(self.cluster.me) != Some(pair) {
+            return Err(Rejection::NotInCharge);
+        }
+        let chunks = self.chunks;
+        let look = move || {
+            let page = chunks.list(after, if deep { DEEP_PAGE } else { PAGE })?;
+            let mut found = Vec::with_capacity(page.len());
+            for chunk in page {
+                // One that was removed meanwhile is not there.
+                found.extend(chunks.summary(chunk, deep)?);
+            }
+            Ok::<_, crate::chunk::ChunkError>(found)
+        };
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => {
+                tracing::warn!("cannot look through the chunks: {}", chain(&error));
+                Err(Rejection::DiskFailed)
+            }
+            Err(_) => Err(Rejection::Away),
+        }
+    }
+
+    async fn stop(self, _: Context) -> bool {
+        self.stop.notify_one();
+        true
+    }
+}

@@ -1,0 +1,134 @@
+//! The one port of a server: the first frame says which service a connection is for. Everything that a stranger can send
+//! is bounded here: how many connections, how long until the first frame, how much is in flight.
+
+use raidfs_common::config::Config;
+use raidfs_common::id::ServerId;
+use raidfs_common::limits::CONNECTIONS_MAX;
+use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker, Welcome};
+use raidfs_common::wire;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A connection that was welcomed.
+#[derive(Debug)]
+pub struct Guest {
+    /// The connection.
+    pub stream: TcpStream,
+    /// Who.
+    pub speaker: Speaker,
+    /// For what.
+    pub service: Service,
+    /// Its place among the connections; given back when dropped.
+    pub place: OwnedSemaphorePermit,
+}
+
+/// Whether a first frame is welcome; else why not.
+pub fn judge(hello: &Hello, config: &Config, me: ServerId, peer: SocketAddr) -> Result<(), String> {
+    if hello.version != PROTOCOL_VERSION {
+        let theirs = hello.version;
+        return Err(format!("{peer} speaks protocol {theirs}, {me} speaks {PROTOCOL_VERSION}; run one version everywhere"));
+    }
+    if hello.cluster != config.cluster_id() {
+        let (theirs, ours) = (&hello.cluster_name, &config.cluster);
+        return Err(format!("{peer} is of the cluster {theirs:?}, {me} is of {ours:?}; one of them has the wrong configuration"));
+    }
+    if hello.to != me {
+        return Err(format!("{peer} means to reach {}, this is {me}; compare the addresses in the configurations", hello.to));
+    }
+    match (me.is_witness(), hello.service, hello.speaker) {
+        (true, Service::Names | Service::Chunks, _) => Err("the witness serves neither names nor chunks".into()),
+        (_, Service::Peer, Speaker::Client) => Err("agreement is among servers only".into()),
+        _ => Ok(()),
+    }
+}
+
+/// Strangers are complained about once a minute and address, not once a try.
+#[derive(Debug, Default)]
+struct Complaints {
+    last: BTreeMap<IpAddr, Instant>,
+}
+
+impl Complaints {
+    fn due(&mut self, from: IpAddr) -> bool {
+        let now = Instant::now();
+        let minute = Duration::from_secs(60);
+        self.last.retain(|_, at| now.duration_since(*at) < minute);
+        if self.last.len() >= 256 || self.last.contains_key(&from) {
+            return false;
+        }
+        self.last.insert(from, now);
+        true
+    }
+}
+
+/// Accepts connections for ever, and hands over those that are welcome.
+pub async fn run(
+    listener: TcpListener,
+    config: Config,
+    me: ServerId,
+    hand_over: impl Fn(Guest) + Clone + Send + Sync + 'static,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let complaints = Arc::new(parking_lot::Mutex::new(Complaints::default()));
+    loop {
+        let (mut stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: those that are open are served on.
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                continue;
+            }
+        };
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            if complaints.lock().due(peer.ip()) {
+                tracing::warn!("{CONNECTIONS_MAX} connections are open: that from {peer} is refused");
+            }
+            continue;
+        };
+        let (config, complaints, hand_over) = (config.clone(), complaints.clone(), hand_over.clone());
+        tokio::spawn(async move {
+            match admit(&mut stream, &config, me, peer).await {
+                Ok(hello) => hand_over(Guest { stream, speaker: hello.speaker, service: hello.service, place }),
+                Err(why) => {
+                    if complaints.lock().due(peer.ip()) {
+                        tracing::warn!("connection from {peer} refused: {why}");
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn admit(stream: &mut TcpStream, config: &Config, me: ServerId, peer: SocketAddr) -> Result<Hello, String> {
+    let hello = wire::read_hello(stream).await.map_err(|e| format!("no proper first frame: {e}"))?;
+    let answer = match judge(&hello, config, me, peer) {
+        Ok(()) => Welcome::Yes,
+        Err(why) => Welcome::No(why),
+    };
+    wire::welcome(stream, &answer).await.map_err(|e| e.to_string())?;
+    match answer {
+        Welcome::Yes => Ok(hello),
+        Welcome::No(why) => Err(why),
+    }
+}
+
+/// Serves one connection with a tarpc service, until it ends.
+#[macro_export]
+macro_rules! serve_guest {
+    ($stream:expr, $service:expr) => {{
+        use futures::StreamExt as _;
+        use tarpc::server::Channel as _;
+        let wire = raidfs_common::wire::Wire::new($stream);
+        let config = tarpc::server::Config { pending_response_buffer: 1024 };
+        let requests = tarpc::server::BaseChannel::new(config, wire).execute($service);
+        futures::pin_mut!(requests);
+        while let Some(request) = requests.next().await {
+            tokio::spawn(request);
+        }
+    }};
+}

@@ -1,0 +1,122 @@
+//! The names service: decode, ask the machine or the log, encode.
+
+use crate::cluster::{NodeProposer, Proposer};
+use crate::leader::duties::Duties;
+use crate::namespace::Refused;
+use crate::serve::tally::Tally;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{LogIndex, SessionId};
+use raidfs_common::limits::CHANGES_PER_ENTRY_MAX;
+use raidfs_common::namespace::{Change, Outcome, Query, Reply, Request};
+use raidfs_common::rpc::names::{Changed, NamesService, Seen};
+use std::sync::Arc;
+use std::time::Duration;
+use tarpc::context::Context;
+
+/// A question waits this long for this server to have applied what it must have.
+const REACH_PATIENCE: Duration = Duration::from_millis(100);
+/// A watcher is answered after this long even if nothing changed.
+const WATCH: Duration = Duration::from_secs(5);
+const BARRIER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The names service of one server.
+#[derive(Clone, Debug)]
+pub struct NamesServer {
+    /// Agreement and the namespace.
+    pub proposer: NodeProposer,
+    /// The leader's duties.
+    pub duties: Arc<Duties<NodeProposer>>,
+    /// What was served.
+    pub tally: Arc<Tally>,
+}
+
+impl NamesServer {
+    fn not_leader(&self) -> Rejection {
+        Rejection::NotLeader { leader: self.proposer.node.status().leader }
+    }
+
+    /// A lapsed session needs no takeover; one that is taken over or lapsed ends in good order first (rule 15).
+    async fn make_way(&self, request: &Request) {
+        let Change::OpenSession { takeover, .. } = &request.change else { return };
+        if let Some(open) = self.proposer.session().filter(|open| *open != request.session)
+            && (*takeover || self.duties.session_lapsed(open))
+        {
+            self.duties.end_session(open).await;
+        }
+    }
+
+    async fn make(self, requests: Vec<Request>) -> Result<Changed, Rejection> {
+        if !self.proposer.leads() {
+            return Err(self.not_leader());
+        }
+        let session = requests.first().map(|r| r.session);
+        let honest = |r: &Request| {
+            Some(r.session) == session && r.session != SessionId::CLUSTER && r.seq > 0 && is_for_clients(&r.change)
+        };
+        if requests.len() > CHANGES_PER_ENTRY_MAX || !requests.iter().all(honest) {
+            return Err(Rejection::Bad("a batch is one session's, of at most a thousand numbered changes".into()));
+        }
+        for request in &requests {
+            self.make_way(request).await;
+        }
+        if let Some(session) = session {
+            self.duties.session_heard(session);
+        }
+        self.tally.changes(requests.len() as u64);
+        let made = self.proposer.batch(requests).await?;
+        let known = |outcome: Result<Outcome, Refused>| {
+            outcome.map_err(|refused| match refused {
+                Refused::NoSession => Rejection::NoSession,
+                Refused::Forgotten => Rejection::Forgotten,
+            })
+        };
+        let outcomes = made.outcomes.into_iter().map(known).collect::<Result<Vec<_>, _>>()?;
+        Ok(Changed { seen: made.seen, outcomes })
+    }
+}
+
+/// What only the cluster itself may say.
+fn is_for_clients(change: &Change) -> bool {
+    !matches!(change, Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. })
+}
+
+impl NamesService for NamesServer {
+    async fn change(self, _: Context, requests: Vec<Request>) -> Result<Changed, Rejection> {
+        // In a task of its own: the deadline of the call does not undo what is in the log.
+        tokio::spawn(self.make(requests)).await.unwrap_or(Err(Rejection::Away))
+    }
+
+    async fn query(self, _: Context, at_least: LogIndex, query: Query) -> Result<(Seen, Reply), Rejection> {
+        self.tally.query();
+        let machine = &self.proposer.machine;
+        machine.reach(at_least, REACH_PATIENCE).await?;
+        machine.query(&query)
+    }
+
+    async fn barrier(self, _: Context, index: LogIndex) -> Result<(), Rejection> {
+        if !self.proposer.leads() {
+            return Err(self.not_leader());
+        }
+        let reached = tokio::time::timeout(BARRIER_PATIENCE, self.proposer.node.barrier(index)).await;
+        if reached.unwrap_or(false) { Ok(()) } else { Err(self.not_leader()) }
+    }
+
+    async fn keep_alive(self, _: Context, session: SessionId) -> Result<Seen, Rejection> {
+        if !self.proposer.leads() {
+            return Err(self.not_leader());
+        }
+        if self.proposer.session() != Some(session) {
+            return Err(Rejection::NoSession);
+        }
+        self.duties.session_heard(session);
+        Ok(self.proposer.machine.seen())
+    }
+
+    async fn watch(self, _: Context, known: u64) -> Result<Seen, Rejection> {
+        let mut seen = self.proposer.machine.watch_seen();
+        let changed = tokio::time::timeout(WATCH, seen.wait_for(|s| s.pairs_version > known)).await;
+        drop(changed);
+        Ok(self.proposer.machine.seen())
+    }
+}
+

@@ -1,0 +1,77 @@
+//! The admin service of the witness, which has neither names nor chunks.
+
+use crate::consensus::log_disk::DiskLog;
+use crate::consensus::node::Node;
+use crate::machine::witness::WitnessMachine;
+use crate::transport::PeerTransport;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId};
+use raidfs_common::limits::SERVER_LEASE;
+use raidfs_common::pair::Space;
+use raidfs_common::rpc::admin::{AdminService, Counters, ServerStatus};
+use raidfs_common::rpc::chunks::ChunkSummary;
+use std::sync::Arc;
+use std::time::Instant;
+use tarpc::context::Context;
+use tokio::sync::Notify;
+
+/// Agreement as the witness runs it.
+pub type WitnessNode = Node<DiskLog, WitnessMachine, PeerTransport>;
+
+/// The admin service of the witness.
+#[derive(Clone, Debug)]
+pub struct WitnessAdmin {
+    /// Agreement.
+    pub node: Arc<WitnessNode>,
+    /// This life.
+    pub incarnation: Incarnation,
+    /// When it began.
+    pub started: Instant,
+    /// Ends the witness.
+    pub stop: Arc<Notify>,
+}
+
+impl AdminService for WitnessAdmin {
+    async fn status(self, _: Context) -> ServerStatus {
+        let node = self.node.status();
+        let lease = node.lease_from.is_some_and(|from| Instant::now() < from + SERVER_LEASE);
+        ServerStatus {
+            server: ServerId::WITNESS,
+            incarnation: self.incarnation,
+            uptime_s: self.started.elapsed().as_secs(),
+            term: node.term,
+            leader: node.leader,
+            quorum: lease && node.leader.is_some(),
+            last_index: node.last,
+            applied: node.commit,
+            pairs: Vec::new(),
+            session: None,
+            space: Space::default(),
+            inodes: (0, 0),
+            held: (0, 0),
+            counters: Counters::default(),
+            resync: None,
+            disk_error: None,
+            heard_ms: Vec::new(),
+        }
+    }
+
+    async fn check_namespace(self, _: Context, _: LogIndex) -> Result<(LogIndex, u64, Vec<String>), Rejection> {
+        Err(Rejection::NotInCharge)
+    }
+
+    async fn inventory(
+        self,
+        _: Context,
+        _: PairId,
+        _: Option<ChunkId>,
+        _: bool,
+    ) -> Result<Vec<ChunkSummary>, Rejection> {
+        Err(Rejection::NotInCharge)
+    }
+
+    async fn stop(self, _: Context) -> bool {
+        self.stop.notify_one();
+        true
+    }
+}

@@ -1,0 +1,414 @@
+//! Builds the parts of one server, wires them, and stops them in order.
+//!
+//! Two threads run everything: this one has the log, the names and the answers about them; the other has the chunks, so
+//! that no amount of bytes delays a heartbeat. What blocks on the disk runs on threads of its own.
+
+use crate::board::{Ask, Board};
+use crate::chunk::ChunkStore;
+use crate::cluster::{Cluster, NamesNode, NodeProposer};
+use crate::consensus::core::Setup;
+use crate::consensus::log::LogStore;
+use crate::consensus::log_disk::DiskLog;
+use crate::consensus::node::Node;
+use crate::consensus::timing::Timing;
+use crate::leader::duties::Duties;
+use crate::machine::{NamesMachine, flush, stores::Stores};
+use crate::peers::{PeerEvent, Peers};
+use crate::replica::Replica;
+use crate::serve::admin::AdminServer;
+use crate::serve::chunks::ChunkServer;
+use crate::serve::listen::{self, Guest};
+use crate::serve::names::NamesServer;
+use crate::serve::peer::{Hears, PeerServer};
+use crate::serve::tally::Tally;
+use crate::sweep;
+use crate::transport::PeerTransport;
+use crate::{namespace, serve_guest};
+use raidfs_common::config::{Config, Durability};
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
+use raidfs_common::rpc::admin::AdminService;
+use raidfs_common::rpc::chunks::ChunkService;
+use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
+use raidfs_common::rpc::peer::{PeerService, PeerServiceClient, Report};
+use raidfs_common::rpc::{Service, Speaker};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc};
+
+/// Who a server is, and what its data directory says of its last life.
+#[derive(Clone, Debug)]
+pub struct Life {
+    /// This server.
+    pub me: ServerId,
+    /// Drawn for this life.
+    pub incarnation: Incarnation,
+    /// The machine went down uncleanly since the last life: what was not synced may be gone.
+    pub power_lost: bool,
+}
+
+/// Why a server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Ended {
+    /// A part could not be started.
+    #[error("cannot {action}")]
+    Start {
+        /// What was tried.
+        action: &'static str,
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Something that it relies on failed; it comes back by resync.
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'static str) -> impl FnOnce(E) -> Ended {
+    move |source| Ended::Start { action, source: source.into() }
+}
+
+const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
+const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+const GONE_PROBES: u32 = 5;
+/// A planned stop gives others this long to take over.
+const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The voter's setup for consensus.
+pub fn setup(config: &Config, life: &Life, doubtful: bool) -> Setup {
+    Setup {
+        me: life.me,
+        voters: config.voters(),
+        timing: Timing::default(),
+        seed: life.incarnation.0,
+        doubtful,
+        strict: config.durability == Durability::Strict,
+    }
+}
+
+/// The parts of a running server.
+struct Server {
+    cluster: Arc<Cluster>,
+    node: Arc<NamesNode>,
+    machine: Arc<NamesMachine>,
+    proposer: NodeProposer,
+    duties: Arc<Duties<NodeProposer>>,
+    board: Arc<Board>,
+    replica: Arc<Replica>,
+    chunks: Arc<dyn ChunkStore>,
+    tally: Arc<Tally>,
+    stop: Arc<Notify>,
+    bulk: mpsc::UnboundedSender<Guest>,
+}
+
+/// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries.
+fn open_names(config: &Config, life: &Life, dir: &Path) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
+    let (mut log, opened) = DiskLog::open(&dir.join("log")).map_err(cannot("open the log"))?;
+    let mut stores = Stores::open(&dir.join("names")).map_err(cannot("open the names"))?;
+    let cache = namespace::CACHE_BYTES;
+    let (mut names, new) = stores.namespace(config, cache).map_err(cannot("open the names"))?;
+    let (applied, term) = names.applied();
+    let mut doubtful = life.power_lost || opened.cut;
+    if applied > log.last().0 {
+        // The store outlived the end of the log: the state counts as the log's beginning.
+        log.reset(applied, term).map_err(cannot("set the log behind the names"))?;
+        doubtful = true;
+    } else if applied < log.base().0 || log.term_at(applied) != Some(term) {
+        drop(names);
+        names = stores.new_namespace(config, cache).map_err(cannot("make the names anew"))?;
+        log.reset(LogIndex(0), Term(0)).map_err(cannot("empty the log"))?;
+        doubtful = true;
+    } else if new && log.last().0 > LogIndex(0) {
+        doubtful = true;
+    }
+    Ok((log, names, stores, doubtful))
+}
+
+/// Runs a server until it is told to stop (`stop`), or fails.
+pub async fn run(
+    config: Config,
+    life: Life,
+    dir: &Path,
+    chunks: Arc<dyn ChunkStore>,
+    listener: std::net::TcpListener,
+    stop: Arc<Notify>,
+) -> Result<(), Ended> {
+    listener.set_nonblocking(true).map_err(cannot("use the port"))?;
+    let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
+    let (log, names, stores, doubtful) = open_names(&config, &life, dir)?;
+    let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
+    let (board, asks) = Board::new(life.me, life.incarnation);
+    let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES);
+    let peers = Peers::new(&config, life.me);
+    let transport = Arc::new(PeerTransport { peers: peers.clone(), me: life.me });
+    let node = Node::start(setup(&config, &life, doubtful), log, machine.clone(), transport);
+    let cluster = Arc::new(Cluster {
+        config: config.clone(),
+        me: life.me,
+        incarnation: life.incarnation,
+        started: Instant::now(),
+        peers,
+        own_grown: Default::default(),
+    });
+    let proposer = NodeProposer { node: node.clone(), machine: machine.clone() };
+    let duties = Duties::new(cluster.clone(), proposer.clone());
+    let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster)?;
+    let server = Arc::new(Server {
+        cluster,
+        node,
+        machine,
+        proposer,
+        duties,
+        board,
+        replica,
+        chunks,
+        tally: Arc::default(),
+        stop: stop.clone(),
+        bulk,
+    });
+    tokio::spawn(flush::run(server.machine.clone(), server.node.clone()));
+    tokio::spawn(server.duties.clone().run());
+    tokio::spawn(server.clone().answer_asks(asks));
+    tokio::spawn(server.clone().watch_peers());
+    tokio::spawn(server.clone().say_hello(life.power_lost));
+    tokio::spawn(server.clone().report_space());
+    tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
+    let guests = server.clone();
+    tokio::spawn(listen::run(listener, config, life.me, move |guest| guests.clone().welcome(guest)));
+    tracing::info!("{} is up{}", life.me, if life.power_lost { "; its machine went down uncleanly" } else { "" });
+    server.until_end(stop).await
+}
+
+/// Starts the thread that serves chunks; connections are handed to it.
+fn start_chunk_thread(
+    config: &Config,
+    board: Arc<Board>,
+    chunks: Arc<dyn ChunkStore>,
+    cluster: &Arc<Cluster>,
+) -> Result<(Arc<Replica>, mpsc::UnboundedSender<Guest>), Ended> {
+    let peers = Peers::new(config, board.server);
+    let replica = Replica::new(config, board, chunks, peers);
+    let (bulk, mut guests) = mpsc::unbounded_channel::<Guest>();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(cannot("start the thread for chunks"))?;
+    let handle = runtime.handle().clone();
+    let own = replica.clone();
+    let ask = move || {
+        let (replica, handle) = (own.clone(), handle.clone());
+        let asked = async move { handle.spawn(async move { replica.grown().await }).await.ok()?.ok() };
+        Box::pin(asked) as futures::future::BoxFuture<'static, _>
+    };
+    let _ = cluster.own_grown.set(Box::new(ask));
+    let served = replica.clone();
+    let serve = move || {
+        runtime.block_on(async move {
+            served.run_workers();
+            while let Some(Guest { stream, place, .. }) = guests.recv().await {
+                let service = ChunkServer::new(served.clone());
+                tokio::spawn(async move {
+                    let _place = place;
+                    let Ok(stream) = stream.into_std().and_then(tokio::net::TcpStream::from_std) else { return };
+                    serve_guest!(stream, service.serve());
+                });
+            }
+        });
+    };
+    std::thread::Builder::new()
+        .name("chunks".into())
+        .spawn(serve)
+        .map_err(cannot("start the thread for chunks"))?;
+    Ok((replica, bulk))
+}
+
+impl Server {
+    /// Serves a connection.
+    fn welcome(self: Arc<Self>, guest: Guest) {
+        if guest.service == Service::Chunks {
+            let _ = self.bulk.send(guest);
+            return;
+        }
+        tokio::spawn(async move {
+            let Guest { stream, speaker, service, place } = guest;
+            let _place = place;
+            match service {
+                Service::Names => {
+                    let service = NamesServer {
+                        proposer: self.proposer.clone(),
+                        duties: self.duties.clone(),
+                        tally: self.tally.clone(),
+                    };
+                    serve_guest!(stream, service.serve());
+                }
+                Service::Peer => {
+                    let service = PeerServer {
+                        node: self.node.clone(),
+                        hears: Ear(self.duties.clone()),
+                        incarnation: self.cluster.incarnation,
+                    };
+                    serve_guest!(stream, service.serve());
+                    if let Speaker::Server(peer) = speaker {
+                        self.probe(peer).await;
+                    }
+                }
+                Service::Admin => {
+                    let service = AdminServer {
+                        cluster: self.cluster.clone(),
+                        proposer: self.proposer.clone(),
+                        replica: self.replica.clone(),
+                        chunks: self.chunks.clone(),
+                        tally: self.tally.clone(),
+                        stop: self.stop.clone(),
+                    };
+                    serve_guest!(stream, service.serve());
+                }
+                Service::Chunks => {}
+            }
+        });
+    }
+
+    /// A server's connection to this one has ended: is its process gone? Its port may outlive it by a moment.
+    async fn probe(self: &Arc<Self>, peer: ServerId) {
+        for _ in 0..GONE_PROBES {
+            let call = |client: PeerServiceClient, ctx| async move { client.ping(ctx).await };
+            match self.cluster.peers.call(peer, Duration::from_millis(200), call).await {
+                Ok(_) => return,
+                Err(error) if error.is_gone() => return self.gone(peer).await,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        }
+    }
+
+    async fn gone(self: &Arc<Self>, peer: ServerId) {
+        self.node.on_gone(peer);
+        self.duties.gone(peer).await;
+    }
+
+    async fn watch_peers(self: Arc<Self>) {
+        let mut events = self.cluster.peers.subscribe();
+        loop {
+            match events.recv().await {
+                Ok(PeerEvent::Gone(peer, _)) => self.gone(peer).await,
+                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// Tells the leader something, wherever it is. False: nobody took notice.
+    async fn report(&self, report: Report) -> bool {
+        let me = self.cluster.me;
+        match self.node.status().leader {
+            Some(leader) if leader == me => self.duties.report(me, report).await,
+            Some(leader) => {
+                let call = |client: PeerServiceClient, ctx| async move { client.report(ctx, me, report).await };
+                self.cluster.peers.call(leader, REPORT_TIMEOUT, call).await.unwrap_or(false)
+            }
+            None => false,
+        }
+    }
+
+    async fn barrier(&self, index: LogIndex) -> Result<(), Rejection> {
+        let status = self.node.status();
+        if status.leads {
+            let reached = tokio::time::timeout(BARRIER_TIMEOUT, self.node.barrier(index)).await;
+            return if reached.unwrap_or(false) { Ok(()) } else { Err(Rejection::NoQuorum) };
+        }
+        let Some(leader) = status.leader else { return Err(Rejection::NoQuorum) };
+        let call = |client: NamesServiceClient, ctx| async move { client.barrier(ctx, index).await };
+        self.cluster.peers.call(leader, BARRIER_TIMEOUT, call).await.unwrap_or(Err(Rejection::NoQuorum))
+    }
+
+    /// Answers what the chunk side asks.
+    async fn answer_asks(self: Arc<Self>, mut asks: mpsc::UnboundedReceiver<Ask>) {
+        while let Some(ask) = asks.recv().await {
+            let server = self.clone();
+            match ask {
+                Ask::Done(ino, index) => self.machine.forget_doom(ino, index),
+                Ask::Report(report, answer) => drop(tokio::spawn(async move {
+                    let _ = answer.send(server.report(report).await);
+                })),
+                Ask::Barrier(index, answer) => drop(tokio::spawn(async move {
+                    let _ = answer.send(server.barrier(index).await);
+                })),
+            }
+        }
+    }
+
+    /// Says hello to whoever leads, until the namespace knows this life.
+    async fn say_hello(self: Arc<Self>, power_lost: bool) {
+        let incarnation = self.cluster.incarnation;
+        let known = || {
+            let pairs = self.machine.pairs();
+            pairs.iter().filter_map(|p| p.member(self.cluster.me)).any(|m| m.incarnation == incarnation)
+        };
+        while !known() {
+            self.report(Report::Started { incarnation, power_lost }).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn report_space(self: Arc<Self>) {
+        loop {
+            let space = self.replica.status().space;
+            if space.total > 0 {
+                self.report(Report::Space { total: space.total, free: space.free }).await;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+
+    /// Waits for the end, and brings it about in order.
+    async fn until_end(self: Arc<Self>, stop: Arc<Notify>) -> Result<(), Ended> {
+        let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
+        let failed = tokio::select! {
+            () = stop.notified() => None,
+            reason = log.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
+            reason = names.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
+        };
+        match failed {
+            Some(reason) => Err(Ended::Failed(reason)),
+            None => self.stop_in_order().await,
+        }
+    }
+
+    async fn stop_in_order(self: Arc<Self>) -> Result<(), Ended> {
+        tracing::info!("{} stops", self.cluster.me);
+        self.leave_pair().await;
+        self.node.hand_over(HAND_OVER_PATIENCE).await;
+        let chunks = self.chunks.clone();
+        let chunks_synced = tokio::task::spawn_blocking(move || chunks.sync_all()).await;
+        chunks_synced.map_err(cannot("sync the chunks"))?.map_err(cannot("sync the chunks"))?;
+        if !self.node.sync_all().await || !flush::flush(&self.machine, &self.node).await {
+            return Err(Ended::Failed("names could not be written in time".into()));
+        }
+        flush::make_durable(&self.machine, &self.node).await;
+        Ok(())
+    }
+
+    /// Lets the mirror carry on alone before this server goes, so that nobody waits for it in vain.
+    async fn leave_pair(&self) {
+        let me = self.cluster.me;
+        let pairs = self.machine.pairs();
+        let both = |p: &&raidfs_common::pair::Pair| p.serves(me) && p.in_sync().count() == 2;
+        if let Some(pair) = pairs.iter().find(both) {
+            let reason = "it stops".to_owned();
+            let report = Report::Accuse { pair: pair.id, epoch: pair.epoch, server: me, reason };
+            if tokio::time::timeout(HAND_OVER_PATIENCE, self.report(report)).await.is_err() {
+                tracing::warn!("the leader did not take notice of the stop");
+            }
+        }
+    }
+}
+
+/// The leader's duties hear reports.
+#[derive(Clone)]
+struct Ear(Arc<Duties<NodeProposer>>);
+
+impl Hears for Ear {
+    async fn hear(&self, from: ServerId, report: Report) -> bool {
+        self.0.report(from, report).await
+    }
+}

@@ -1,0 +1,100 @@
+//! The witness: a voter and nothing else.
+
+use crate::consensus::log::LogStore;
+use crate::consensus::log_disk::DiskLog;
+use crate::consensus::node::Node;
+use crate::machine::witness::WitnessMachine;
+use crate::peers::{PeerEvent, Peers};
+use crate::serve::listen::{self, Guest};
+use crate::serve::peer::{Deaf, PeerServer};
+use crate::serve::witness::{WitnessAdmin, WitnessNode};
+use crate::serve_guest;
+use crate::server::{Ended, Life, setup};
+use crate::transport::PeerTransport;
+use raidfs_common::config::Config;
+use raidfs_common::id::LogIndex;
+use raidfs_common::rpc::admin::AdminService;
+use raidfs_common::rpc::peer::{PeerService, PeerServiceClient};
+use raidfs_common::rpc::{Service, Speaker};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+
+const SYNC_EVERY: Duration = raidfs_common::limits::LOG_SYNC_EVERY;
+/// Entries kept behind what could be dropped.
+const KEEP_ENTRIES: u64 = 100_000;
+
+/// Runs the witness until it is told to stop, or its log fails.
+pub async fn run(
+    config: Config,
+    life: Life,
+    dir: &Path,
+    listener: std::net::TcpListener,
+    stop: Arc<Notify>,
+) -> Result<(), Ended> {
+    let cannot = |action| move |e: std::io::Error| Ended::Start { action, source: e.into() };
+    listener.set_nonblocking(true).map_err(cannot("use the port"))?;
+    let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
+    let (log, opened) = DiskLog::open(&dir.join("log")).map_err(cannot("open the log"))?;
+    let machine = Arc::new(WitnessMachine::new(log.base()));
+    let peers = Peers::new(&config, life.me);
+    let transport = Arc::new(PeerTransport { peers: peers.clone(), me: life.me });
+    let node = Node::start(setup(&config, &life, life.power_lost || opened.cut), log, machine, transport);
+    let started = Instant::now();
+    tokio::spawn(keep_log(node.clone()));
+    let (gone, mut events) = (node.clone(), peers.subscribe());
+    tokio::spawn(async move {
+        while let Ok(event) = events.recv().await {
+            if let PeerEvent::Gone(peer, _) = event {
+                gone.on_gone(peer);
+            }
+        }
+    });
+    let (server, ender) = (node.clone(), stop.clone());
+    let hand_over = move |guest: Guest| {
+        let (node, stop, peers) = (server.clone(), ender.clone(), peers.clone());
+        let incarnation = life.incarnation;
+        tokio::spawn(async move {
+            let Guest { stream, service, speaker, place } = guest;
+            let _place = place;
+            match service {
+                Service::Peer => {
+                    let service = PeerServer { node, hears: Deaf, incarnation };
+                    serve_guest!(stream, service.serve());
+                    if let Speaker::Server(peer) = speaker {
+                        // Finds out whether its process is gone; the event tells.
+                        let call = |client: PeerServiceClient, ctx| async move { client.ping(ctx).await };
+                        let _answer = peers.call(peer, Duration::from_millis(200), call).await;
+                    }
+                }
+                Service::Admin => {
+                    let service = WitnessAdmin { node, incarnation, started, stop };
+                    serve_guest!(stream, service.serve());
+                }
+                Service::Names | Service::Chunks => {}
+            }
+        });
+    };
+    tokio::spawn(listen::run(listener, config, life.me, hand_over));
+    tracing::info!("the witness is up");
+    let mut fatal = node.watch_fatal();
+    tokio::select! {
+        () = stop.notified() => {}
+        reason = fatal.wait_for(Option::is_some) => {
+            return Err(Ended::Failed(reason.ok().and_then(|r| r.clone()).unwrap_or_default()));
+        }
+    }
+    tracing::info!("the witness stops");
+    if node.sync_all().await { Ok(()) } else { Err(Ended::Failed("the log could not be synced in time".into())) }
+}
+
+/// Syncs the log now and then, and drops what enough servers have durably applied (rule 18).
+async fn keep_log(node: Arc<WitnessNode>) {
+    loop {
+        tokio::time::sleep(SYNC_EVERY).await;
+        node.sync_soon();
+        node.purge(LogIndex(node.status().spare.0.saturating_sub(KEEP_ENTRIES)));
+    }
+}
