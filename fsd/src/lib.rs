@@ -15,12 +15,9 @@ pub mod board;
 pub mod chunk;
 pub mod cluster;
 pub mod consensus;
-<<<<<<< HEAD
-=======
 pub mod identity;
 pub mod leader;
 pub mod machine;
->>>>>>> bdce0f4 (fsd: the program)
 pub mod namespace;
 pub mod peers;
 pub mod replica;

@@ -1,8 +1,3 @@
-<<<<<<< HEAD
-//! What others may ask of this server: one module for each service, each of which decodes, calls and encodes.
-
-pub mod chunks;
-=======
 //! What others may ask of this server: one module for each service, each of which decodes, calls and encodes; and the
 //! port where they arrive.
 
@@ -13,4 +8,3 @@ pub mod names;
 pub mod peer;
 pub mod tally;
 pub mod witness;
->>>>>>> b40d76a (A server's parts wired: machine, leader's duties, services, listener, witness)
