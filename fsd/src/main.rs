@@ -1,1 +1,94 @@
-fn main() {}
+//! `fsd`: one server, or the witness, in the foreground. Flags, then the parts, then the exit code.
+
+use clap::Parser;
+use raidfs_common::config::Config;
+use raidfs_common::id::ServerId;
+use raidfs_common::log::chain;
+use raidfs_fsd::chunk::disk::DiskChunks;
+use raidfs_fsd::identity::{Home, Owner};
+use raidfs_fsd::server::Life;
+use raidfs_fsd::{server, witness};
+use std::error::Error;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+/// Runs one raidfs storage server, or the witness, in the foreground.
+///
+/// A server keeps all names and, together with its mirror, the bytes of about half of the files. The witness keeps
+/// neither: it breaks ties, so that the cluster goes on when one server of each pair is lost. SIGTERM ends either in
+/// order: the mirror carries on, the lead is handed over, everything is on disk.
+#[derive(Debug, Parser)]
+#[command(name = "fsd", version, max_term_width = 100)]
+struct Flags {
+    /// The cluster's configuration, the same file everywhere.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// Which server of the configuration this is, counted from 1.
+    #[arg(long, value_name = "N", required_unless_present = "witness", conflicts_with = "witness")]
+    id: Option<u16>,
+    /// Be the witness.
+    #[arg(long)]
+    witness: bool,
+    /// Where this server keeps everything. Made if it is not there; refused if it is another server's.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    raidfs_common::log::start();
+    raidfs_common::wire::tune_allocator();
+    match run(&flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{}", chain(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
+    let config = Config::load(&flags.config)?;
+    let me = ServerId(if flags.witness { 0 } else { flags.id.unwrap_or_default() });
+    let servers = config.pairs.len() * 2;
+    if !flags.witness && config.pair_of(me).is_none() {
+        return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
+    }
+    let address = config.address(me).ok_or("the configuration names no address for this server")?;
+    let owner = Owner { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
+    let home = Home::open(&flags.data, &owner)?;
+    let life = Life { me, incarnation: home.incarnation(), power_lost: home.power_lost() };
+    let listener = TcpListener::bind(address).map_err(|e| format!("cannot listen on {address} for {me}: {e}"))?;
+    let stop = Arc::new(Notify::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ended = runtime.block_on(async {
+        tokio::spawn(stop_on_signal(stop.clone())?);
+        if flags.witness {
+            return Ok::<_, Box<dyn Error>>(witness::run(config, life, home.dir(), listener, stop).await?);
+        }
+        let chunks = Arc::new(DiskChunks::open(&home.chunks(), &home.notes())?);
+        Ok(server::run(config, life, home.dir(), chunks, listener, stop).await?)
+    });
+    // Threads that hang on a disk must not hold up the end.
+    runtime.shutdown_background();
+    ended?;
+    home.mark_clean()?;
+    Ok(())
+}
+
+/// Rings `stop` at SIGTERM and SIGINT.
+fn stop_on_signal(stop: Arc<Notify>) -> std::io::Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.notify_one();
+    })
+}
