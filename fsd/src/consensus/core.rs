@@ -147,7 +147,9 @@ impl<L: LogStore> Core<L> {
             setup,
             log,
         };
-        core.put_off_election(now);
+        // At the start nobody waits for a leader's lease to end: the question before the vote finds a leader that is there.
+        let patience = core.setup.timing.election.mul_f64(0.2 + 0.5 * core.draw());
+        core.election_at = now + patience * if core.setup.me.is_witness() { 3 } else { 1 };
         core
     }
 

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 /// Sizes that a dead session had grown are asked for this long.
 const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -158,13 +158,13 @@ impl<P: Proposer> Duties<P> {
     pub async fn gone(&self, server: ServerId) {
         self.memory.lock().gone.insert(server, Instant::now());
         if self.proposer.leads() {
-            self.evict_silent("its process is gone").await;
+            self.evict_silent("its process is gone", |s| s == server).await;
         }
     }
 
-    async fn evict_silent(&self, reason: &str) {
+    async fn evict_silent(&self, reason: &str, counts: impl Fn(ServerId) -> bool) {
         for pair in self.proposer.pairs().iter() {
-            if let Some(server) = judgement::silent_member(pair, |s| self.heard(s))
+            if let Some(server) = judgement::silent_member(pair, |s| self.heard(s)).filter(|s| counts(*s))
                 && self.pair_event(pair.id, pair.epoch, PairEvent::Evict { server }).await
             {
                 let mirror = pair.mirror_of(server).map_or_else(String::new, |m| m.server.to_string());
@@ -199,9 +199,12 @@ impl<P: Proposer> Duties<P> {
                 self.memory.lock().leases.restart();
                 Instant::now()
             });
-            // A new leader has not heard everyone yet.
+            // A new leader has not heard everyone yet: at first it only believes what it saw itself.
             if since.elapsed() > limits::SILENT {
-                self.evict_silent("it does not answer").await;
+                self.evict_silent("it does not answer", |_| true).await;
+            } else {
+                let gone: Vec<ServerId> = self.memory.lock().gone.keys().copied().collect();
+                self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
             }
             self.end_lapsed_session().await;
             if space_at.elapsed() > Duration::from_secs(2) {
