@@ -103,7 +103,11 @@ struct Server {
 }
 
 /// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries.
-fn open_names(config: &Config, life: &Life, dir: &Path) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
+fn open_names(
+    config: &Config,
+    life: &Life,
+    dir: &Path,
+) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
     let (mut log, opened) = DiskLog::open(&dir.join("log")).map_err(cannot("open the log"))?;
     let mut stores = Stores::open(&dir.join("names")).map_err(cannot("open the names"))?;
     let cache = namespace::CACHE_BYTES;
@@ -217,10 +221,7 @@ fn start_chunk_thread(
             }
         });
     };
-    std::thread::Builder::new()
-        .name("chunks".into())
-        .spawn(serve)
-        .map_err(cannot("start the thread for chunks"))?;
+    std::thread::Builder::new().name("chunks".into()).spawn(serve).map_err(cannot("start the thread for chunks"))?;
     Ok((replica, bulk))
 }
 

@@ -53,12 +53,7 @@ async fn caught_up(board: &Board) -> LogIndex {
     }
 }
 
-fn sweep(
-    machine: &NamesMachine,
-    board: &Board,
-    chunks: &dyn ChunkStore,
-    index: LogIndex,
-) -> Result<usize, ChunkError> {
+fn sweep(machine: &NamesMachine, board: &Board, chunks: &dyn ChunkStore, index: LogIndex) -> Result<usize, ChunkError> {
     let (mut after, mut last, mut found) = (None, None, 0);
     loop {
         let page = chunks.list(after, PAGE)?;

@@ -4,9 +4,7 @@ use crate::consensus::node::Transport;
 use crate::peers::Peers;
 use raidfs_common::id::{ServerId, Term};
 use raidfs_common::limits;
-use raidfs_common::rpc::peer::{
-    AppendReply, AppendRequest, PeerServiceClient, SnapshotPiece, VoteReply, VoteRequest,
-};
+use raidfs_common::rpc::peer::{AppendReply, AppendRequest, PeerServiceClient, SnapshotPiece, VoteReply, VoteRequest};
 use std::sync::Arc;
 use std::time::Duration;
 

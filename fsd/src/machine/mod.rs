@@ -212,9 +212,9 @@ impl Machine for NamesMachine {
         let command = if entry.data.is_empty() { Ok(Command::Noop) } else { codec::decode(&entry.data) };
         let mut names = self.names.write();
         let applied = match command.map_err(|e| e.to_string()) {
-            Ok(command) => names
-                .apply(entry.index, entry.term, &command)
-                .map_err(|fault| raidfs_common::log::chain(&fault)),
+            Ok(command) => {
+                names.apply(entry.index, entry.term, &command).map_err(|fault| raidfs_common::log::chain(&fault))
+            }
             Err(error) => Err(error),
         };
         let applied = applied.unwrap_or_else(|error| {

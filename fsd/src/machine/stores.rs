@@ -65,7 +65,8 @@ impl Stores {
     /// Drops what there is, and begins with the state before the first entry.
     pub fn new_namespace(&mut self, config: &Config, cache_bytes: usize) -> Result<Namespace, Fault> {
         let (store, number) = self.fresh()?;
-        let pairs: Vec<_> = (0..config.pairs.len() as u16).map(|p| config.servers_of(raidfs_common::id::PairId(p))).collect();
+        let pairs: Vec<_> =
+            (0..config.pairs.len() as u16).map(|p| config.servers_of(raidfs_common::id::PairId(p))).collect();
         Namespace::format(store.as_ref(), &pairs)?;
         self.adopt(number).map_err(|e| Fault::store("switch to a new copy of", e))?;
         Namespace::open(store, cache_bytes)?.ok_or(Fault::HalfMade)

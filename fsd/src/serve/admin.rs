@@ -75,11 +75,7 @@ impl AdminService for AdminServer {
         }
     }
 
-    async fn check_namespace(
-        self,
-        _: Context,
-        at_least: LogIndex,
-    ) -> Result<(LogIndex, u64, Vec<String>), Rejection> {
+    async fn check_namespace(self, _: Context, at_least: LogIndex) -> Result<(LogIndex, u64, Vec<String>), Rejection> {
         let machine = self.proposer.machine;
         machine.reach(at_least, REACH_PATIENCE).await?;
         let check = move || {

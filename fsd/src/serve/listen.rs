@@ -30,14 +30,21 @@ pub struct Guest {
 pub fn judge(hello: &Hello, config: &Config, me: ServerId, peer: SocketAddr) -> Result<(), String> {
     if hello.version != PROTOCOL_VERSION {
         let theirs = hello.version;
-        return Err(format!("{peer} speaks protocol {theirs}, {me} speaks {PROTOCOL_VERSION}; run one version everywhere"));
+        return Err(format!(
+            "{peer} speaks protocol {theirs}, {me} speaks {PROTOCOL_VERSION}; run one version everywhere"
+        ));
     }
     if hello.cluster != config.cluster_id() {
         let (theirs, ours) = (&hello.cluster_name, &config.cluster);
-        return Err(format!("{peer} is of the cluster {theirs:?}, {me} is of {ours:?}; one of them has the wrong configuration"));
+        return Err(format!(
+            "{peer} is of the cluster {theirs:?}, {me} is of {ours:?}; one of them has the wrong configuration"
+        ));
     }
     if hello.to != me {
-        return Err(format!("{peer} means to reach {}, this is {me}; compare the addresses in the configurations", hello.to));
+        return Err(format!(
+            "{peer} means to reach {}, this is {me}; compare the addresses in the configurations",
+            hello.to
+        ));
     }
     match (me.is_witness(), hello.service, hello.speaker) {
         (true, Service::Names | Service::Chunks, _) => Err("the witness serves neither names nor chunks".into()),

@@ -119,4 +119,3 @@ impl NamesService for NamesServer {
         Ok(self.proposer.machine.seen())
     }
 }
-
