@@ -5,8 +5,8 @@ use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
 use raidfs_fsd::chunk::disk::DiskChunks;
-use raidfs_fsd::identity::{Home, Owner};
-use raidfs_fsd::server::Life;
+use raidfs_fsd::identity::{DataDir, Identity};
+use raidfs_fsd::server::Ended;
 use raidfs_fsd::{server, witness};
 use std::error::Error;
 use std::net::TcpListener;
@@ -59,25 +59,31 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
     let address = config.address(me).ok_or("the configuration names no address for this server")?;
-    let owner = Owner { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
-    let home = Home::open(&flags.data, &owner)?;
-    let life = Life { me, incarnation: home.incarnation(), power_lost: home.power_lost() };
+    // The port first: a second process of the same server must not begin a new life of it.
     let listener = TcpListener::bind(address).map_err(|e| format!("cannot listen on {address} for {me}: {e}"))?;
+    let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
+    let home = DataDir::open(&flags.data, &identity)?;
     let stop = Arc::new(Notify::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signal(stop.clone())?);
         if flags.witness {
-            return Ok::<_, Box<dyn Error>>(witness::run(config, life, home.dir(), listener, stop).await?);
+            return Ok::<_, Box<dyn Error>>(witness::run(config, &home, listener, stop).await?);
         }
         let chunks = Arc::new(DiskChunks::open(&home.chunks(), &home.notes())?);
-        Ok(server::run(config, life, home.dir(), chunks, listener, stop).await?)
+        Ok(server::run(config, &home, chunks, listener, stop).await?)
     });
     // Threads that hang on a disk must not hold up the end.
     runtime.shutdown_background();
-    ended?;
-    home.mark_clean()?;
-    Ok(())
+    match ended {
+        Ok(()) => Ok(home.end_cleanly()?),
+        Err(error) => {
+            if let Some(Ended::Failed(_)) = error.downcast_ref() {
+                home.distrust()?;
+            }
+            Err(error)
+        }
+    }
 }
 
 /// Rings `stop` at SIGTERM and SIGINT.

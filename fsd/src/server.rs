@@ -11,6 +11,7 @@ use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::Node;
 use crate::consensus::timing::Timing;
+use crate::identity::{DataDir, Life};
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, flush, stores::Stores};
 use crate::peers::{PeerEvent, Peers};
@@ -26,28 +27,16 @@ use crate::transport::PeerTransport;
 use crate::{namespace, serve_guest};
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
+use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
 use raidfs_common::rpc::peer::{PeerService, PeerServiceClient, Report};
 use raidfs_common::rpc::{Service, Speaker};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
-
-/// Who a server is, and what its data directory says of its last life.
-#[derive(Clone, Debug)]
-pub struct Life {
-    /// This server.
-    pub me: ServerId,
-    /// Drawn for this life.
-    pub incarnation: Incarnation,
-    /// The machine went down uncleanly since the last life: what was not synced may be gone.
-    pub power_lost: bool,
-}
 
 /// Why a server ended.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +65,9 @@ const GONE_PROBES: u32 = 5;
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The voter's setup for consensus.
-pub fn setup(config: &Config, life: &Life, doubtful: bool) -> Setup {
+pub fn setup(config: &Config, me: ServerId, life: Life, doubtful: bool) -> Setup {
     Setup {
-        me: life.me,
+        me,
         voters: config.voters(),
         timing: Timing::default(),
         seed: life.incarnation.0,
@@ -103,17 +92,13 @@ struct Server {
 }
 
 /// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries.
-fn open_names(
-    config: &Config,
-    life: &Life,
-    dir: &Path,
-) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
-    let (mut log, opened) = DiskLog::open(&dir.join("log")).map_err(cannot("open the log"))?;
-    let mut stores = Stores::open(&dir.join("names")).map_err(cannot("open the names"))?;
+fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
+    let (mut log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
+    let mut stores = Stores::open(&home.names()).map_err(cannot("open the names"))?;
     let cache = namespace::CACHE_BYTES;
     let (mut names, new) = stores.namespace(config, cache).map_err(cannot("open the names"))?;
     let (applied, term) = names.applied();
-    let mut doubtful = life.power_lost || opened.cut;
+    let mut doubtful = home.life().power_lost || opened.cut;
     if applied > log.last().0 {
         // The store outlived the end of the log: the state counts as the log's beginning.
         log.reset(applied, term).map_err(cannot("set the log behind the names"))?;
@@ -132,24 +117,24 @@ fn open_names(
 /// Runs a server until it is told to stop (`stop`), or fails.
 pub async fn run(
     config: Config,
-    life: Life,
-    dir: &Path,
+    home: &DataDir,
     chunks: Arc<dyn ChunkStore>,
     listener: std::net::TcpListener,
     stop: Arc<Notify>,
 ) -> Result<(), Ended> {
     listener.set_nonblocking(true).map_err(cannot("use the port"))?;
     let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
-    let (log, names, stores, doubtful) = open_names(&config, &life, dir)?;
+    let (me, life) = (home.identity().server, home.life());
+    let (log, names, stores, doubtful) = open_names(&config, home)?;
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
-    let (board, asks) = Board::new(life.me, life.incarnation);
+    let (board, asks) = Board::new(me, life.incarnation);
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES);
-    let peers = Peers::new(&config, life.me);
-    let transport = Arc::new(PeerTransport { peers: peers.clone(), me: life.me });
-    let node = Node::start(setup(&config, &life, doubtful), log, machine.clone(), transport);
+    let peers = Peers::new(&config, me);
+    let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
+    let node = Node::start(setup(&config, me, life, doubtful), log, machine.clone(), transport);
     let cluster = Arc::new(Cluster {
         config: config.clone(),
-        me: life.me,
+        me,
         incarnation: life.incarnation,
         started: Instant::now(),
         peers,
@@ -175,12 +160,12 @@ pub async fn run(
     tokio::spawn(server.duties.clone().run());
     tokio::spawn(server.clone().answer_asks(asks));
     tokio::spawn(server.clone().watch_peers());
-    tokio::spawn(server.clone().say_hello(life.power_lost));
+    tokio::spawn(server.clone().say_hello(life));
     tokio::spawn(server.clone().report_space());
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
     let guests = server.clone();
-    tokio::spawn(listen::run(listener, config, life.me, move |guest| guests.clone().welcome(guest)));
-    tracing::info!("{} is up{}", life.me, if life.power_lost { "; its machine went down uncleanly" } else { "" });
+    tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));
+    tracing::info!("{me} is up{}", if life.power_lost { "; its machine went down uncleanly" } else { "" });
     server.until_end(stop).await
 }
 
@@ -340,14 +325,14 @@ impl Server {
     }
 
     /// Says hello to whoever leads, until the namespace knows this life.
-    async fn say_hello(self: Arc<Self>, power_lost: bool) {
-        let incarnation = self.cluster.incarnation;
+    async fn say_hello(self: Arc<Self>, life: Life) {
+        let Life { incarnation, power_lost, first: empty } = life;
         let known = || {
             let pairs = self.machine.pairs();
             pairs.iter().filter_map(|p| p.member(self.cluster.me)).any(|m| m.incarnation == incarnation)
         };
         while !known() {
-            self.report(Report::Started { incarnation, power_lost }).await;
+            self.report(Report::Started { incarnation, power_lost, empty }).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

@@ -3,20 +3,20 @@
 use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::Node;
+use crate::identity::DataDir;
 use crate::machine::witness::WitnessMachine;
 use crate::peers::{PeerEvent, Peers};
 use crate::serve::listen::{self, Guest};
 use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
 use crate::serve_guest;
-use crate::server::{Ended, Life, setup};
+use crate::server::{Ended, setup};
 use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
 use raidfs_common::id::LogIndex;
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::peer::{PeerService, PeerServiceClient};
 use raidfs_common::rpc::{Service, Speaker};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
@@ -29,19 +29,19 @@ const KEEP_ENTRIES: u64 = 100_000;
 /// Runs the witness until it is told to stop, or its log fails.
 pub async fn run(
     config: Config,
-    life: Life,
-    dir: &Path,
+    home: &DataDir,
     listener: std::net::TcpListener,
     stop: Arc<Notify>,
 ) -> Result<(), Ended> {
+    let (me, life) = (home.identity().server, home.life());
     let cannot = |action| move |e: std::io::Error| Ended::Start { action, source: e.into() };
     listener.set_nonblocking(true).map_err(cannot("use the port"))?;
     let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
-    let (log, opened) = DiskLog::open(&dir.join("log")).map_err(cannot("open the log"))?;
+    let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
     let machine = Arc::new(WitnessMachine::new(log.base()));
-    let peers = Peers::new(&config, life.me);
-    let transport = Arc::new(PeerTransport { peers: peers.clone(), me: life.me });
-    let node = Node::start(setup(&config, &life, life.power_lost || opened.cut), log, machine, transport);
+    let peers = Peers::new(&config, me);
+    let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
+    let node = Node::start(setup(&config, me, life, life.power_lost || opened.cut), log, machine, transport);
     let started = Instant::now();
     tokio::spawn(keep_log(node.clone()));
     let (gone, mut events) = (node.clone(), peers.subscribe());
@@ -77,7 +77,7 @@ pub async fn run(
             }
         });
     };
-    tokio::spawn(listen::run(listener, config, life.me, hand_over));
+    tokio::spawn(listen::run(listener, config, me, hand_over));
     tracing::info!("the witness is up");
     let mut fatal = node.watch_fatal();
     tokio::select! {

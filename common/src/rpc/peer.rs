@@ -126,6 +126,8 @@ pub enum Report {
         incarnation: Incarnation,
         /// My machine went down since I last served, or I do not know.
         power_lost: bool,
+        /// My data directory has just been made.
+        empty: bool,
     },
     /// My mirror does not answer, or my own disk fails.
     Accuse {

@@ -101,8 +101,8 @@ pub struct Core<L> {
     pub(super) leader: Option<ServerId>,
     /// When the leader was last heard.
     pub(super) heard_at: Option<Now>,
-    /// The leader's process was seen to be gone.
-    pub(super) gone: bool,
+    /// The process that led this term was seen to be gone: nobody leads in it any more.
+    pub(super) gone: Option<Term>,
     pub(super) election_at: Now,
     pub(super) doubt: Doubt,
     pub(super) commit: LogIndex,
@@ -132,7 +132,7 @@ impl<L: LogStore> Core<L> {
             role: Role::Follower,
             leader: None,
             heard_at: None,
-            gone: false,
+            gone: None,
             election_at: now,
             doubt,
             commit: applied.max(log.base().0),

@@ -16,9 +16,6 @@ impl<L: LogStore> Core<L> {
     /// Whether nothing stands against another leader: the current one is gone, or silent for long enough that its lease
     /// has ended.
     fn leaderless(&self, now: Now) -> bool {
-        if self.gone {
-            return true;
-        }
         match (&self.role, self.heard_at) {
             (Role::Leader(_), _) => false,
             (_, None) => true,
@@ -160,7 +157,6 @@ impl<L: LogStore> Core<L> {
     pub(super) fn follow(&mut self, leader: Option<ServerId>) {
         if self.leader != leader {
             self.answered.clear();
-            self.gone = false;
         }
         self.role = Role::Follower;
         self.leader = leader;
@@ -172,7 +168,8 @@ impl<L: LogStore> Core<L> {
         if self.leader != Some(server) || self.leads() || self.failed.is_some() {
             return;
         }
-        self.gone = true;
+        self.gone = Some(self.vote.term);
+        self.heard_at = None;
         let voters = self.setup.voters.iter().filter(|v| **v != server && !v.is_witness());
         // Before the others goes who stands first in a row that turns with the term, the witness last.
         let mut row: Vec<ServerId> = voters.copied().collect();

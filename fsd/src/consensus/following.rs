@@ -65,9 +65,12 @@ impl<L: LogStore> Core<L> {
             return None;
         }
         self.follow(Some(leader));
-        self.gone = false;
-        self.heard_at = Some(now);
-        self.put_off_election(now);
+        if self.gone != Some(term) {
+            // Words that were under way when the leader's process ended do not bring it back: it never goes on leading
+            // in the same term (rule 1).
+            self.heard_at = Some(now);
+            self.put_off_election(now);
+        }
         Some(())
     }
 

@@ -1,7 +1,7 @@
 //! What a server does because it leads, besides ordering the log: it hears reports and silences, lets [`super::judgement`]
 //! decide, and proposes what follows. Also how every server says hello to whoever leads.
 
-use super::judgement::{self, Greeting, Mirror};
+use super::judgement::{self, Greeting, Loss, Mirror};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
 use parking_lot::Mutex;
@@ -24,7 +24,7 @@ const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug)]
 struct Started {
     incarnation: Incarnation,
-    power_lost: bool,
+    loss: Loss,
     first_said: Instant,
 }
 
@@ -70,7 +70,9 @@ impl<P: Proposer> Duties<P> {
             return false;
         }
         match report {
-            Report::Started { incarnation, power_lost } => self.started(from, incarnation, power_lost).await,
+            Report::Started { incarnation, power_lost, empty } => {
+                self.started(from, incarnation, Loss::of(power_lost, empty)).await
+            }
             Report::Accuse { pair, epoch, server, reason } => self.accused(from, pair, epoch, server, &reason).await,
             Report::Syncing { pair, epoch, server, incarnation } => {
                 self.pair_event(pair, epoch, PairEvent::Syncing { server, incarnation }).await
@@ -93,14 +95,14 @@ impl<P: Proposer> Duties<P> {
         self.proposer.propose(Change::Pair { pair, epoch, event }).await
     }
 
-    async fn started(&self, server: ServerId, incarnation: Incarnation, power_lost: bool) -> bool {
+    async fn started(&self, server: ServerId, incarnation: Incarnation, loss: Loss) -> bool {
         let now = Instant::now();
         let said = {
             let mut memory = self.memory.lock();
             memory.gone.remove(&server);
-            let said = memory.started.entry(server).or_insert(Started { incarnation, power_lost, first_said: now });
+            let said = memory.started.entry(server).or_insert(Started { incarnation, loss, first_said: now });
             if said.incarnation != incarnation {
-                *said = Started { incarnation, power_lost, first_said: now };
+                *said = Started { incarnation, loss, first_said: now };
             }
             *said
         };
@@ -108,6 +110,9 @@ impl<P: Proposer> Duties<P> {
         if pair.member(server).is_some_and(|m| m.incarnation == incarnation) {
             return true;
         }
+        // A cluster that has never lived is empty everywhere.
+        let never_lived = pair.members.iter().all(|m| m.incarnation == Incarnation(0));
+        let loss = if never_lived { Loss::Nothing } else { loss };
         let Some(mirror) = pair.mirror_of(server).copied() else { return false };
         let view = match self.ping(mirror.server).await {
             None => Mirror::Down,
@@ -115,16 +120,16 @@ impl<P: Proposer> Duties<P> {
             Some(life) => {
                 let memory = self.memory.lock();
                 let said = memory.started.get(&mirror.server).filter(|s| s.incarnation == life);
-                Mirror::NewLife { power_lost: said.map(|s| s.power_lost) }
+                Mirror::NewLife(said.map(|s| s.loss))
             }
         };
-        match judgement::greet(&pair, server, power_lost, view, said.first_said.elapsed()) {
+        match judgement::greet(&pair, server, loss, view, said.first_said.elapsed()) {
             Greeting::Wait => false,
             Greeting::Propose { mirror_up } => {
                 let event = PairEvent::Hello { server, incarnation, mirror_up };
                 let done = self.pair_event(pair.id, pair.epoch, event).await;
                 if done {
-                    tracing::info!("{server} has started{}", if power_lost { " after a power cut" } else { "" });
+                    tracing::info!("{server} has started{loss}");
                 }
                 done
             }

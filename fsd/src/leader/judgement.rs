@@ -11,6 +11,38 @@ pub const WAIT_FOR_MIRROR: Duration = Duration::from_secs(30);
 /// A server that answered this recently is alive.
 pub const ALIVE: Duration = Duration::from_millis(250);
 
+/// What a server may have lost between its lives, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// Nothing that it had acknowledged.
+    Nothing,
+    /// What it had not synced: its machine went down uncleanly.
+    Unsynced,
+    /// Everything: its data directory is new.
+    All,
+}
+
+impl Loss {
+    /// From what a server says of itself.
+    pub fn of(power_lost: bool, empty: bool) -> Loss {
+        match (empty, power_lost) {
+            (true, _) => Loss::All,
+            (false, true) => Loss::Unsynced,
+            (false, false) => Loss::Nothing,
+        }
+    }
+}
+
+impl std::fmt::Display for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Loss::Nothing => "",
+            Loss::Unsynced => ", after its machine went down",
+            Loss::All => ", with an empty data directory",
+        })
+    }
+}
+
 /// What is known of a server's mirror when the server says hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mirror {
@@ -18,11 +50,8 @@ pub enum Mirror {
     Down,
     /// It answers, and lives on in the life that the namespace knows.
     SameLife,
-    /// It has been started anew, too. Whether its machine lost power; None: it has not said yet.
-    NewLife {
-        /// See above.
-        power_lost: Option<bool>,
-    },
+    /// It has been started anew, too. What it may have lost; None: it has not said yet.
+    NewLife(Option<Loss>),
 }
 
 /// What to do about a hello.
@@ -37,21 +66,27 @@ pub enum Greeting {
     Wait,
 }
 
-/// Decides about the hello of `server`, which lost power or not and has waited for so long.
-pub fn greet(pair: &Pair, server: ServerId, power_lost: bool, mirror: Mirror, waited: Duration) -> Greeting {
-    let (Some(member), Some(other)) = (pair.member(server), pair.mirror_of(server)) else { return Greeting::Wait };
-    if member.state != CopyState::InSync || other.state != CopyState::InSync {
-        return Greeting::Propose { mirror_up: mirror != Mirror::Down };
+/// Decides about the hello of `server`, which may have lost something and has waited for so long.
+pub fn greet(pair: &Pair, server: ServerId, loss: Loss, mirror: Mirror, waited: Duration) -> Greeting {
+    use Greeting::{Propose, Wait};
+    let (Some(member), Some(other)) = (pair.member(server), pair.mirror_of(server)) else { return Wait };
+    if member.state != CopyState::InSync {
+        return Propose { mirror_up: mirror != Mirror::Down };
     }
-    let patience_over = waited >= WAIT_FOR_MIRROR;
+    if other.state != CopyState::InSync {
+        // It was the last copy in sync. An empty directory in its place is a mistake, or the end of that pair's bytes:
+        // either way not for a server to decide.
+        return if loss == Loss::All { Wait } else { Propose { mirror_up: mirror != Mirror::Down } };
+    }
+    let patience_over = waited >= WAIT_FOR_MIRROR && loss < Loss::All;
     match mirror {
-        Mirror::SameLife => Greeting::Propose { mirror_up: true },
+        Mirror::SameLife => Propose { mirror_up: true },
         // Nobody serves at the moment: the one that lost less goes on, and the other catches up from it.
-        Mirror::Down if !power_lost || patience_over => Greeting::Propose { mirror_up: false },
-        Mirror::NewLife { .. } if !power_lost => Greeting::Propose { mirror_up: false },
-        Mirror::NewLife { power_lost: Some(true) } if server < other.server => Greeting::Propose { mirror_up: false },
-        Mirror::NewLife { .. } if patience_over => Greeting::Propose { mirror_up: false },
-        Mirror::Down | Mirror::NewLife { .. } => Greeting::Wait,
+        Mirror::Down | Mirror::NewLife(_) if loss == Loss::Nothing || patience_over => Propose { mirror_up: false },
+        Mirror::NewLife(Some(theirs)) if loss < theirs || (loss == theirs && server < other.server) => {
+            Propose { mirror_up: false }
+        }
+        Mirror::Down | Mirror::NewLife(_) => Wait,
     }
 }
 
@@ -97,26 +132,26 @@ mod tests {
     #[test]
     fn who_started_anew_yields_to_a_mirror_that_lived_on() {
         let pair = pair(BOTH.0, BOTH.1);
-        let greeting = greet(&pair, ServerId(1), false, Mirror::SameLife, NO_TIME);
+        let greeting = greet(&pair, ServerId(1), Loss::Nothing, Mirror::SameLife, NO_TIME);
         assert_eq!(greeting, Greeting::Propose { mirror_up: true });
     }
 
     #[test]
     fn of_two_that_started_anew_the_one_without_a_power_cut_goes_on() {
         let pair = pair(BOTH.0, BOTH.1);
-        let kept = greet(&pair, ServerId(2), false, Mirror::NewLife { power_lost: Some(true) }, NO_TIME);
+        let kept = greet(&pair, ServerId(2), Loss::Nothing, Mirror::NewLife(Some(Loss::Unsynced)), NO_TIME);
         assert_eq!(kept, Greeting::Propose { mirror_up: false });
-        let lost = greet(&pair, ServerId(1), true, Mirror::NewLife { power_lost: Some(false) }, NO_TIME);
+        let lost = greet(&pair, ServerId(1), Loss::Unsynced, Mirror::NewLife(Some(Loss::Nothing)), NO_TIME);
         assert_eq!(lost, Greeting::Wait);
     }
 
     #[test]
     fn after_a_power_cut_the_mirror_is_waited_for() {
         let pair = pair(BOTH.0, BOTH.1);
-        assert_eq!(greet(&pair, ServerId(1), true, Mirror::Down, NO_TIME), Greeting::Wait);
-        let late = greet(&pair, ServerId(1), true, Mirror::Down, WAIT_FOR_MIRROR);
+        assert_eq!(greet(&pair, ServerId(1), Loss::Unsynced, Mirror::Down, NO_TIME), Greeting::Wait);
+        let late = greet(&pair, ServerId(1), Loss::Unsynced, Mirror::Down, WAIT_FOR_MIRROR);
         assert_eq!(late, Greeting::Propose { mirror_up: false });
-        let both = |n| greet(&pair, ServerId(n), true, Mirror::NewLife { power_lost: Some(true) }, NO_TIME);
+        let both = |n| greet(&pair, ServerId(n), Loss::Unsynced, Mirror::NewLife(Some(Loss::Unsynced)), NO_TIME);
         assert_eq!((both(1), both(2)), (Greeting::Propose { mirror_up: false }, Greeting::Wait));
     }
 
@@ -124,10 +159,22 @@ mod tests {
     fn a_stale_server_never_wins() {
         let pair = pair(CopyState::Stale, CopyState::InSync);
         assert_eq!(
-            greet(&pair, ServerId(1), false, Mirror::Down, WAIT_FOR_MIRROR),
+            greet(&pair, ServerId(1), Loss::Nothing, Mirror::Down, WAIT_FOR_MIRROR),
             Greeting::Propose { mirror_up: false },
             "the namespace keeps it stale"
         );
+    }
+
+    #[test]
+    fn an_empty_directory_never_takes_the_place_of_the_last_copy() {
+        let last = pair(CopyState::InSync, CopyState::Stale);
+        let greeting = greet(&last, ServerId(1), Loss::All, Mirror::SameLife, WAIT_FOR_MIRROR * 2);
+        assert_eq!(greeting, Greeting::Wait);
+        let both = pair(BOTH.0, BOTH.1);
+        let alone = greet(&both, ServerId(1), Loss::All, Mirror::Down, WAIT_FOR_MIRROR * 2);
+        assert_eq!(alone, Greeting::Wait);
+        let beside = greet(&both, ServerId(1), Loss::All, Mirror::SameLife, NO_TIME);
+        assert_eq!(beside, Greeting::Propose { mirror_up: true }, "it becomes stale and catches up");
     }
 
     #[test]
