@@ -186,7 +186,7 @@ impl NamesMachine {
 
     fn end_flush(&self, batch: FlushBatch) {
         let index = batch.applied().index;
-        self.names.write().end_flush(batch);
+        self.names.write().end_flush(&batch);
         self.flushed.store(index.0, Ordering::Release);
     }
 
