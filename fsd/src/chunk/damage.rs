@@ -165,9 +165,10 @@ fn what_is_no_chunk_is_left_alone() {
 
 #[test]
 fn a_chunk_in_the_wrong_place_is_damaged() {
-    let (store, dir, _) = store();
+    let (_, dir, _) = store();
     let chunks = dir.path().join("chunks");
     std::fs::copy(layout::path(&chunks, C), layout::path(&chunks, chunk(6, 0))).unwrap();
+    let store = reopen(dir.path());
     assert!(matches!(store.read(chunk(6, 0), 0, 1), Err(ChunkError::Footer { .. })));
 }
 
@@ -255,4 +256,48 @@ fn after_a_failed_write_or_sync_nothing_is_changed_any_more() {
         drop(store);
         reopen(dir.path()).write(C, 0, &bytes(3, B)).unwrap();
     }
+}
+
+/// How many syncs a call makes: the last failure that is planned and happens is one too late.
+fn syncs(store: impl Fn() -> (DiskChunks, TempDir), sync: impl Fn(&DiskChunks) -> Result<(), ChunkError>) -> usize {
+    for count in 0.. {
+        let (store, _dir) = store();
+        fault::plan(Call::Sync, count, libc::EIO);
+        let result = sync(&store);
+        let happened = fault::left() == 0;
+        fault::clear();
+        assert_eq!(happened, result.is_err());
+        if !happened {
+            return count;
+        }
+    }
+    unreachable!("some call makes fewer")
+}
+
+#[test]
+fn what_is_clean_is_not_synced_and_what_is_not_is_with_its_name() {
+    let clean = || {
+        let (store, dir, _) = store();
+        store.write(chunk(5, 1), 0, b"x").unwrap();
+        store.sync(&[C, chunk(5, 1)]).unwrap();
+        (store, dir)
+    };
+    let after = |change: &dyn Fn(&DiskChunks)| {
+        let (store, dir) = clean();
+        change(&store);
+        (store, dir)
+    };
+    assert_eq!(syncs(clean, |store| store.sync(&[C])), 0);
+    let write = || after(&|store| _ = store.write(C, 0, b"x").unwrap());
+    assert_eq!(syncs(write, |store| store.sync(&[C])), 1);
+    assert_eq!(syncs(write, |store| store.sync(&[chunk(5, 1)])), 0, "another chunk's matter");
+    let sync_all = |store: &DiskChunks| store.sync_all();
+    assert!(syncs(write, sync_all) >= 1);
+    let replace = || after(&|store| store.import(C, store.export(C, false).unwrap().as_ref()).unwrap());
+    assert!(syncs(replace, |store| store.sync(&[C])) >= 2, "the file and its directory");
+    let remove = || after(&|store| assert!(store.reap(Ino(5)).unwrap()));
+    assert!(syncs(remove, |store| store.sync(&[C])) >= 1, "the directory");
+    assert!(syncs(remove, |store| store.sync(&[chunk(5, 1)])) >= 1);
+    let many = || after(&|store| (0..100).for_each(|n| _ = store.write(chunk(n, 0), 0, b"x").unwrap()));
+    assert_eq!(syncs(many, sync_all), 1, "all at once");
 }

@@ -58,6 +58,8 @@ struct Disk {
     room: Room,
     census: Census,
     poison: Arc<Poison>,
+    /// On this file system, syncing a new file makes its name durable, too.
+    names_follow: bool,
 }
 
 impl DiskChunks {
@@ -70,6 +72,7 @@ impl DiskChunks {
     fn open_with(chunks: &Path, notes: &Path, open_files: usize) -> Result<DiskChunks, ChunkError> {
         let failed = |source| ChunkError::Store { action: "open the directory of chunks", source };
         let dir = File::open(chunks).map_err(failed)?;
+        let names_follow = io::names_follow_files(&dir).map_err(failed)?;
         let poison = Arc::new(Poison::default());
         let disk = Disk {
             root: chunks.to_owned(),
@@ -78,6 +81,7 @@ impl DiskChunks {
             files: OpenFiles::new(open_files),
             ledger: Ledger::default(),
             census: Census::default(),
+            names_follow,
             poison: Arc::clone(&poison),
         };
         disk.count()?;
@@ -131,6 +135,10 @@ impl Disk {
         if !matches!(state, State::Unknown) {
             return Ok(());
         }
+        if chunk.ino >= self.census.high_water() {
+            *state = State::Absent;
+            return Ok(());
+        }
         let failed = |source| ChunkError::Disk { action: "open", chunk, source };
         *state = match OpenOptions::new().read(true).write(true).open(layout::path(&self.root, chunk)) {
             Ok(file) => {
@@ -163,16 +171,16 @@ impl Disk {
         if chunks.len() > SYNC_EACH_MAX {
             return self.sync_all();
         }
-        let mut dirs = BTreeSet::new();
-        for &chunk in chunks {
-            self.ledger.sync_chunk(chunk, || self.sync_file(chunk))?;
-            let mut dir = Some(layout::dir_of(chunk));
-            while let Some(known) = dir {
-                dirs.insert(known);
-                dir = layout::parent(known);
+        // The directories first: a chunk that is clean was synced with its entry.
+        self.sync_dirs(chunks.iter().filter(|chunk| self.ledger.needs_entry(**chunk)).flat_map(|c| with_parents(*c)))?;
+        if chunks.len() > 1 {
+            for &chunk in chunks.iter().filter(|chunk| self.ledger.is_dirty(**chunk)) {
+                self.reading(chunk, |open| Ok(open.map(|open| io::start_write_back(&open.file))))?;
             }
         }
-        self.sync_dirs(dirs)?;
+        for &chunk in chunks {
+            self.ledger.sync_chunk(chunk, || self.sync_file(chunk))?;
+        }
         // Another thread's sync may have failed while this one found nothing left to do.
         self.poison.check()
     }
@@ -181,10 +189,10 @@ impl Disk {
         self.poison.check()?;
         let dirty = self.ledger.dirty();
         if dirty.is_few(SYNC_EACH_MAX) {
+            self.sync_dirs(dirty.dirs())?;
             for chunk in dirty.chunks() {
                 self.ledger.sync_chunk(chunk, || self.sync_file(chunk))?;
             }
-            self.sync_dirs(dirty.dirs().collect())?;
         } else {
             io::sync_file_system(&self.dir).map_err(|source| self.store_broken("sync all chunks", source))?;
             self.ledger.synced(dirty);
@@ -198,9 +206,9 @@ impl Disk {
         io::sync_data(&file).map_err(|source| self.broken("sync", chunk, source))
     }
 
-    /// From the deepest to the root.
-    fn sync_dirs(&self, dirs: BTreeSet<Dir>) -> Result<(), ChunkError> {
-        for dir in dirs.into_iter().rev() {
+    /// Those of these that are not durable, each once.
+    fn sync_dirs(&self, dirs: impl Iterator<Item = Dir>) -> Result<(), ChunkError> {
+        for dir in dirs.collect::<BTreeSet<Dir>>() {
             self.ledger.sync_dir(dir, || {
                 let synced = match File::open(layout::dir_path(&self.root, dir)) {
                     Ok(dir) => io::sync_all(&dir),
@@ -218,6 +226,11 @@ impl Disk {
         self.poison.set(action, &source);
         ChunkError::Store { action, source }
     }
+}
+
+/// The directory of a chunk, the one that it is in, and so on up to the root.
+fn with_parents(chunk: ChunkId) -> impl Iterator<Item = Dir> {
+    std::iter::successors(Some(layout::dir_of(chunk)), |dir| layout::parent(*dir))
 }
 
 impl ChunkStore for DiskChunks {

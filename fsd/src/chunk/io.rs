@@ -160,6 +160,24 @@ pub fn sync_file_system(file: &File) -> io::Result<()> {
     result(unsafe { libc::syncfs(file.as_raw_fd()) })
 }
 
+/// Starts writing a file's changed bytes to the disk, and does not wait for it. Only so that a sync has less to do: what
+/// fails, the sync will tell.
+pub fn start_write_back(file: &File) {
+    // SAFETY: plain numbers and an open descriptor.
+    unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
+/// Whether on the file system of `file` a sync of a newly made file makes its name durable, too: so it is with the
+/// journals of ext4 and XFS, which keep the order of changes of names, and with ext4 without one.
+pub fn names_follow_files(file: &File) -> io::Result<bool> {
+    const XFS_SUPER_MAGIC: libc::c_long = 0x5846_5342;
+    // SAFETY: statfs is plain numbers, for which zeros are valid.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor, and a structure that outlives the call.
+    result(unsafe { libc::fstatfs(file.as_raw_fd(), &mut stat) })?;
+    Ok(stat.f_type == libc::EXT4_SUPER_MAGIC || stat.f_type == XFS_SUPER_MAGIC)
+}
+
 /// Bytes that the file system of `file` holds in all, and those free for ordinary users.
 pub fn room(file: &File) -> io::Result<(u64, u64)> {
     // SAFETY: statvfs is plain numbers, for which zeros are valid.
@@ -219,6 +237,11 @@ pub mod fault {
     /// How many planned failures have not happened.
     pub fn left() -> usize {
         PLANNED.with(|p| p.borrow().len())
+    }
+
+    /// Forgets the failures that have not happened.
+    pub fn clear() {
+        PLANNED.with(|p| p.borrow_mut().clear());
     }
 
     pub(super) fn check(call: Call) -> io::Result<()> {

@@ -167,6 +167,9 @@ impl Disk {
             return Err(ChunkError::Full { chunk });
         }
         let file = self.create_at(chunk, &layout::path(&self.root, chunk))?;
+        if !self.names_follow {
+            self.ledger.entry_changed(chunk);
+        }
         if chunk.index == 0 {
             self.census.member_added(census::group(chunk));
         }

@@ -108,7 +108,7 @@ impl Disk {
                     }
                 }
             }
-            self.changed(chunk, 0);
+            self.ledger.entry_changed(chunk);
             Ok(())
         })
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use raidfs_common::id::ChunkId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 
 /// So many changed chunks are remembered by name.
 pub const DIRTY_CHUNKS_MAX: usize = 1 << 16;
@@ -34,6 +34,8 @@ struct Books {
 struct Cell {
     changed: AtomicU64,
     synced: Mutex<u64>,
+    /// Of a chunk: its directory must be synced, too.
+    entry_changed: AtomicBool,
 }
 
 /// What there was to sync at some moment.
@@ -64,27 +66,44 @@ impl Dirty {
 impl Ledger {
     /// A chunk was changed. To be called after the change, before its outcome is told.
     pub fn chunk_changed(&self, chunk: ChunkId) {
+        self.changed(chunk, false);
+    }
+
+    /// A chunk's file was made, replaced or removed, and syncing the file does not make that durable.
+    pub fn entry_changed(&self, chunk: ChunkId) {
+        self.changed(chunk, true);
+    }
+
+    fn changed(&self, chunk: ChunkId, entry: bool) {
         let mut books = self.books.lock();
         if let Some(cell) = books.chunks.get(&chunk) {
             cell.changed.fetch_add(1, SeqCst);
+            cell.entry_changed.fetch_or(entry, SeqCst);
         } else if books.chunks.len() < DIRTY_CHUNKS_MAX {
-            let cell = Cell { changed: AtomicU64::new(1), synced: Mutex::new(0) };
+            let cell = Cell { changed: AtomicU64::new(1), entry_changed: AtomicBool::new(entry), ..Cell::default() };
             books.chunks.insert(chunk, Arc::new(cell));
         } else {
             books.unnamed += 1;
         }
     }
 
-    /// A chunk's file is gone: nothing of it is left to sync but its directory.
-    pub fn chunk_removed(&self, chunk: ChunkId, dir: Dir) {
-        self.books.lock().chunks.remove(&chunk);
-        self.dir_changed(dir);
+    /// Whether the directory of a chunk must be synced with it, and before it.
+    pub fn needs_entry(&self, chunk: ChunkId) -> bool {
+        let books = self.books.lock();
+        let named = books.chunks.get(&chunk).is_some_and(|cell| cell.entry_changed.load(SeqCst));
+        named || books.unnamed > books.unnamed_synced
     }
 
     /// An entry of a directory was made or removed.
     pub fn dir_changed(&self, dir: Dir) {
         let mut books = self.books.lock();
         books.dirs.entry(dir).or_default().changed.fetch_add(1, SeqCst);
+    }
+
+    /// Whether there is anything to sync of a chunk.
+    pub fn is_dirty(&self, chunk: ChunkId) -> bool {
+        let books = self.books.lock();
+        books.chunks.contains_key(&chunk) || books.unnamed > books.unnamed_synced
     }
 
     /// Has a chunk synced unless it is clean.
@@ -186,6 +205,18 @@ mod tests {
         ledger.sync_chunk(CHUNK, sync).unwrap();
         assert!(syncs(&ledger, CHUNK));
         assert!(!syncs(&ledger, CHUNK));
+    }
+
+    #[test]
+    fn a_changed_entry_is_remembered_until_the_chunk_is_synced() {
+        let ledger = Ledger::default();
+        ledger.chunk_changed(CHUNK);
+        assert!(!ledger.needs_entry(CHUNK));
+        ledger.entry_changed(CHUNK);
+        ledger.chunk_changed(CHUNK);
+        assert!(ledger.needs_entry(CHUNK));
+        syncs(&ledger, CHUNK);
+        assert!(!ledger.needs_entry(CHUNK));
     }
 
     #[test]

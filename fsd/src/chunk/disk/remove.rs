@@ -120,7 +120,8 @@ impl Disk {
         };
         *state = State::Absent;
         if removed {
-            self.ledger.chunk_removed(chunk, layout::dir_of(chunk));
+            self.ledger.dir_changed(layout::dir_of(chunk));
+            self.ledger.entry_changed(chunk);
             self.census.chunk_removed(blocks);
             if chunk.index == 0 {
                 self.member_removed(chunk.ino)?;
