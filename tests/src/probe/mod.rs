@@ -5,9 +5,12 @@
 
 mod directory;
 mod files;
+mod garbage;
+mod json;
 mod locks;
 mod log;
 mod stall;
+mod tree;
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -34,6 +37,9 @@ pub fn run(arguments: &[String]) -> Found {
         ["noreplace", from, to] => files::rename(from, to, libc::RENAME_NOREPLACE),
         ["exchange", from, to] => files::rename(from, to, libc::RENAME_EXCHANGE),
         ["times", file] => files::times(file),
+        ["tree", dir, files, seed] => tree::make(dir, number(files)?, number(seed)? as u64),
+        ["json", pointer] => json::value(pointer),
+        ["garbage", address] => garbage::throw(address),
         ["flock", file] => locks::flock(file),
         ["fcntl", file] => locks::fcntl(file),
         _ => Err(format!("there is no probe {words:?}; see tests/src/probe/mod.rs")),
