@@ -16,8 +16,8 @@ fn uses(sources: &[Source], words: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources {
         for (n, line) in source.code().lines().enumerate() {
-            if let Some(word) = words.iter().find(|w| line.contains(**w)) {
-                found.push(format!("{}:{}: {word}", source.path, n + 1));
+            if words.iter().any(|w| line.contains(w)) {
+                found.push(format!("{}:{}: {}", source.path, n + 1, line.trim()));
             }
         }
     }
@@ -51,7 +51,7 @@ fn files_and_functions_stay_short() {
         let code = source.code();
         let lines = if source.is_test() { source.text.lines().count() } else { code.lines().count() };
         ratchet.measure(&source.path, lines, FILE_LINES_MAX);
-        for function in functions(&code) {
+        for function in functions(&code).into_iter().filter(|_| !source.is_test()) {
             ratchet.measure(&format!("{}::{}", source.path, function.name), function.lines, FUNCTION_LINES_MAX);
         }
     }
@@ -79,10 +79,10 @@ fn only_the_edges_touch_the_disk() {
         "fsd/src/chunk/",
         "fsd/src/consensus/log_disk",
         "fsd/src/namespace/store",
-        "fsd/src/disk",
+        "fsd/src/identity",
         "fsd/src/main.rs",
-        "fsd/src/server",
         "mountd/src/cli/",
+        "mountd/src/cluster/holder.rs", // asks /proc about a process
         "mountd/src/fuse/",
         "mountd/src/main.rs",
     ];
@@ -92,11 +92,12 @@ fn only_the_edges_touch_the_disk() {
 
 #[test]
 fn errno_is_decided_in_one_place() {
-    // The chunk store asks for ENOSPC, and the command line for what system calls say about mounts: those are the
-    // system's words to us. Words to applications are chosen in one table.
-    let sources = only(&["mountd/src/", "common/src/"], &["mountd/src/fuse/errno.rs", "mountd/src/cli/"]);
-    let mut breaches = uses(&sources, &["libc::E", "Errno::E"]);
-    breaches.retain(|b| !b.contains("libc::EFD") && !b.contains("libc::EPOLL"));
+    // Mounting and the command line hear from system calls about mounts: those are the system's words to us. Words to
+    // applications are chosen in one table.
+    let edges = ["mountd/src/fuse/errno.rs", "mountd/src/fuse/session.rs", "mountd/src/cli/"];
+    let mut breaches = uses(&only(&["mountd/src/", "common/src/"], &edges), &["libc::E", "Errno::E"]);
+    // The kernel expects this one where there is no such request, whatever file it is about.
+    breaches.retain(|b| !b.contains("ENOTTY"));
     demand(breaches, "Return an FsError; mountd/src/fuse/errno.rs turns it into an errno.");
 }
 
@@ -104,6 +105,12 @@ fn errno_is_decided_in_one_place() {
 fn the_fuse_library_stays_in_its_room() {
     let breaches = uses(&without(&["mountd/src/fuse/"]), &["fuser::"]);
     demand(breaches, "Only mountd/src/fuse/ knows fuser, so that another library can take its place.");
+}
+
+/// A pause between two looks of a bounded poll, not a wait for something to have happened.
+fn is_short(line: &str) -> bool {
+    let millis = line.split("from_millis(").nth(1).and_then(|rest| rest.split(')').next());
+    millis.is_some_and(|n| n.parse::<u64>().is_ok_and(|n| n <= 20))
 }
 
 #[test]
@@ -115,9 +122,8 @@ fn tests_wait_for_conditions() {
         let tests = if source.is_test() { whole.as_str() } else { &whole[source.code().len()..] };
         let skipped = whole.lines().count() - tests.lines().count();
         for (n, line) in tests.lines().enumerate() {
-            if line.contains("thread::sleep(")
-                || (line.contains("time::sleep(") && !source.text.contains("start_paused"))
-            {
+            let paused = source.text.contains("start_paused") && line.contains("time::sleep(");
+            if line.contains("::sleep(") && !is_short(line) && !paused {
                 breaches.push(format!("{}:{}: sleep", source.path, skipped + n + 1));
             }
         }
@@ -133,11 +139,11 @@ fn tests_wait_for_conditions() {
 }
 
 #[test]
-fn shell_cases_say_how_they_are_run() {
+fn every_shell_case_checks_something() {
     let cases: Vec<Source> = files(&["tests/shell"], ".sh").into_iter().filter(|s| !s.path.contains("/lib/")).collect();
     assert!(cases.len() > 10, "the shell cases were not found");
-    let mute = cases
-        .iter()
-        .filter(|s| !s.text.contains("check ") && !s.text.contains("refuse ") && !s.text.contains("_survives"));
+    let words = ["check ", "refuse ", "same ", "within ", "says ", "fails_with ", "survives_each_victim"];
+    let checks = |line: &str| words.iter().any(|w| line.trim_start().starts_with(w) || line.contains(&format!(" {w}")));
+    let mute = cases.iter().filter(|s| !s.text.lines().filter(|l| !l.starts_with('#')).any(checks));
     demand(mute.map(|s| s.path.clone()).collect(), "A case that checks nothing cannot fail.");
 }

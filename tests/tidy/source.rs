@@ -72,6 +72,7 @@ impl Source {
         self.path.starts_with("tests/")
             || self.path.ends_with("/tests.rs")
             || self.path.ends_with("_test.rs")
+            || self.path.ends_with("_tests.rs")
             || self.path.ends_with("/testing.rs")
             || self.path.contains("/tests/")
     }

@@ -4,8 +4,11 @@ use super::local::{Local, MountPoint, Name, port_is_free};
 use super::mounts::{self, MountState};
 use super::process::{Started, listener};
 use super::{Failure, admin, human, wait};
+use crate::cluster::holder::Holder;
+use crate::cluster::survey::survey;
 use raidfs_common::wire::ConnectError;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long anything may take to come up: recovery of a large log and a dead session's sizes included.
@@ -73,7 +76,8 @@ pub fn mount(local: &Local, at: &mut MountPoint, started: &mut Vec<Started>) -> 
     if local.pid(Name::Mount).is_none() {
         clear_place(at)?;
         local.remember_mount_point(at)?;
-        started.push(local.start_mountd(&at.path)?);
+        let takeover = is_held_from_here(local, &at.path);
+        started.push(local.start_mountd(&at.path, takeover)?);
     }
     let mut mountd = started.iter_mut().find(|s| s.name == Name::Mount);
     let mut said = Said::new();
@@ -94,6 +98,15 @@ pub fn mount(local: &Local, at: &mut MountPoint, started: &mut Vec<Started>) -> 
         log: local.log_file(Name::Mount),
         tail: local.log_tail(Name::Mount, from),
     })
+}
+
+/// Whether the session that is open belongs to an earlier mount at this place of this machine. Nothing is mounted there
+/// now, so nobody will use it any more, even if the machine was started anew since.
+fn is_held_from_here(local: &Local, place: &Path) -> bool {
+    let answers = admin::runtime().block_on(survey(&local.config));
+    let sessions = answers.into_iter().filter_map(|(_, status)| status?.session);
+    let mut holders = sessions.filter_map(|(_, holder)| Holder::parse(&holder));
+    holders.any(|h| h.what_here().is_some_and(|what| Path::new(what) == place))
 }
 
 /// Makes `at` a place to mount on: takes away what a dead mountd left, makes the directory if it is missing.

@@ -91,11 +91,10 @@ impl Local {
         self.start(name, &program("fsd")?, self.server_arguments(name))
     }
 
-    /// Starts mountd on `mount_point`. If the last one crashed, its session is still open for a while, and nobody will
-    /// use it any more: it is taken over, so that the mount is back at once.
-    pub fn start_mountd(&self, mount_point: &Path) -> Result<Started, Failure> {
+    /// Starts mountd on `mount_point`; `takeover` ends the session of whoever has the cluster mounted.
+    pub fn start_mountd(&self, mount_point: &Path, takeover: bool) -> Result<Started, Failure> {
         let mut arguments: Vec<OsString> = vec!["--config".into(), self.config_file().into()];
-        if self.state(Name::Mount) == State::Crashed {
+        if takeover {
             arguments.push("--takeover".into());
         }
         arguments.push(mount_point.into());

@@ -1,0 +1,39 @@
+# limit: 120
+# With every process dead, one server's data directory gives its files back.
+need probe tree "$CASE_DIR/tree" 200 6
+cluster_up
+need cp -a "$CASE_DIR/tree" "$MNT/tree"
+ln -s d0/e0 "$MNT/tree/link"; ln "$MNT/tree/d0/e0/file0" "$MNT/tree/hard"; chmod 4750 "$MNT/tree/hard"
+chown 12:34 "$MNT/tree/hard"; touch -d '2001-02-03 04:05:06.789' "$MNT/tree/hard"
+if command -v setfattr > /dev/null; then setfattr -n user.colour -v green "$MNT/tree/hard"; fi
+head -c 9000000 /dev/urandom > "$MNT/tree/large"
+truncate -s 5000000 "$MNT/tree/hole"
+sync
+cp -a "$MNT/tree" "$CASE_DIR/original"
+crash fsd1 fsd2 fsd3 fsd4 witness mountd
+need umount -l "$MNT"
+for server in fsd1 fsd3; do
+  says "$server lists all names" "tree/d0/e0/file0" "$BIN/raidfs" export --data "$DIR/data/$server" --list
+  mkdir "$CASE_DIR/out-$server"
+  "$BIN/raidfs" export --data "$DIR/data/$server" --to "$CASE_DIR/out-$server" > "$CASE_DIR/said-$server" 2>&1
+  echo "export ended with code $?"; tail -n 3 "$CASE_DIR/said-$server"
+done
+says "what is on the other pair only is named" "tree/large" cat "$CASE_DIR/said-fsd1"
+# Between them, one server of each pair has every file of one chunk.
+for file in $(cd "$CASE_DIR/original" && find . -type f ! -name large); do
+  cmp -s "$CASE_DIR/original/$file" "$CASE_DIR/out-fsd1/tree/$file" || cmp -s "$CASE_DIR/original/$file" "$CASE_DIR/out-fsd3/tree/$file" || echo "missing: $file"
+done > "$CASE_DIR/missing"
+same "every small file is given back by one of them, byte for byte" "" "$(cat "$CASE_DIR/missing")"
+for out in fsd1 fsd3; do
+  [ -e "$CASE_DIR/out-$out/tree/hard" ] && hard=$CASE_DIR/out-$out/tree/hard
+done
+same "with its mode" 4750 "$(stat -c %a "$hard")"
+same "its owner" 12:34 "$(stat -c %u:%g "$hard")"
+same "its time" "$(stat -c %y "$CASE_DIR/original/hard")" "$(stat -c %y "$hard")"
+same "its other name" 2 "$(stat -c %h "$hard")"
+if command -v getfattr > /dev/null; then same "its attributes" green "$(getfattr --only-values -n user.colour "$hard")"; fi
+same "links lead where they led" d0/e0 "$(readlink "$CASE_DIR/out-fsd1/tree/link")"
+check "the data directory was not changed: it starts again" "$BIN/raidfs" up --dir "$DIR"
+check "and is healthy" wait_healthy 60
+fails_with "a running server's directory is refused" "used|runs" "$BIN/raidfs" export --data "$DIR/data/fsd1" --list
+fails_with "something else's too" "." "$BIN/raidfs" export --data /etc --list

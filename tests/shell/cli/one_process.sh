@@ -1,0 +1,23 @@
+# limit: 120
+# start, stop and kill of one process, and what status says of it.
+cluster_up
+same "a healthy cluster's exit code" 0 "$(r status > /dev/null; echo $?)"
+check "stop" r stop fsd2
+refuse "its pid file is gone" test -e "$DIR/run/fsd2.pid"
+check "status names it and its mirror" wait_until 10 degraded
+says "in the first line" "^degraded: fsd2 is down \(it was stopped\).*mirror fsd1 serves" r status
+same "a degraded cluster's exit code" 1 "$(r status > /dev/null; echo $?)"
+says "stopping it again says so" "does not run" r stop fsd2
+check "start" r start fsd2
+says "starting it again says so" "runs already" r start fsd2
+check "it is healthy again" wait_healthy 30
+check "kill" r kill fsd3
+says "status tells a crash from a stop" "fsd3 is down \(it crashed or was killed\)" r status
+says "and what to do" "raidfs start fsd3" r status
+check "start" r start fsd3
+check "it is healthy again" wait_healthy 30
+check "stop mountd unmounts" r stop mountd
+refuse "nothing is mounted" mounted
+check "start mountd mounts" r start mountd
+check "there it is" mounted
+fails_with "a name that there is not is refused" "there is no .fsd9" r start fsd9

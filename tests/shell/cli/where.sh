@@ -1,0 +1,12 @@
+# limit: 60
+# where names the pair and servers of a file, also as an extended attribute.
+cluster_up
+head -c 9000000 /dev/zero > "$MNT/large"; echo x > "$MNT/small"
+check "where answers" "$BIN/raidfs" where "$MNT/large" "$MNT/small"
+same "a small file is on the two servers of one pair" 2 "$(holders_of "$MNT/small" | wc -w)"
+same "a large one on all four" "fsd1 fsd2 fsd3 fsd4 " "$(holders_of "$MNT/large")"
+if command -v getfattr > /dev/null; then
+  same "the attribute says the same" "$("$BIN/raidfs" where "$MNT/small")" "$(getfattr --only-values -n user.raidfs.where "$MNT/small")"
+fi
+fails_with "a file elsewhere is refused" "not on a raidfs mount" "$BIN/raidfs" where /etc/passwd
+fails_with "a missing one too" "No such file" "$BIN/raidfs" where "$MNT/none"

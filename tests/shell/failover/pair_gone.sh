@@ -1,0 +1,28 @@
+# limit: 180
+# Both servers of a pair gone: what needs them waits, then gives EIO; all else goes on; when they return, so do they.
+config 'io_timeout = "2s"'
+cluster_up
+for i in $(seq 1 8); do head -c 100000 /dev/urandom > "$MNT/f$i"; done
+sums "$MNT" > "$CASE_DIR/sums"
+sync
+on_pair() { for f in "$MNT"/f*; do [ "$(holders_of "$f")" = "$1 " ] && echo "$f"; done; }
+lost=$(on_pair "fsd3 fsd4"); kept=$(on_pair "fsd1 fsd2")
+need test -n "$lost"; need test -n "$kept"
+drop() { for f in "$MNT"/f*; do dd if="$f" iflag=nocache count=0 status=none; done; echo 3 > /proc/sys/vm/drop_caches; }
+drop
+crash fsd3 fsd4
+for f in $kept; do check "a file on the other pair is read ($(basename "$f"))" cat "$f" > /dev/null; done
+first=$(echo "$lost" | head -n 1)
+took=$(millis fails_with "a file on the dead pair gives EIO" "Input/output error" cat "$first")
+within "after waiting for io_timeout (2 s)" 1500 8000 "$took"
+check "names of both are there" test "$(ls "$MNT" | wc -l)" = 8
+check "names change" mv "$MNT/f1" "$MNT/g1"
+need mv "$MNT/g1" "$MNT/f1"
+says "status says that files cannot be served" "^unavailable: files on fsd3.fsd4" r status
+begin reader cat "$first"
+back fsd3
+check "one that was in sync returns: what waited goes on" finish reader
+back fsd4
+check "both are back" wait_healthy 60
+check "every file is as it was" sh -c 'cd "$1" && sha256sum --quiet -c "$2"' - "$MNT" "$CASE_DIR/sums"
+check "verify finds nothing wrong" verify

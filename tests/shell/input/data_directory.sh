@@ -1,0 +1,21 @@
+# limit: 120
+# A data directory that is another's, or not whole, is refused and not touched.
+cluster_up
+need r down
+server() { timeout 20 "$BIN/fsd" --config "${2:-$DIR/raidfs.toml}" --id "$1" --data "$3"; }
+whole() { (cd "$1" && find . ! -name lock -type f -printf '%p %s %T@\n' | sort); }
+before=$(whole "$DIR/data/fsd1")
+fails_with "another server's" "fsd1, not of fsd2" server 2 "" "$DIR/data/fsd1"
+mkdir "$CASE_DIR/other"; sed 's/^cluster = .*/cluster = "another"/' "$DIR/raidfs.toml" > "$CASE_DIR/other/raidfs.toml"
+fails_with "another cluster's" "belongs to the cluster" server 1 "$CASE_DIR/other/raidfs.toml" "$DIR/data/fsd1"
+same "neither was touched" "$before" "$(whole "$DIR/data/fsd1")"
+mkdir "$CASE_DIR/full"; echo x > "$CASE_DIR/full/something"
+fails_with "something else's" "no data directory" server 1 "" "$CASE_DIR/full"
+same "it was not touched" something "$(ls "$CASE_DIR/full")"
+cp -a "$DIR/data/fsd1" "$CASE_DIR/half"; rm -r "$CASE_DIR/half/names"
+fails_with "one with a part missing" "." server 1 "" "$CASE_DIR/half"
+cp -a "$DIR/data/fsd1" "$CASE_DIR/cut"; truncate -s 5 "$CASE_DIR/cut/identity"
+fails_with "one whose identity is cut short" "." server 1 "" "$CASE_DIR/cut"
+fails_with "a file instead of a directory" "." server 1 "" "$DIR/raidfs.toml"
+check "the right one still starts" "$BIN/raidfs" up --dir "$DIR"
+fails_with "one that is in use" "already used by process" server 1 "" "$DIR/data/fsd1"
