@@ -133,6 +133,7 @@ impl Outbox {
         let mut outcomes = match result {
             Ok((index, outcomes)) => {
                 self.acknowledged.fetch_max(index.0, Ordering::AcqRel);
+                self.core.note_made(&requests, index);
                 outcomes
             }
             Err(failed) => vec![Err(as_error(&failed)); requests.len()],

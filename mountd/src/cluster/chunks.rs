@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use raidfs_common::error::{FsError, Rejection};
-use raidfs_common::id::{LogIndex, ServerId, SessionId};
+use raidfs_common::id::{Ino, ServerId, SessionId};
 use raidfs_common::limits::OUTCOMES_KEPT_MAX;
 use raidfs_common::pair::{ChunkPlace, Pair, place};
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
@@ -112,12 +112,8 @@ impl Chunks {
         place(at.placement, at.chunk.index, self.core.config.pairs.len())
     }
 
-    fn view(&self, pair: &Pair, place: ChunkPlace) -> View {
-        View { pair: pair.id, epoch: pair.epoch, at_least: self.at_least(), turn: place.turn }
-    }
-
-    fn at_least(&self) -> LogIndex {
-        self.core.seen()
+    fn view(&self, pair: &Pair, place: ChunkPlace, ino: Ino) -> View {
+        View { pair: pair.id, epoch: pair.epoch, at_least: self.core.needed([ino]), turn: place.turn }
     }
 
     /// Changes a chunk on both mirrors. Goes on in its own task when the caller stops waiting: a number that was sent
@@ -172,7 +168,7 @@ impl Chunks {
         let link = self.core.link(primary);
         let until = waiting.deadline().min(Instant::now() + CHANGE_TRY_MAX);
         let _room = link.room(bytes, until).await?;
-        let view = self.view(pair, place);
+        let view = self.view(pair, place, at.chunk.ino);
         let change = change.clone();
         link.chunks(until, |c, context| async move { c.change(context, view, id, at.chunk, change).await }).await
     }
@@ -215,7 +211,7 @@ impl Chunks {
             {
                 let server = able[turn % able.len()];
                 turn += 1;
-                let view = self.view(pair, place);
+                let view = self.view(pair, place, at.chunk.ino);
                 let until = waiting.deadline().min(Instant::now() + READ_TRY_MAX);
                 let link = self.core.link(server);
                 let ask = link.chunks(until, |c, context| async move { c.extents(context, view, at.chunk).await });
@@ -327,7 +323,7 @@ impl<'a> Reader<'a> {
         tried.push(server);
         let chunks = self.chunks;
         let reading = Reading { balance: &chunks.balance, server, since: Instant::now(), ended: false };
-        let view = chunks.view(self.pair, self.place);
+        let view = chunks.view(self.pair, self.place, self.at.chunk.ino);
         let (chunk, offset, length) = (self.at.chunk, self.offset, self.length);
         let until = deadline.min(Instant::now() + READ_TRY_MAX);
         Box::pin(async move {

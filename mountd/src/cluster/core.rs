@@ -3,6 +3,7 @@
 
 use super::connection::{Link, NoAnswer, OnPresence};
 use super::events::Attendance;
+use super::needs::Needs;
 use super::pairs::PairStates;
 use super::retry::{Pauses, Retry};
 use super::router::{Aim, Router, Search, Step};
@@ -12,7 +13,8 @@ use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use raidfs_common::config::Config;
 use raidfs_common::error::{NextMove, Rejection};
-use raidfs_common::id::{LogIndex, ServerId, SessionId};
+use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId};
+use raidfs_common::namespace::Request;
 use raidfs_common::rpc::names::{NamesServiceClient, Seen};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,6 +74,7 @@ pub struct Core {
     state: watch::Sender<SessionState>,
     router: Arc<Mutex<Router>>,
     seen: AtomicU64,
+    needs: Mutex<Needs>,
     seeds: AtomicU64,
 }
 
@@ -97,6 +100,7 @@ impl Core {
             state: watch::Sender::new(SessionState::None),
             router,
             seen: AtomicU64::new(0),
+            needs: Mutex::default(),
             seeds: AtomicU64::new(seed),
         })
     }
@@ -104,6 +108,22 @@ impl Core {
     /// The highest log index over all answers: nothing older is ever read.
     pub fn seen(&self) -> LogIndex {
         LogIndex(self.seen.load(Ordering::Acquire))
+    }
+
+    /// These changes are made, in entries not behind `index`.
+    pub fn note_made(&self, requests: &[Request], index: LogIndex) {
+        let mut needs = self.needs.lock();
+        requests.iter().for_each(|request| needs.note(&request.change, index));
+    }
+
+    /// What a server must have applied before it serves chunks of these files. Without a session others may change
+    /// them: then everything that was seen.
+    pub fn needed(&self, files: impl IntoIterator<Item = Ino>) -> LogIndex {
+        if *self.state.borrow() != SessionState::Open {
+            return self.seen();
+        }
+        let needs = self.needs.lock();
+        files.into_iter().map(|ino| needs.of(ino)).max().unwrap_or_default()
     }
 
     /// Takes notice of what an answer said besides what was asked.

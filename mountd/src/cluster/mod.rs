@@ -4,7 +4,7 @@
 //! ```text
 //! mod (ClusterClient) -> session, changes, chunks, syncing -> core -> connection -> events
 //!                        watching -> pairs
-//! decided without I/O: router, retry, balance, hedge, numbers
+//! decided without I/O: router, retry, balance, hedge, numbers, needs
 //! ```
 //!
 //! Runs on the tokio runtime of whoever connects.
@@ -18,6 +18,7 @@ pub mod events;
 mod gather;
 pub mod hedge;
 pub mod holder;
+mod needs;
 pub mod numbers;
 mod pairs;
 pub mod retry;

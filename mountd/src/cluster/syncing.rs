@@ -111,7 +111,7 @@ fn serving(pair: &Pair, member: usize) -> Option<(ServerId, u64)> {
 /// One group's request, under the newest epoch known when it leaves.
 async fn send(core: Arc<Core>, pair: PairId, server: ServerId, chunks: Vec<ChunkId>) -> Said {
     let epoch = core.pairs.now().pair(pair).map_or(Epoch(0), |p| p.epoch);
-    let view = View { pair, epoch, at_least: core.seen(), turn: 0 };
+    let view = View { pair, epoch, at_least: core.needed(chunks.iter().map(|c| c.ino)), turn: 0 };
     for part in chunks.chunks(CHUNKS_MAX) {
         let part = part.to_vec();
         let until = Instant::now() + TRY_MAX.min(core.config.io_timeout);
