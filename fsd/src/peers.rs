@@ -162,7 +162,8 @@ enum State<C> {
 struct Up<C> {
     client: C,
     driver: AbortHandle,
-    heard: Instant,
+    /// Since when nothing was heard while calls timed out.
+    deaf_since: Option<Instant>,
     /// Which connection of this line it is.
     number: u64,
 }
@@ -221,7 +222,7 @@ impl Peers {
                 Ok(answer)
             }
             Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
-                line.unheard(number);
+                line.unheard(number, begun);
                 Err(CallError::Timeout(server))
             }
             Ok(Err(error)) => {
@@ -308,7 +309,7 @@ impl<C: ServiceClient> Line<C> {
         static NUMBERS: AtomicUsize = AtomicUsize::new(1);
         let number = NUMBERS.fetch_add(1, Ordering::Relaxed) as u64;
         let driver = tokio::spawn(drive);
-        let up = Up { client: client.clone(), driver: driver.abort_handle(), heard: Instant::now(), number };
+        let up = Up { client: client.clone(), driver: driver.abort_handle(), deaf_since: None, number };
         *self.state.lock() = State::Up(up);
         let _ = self.events.send(PeerEvent::Connected(self.server, C::SERVICE));
         tokio::spawn(self.clone().watch(number, driver));
@@ -332,13 +333,14 @@ impl<C: ServiceClient> Line<C> {
         if let State::Up(up) = &mut *self.state.lock()
             && up.number == number
         {
-            up.heard = Instant::now();
+            up.deaf_since = None;
         }
     }
 
-    fn unheard(&self, number: u64) {
-        let deaf = match &*self.state.lock() {
-            State::Up(up) => up.number == number && up.heard.elapsed() > DEAF,
+    /// A call that began at `begun` had no answer in time.
+    fn unheard(&self, number: u64, begun: Instant) {
+        let deaf = match &mut *self.state.lock() {
+            State::Up(up) if up.number == number => up.deaf_since.get_or_insert(begun).elapsed() > DEAF,
             _ => false,
         };
         if deaf {

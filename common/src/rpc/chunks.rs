@@ -87,8 +87,11 @@ pub struct ChunkCopy {
     pub extents: Vec<(u16, u16)>,
     /// Their bytes, one after the other, each block whole.
     pub data: Blob,
-    /// Their checksums as the source has them, 4 bytes each, little-endian, one for each block in `extents`.
+    /// Their checksums as the source has them, one for each block in `extents`.
     pub sums: Vec<u32>,
+    /// Blocks of `extents` whose bytes are lost at the source: they stay damaged in the copy, whose sums for them do not
+    /// match, so that damage is never passed on as good.
+    pub damaged: Vec<u16>,
 }
 
 /// What a server has of a chunk.
@@ -161,6 +164,7 @@ pub trait ChunkService {
     async fn settle_intents(from: ServerId, view: View, drop: bool) -> Result<(), Rejection>;
 
     /// The files that noted chunks belong to, each with the end of its last written byte on this server: what a dead
-    /// session may have grown.
-    async fn grown(pair: PairId) -> Result<Vec<(Ino, u64)>, Rejection>;
+    /// session may have grown. Asked once the log is applied up to `at_least`, by which the session has ended; answered
+    /// once its changes under way have ended, too.
+    async fn grown(pair: PairId, at_least: LogIndex) -> Result<Vec<(Ino, u64)>, Rejection>;
 }

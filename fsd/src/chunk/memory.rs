@@ -179,7 +179,13 @@ impl ChunkStore for MemoryChunks {
         Ok(inner.chunks.get(&chunk).map(|held| {
             let data: Vec<u8> = held.blocks.values().flatten().copied().collect();
             let sums = held.sums().collect();
-            ChunkCopy { length: held.length as u32, extents: held.extents(), data: Blob::from(data), sums }
+            ChunkCopy {
+                length: held.length as u32,
+                extents: held.extents(),
+                data: Blob::from(data),
+                sums,
+                damaged: Vec::new(),
+            }
         }))
     }
 

@@ -120,7 +120,7 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// The whole chunk, for a mirror that lacks it; None if there is none. A damaged block is an error, unless
     /// `never_synced`: then it is summed anew first (rule 13 of docs/PROTOCOL.md).
     fn export(&self, chunk: ChunkId, never_synced: bool) -> Result<Option<ChunkCopy>, ChunkError>;
-    /// Makes the chunk exactly this, or gone.
+    /// Makes the chunk exactly this, or gone. Blocks that the copy says are damaged are so afterwards.
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError>;
     /// The file is `size` bytes long: whole chunks behind are removed, the last one is cut, and its sums with it.
     fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError>;

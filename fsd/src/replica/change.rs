@@ -137,7 +137,7 @@ impl Replica {
             }
             let held = self.locks.hold(chunk.ino, span, Mode::Change).await;
             if !begun {
-                self.judge_now(view)?;
+                check_session(&self.judge_now(view)?.notice, id.session)?;
             }
             begun = true;
             let at_least = view.at_least.max(self.past.lock().last(chunk.ino));

@@ -18,11 +18,16 @@ const PAST_MAX: usize = 1 << 17;
 pub struct Past {
     last: BTreeMap<Ino, (LogIndex, bool)>,
     order: VecDeque<(Ino, LogIndex)>,
-    /// Dooms up to here may be forgotten.
-    forgotten: LogIndex,
+    /// Dooms up to here may be forgotten: those of before the start, to begin with.
+    forgotten: Option<LogIndex>,
 }
 
 impl Past {
+    /// This life of the server began with everything up to `applied` applied.
+    pub fn begin(&mut self, applied: LogIndex) {
+        self.forgotten.get_or_insert(applied);
+    }
+
     /// The file's doom of entry `index` was carried out; `gone`: its last one.
     pub fn record(&mut self, ino: Ino, index: LogIndex, gone: bool) {
         let entry = self.last.entry(ino).or_default();
@@ -30,7 +35,7 @@ impl Past {
         self.order.push_back((ino, index));
         while self.order.len() > PAST_MAX {
             let Some((ino, index)) = self.order.pop_front() else { break };
-            self.forgotten = self.forgotten.max(index);
+            self.forgotten = self.forgotten.max(Some(index));
             if self.last.get(&ino).is_some_and(|(last, _)| *last <= index) {
                 self.last.remove(&ino);
             }
@@ -39,7 +44,7 @@ impl Past {
 
     /// The entry of the file's last doom that was carried out, or a later one.
     pub fn last(&self, ino: Ino) -> LogIndex {
-        self.last.get(&ino).map_or(self.forgotten, |(index, _)| *index)
+        self.last.get(&ino).map_or(self.forgotten.unwrap_or_default(), |(index, _)| *index)
     }
 
     /// Whether the file is gone, as far as is remembered.
@@ -57,8 +62,15 @@ impl Replica {
         self.carry_out(ino, last).await
     }
 
-    /// Carries out a file's dooms up to `last`, whose entry is durable on a quorum.
+    /// Carries out a file's dooms up to `last`, whose entry is durable on a quorum: in a task of its own, which holds the
+    /// file until it has ended.
     pub(super) async fn carry_out(self: &Arc<Self>, ino: Ino, last: LogIndex) -> Result<(), Rejection> {
+        let replica = self.clone();
+        let task = tokio::spawn(async move { replica.carry_out_now(ino, last).await });
+        task.await.unwrap_or(Err(Rejection::Away))
+    }
+
+    async fn carry_out_now(self: &Arc<Self>, ino: Ino, last: LogIndex) -> Result<(), Rejection> {
         let held = self.locks.hold(ino, Span::file(), Mode::Change).await;
         let dooms = self.dooms_up_to(ino, last);
         if dooms.is_empty() {
@@ -108,10 +120,12 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_remembered_as_old() {
         let mut past = Past::default();
+        past.begin(LogIndex(2));
+        past.begin(LogIndex(4));
         past.record(Ino(7), LogIndex(3), false);
         past.record(Ino(7), LogIndex(5), true);
         assert_eq!((past.last(Ino(7)), past.is_gone(Ino(7))), (LogIndex(5), true));
-        assert_eq!((past.last(Ino(8)), past.is_gone(Ino(8))), (LogIndex(0), false));
+        assert_eq!((past.last(Ino(8)), past.is_gone(Ino(8))), (LogIndex(2), false));
         for n in 0..PAST_MAX as u64 {
             past.record(Ino(100 + n), LogIndex(10 + n), true);
         }

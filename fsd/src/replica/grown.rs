@@ -1,7 +1,7 @@
 //! How long files are by their chunks: asked after a mount session died without having committed the sizes.
 
 use super::disk::rejection;
-use super::{Replica, SYNC_STUCK};
+use super::{APPLY_PATIENCE, Replica, SYNC_STUCK};
 use crate::chunk::ChunkStore;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId};
@@ -14,11 +14,13 @@ const PAGE: usize = 4096;
 impl Replica {
     /// The files that noted chunks belong to, each with the end of its last written byte on this server. Cuts that were
     /// not carried out yet are carried out first.
-    pub async fn grown(self: &Arc<Self>, pair: PairId) -> Result<Vec<(Ino, u64)>, Rejection> {
+    pub async fn grown(self: &Arc<Self>, pair: PairId, at_least: LogIndex) -> Result<Vec<(Ino, u64)>, Rejection> {
+        self.board.applied(at_least, APPLY_PATIENCE).await?;
         let serves = self.standing().is_some_and(|s| s.in_sync());
         if pair != self.pair || !serves {
             return Err(Rejection::NotInCharge);
         }
+        self.inflight.ended().await;
         let ends = self.noted_ends().await?;
         let doomed: Vec<Ino> = ends.keys().copied().filter(|ino| !self.board.dooms_of(*ino).is_empty()).collect();
         if doomed.is_empty() {

@@ -7,13 +7,14 @@ use super::judge::{Standing, range_of};
 use super::ranges::{Mode, Span};
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica, SYNC_STUCK};
-use crate::chunk::ChunkError;
+use crate::chunk::{ChunkError, ChunkStore};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Space};
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkCopy, ChunkSummary, Noted, Ordered, View};
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Chunks of one page of [`Replica::noted`].
 const NOTED_PAGE: usize = 8192;
@@ -226,6 +227,11 @@ impl Replica {
 
     /// This server's half of it.
     pub(super) async fn settle_notes(self: &Arc<Self>, drop: bool) -> Result<(), ChunkError> {
-        self.disk(SYNC_STUCK, "sync", move |store| if drop { store.drop_notes() } else { store.begin_notes() }).await
+        let work = move |store: &dyn ChunkStore| if drop { store.drop_notes() } else { store.begin_notes() };
+        self.disk(SYNC_STUCK, "sync", work).await?;
+        if drop {
+            self.notes_inherited.store(false, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }

@@ -30,6 +30,7 @@ mod read;
 mod reaper;
 mod resync;
 mod room;
+mod salvage;
 mod settle;
 mod state;
 mod sync;
@@ -45,12 +46,13 @@ use locks::Locks;
 use once::Once;
 use parking_lot::Mutex;
 use raidfs_common::config::Config;
-use raidfs_common::id::{PairId, ServerId};
+use raidfs_common::id::{ChunkId, PairId, ServerId};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::admin::{Counters, ResyncProgress};
 use raidfs_common::rpc::chunks::Applied;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -83,6 +85,13 @@ pub struct Replica {
     past: Mutex<dooms::Past>,
     accused: Mutex<BTreeSet<ServerId>>,
     mending: tokio::sync::Mutex<()>,
+    /// Chunks that could not be mended, so that each is told of once.
+    lost: Mutex<BTreeSet<ChunkId>>,
+    /// Chunks may be noted since an earlier life, which may have ended in the middle of a change: a block of theirs that
+    /// does not match its sum was never acknowledged, or never synced.
+    notes_inherited: AtomicBool,
+    /// Bytes a second that a resync sends at most; 0: as many as it can.
+    resync_rate: AtomicU64,
     syncs: Mutex<sync::Syncs>,
     space: Mutex<Space>,
     tally: tally::Tally,
@@ -124,6 +133,9 @@ impl Replica {
             past: Mutex::default(),
             accused: Mutex::default(),
             mending: tokio::sync::Mutex::default(),
+            lost: Mutex::default(),
+            notes_inherited: AtomicBool::new(true),
+            resync_rate: AtomicU64::new(0),
             syncs: Mutex::default(),
             space: Mutex::default(),
             tally: tally::Tally::default(),
@@ -138,6 +150,11 @@ impl Replica {
         tokio::spawn(self.clone().run_resync());
         tokio::spawn(self.clone().run_settle());
         tokio::spawn(self.clone().run_room());
+    }
+
+    /// Bounds what a resync sends, in bytes a second; 0: no bound.
+    pub fn limit_resync(&self, bytes_per_s: u64) {
+        self.resync_rate.store(bytes_per_s, Ordering::Relaxed);
     }
 
     /// How it is; answered from memory.

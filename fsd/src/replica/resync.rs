@@ -6,13 +6,14 @@
 use super::judge::Standing;
 use super::plan::{Plan, before, lacks_from};
 use super::ranges::{Mode, Span};
+use super::salvage::salvage;
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica, SYNC_STUCK};
 use crate::chunk::{ChunkError, ChunkStore};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, LogIndex, ServerId};
+use raidfs_common::id::{ChunkId, Incarnation, LogIndex, ServerId};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::admin::ResyncProgress;
@@ -82,6 +83,17 @@ enum Failed {
     Restless(ChunkId),
 }
 
+/// What is done about damaged blocks of a chunk that is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Damage {
+    /// The chunk was synced once: the mirror may have the block as it was.
+    Mend,
+    /// The chunk is noted since an earlier life: what does not match its sum was never synced, and is summed anew.
+    SumAnew,
+    /// No copy of the block is good: it stays damaged.
+    Keep,
+}
+
 /// How one try to copy a chunk ended.
 enum Copied {
     /// The mirror has it; so many bytes were sent.
@@ -95,10 +107,14 @@ enum Copied {
 impl Replica {
     pub(super) async fn run_resync(self: Arc<Self>) {
         let mut backoff = BACKOFF;
+        let mut life = Incarnation(0);
         loop {
             let standing = self.standing_when(Duration::MAX, |s| s.in_sync() && needs_resync(s)).await;
             if !standing.in_sync() {
                 continue;
+            }
+            if std::mem::replace(&mut life, standing.mirror.incarnation) != life {
+                backoff = BACKOFF;
             }
             let ended = match standing.mirror.state {
                 CopyState::Stale => self.announce(&standing).await,
@@ -110,7 +126,8 @@ impl Replica {
                 Err(failed) => {
                     *self.progress.lock() = None;
                     tracing::debug!("cannot bring {} up to date: {}", standing.mirror.server, chain(&failed));
-                    tokio::time::sleep(backoff).await;
+                    // A new life of the mirror is tried at once, a new epoch of the old one is not.
+                    self.standing_when(backoff, |s| s.mirror.incarnation != life).await;
                     backoff = (backoff * 2).min(BACKOFF_MAX);
                 }
             }
@@ -183,13 +200,14 @@ impl Replica {
             .try_for_each_concurrent(AT_ONCE, |chunk| {
                 let (bytes_at_once, noted) = (&bytes_at_once, &noted);
                 async move {
-                    let never_synced = noted.lock().remove(&chunk);
+                    let never_synced = noted.lock().remove(&chunk) && self.notes_inherited.load(Ordering::Relaxed);
                     let copied = self.copy_chunk(standing, chunk, never_synced, bytes_at_once).await?;
                     if let Some(progress) = self.progress.lock().as_ref() {
                         progress.done.fetch_add(1, Ordering::Relaxed);
                         progress.bytes.fetch_add(copied, Ordering::Relaxed);
                     }
                     add(&self.tally.resynced_chunks, 1);
+                    self.keep_pace().await;
                     Ok(())
                 }
             })
@@ -200,6 +218,16 @@ impl Replica {
         let (there, here) = tokio::join!(there, here);
         here.map_err(Failed::Own)?;
         there
+    }
+
+    /// Waits for as long as it takes to stay below the rate that was set.
+    async fn keep_pace(&self) {
+        let rate = self.resync_rate.load(Ordering::Relaxed);
+        let shown = self.progress.lock().as_ref().map(Progress::shown);
+        if let (1.., Some(shown)) = (rate, shown) {
+            let due = Duration::from_millis(shown.bytes.saturating_mul(1000) / rate);
+            tokio::time::sleep(due.saturating_sub(Duration::from_millis(shown.elapsed_ms))).await;
+        }
     }
 
     /// What is to be copied; and which of it this server has noted.
@@ -246,18 +274,18 @@ impl Replica {
         self: &Arc<Self>,
         standing: &Standing,
         chunk: ChunkId,
-        mut never_synced: bool,
+        never_synced: bool,
         bytes_at_once: &Semaphore,
     ) -> Result<u64, Failed> {
+        let mut damage = if never_synced { Damage::SumAnew } else { Damage::Mend };
         for _ in 0..COPY_TRIES {
-            match self.copy_once(standing, chunk, never_synced, bytes_at_once).await {
+            match self.copy_once(standing, chunk, damage, bytes_at_once).await {
                 Ok(Copied::Sent(bytes)) => return Ok(bytes),
                 Ok(Copied::Doomed) => {}
                 // The mirror's copy is of before, and so is this block: nothing has changed it here.
                 Ok(Copied::Damaged) => {
-                    if !self.mend(chunk).await {
-                        tracing::error!("chunk {chunk} is damaged on both servers: what can be read is kept");
-                        never_synced = true;
+                    if damage != Damage::Mend || !self.mend(chunk).await {
+                        damage = Damage::Keep;
                     }
                 }
                 // The mirror is ahead with a cut or the end of the file.
@@ -274,7 +302,7 @@ impl Replica {
         self: &Arc<Self>,
         standing: &Standing,
         chunk: ChunkId,
-        never_synced: bool,
+        damage: Damage,
         bytes_at_once: &Semaphore,
     ) -> Result<Copied, Failed> {
         self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.map_err(Failed::Here)?;
@@ -298,17 +326,22 @@ impl Replica {
                 }
                 u64::from(summary.blocks) * BLOCK_BYTES
             }
-            // A damaged block that was never synced is summed anew by the export.
-            Ok(Some(summary)) if never_synced => u64::from(summary.blocks) * BLOCK_BYTES,
-            Err(error) if error.is_damage() && never_synced => CHUNK_BYTES,
-            Ok(Some(_)) => return Ok(Copied::Damaged),
-            Err(error) if error.is_damage() => return Ok(Copied::Damaged),
-            Err(error) => return Err(Failed::Own(error)),
+            Err(error) if !error.is_damage() => return Err(Failed::Own(error)),
+            _ if damage == Damage::Mend => return Ok(Copied::Damaged),
+            _ => CHUNK_BYTES,
         };
         let share = bytes.clamp(1, u64::from(BYTES_AT_ONCE)) as u32;
         let _share = bytes_at_once.acquire_many(share).await.expect("the semaphore is never closed");
-        let copy = self.disk(DISK_STUCK, "read a chunk", move |store| store.export(chunk, never_synced)).await;
-        self.put_copy(standing, position, chunk, copy.map_err(Failed::Own)?).await?;
+        let copy = self.disk(DISK_STUCK, "read a chunk", move |store| match damage {
+            Damage::Mend => store.export(chunk, false),
+            Damage::SumAnew => store.export(chunk, true),
+            Damage::Keep => salvage(store, chunk).map(Some),
+        });
+        match copy.await {
+            Ok(copy) => self.put_copy(standing, position, chunk, copy).await?,
+            Err(error) if error.is_damage() => return Ok(Copied::Damaged),
+            Err(error) => return Err(Failed::Own(error)),
+        }
         Ok(Copied::Sent(bytes))
     }
 

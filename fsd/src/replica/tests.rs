@@ -1,7 +1,7 @@
 //! Two replicas against each other, with everything between them that can go wrong.
 
 mod harness;
-mod store;
+pub(super) mod store;
 
 use crate::board::Doom;
 use harness::{A, B, Cluster, PATIENCE, chunk, until, write};
@@ -362,6 +362,34 @@ async fn rot_of_the_source_is_not_passed_on_by_a_resync() {
 }
 
 #[tokio::test]
+async fn what_is_lost_on_the_only_copy_stays_lost_and_the_rest_is_copied() {
+    let mut cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    assert!(cluster.servers[0].replica.settle_round(Duration::ZERO).await);
+    cluster.server(B).kill();
+    cluster.change(0, chunk(2), write(0, b"x")).await;
+    cluster.store(A).rot(chunk(1), 1);
+    cluster.wipe(B);
+    cluster.restart(B).await;
+    cluster.in_sync().await;
+    for server in [A, B] {
+        assert_eq!(cluster.read(server, chunk(1), 4096, 1).await, Err(Rejection::Damaged), "of {server}");
+        assert_eq!(cluster.read(server, chunk(1), 8192, 5).await.unwrap(), [3; 5], "of {server}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_was_cut_off_by_the_end_of_the_only_copys_life_does_no_harm() {
+    let mut cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    cluster.server(B).kill();
+    cluster.change(0, chunk(2), write(0, b"x")).await;
+    cluster.store(A).rot(chunk(1), 1);
+    assert_eq!(cluster.read(A, chunk(1), 0, 4097).await.unwrap().len(), 4097);
+    assert_eq!(cluster.servers[0].replica.status().counters.damaged_blocks, 0);
+}
+
+#[tokio::test]
 async fn requests_of_another_epoch_or_without_a_lease_are_refused() {
     let cluster = Cluster::new().await;
     let view = cluster.view(0);
@@ -396,10 +424,11 @@ async fn requests_of_another_epoch_or_without_a_lease_are_refused() {
 #[tokio::test]
 async fn a_started_server_does_not_serve_by_its_earlier_lifes_state() {
     let cluster = Cluster::new().await;
-    let mut names = cluster.names.lock();
-    names.pair.members[0].incarnation = Incarnation(77);
-    names.pair.epoch.0 += 1;
-    drop(names);
+    {
+        let mut names = cluster.names.lock();
+        names.pair.members[0].incarnation = Incarnation(77);
+        names.pair.epoch.0 += 1;
+    }
     cluster.doom(999, Doom::Reap);
     assert_eq!(cluster.read(A, chunk(1), 0, 1).await, Err(Rejection::NotInCharge));
 }
@@ -537,6 +566,24 @@ async fn concurrent_syncs_of_a_chunk_share() {
 }
 
 #[tokio::test]
+async fn the_ends_are_asked_for_behind_the_changes_under_way() {
+    let cluster = Arc::new(Cluster::new().await);
+    cluster.store(B).stall(true);
+    let asked = cluster.clone();
+    let change = tokio::spawn(async move { asked.change(0, chunk(1), write(0, b"xyz")).await });
+    until("the change is under way", || cluster.store(A).contents().len() == 1).await;
+    let asked = cluster.clone();
+    let grown = tokio::spawn(async move {
+        asked.call(A, |c, x| async move { c.grown(x, PairId(0), LogIndex(1)).await }).await.unwrap().unwrap()
+    });
+    cluster.read(A, chunk(2), 0, 1).await.unwrap();
+    assert!(!grown.is_finished(), "a change may still make a file longer");
+    cluster.store(B).stall(false);
+    change.await.unwrap();
+    assert_eq!(grown.await.unwrap(), [(Ino(1), 3)]);
+}
+
+#[tokio::test]
 async fn the_ends_of_what_may_have_grown_are_known() {
     let cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(10, b"x")).await;
@@ -544,6 +591,6 @@ async fn the_ends_of_what_may_have_grown_are_known() {
     cluster.change(0, second, write(0, b"yy")).await;
     cluster.change(0, chunk(2), write(0, &[1; 100])).await;
     cluster.doom(2, Doom::Cut { size: 30 });
-    let grown = cluster.call(B, |c, x| async move { c.grown(x, PairId(0)).await }).await.unwrap().unwrap();
+    let grown = cluster.call(B, |c, x| async move { c.grown(x, PairId(0), LogIndex(0)).await }).await.unwrap().unwrap();
     assert_eq!(grown, [(Ino(1), 2 * CHUNK_BYTES + 2), (Ino(2), 30)]);
 }

@@ -3,7 +3,7 @@
 use crate::replica::Replica;
 use raidfs_common::codec::Blob;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Ino, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{
     Applied, ChangeId, ChunkChange, ChunkCopy, ChunkService, ChunkSummary, Noted, Ordered, View,
@@ -97,7 +97,7 @@ impl ChunkService for ChunkServer {
         self.replica.settle_intents(from, view, drop).await
     }
 
-    async fn grown(self, _: Context, pair: PairId) -> Result<Vec<(Ino, u64)>, Rejection> {
-        self.replica.grown(pair).await
+    async fn grown(self, _: Context, pair: PairId, at_least: LogIndex) -> Result<Vec<(Ino, u64)>, Rejection> {
+        self.replica.grown(pair, at_least).await
     }
 }

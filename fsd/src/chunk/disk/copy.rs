@@ -36,7 +36,7 @@ impl Disk {
             }
             let blocks = extents.iter().flat_map(|(first, count)| usize::from(*first)..usize::from(first + count));
             let sums = blocks.map(|block| footer.sums.get(block).0).collect();
-            Ok(Some(ChunkCopy { length: footer.length, extents, data: Blob::from(data), sums }))
+            Ok(Some(ChunkCopy { length: footer.length, extents, data: Blob::from(data), sums, damaged: Vec::new() }))
         })
     }
 

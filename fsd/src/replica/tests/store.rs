@@ -188,7 +188,7 @@ impl ChunkStore for TestStore {
         c.blocks.values_mut().for_each(|(bytes, sum)| *sum = BlockSum::of(bytes));
         let data: Vec<u8> = c.blocks.values().flat_map(|(bytes, _)| bytes.clone()).collect();
         let sums = c.blocks.values().map(|(_, sum)| sum.0).collect();
-        Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums }))
+        Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums, damaged: Vec::new() }))
     }
 
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {
