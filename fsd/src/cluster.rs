@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{Incarnation, Ino, PairId, ServerId, SessionId};
+use raidfs_common::id::{Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
 use raidfs_common::namespace::{Answer, Change, Command, Query, Request};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::ChunkServiceClient;
@@ -25,7 +25,7 @@ use tarpc::client::RpcError;
 pub type NamesNode = Node<DiskLog, NamesMachine, PeerTransport>;
 /// The ends of this server's files, as [`raidfs_common::rpc::chunks::ChunkService::grown`] tells them.
 pub type Grown = Vec<(Ino, u64)>;
-type OwnGrown = Box<dyn Fn() -> BoxFuture<'static, Option<Grown>> + Send + Sync>;
+type OwnGrown = Box<dyn Fn(LogIndex) -> BoxFuture<'static, Option<Grown>> + Send + Sync>;
 
 /// This server, and the way to the others.
 pub struct Cluster {
@@ -54,7 +54,7 @@ impl Cluster {
     pub async fn grown<F>(
         &self,
         server: ServerId,
-        pair: PairId,
+        (pair, at_least): (PairId, LogIndex),
         timeout: Duration,
         call: impl FnOnce(ChunkServiceClient, tarpc::context::Context) -> F,
     ) -> Option<Grown>
@@ -63,7 +63,7 @@ impl Cluster {
     {
         if server == self.me {
             let ask = self.own_grown.get()?;
-            return ask().await;
+            return ask(at_least).await;
         }
         let answer: Result<_, CallError> = self.peers.call(server, timeout, call).await;
         match answer {
@@ -87,6 +87,8 @@ pub trait Proposer: Send + Sync + 'static {
     fn session(&self) -> Option<SessionId>;
     /// How long ago a server was heard; None: never.
     fn heard(&self, server: ServerId) -> Option<Duration>;
+    /// Everything up to here is applied here.
+    fn applied(&self) -> LogIndex;
     /// Makes a change by the cluster's own hand. False: it was refused, or could not be made.
     fn propose(&self, change: Change) -> impl Future<Output = bool> + Send;
     /// Of these files' ends, those behind the size that the namespace has: with the cut generation, as a change wants it.
@@ -129,6 +131,10 @@ impl Proposer for NodeProposer {
 
     fn heard(&self, server: ServerId) -> Option<Duration> {
         self.node.silence().into_iter().find(|(id, _)| *id == server)?.1
+    }
+
+    fn applied(&self) -> LogIndex {
+        crate::consensus::node::Machine::applied(&*self.machine).0
     }
 
     async fn propose(&self, change: Change) -> bool {

@@ -186,9 +186,9 @@ fn start_chunk_thread(
     let handle = runtime.handle().clone();
     let own = replica.clone();
     let pair = config.pair_of(cluster.me).unwrap_or_default();
-    let ask = move || {
+    let ask = move |at_least| {
         let (replica, handle) = (own.clone(), handle.clone());
-        let asked = async move { handle.spawn(async move { replica.grown(pair).await }).await.ok()?.ok() };
+        let asked = async move { handle.spawn(async move { replica.grown(pair, at_least).await }).await.ok()?.ok() };
         Box::pin(asked) as futures::future::BoxFuture<'static, _>
     };
     let _ = cluster.own_grown.set(Box::new(ask));

@@ -239,11 +239,13 @@ impl<P: Proposer> Duties<P> {
 
     async fn recover_sizes(&self) {
         let mut sizes = Vec::new();
+        // Behind this, the servers refuse the session's changes if it has ended.
+        let at_least = self.proposer.applied();
         for pair in self.proposer.pairs().iter() {
             for member in pair.in_sync() {
                 let id = pair.id;
-                let call = |client: ChunkServiceClient, ctx| async move { client.grown(ctx, id).await };
-                match self.cluster.grown(member.server, id, GROWN_TIMEOUT, call).await {
+                let call = |client: ChunkServiceClient, ctx| async move { client.grown(ctx, id, at_least).await };
+                match self.cluster.grown(member.server, (id, at_least), GROWN_TIMEOUT, call).await {
                     Some(found) => sizes.extend(found),
                     None => tracing::warn!("{} does not say which files have grown there", member.server),
                 }
