@@ -94,7 +94,8 @@ pub fn state(path: &Path) -> MountState {
         return MountState::Foreign(mounted.kind);
     }
     let path = path.to_owned();
-    match wait::at_most(ANSWER, move || std::fs::symlink_metadata(&path)) {
+    // Opening the directory always asks the daemon; its attributes outlive the daemon in the kernel's cache.
+    match wait::at_most(ANSWER, move || std::fs::read_dir(&path)) {
         None => MountState::Hangs,
         Some(Ok(_)) => MountState::Answers,
         Some(Err(e)) => MountState::Dead(e.to_string()),

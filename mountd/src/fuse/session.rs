@@ -92,7 +92,8 @@ pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
     let unusable = |source| MountError::Unusable { path: path.to_owned(), source };
     let path = whole_path(path).map_err(unusable)?;
     if let Some(there) = mounted_at(&path).map_err(unusable)? {
-        let dead = std::fs::metadata(&path).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN));
+        // Opening the directory always asks the daemon; its attributes outlive the daemon in the kernel's cache.
+        let dead = std::fs::read_dir(&path).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN));
         let ours = there.kind == format!("fuse.{SUBTYPE}");
         match (ours, dead) {
             (true, true) => {
