@@ -69,7 +69,11 @@ impl DiskChunks {
         DiskChunks::open_with(chunks, notes, capacity)
     }
 
-    fn open_with(chunks: &Path, notes: &Path, open_files: usize) -> Result<DiskChunks, ChunkError> {
+    pub(in crate::chunk) fn open_with(
+        chunks: &Path,
+        notes: &Path,
+        open_files: usize,
+    ) -> Result<DiskChunks, ChunkError> {
         let failed = |source| ChunkError::Store { action: "open the directory of chunks", source };
         let dir = File::open(chunks).map_err(failed)?;
         let names_follow = io::names_follow_files(&dir).map_err(failed)?;

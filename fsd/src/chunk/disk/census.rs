@@ -5,10 +5,10 @@
 //! file's size on disk, so their sum may be a little off where the file system needs blocks of its own.
 
 use crate::chunk::layout;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -20,6 +20,7 @@ pub struct Census {
     blocks: AtomicI64,
     highest: AtomicU64,
     groups: Mutex<BTreeMap<u64, u64>>,
+    rests: Mutex<BTreeSet<Ino>>,
 }
 
 impl Census {
@@ -56,6 +57,16 @@ impl Census {
             groups.remove(&group);
         }
         last
+    }
+
+    /// The inodes that have a directory of their own. Held while one is made or removed, so that the set is true.
+    pub fn rests(&self) -> MutexGuard<'_, BTreeSet<Ino>> {
+        self.rests.lock()
+    }
+
+    /// Whether the inode has a directory of its own.
+    pub fn has_rest(&self, ino: Ino) -> bool {
+        self.rests.lock().contains(&ino)
     }
 
     /// The groups with members from this one on, in order.

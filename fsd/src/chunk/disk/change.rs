@@ -202,7 +202,14 @@ impl Disk {
 
     fn make_dir(&self, chunk: ChunkId, dir: Dir) -> Result<(), ChunkError> {
         let path = layout::dir_path(&self.root, dir);
-        match std::fs::create_dir(&path) {
+        let made = match dir {
+            Dir::Rest(ino) => {
+                let mut rests = self.census.rests();
+                std::fs::create_dir(&path).inspect(|()| _ = rests.insert(ino))
+            }
+            _ => std::fs::create_dir(&path),
+        };
+        match made {
             Ok(()) => {
                 if let Dir::Rest(_) = dir {
                     self.census.member_added(census::group(chunk));

@@ -13,6 +13,10 @@ use raidfs_common::checksum::BlockSum;
 use raidfs_common::extent::length_in_chunk;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::CHUNK_BYTES;
+use std::path::Path;
+
+/// So few blocks, and the footer, need none of the file system's own to say where they are.
+const EXACT_BLOCKS: u32 = 3;
 
 impl Disk {
     pub(super) fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
@@ -105,14 +109,7 @@ impl Disk {
     pub(super) fn unlink(&self, chunk: ChunkId, state: &mut State) -> Result<bool, ChunkError> {
         self.poison.check()?;
         let path = layout::path(&self.root, chunk);
-        let summed = match state {
-            State::Open(Open { footer: Ok(footer), .. }) => Some(footer.sums.written()),
-            _ => None,
-        };
-        let blocks = match summed {
-            Some(blocks) => blocks,
-            None => std::fs::symlink_metadata(&path).map_or(0, |metadata| census::blocks_on_disk(&metadata)),
-        };
+        let blocks = self.blocks_of(chunk, &path, state);
         let removed = match std::fs::remove_file(&path) {
             Ok(()) => true,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
@@ -130,9 +127,33 @@ impl Disk {
         Ok(removed)
     }
 
+    /// How many blocks a chunk holds that may not be open: a small one by its file's size, which is exact then.
+    fn blocks_of(&self, chunk: ChunkId, path: &Path, state: &mut State) -> u32 {
+        let by_size = match state {
+            State::Absent => return 0,
+            State::Open(Open { footer: Ok(footer), .. }) => return footer.sums.written(),
+            _ => std::fs::symlink_metadata(path).map_or(0, |metadata| census::blocks_on_disk(&metadata)),
+        };
+        if by_size <= EXACT_BLOCKS {
+            return by_size;
+        }
+        // What cannot be opened is counted by its size.
+        let _ = self.load(chunk, state);
+        match state {
+            State::Open(Open { footer: Ok(footer), .. }) => footer.sums.written(),
+            _ => by_size,
+        }
+    }
+
     /// Removes the directory of an inode's chunks behind the first if it is empty.
     pub(super) fn remove_empty_rest(&self, ino: Ino) -> Result<(), ChunkError> {
-        if self.remove_empty(Dir::Rest(ino))? { self.member_removed(ino) } else { Ok(()) }
+        let mut rests = self.census.rests();
+        if !self.remove_empty(Dir::Rest(ino))? {
+            return Ok(());
+        }
+        rests.remove(&ino);
+        drop(rests);
+        self.member_removed(ino)
     }
 
     fn member_removed(&self, ino: Ino) -> Result<(), ChunkError> {

@@ -54,6 +54,7 @@ impl Disk {
             })?;
             if chunks > 0 || std::fs::remove_dir(layout::dir_path(&self.root, Dir::Rest(ino))).is_err() {
                 members += 1;
+                self.census.rests().insert(ino);
             }
         }
         if members > 0 || std::fs::remove_dir(layout::dir_path(&self.root, Dir::Group(group))).is_err() {
@@ -85,7 +86,7 @@ impl Disk {
 
     /// The indexes of an inode's chunks behind the first, in order.
     pub(super) fn rest_of(&self, ino: Ino) -> Result<Vec<u32>, ChunkError> {
-        walk::rest_of(&self.root, ino).map_err(not_listed)
+        if self.census.has_rest(ino) { walk::rest_of(&self.root, ino).map_err(not_listed) } else { Ok(Vec::new()) }
     }
 
     /// Up to `limit` chunks above `after`, in order.
