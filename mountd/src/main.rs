@@ -2,7 +2,7 @@
 //! unmounted or told to stop.
 
 use clap::Parser;
-use raidfs_common::config::Config;
+use raidfs_common::config::{Config, Durability};
 use raidfs_common::log;
 use raidfs_mountd::cluster::holder::Holder;
 use raidfs_mountd::cluster::{ClusterClient, SessionState};
@@ -80,11 +80,12 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
     let servers = config.servers().count();
     let holder = Holder::this_process(&mount_point.display().to_string()).to_string();
     let cluster = ClusterClient::connect(&config, holder, options.takeover).await?;
-    let behaviour = vfs::Options { atime: options.atime, ..vfs::Options::default() };
+    let strict = config.durability == Durability::Strict;
+    let behaviour = vfs::Options { atime: options.atime, strict, ..vfs::Options::default() };
     let vfs = Vfs::new(cluster.clone(), behaviour);
     let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
     let mounted = {
-        let (path, name, options) = (mount_point.to_owned(), config.cluster.clone(), options.clone());
+        let (path, name, options) = (mount_point.to_owned(), config.cluster.clone(), *options);
         // The kernel's first request is answered on the way: not on the thread that runs everything.
         tokio::task::spawn_blocking(move || Mounted::start(adapter, &path, &name, &options)).await?
     };

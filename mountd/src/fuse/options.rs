@@ -1,21 +1,18 @@
 //! Mount options, as `-o` and fstab have them.
 
 use crate::vfs::Atime;
-use fuser::MountOption;
 
 /// What the options say.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
-    /// Handed to the kernel.
-    pub kernel: Vec<MountOption>,
+    /// For mount(2): `MS_RDONLY` and the like.
+    pub flags: libc::c_ulong,
     /// Access times.
     pub atime: Atime,
     /// A directory with entries may be mounted over.
     pub nonempty: bool,
     /// The session that is open is to be ended.
     pub takeover: bool,
-    /// The kernel sends no changes.
-    pub read_only: bool,
 }
 
 /// An option that is none.
@@ -31,19 +28,19 @@ impl Options {
 
     fn add_one(&mut self, option: &str) -> Result<(), UnknownOption> {
         match option {
-            "ro" => self.read_only = true,
-            "rw" => self.read_only = false,
-            "nosuid" => self.set(MountOption::NoSuid, &MountOption::Suid),
-            "suid" => self.set(MountOption::Suid, &MountOption::NoSuid),
-            "nodev" => self.set(MountOption::NoDev, &MountOption::Dev),
-            "dev" => self.set(MountOption::Dev, &MountOption::NoDev),
-            "noexec" => self.set(MountOption::NoExec, &MountOption::Exec),
-            "exec" => self.set(MountOption::Exec, &MountOption::NoExec),
-            "noatime" | "nodiratime" => self.atime = Atime::Off,
-            "relatime" | "atime" | "diratime" => self.atime = Atime::Relative,
-            "sync" => self.set(MountOption::Sync, &MountOption::Async),
-            "async" => self.set(MountOption::Async, &MountOption::Sync),
-            "dirsync" => self.set(MountOption::DirSync, &MountOption::DirSync),
+            "ro" => self.flags |= libc::MS_RDONLY,
+            "rw" => self.flags &= !libc::MS_RDONLY,
+            "nosuid" => self.flags |= libc::MS_NOSUID,
+            "suid" => self.flags &= !libc::MS_NOSUID,
+            "nodev" => self.flags |= libc::MS_NODEV,
+            "dev" => self.flags &= !libc::MS_NODEV,
+            "noexec" => self.flags |= libc::MS_NOEXEC,
+            "exec" => self.flags &= !libc::MS_NOEXEC,
+            "sync" => self.flags |= libc::MS_SYNCHRONOUS,
+            "async" => self.flags &= !libc::MS_SYNCHRONOUS,
+            "dirsync" => self.flags |= libc::MS_DIRSYNC,
+            "noatime" => self.atime = Atime::Off,
+            "relatime" | "atime" | "nodiratime" | "diratime" => self.atime = Atime::Relative,
             "nonempty" => self.nonempty = true,
             "takeover" => self.takeover = true,
             // Always so.
@@ -54,11 +51,6 @@ impl Options {
             other => return Err(UnknownOption(other.to_owned())),
         }
         Ok(())
-    }
-
-    fn set(&mut self, option: MountOption, opposite: &MountOption) {
-        self.kernel.retain(|o| o != opposite && *o != option);
-        self.kernel.push(option);
     }
 }
 
@@ -71,9 +63,8 @@ mod tests {
         let mut options = Options::default();
         options.add("ro,nosuid,noatime,x-systemd.automount,_netdev").unwrap();
         options.add("rw,suid,,nodev").unwrap();
-        assert!(!options.read_only);
         assert_eq!(options.atime, Atime::Off);
-        assert_eq!(options.kernel, [MountOption::Suid, MountOption::NoDev]);
+        assert_eq!(options.flags, libc::MS_NODEV);
     }
 
     #[test]

@@ -3,17 +3,23 @@
 use super::Adapter;
 use super::options::Options;
 use crate::vfs::cluster::Cluster;
-use fuser::{Config, MountOption, Session, SessionACL};
+use fuser::{Config, Session, SessionACL};
 use std::ffi::CString;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// How far the kernel reads ahead, in KiB.
 const READ_AHEAD_KIB: u32 = 8192;
-/// The file system's name after `fuse.`.
-const SUBTYPE: &str = "raidfs";
+/// The type of such mounts in the mount table.
+const KIND: &str = "fuse.raidfs";
+/// What their source begins with; the cluster's name follows.
+const SOURCE: &str = "raidfs:";
+/// Threads that read requests. More gain nothing: what takes long does not run on them.
+const LOOP_THREADS: usize = 1;
 
 /// Why there is no mount. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +78,20 @@ pub enum MountError {
     },
 }
 
+fn open_device() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open("/dev/fuse")
+}
+
+/// Mounts; the kernel's first request waits in `device` then.
+fn mount(device: &File, path: &Path, cluster: &str, flags: libc::c_ulong) -> io::Result<()> {
+    let data = format!("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", device.as_raw_fd());
+    let source = CString::new(format!("{SOURCE}{cluster}"))?;
+    let (path, kind, data) = (CString::new(path.as_os_str().as_bytes())?, CString::new(KIND)?, CString::new(data)?);
+    // SAFETY: the strings live until the call has returned.
+    let result = unsafe { libc::mount(source.as_ptr(), path.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// A line of /proc/self/mountinfo.
 #[derive(Debug, PartialEq, Eq)]
 struct MountLine {
@@ -81,6 +101,12 @@ struct MountLine {
     source: String,
 }
 
+impl MountLine {
+    fn is_ours(&self) -> bool {
+        self.kind.starts_with("fuse") && self.source.starts_with(SOURCE)
+    }
+}
+
 /// Checks that a file system can be mounted at `path`, and clears a dead raidfs mount away that a crash left there.
 /// Returns the path without symbolic links.
 pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
@@ -88,13 +114,13 @@ pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
     if unsafe { libc::geteuid() } != 0 {
         return Err(MountError::NotRoot);
     }
-    std::fs::OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(MountError::NoDevice)?;
+    open_device().map_err(MountError::NoDevice)?;
     let unusable = |source| MountError::Unusable { path: path.to_owned(), source };
     let path = whole_path(path).map_err(unusable)?;
     if let Some(there) = mounted_at(&path).map_err(unusable)? {
         // Opening the directory always asks the daemon; its attributes outlive the daemon in the kernel's cache.
         let dead = std::fs::read_dir(&path).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN));
-        let ours = there.kind == format!("fuse.{SUBTYPE}");
+        let ours = there.is_ours();
         match (ours, dead) {
             (true, true) => {
                 tracing::info!("clearing a dead mount away from {}", path.display());
@@ -204,22 +230,26 @@ impl Mounted {
         cluster: &str,
         options: &Options,
     ) -> Result<Mounted, MountError> {
-        let mut config = Config::default();
-        config.mount_options = vec![
-            MountOption::FSName(format!("raidfs:{cluster}")),
-            MountOption::Subtype(SUBTYPE.to_owned()),
-            MountOption::DefaultPermissions,
-            if options.read_only { MountOption::RO } else { MountOption::RW },
-        ];
-        config.mount_options.extend(options.kernel.iter().cloned());
-        config.acl = SessionACL::All;
-        config.n_threads = Some(1);
         let failed = |source| MountError::Mount { path: path.to_owned(), source };
-        let session = Session::new(adapter, path, &config).map_err(failed)?;
+        let device = open_device().map_err(MountError::NoDevice)?;
+        mount(&device, path, cluster, options.flags).map_err(failed)?;
+        let mut config = Config::default();
+        config.n_threads = Some(LOOP_THREADS);
+        let served = Session::from_fd(adapter, OwnedFd::from(device), SessionACL::All, config);
+        let session = served.map_err(|source| {
+            // Nothing serves it: it must not stay.
+            let _ = unmount(path, libc::MNT_DETACH);
+            failed(source)
+        })?;
         let (end, ended) = watch::channel(None);
+        let at = path.to_owned();
         let serve = move || {
-            let text = session.run().err().map_or_else(String::new, |error| error.to_string());
-            end.send_replace(Some(text));
+            let error = session.run().err().filter(|error| {
+                // An unmount may end a read in several ways; it is an error only if the mount is still there.
+                tracing::debug!("serving ended: {error}");
+                mounted_at(&at).ok().flatten().is_some_and(|line| line.is_ours())
+            });
+            end.send_replace(Some(error.map_or_else(String::new, |error| error.to_string())));
         };
         std::thread::Builder::new().name("fuse".to_owned()).spawn(serve).map_err(failed)?;
         if let Err(error) = set_read_ahead(path) {

@@ -7,14 +7,12 @@ use crate::vfs::memory_cluster::MemoryCluster;
 use crate::vfs::{self, Vfs};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use tokio::runtime::Runtime;
 
 /// A mount in a directory of its own, unmounted at the end.
 struct Mount {
     runtime: Runtime,
     vfs: Vfs<MemoryCluster>,
-    cluster: Arc<MemoryCluster>,
     mounted: Option<Mounted>,
     dir: tempfile::TempDir,
 }
@@ -23,14 +21,13 @@ impl Mount {
     fn new() -> Mount {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let cluster = MemoryCluster::new();
         let (vfs, mounted) = runtime.block_on(async {
-            let vfs = Vfs::new(cluster.clone(), vfs::Options::default());
+            let vfs = Vfs::new(MemoryCluster::new(), vfs::Options::default());
             let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
             let path = check(dir.path(), &Options::default()).unwrap();
             (vfs, Mounted::start(adapter, &path, "test", &Options::default()).unwrap())
         });
-        Mount { runtime, vfs, cluster, mounted: Some(mounted), dir }
+        Mount { runtime, vfs, mounted: Some(mounted), dir }
     }
 
     fn path(&self) -> &Path {

@@ -4,6 +4,7 @@
 use super::Shared;
 use super::change_queue::{ChangeQueue, Queued, Ticket};
 use super::cluster::Cluster;
+use super::predict::{Prediction, predict};
 use super::tree::{Limits, Named, Tree};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
@@ -12,6 +13,9 @@ use raidfs_common::namespace::{Change, Done, Outcome, RenameMode};
 use raidfs_common::time::Time;
 use std::sync::Arc;
 use tokio::sync::oneshot;
+
+/// Changes that are answered before they are made; beyond it, who makes more waits.
+const WAITING_MAX: usize = 4096;
 
 /// Who waits for an outcome.
 pub(super) type Waiter = oneshot::Sender<Outcome>;
@@ -31,9 +35,16 @@ impl Names {
         Names { tree: Tree::new(limits), queue: ChangeQueue::default(), late: None }
     }
 
-    /// Puts a change into the queue, and pins what it touches.
-    pub fn submit(&mut self, now: Time, change: Change, expected: bool, waiter: Option<Waiter>) -> Ticket {
-        let touched = touched(&mut self.tree, &change);
+    /// Puts a change into the queue whose effect the cache shows already (`expected`), or will show once it has its
+    /// outcome. It pins what it touches.
+    pub fn submit(
+        &mut self,
+        now: Time,
+        change: Change,
+        touched: Vec<Ino>,
+        expected: bool,
+        waiter: Option<Waiter>,
+    ) -> Ticket {
         self.tree.pin(&touched);
         if !only_times(&change) {
             for ino in &touched {
@@ -56,7 +67,7 @@ impl Names {
                     take_names(&mut self.tree, &queued.change, attrs);
                 }
                 for attr in attrs {
-                    self.tree.settle(attr);
+                    self.tree.settle(attr, queued.expected);
                     if let Some(node) = self.tree.node(attr.ino) {
                         node.changed = node.changed.max(if only_times(&queued.change) { 0 } else { queued.ticket });
                     }
@@ -77,7 +88,8 @@ impl Names {
 }
 
 impl<C: Cluster> Shared<C> {
-    /// Makes a change and waits for its outcome.
+    /// Makes a change, and returns the attributes of what it touched, first of the inode that it is about. If its
+    /// outcome is certain it is only queued; else its outcome is waited for.
     pub(super) async fn change(self: &Arc<Self>, change: Change) -> Result<Vec<Attr>, FsError> {
         let now = self.now();
         self.change_at(now, change).await
@@ -85,15 +97,49 @@ impl<C: Cluster> Shared<C> {
 
     /// The same with the time that it stamps.
     pub(super) async fn change_at(self: &Arc<Self>, now: Time, change: Change) -> Result<Vec<Attr>, FsError> {
-        let (waiter, outcome) = oneshot::channel();
-        self.names.lock().submit(now, change, false, Some(waiter));
+        self.queue_room().await;
+        let (outcome, ticket, attrs) = {
+            let mut names = self.names.lock();
+            let change = keeping_open(&mut names.tree, change);
+            match predict(&mut names.tree, now, &change) {
+                Prediction::Refused(error) => return Err(error),
+                Prediction::Made(touched) => {
+                    let attrs = touched.iter().filter_map(|ino| names.tree.attr(*ino)).collect();
+                    (None, names.submit(now, change, touched, true, None), attrs)
+                }
+                Prediction::Unsure => {
+                    let touched = touched(&mut names.tree, &change);
+                    let (waiter, outcome) = oneshot::channel();
+                    (Some(outcome), names.submit(now, change, touched, false, Some(waiter)), Vec::new())
+                }
+            }
+        };
         self.queue_filled.notify_one();
-        match outcome.await {
-            Ok(Ok(Done::Attrs(attrs))) => Ok(attrs),
-            Ok(Ok(_)) => Ok(Vec::new()),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(FsError::Io),
+        match outcome {
+            None if self.options.strict => self.settled(ticket).await,
+            None => {}
+            Some(outcome) => {
+                return match outcome.await {
+                    Ok(Ok(Done::Attrs(attrs))) => Ok(attrs),
+                    Ok(Ok(_)) => Ok(Vec::new()),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Err(FsError::Io),
+                };
+            }
         }
+        Ok(attrs)
+    }
+
+    /// Waits while very much is queued.
+    async fn queue_room(&self) {
+        let old = {
+            let names = self.names.lock();
+            if names.queue.waiting() < WAITING_MAX {
+                return;
+            }
+            names.queue.last() - (WAITING_MAX / 2) as Ticket
+        };
+        self.settled(old).await;
     }
 
     /// Waits until everything up to `ticket` has its outcome.
@@ -162,6 +208,19 @@ fn only_times(change: &Change) -> bool {
         Change::Wrote { .. } => true,
         _ => false,
     }
+}
+
+/// The change, with its word on whether what loses its name is open and must live on.
+fn keeping_open(tree: &mut Tree, mut change: Change) -> Change {
+    let (at, keep) = match &mut change {
+        Change::Unlink { parent, name, keep } | Change::Rmdir { parent, name, keep } => ((*parent, name), keep),
+        Change::Rename { new_parent, new_name, keep, .. } => ((*new_parent, new_name), keep),
+        _ => return change,
+    };
+    if let Named::Is(ino) = tree.named(at.0, at.1.as_bytes()) {
+        *keep = tree.node(ino).is_some_and(|n| n.opens > 0);
+    }
+    change
 }
 
 /// The inodes that a change touches, as far as they are known.

@@ -59,6 +59,9 @@ impl<C: Cluster> Vfs<C> {
         if attr.kind != FileKind::Dir {
             return Err(FsError::NotDir);
         }
+        if attr.nlink == 0 && !self.0.is_open(ino) {
+            return Err(FsError::Stale);
+        }
         if let Some(node) = self.0.names.lock().tree.node(ino) {
             node.opens += 1;
         }

@@ -83,6 +83,8 @@ impl<C: Cluster> Vfs<C> {
         let attr = self.0.getattr(ino).await?;
         match attr.kind {
             FileKind::Dir => Err(FsError::IsDir),
+            // Its chunks are gone, or will be in a moment.
+            FileKind::File if attr.nlink == 0 && !self.0.is_open(ino) => Err(FsError::Stale),
             FileKind::File => Ok(self.0.open(attr, mode)),
             _ => Err(FsError::Invalid),
         }
@@ -143,17 +145,19 @@ impl<C: Cluster> Shared<C> {
     pub(super) fn file(&self, attr: &Attr, enter: impl FnOnce(&mut FileData)) -> Arc<File> {
         let mut files = self.files.lock();
         let file = files.entry(attr.ino).or_insert_with(|| {
-            let known = self.names.lock().tree.node(attr.ino).is_some_and(|node| node.synced);
+            // Looked up under the lock of the files: whoever learns the placement later finds this one.
+            let (placement, synced) =
+                self.names.lock().tree.node(attr.ino).map_or((attr.placement, false), |n| (n.attr.placement, n.synced));
             let data = FileData {
                 behind: WriteBehind::default(),
-                placement: (attr.placement != UNPLACED).then_some(attr.placement),
+                placement: (placement != UNPLACED).then_some(placement),
                 late: None,
                 holds: 0,
                 cutoff: None,
                 report: false,
                 ready: false,
                 aging: false,
-                unsynced: if known { Unsynced::Chunks(BTreeSet::new()) } else { Unsynced::All },
+                unsynced: if synced { Unsynced::Chunks(BTreeSet::new()) } else { Unsynced::All },
                 opens: 0,
                 doomed: false,
                 version: 0,
@@ -284,7 +288,7 @@ impl<C: Cluster> Shared<C> {
     /// The session does not hold this orphan open any more.
     pub(super) fn release_orphan(self: &Arc<Self>, ino: Ino) {
         let now = self.now();
-        self.names.lock().submit(now, Change::Release { inos: vec![ino] }, true, None);
+        self.names.lock().submit(now, Change::Release { inos: vec![ino] }, Vec::new(), true, None);
         self.queue_filled.notify_one();
     }
 

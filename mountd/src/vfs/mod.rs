@@ -3,7 +3,8 @@
 //!
 //! | room | what is in it |
 //! |---|---|
-//! | [`tree`], [`change_queue`], [`write_behind`], [`readahead`] | pure: what is known, what is to be sent, and in which order |
+//! | [`tree`], [`predict`] | pure: what is known, and what follows from it |
+//! | [`change_queue`], [`write_behind`], [`readahead`] | pure: what is to be sent or fetched, and in which order |
 //! | `changes`, `push` | send it, and take the outcomes in |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
 //! | [`memory_cluster`] | a cluster for tests |
@@ -21,6 +22,7 @@ mod handles;
 pub mod memory_cluster;
 mod names;
 mod place;
+pub mod predict;
 mod push;
 pub mod readahead;
 mod space;
@@ -76,6 +78,8 @@ pub enum Atime {
 pub struct Options {
     /// Access times.
     pub atime: Atime,
+    /// A change of names is answered only once a quorum has it on stable storage.
+    pub strict: bool,
     /// How much is remembered of names and attributes.
     pub limits: tree::Limits,
 }

@@ -109,16 +109,17 @@ impl<C: Cluster> Vfs<C> {
     pub async fn link(&self, ino: Ino, parent: Ino, name: &[u8]) -> Result<Attr, FsError> {
         let name = file_name(name)?;
         self.0.getattr(ino).await?;
+        self.0.getattr(parent).await?;
         let attrs = self.0.change(Change::Link { ino, parent, name }).await?;
-        attrs.iter().find(|a| a.ino == ino).copied().ok_or(FsError::Io)
+        attrs.first().copied().ok_or(FsError::Io)
     }
 
     /// Takes a name of a non-directory away.
     pub async fn unlink(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
         let name = file_name(name)?;
-        let victim = self.0.lookup(parent, &name).await?;
-        let keep = self.0.is_open(victim.ino);
-        let attrs = self.0.change(Change::Unlink { parent, name, keep }).await?;
+        self.0.getattr(parent).await?;
+        self.0.lookup(parent, &name).await?;
+        let attrs = self.0.change(Change::Unlink { parent, name, keep: false }).await?;
         self.0.after_unlink(&attrs);
         Ok(())
     }
@@ -126,9 +127,9 @@ impl<C: Cluster> Vfs<C> {
     /// Takes an empty directory away.
     pub async fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
         let name = file_name(name)?;
-        let victim = self.0.lookup(parent, &name).await?;
-        let keep = self.0.is_open(victim.ino);
-        let attrs = self.0.change(Change::Rmdir { parent, name, keep }).await?;
+        self.0.getattr(parent).await?;
+        self.0.lookup(parent, &name).await?;
+        let attrs = self.0.change(Change::Rmdir { parent, name, keep: false }).await?;
         self.0.after_unlink(&attrs);
         Ok(())
     }
@@ -143,6 +144,8 @@ impl<C: Cluster> Vfs<C> {
         mode: RenameMode,
     ) -> Result<(), FsError> {
         let (name, new_name) = (file_name(name)?, file_name(new_name)?);
+        self.0.getattr(parent).await?;
+        self.0.getattr(new_parent).await?;
         let moved = self.0.lookup(parent, &name).await?;
         let replaced = match self.0.lookup(new_parent, &new_name).await {
             Ok(attr) => Some(attr),
@@ -153,8 +156,8 @@ impl<C: Cluster> Vfs<C> {
             // The old contents must not be gone while the new ones are only here.
             self.0.push_now(moved.ino).await?;
         }
-        let keep = replaced.is_some_and(|r| self.0.is_open(r.ino));
-        let attrs = self.0.change(Change::Rename { parent, name, new_parent, new_name, mode, keep }).await?;
+        let rename = Change::Rename { parent, name, new_parent, new_name, mode, keep: false };
+        let attrs = self.0.change(rename).await?;
         self.0.after_unlink(&attrs);
         Ok(())
     }
@@ -264,7 +267,7 @@ impl<C: Cluster> Shared<C> {
             xattrs: Vec::new(),
         };
         let attrs = self.change(change).await?;
-        attrs.iter().find(|a| a.ino == ino).copied().ok_or(FsError::Io)
+        attrs.first().copied().ok_or(FsError::Io)
     }
 
     /// What was unlinked for good needs nothing written any more.

@@ -8,7 +8,7 @@ use super::Shared;
 use super::changes::Names;
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{File, Unsynced};
-use super::write_behind::Push;
+use super::write_behind::{Push, WriteBehind};
 use parking_lot::Mutex;
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
@@ -213,11 +213,9 @@ impl<C: Cluster> Shared<C> {
             if let Unsynced::Chunks(chunks) = &mut state.unsynced {
                 chunks.insert(index);
             }
-            if let Err(error) = result {
-                if !state.doomed {
-                    state.late.get_or_insert(error);
-                    tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
-                }
+            if let Some(error) = result.err().filter(|_| !state.doomed) {
+                state.late.get_or_insert(error);
+                tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
             }
             // The size must not run ahead of the blocks: one lock over both.
             let blocks = result.map_or(0, |applied| applied.blocks);
@@ -256,25 +254,29 @@ impl<C: Cluster> Shared<C> {
 
     /// Submits what was written and not reported yet of a file, as far as its bytes have landed. Called with the
     /// file's lock held.
-    pub(super) fn report(&self, ino: Ino, behind: &super::write_behind::WriteBehind) {
+    pub(super) fn report(&self, ino: Ino, behind: &WriteBehind) {
+        self.report_up_to(ino, |sent| behind.first_unlanded(sent).unwrap_or(u64::MAX));
+    }
+
+    /// The same, but of no size above what `landed` makes of the size that was reported last.
+    pub(super) fn report_up_to(&self, ino: Ino, landed: impl FnOnce(u64) -> u64) {
         let mut names = self.names.lock();
         let Names { tree, queue, .. } = &mut *names;
         let Some(node) = tree.node(ino) else { return };
         if !node.written && node.blocks == 0 {
             return;
         }
-        let size = match behind.first_unlanded(node.confirmed) {
-            Some(unlanded) => node.attr.size.min(unlanded),
-            None => node.attr.size,
-        };
+        let size = node.attr.size.min(landed(node.sent));
         node.written = size < node.attr.size;
+        let grew = size > node.sent;
+        node.sent = node.sent.max(size);
         let blocks = std::mem::take(&mut node.blocks);
         let change = Change::Wrote { ino, cut_gen: node.attr.cut_gen, size, blocks, mtime: node.attr.mtime };
-        let (ctime, grew) = (node.attr.ctime, size > node.confirmed);
+        let ctime = node.attr.ctime;
         if grew {
             node.changed = queue.last() + 1;
         }
-        names.submit(ctime, change, true, None);
+        names.submit(ctime, change, vec![ino], true, None);
         self.queue_filled.notify_one();
     }
 

@@ -164,14 +164,12 @@ fn reserve(offset: u32, length: u32) -> ChunkChange {
 }
 
 /// Nothing of a file is sent, and nothing read from the cluster, while there is one of these.
-struct Hold<'a> {
-    file: &'a File,
-}
+struct Hold(Arc<File>);
 
-impl Drop for Hold<'_> {
+impl Drop for Hold {
     fn drop(&mut self) {
-        self.file.data.lock().holds -= 1;
-        self.file.moved.notify_waiters();
+        self.0.data.lock().holds -= 1;
+        self.0.moved.notify_waiters();
     }
 }
 
@@ -189,33 +187,33 @@ impl<C: Cluster> Shared<C> {
             state.holds += 1;
             state.version += 1;
         });
-        let hold = Hold { file: &file };
+        let hold = Hold(file.clone());
         let shorter = self.names.lock().tree.node(ino).is_some_and(|n| size < n.attr.size);
         if shorter {
             let dropped = file.data.lock().behind.drop_waiting(size..u64::MAX);
             self.pusher.dropped(dropped);
             // A write that lands behind a cut would make cut bytes come back.
             self.not_flying(&file, size..u64::MAX).await;
+            // Whatever landed behind the new end must be known to be there, or it would not be cut.
+            self.report_up_to(ino, |_| u64::MAX);
+        } else {
+            self.report_written(ino);
         }
-        self.report_cut(&file, size);
-        let result = self.change_at(now, Change::SetAttr { ino, set }).await;
-        if let (true, Unsynced::Chunks(chunks)) = (shorter, &mut file.data.lock().unsynced) {
+        self.change_at(now, Change::SetAttr { ino, set }).await?;
+        if !shorter {
+            return Ok(());
+        }
+        if let Unsynced::Chunks(chunks) = &mut file.data.lock().unsynced {
             chunks.retain(|index| u64::from(*index) * CHUNK_BYTES < size);
         }
-        drop(hold);
-        self.push_soon(&file);
-        result.map(drop)
-    }
-
-    /// Reports what was written so far, but no size above `size`: the file is about to be that long.
-    fn report_cut(&self, file: &File, size: u64) {
-        let state = file.data.lock();
-        if let Some(node) = self.names.lock().tree.node(file.ino) {
-            if node.written && size < node.attr.size {
-                node.attr.size = size.max(node.confirmed);
-            }
-        }
-        self.report(file.ino, &state.behind);
+        // What is written now must not reach the servers before they know of the cut.
+        let (shared, ticket) = (self.clone(), self.names.lock().queue.last());
+        tokio::spawn(async move {
+            shared.settled(ticket).await;
+            drop(hold);
+            shared.push_soon(&file);
+        });
+        Ok(())
     }
 
     /// Waits until nothing of a range is under way.
@@ -261,7 +259,7 @@ impl<C: Cluster> Shared<C> {
             state.version += 1;
             state.placement.ok_or(FsError::Io)
         };
-        let hold = Hold { file };
+        let hold = Hold(file.clone());
         let placement = placement?;
         self.not_flying(file, 0..u64::MAX).await;
         let punches = changes.iter().any(|c| matches!(c(0, 1), ChunkChange::Punch { .. }));

@@ -78,8 +78,8 @@ pub struct Node {
     pub blocks: i64,
     /// The ticket of the last change that a power cut must not undo once a sync has returned (0: none).
     pub changed: u64,
-    /// Its size by the cluster's last word.
-    pub confirmed: u64,
+    /// Its size once every change that was submitted has been made.
+    pub sent: u64,
     /// Every change of its contents is on stable storage.
     pub synced: bool,
     /// Its extended attributes, if they are known.
@@ -102,7 +102,7 @@ impl Node {
             written: false,
             blocks: 0,
             changed: 0,
-            confirmed: attr.size,
+            sent: attr.size,
             synced: false,
             xattrs: None,
             target: None,
@@ -138,6 +138,8 @@ pub struct Tree {
     /// The newest stamp of anything that was forgotten.
     forgotten: Stamp,
     limits: Limits,
+    /// Outcomes that were not as expected: a difference between this side's rules and the cluster's.
+    surprises: u64,
 }
 
 impl Tree {
@@ -168,6 +170,11 @@ impl Tree {
         self.node(ino).filter(|n| !n.doubtful).map(|n| n.attr)
     }
 
+    /// Outcomes that were not as expected.
+    pub fn surprises(&self) -> u64 {
+        self.surprises
+    }
+
     /// How many inodes and entries are known.
     pub fn sizes(&self) -> (usize, usize) {
         (self.nodes.len(), self.entries)
@@ -179,7 +186,7 @@ impl Tree {
             let ours = node.pending > 0 || node.written || node.blocks != 0 || node.stamp > asked;
             if !ours {
                 node.attr = *attr;
-                node.confirmed = attr.size;
+                node.sent = attr.size;
                 node.doubtful = false;
             }
             return (!node.doubtful).then_some(node.attr);
@@ -191,24 +198,30 @@ impl Tree {
         Some(*attr)
     }
 
-    /// Takes the outcome of a change in: these are an inode's attributes after it.
-    pub fn settle(&mut self, attr: &Attr) {
+    /// Takes the outcome of a change in: these are an inode's attributes after it. `expected`: they should be what
+    /// is known already.
+    pub fn settle(&mut self, attr: &Attr, expected: bool) {
         let stamp = self.tick();
         let Some(node) = self.nodes.get_mut(&attr.ino) else {
             self.insert(Node::new(*attr, stamp));
             return;
         };
         node.stamp = stamp;
-        node.confirmed = attr.size;
+        node.attr.placement = attr.placement;
         if node.pending > 0 {
             // A later change of it is under way; its outcome will say how things are then.
-            node.attr.placement = attr.placement;
             return;
         }
         let was = node.attr;
+        let ours = node.written || node.blocks != 0;
+        if expected && !ours && was != *attr {
+            self.surprises += 1;
+            tracing::debug!("a change ended otherwise than expected: {attr:?} instead of {was:?}");
+        }
         node.attr = *attr;
+        node.sent = attr.size;
         node.doubtful = false;
-        if node.written || node.blocks != 0 {
+        if ours {
             node.attr.size = was.size.max(attr.size);
             node.attr.mtime = was.mtime;
             node.attr.ctime = was.ctime.max(attr.ctime);

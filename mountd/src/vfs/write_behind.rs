@@ -260,11 +260,8 @@ impl WriteBehind {
     pub fn drop_waiting(&mut self, range: Range<u64>) -> usize {
         let mut dropped = 0;
         let mut touched: Vec<u64> = self.waiting.range(range.clone()).map(|(start, _)| *start).collect();
-        if let Some((start, segment)) = self.waiting.range(..range.start).next_back() {
-            if start + segment.bytes.len() as u64 > range.start {
-                touched.push(*start);
-            }
-        }
+        let before = self.waiting.range(..range.start).next_back();
+        touched.extend(before.filter(|(s, x)| *s + x.bytes.len() as u64 > range.start).map(|(s, _)| *s));
         for start in touched {
             let mut segment = self.remove(start);
             let end = start + segment.bytes.len() as u64;

@@ -1,0 +1,166 @@
+//! Bytes against a plain vector.
+
+use super::*;
+use crate::vfs::{Allocate, Seek, Set};
+use proptest::prelude::*;
+use raidfs_common::limits::CHUNK_BYTES;
+
+/// Steps work near the border between the first two chunks.
+const NEAR: u64 = CHUNK_BYTES - 20_000;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(u64, usize),
+    Read(u64, u32),
+    Truncate(u64),
+    Punch(u64, u64),
+    Zero(u64, u64),
+    Reserve(u64, u64),
+    Fsync,
+    Pause,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let at = 0u64..60_000;
+    prop_oneof![
+        6 => (at.clone(), 1usize..20_000).prop_map(|(a, n)| Step::Write(a, n)),
+        4 => (at.clone(), 1u32..30_000).prop_map(|(a, n)| Step::Read(a, n)),
+        2 => at.clone().prop_map(Step::Truncate),
+        1 => (at.clone(), 1u64..20_000).prop_map(|(a, n)| Step::Punch(a, n)),
+        1 => (at.clone(), 1u64..20_000).prop_map(|(a, n)| Step::Zero(a, n)),
+        1 => (at, 1u64..20_000).prop_map(|(a, n)| Step::Reserve(a, n)),
+        1 => Just(Step::Fsync),
+        2 => Just(Step::Pause),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+struct Model(Vec<u8>);
+
+impl Model {
+    fn grow(&mut self, end: usize) {
+        if self.0.len() < end {
+            self.0.resize(end, 0);
+        }
+    }
+
+    fn zero(&mut self, from: usize, to: usize) {
+        let to = to.min(self.0.len());
+        if from < to {
+            self.0[from..to].fill(0);
+        }
+    }
+
+    fn part(&self, from: usize, length: usize) -> &[u8] {
+        let from = from.min(self.0.len());
+        &self.0[from..(from + length).min(self.0.len())]
+    }
+}
+
+async fn check(steps: Vec<Step>) {
+    let cluster = MemoryCluster::new();
+    let vfs = vfs(&cluster);
+    let (attr, mut handle) = new_file(&vfs, "f").await;
+    let mut model = Model(Vec::new());
+    let set_size = |size| Set { size: Some(size), ..Set::default() };
+    vfs.setattr(USER, attr.ino, set_size(NEAR)).await.unwrap();
+    for (i, step) in steps.into_iter().enumerate() {
+        match step {
+            Step::Write(at, n) => {
+                let data: Vec<u8> = (0..n).map(|k| (i * 31 + k) as u8 | 1).collect();
+                vfs.write(handle, NEAR + at, &data, false).await.unwrap();
+                model.grow(at as usize + n);
+                model.0[at as usize..at as usize + n].copy_from_slice(&data);
+            }
+            Step::Read(at, n) => {
+                let got = vfs.read(handle, NEAR + at, n).await.unwrap();
+                assert_eq!(got, model.part(at as usize, n as usize), "read of {n} at {at}, step {i}");
+            }
+            Step::Truncate(size) => {
+                let attr = vfs.setattr(USER, attr.ino, set_size(NEAR + size)).await.unwrap();
+                assert_eq!(attr.size, NEAR + size);
+                model.0.resize(size as usize, 0);
+            }
+            Step::Punch(at, n) => {
+                vfs.allocate(handle, NEAR + at..NEAR + at + n, Allocate::Punch, true).await.unwrap();
+                model.zero(at as usize, (at + n) as usize);
+            }
+            Step::Zero(at, n) => {
+                vfs.allocate(handle, NEAR + at..NEAR + at + n, Allocate::Zero, false).await.unwrap();
+                model.grow((at + n) as usize);
+                model.zero(at as usize, (at + n) as usize);
+            }
+            Step::Reserve(at, n) => {
+                vfs.allocate(handle, NEAR + at..NEAR + at + n, Allocate::Reserve, false).await.unwrap();
+                model.grow((at + n) as usize);
+            }
+            Step::Fsync => vfs.fsync(handle).await.unwrap(),
+            Step::Pause => {
+                for _ in 0..5 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Step::Reopen => {
+                vfs.release(handle).unwrap();
+                handle = vfs.open(attr.ino, PLAIN).await.unwrap();
+            }
+        }
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, NEAR + model.0.len() as u64, "size, step {i}");
+    }
+    vfs.close().await.unwrap();
+    no_surprises(&vfs);
+    // What a mount finds that knows nothing.
+    let fresh = super::vfs(&cluster);
+    let found = fresh.lookup(ROOT, b"f").await.unwrap();
+    assert_eq!(found, vfs.getattr(attr.ino).await.unwrap());
+    assert_eq!(found.size, NEAR + model.0.len() as u64);
+    let handle = fresh.open(found.ino, PLAIN).await.unwrap();
+    assert_eq!(fresh.read(handle, NEAR, 200_000).await.unwrap(), model.0);
+    // And what a longer file would show behind its old end.
+    fresh.setattr(USER, found.ino, set_size(NEAR + 200_000)).await.unwrap();
+    let tail = fresh.read(handle, found.size, 200_000).await.unwrap();
+    assert!(tail.iter().all(|b| *b == 0), "bytes came back that were cut");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+    #[test]
+    fn a_file_holds_what_was_written(steps in proptest::collection::vec(step(), 1..40)) {
+        run(check(steps));
+    }
+}
+
+#[test]
+fn holes_are_found() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (_, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 2 * CHUNK_BYTES + 8192, &[1; 4096], false).await.unwrap();
+        vfs.write(handle, 4096, &[1; 4096], false).await.unwrap();
+        let data = |at| vfs.seek(handle, at, Seek::Data);
+        let hole = |at| vfs.seek(handle, at, Seek::Hole);
+        assert_eq!(data(0).await, Ok(4096));
+        assert_eq!(hole(0).await, Ok(0));
+        assert_eq!(hole(4096).await, Ok(8192));
+        assert_eq!(data(8192).await, Ok(2 * CHUNK_BYTES + 8192));
+        assert_eq!(hole(2 * CHUNK_BYTES + 8192).await, Ok(2 * CHUNK_BYTES + 12288));
+        assert_eq!(data(2 * CHUNK_BYTES + 12288).await, Err(raidfs_common::error::FsError::NoAddress));
+        assert_eq!(vfs.getattr(vfs.lookup(ROOT, b"f").await.unwrap().ino).await.unwrap().blocks, 2);
+    });
+}
+
+#[test]
+fn small_writes_are_sent_together() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        for i in 0..512 {
+            vfs.write(handle, i * 4096, &[i as u8; 4096], false).await.unwrap();
+        }
+        vfs.fsync(handle).await.unwrap();
+        let sent = cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed);
+        assert!(sent <= 4, "2 MiB took {sent} requests");
+    });
+}

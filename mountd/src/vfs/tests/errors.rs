@@ -1,0 +1,98 @@
+//! Errors that come after the answer: each is told once, to whoever can still act.
+
+use super::*;
+use crate::vfs::memory_cluster::Faults;
+use raidfs_common::error::FsError;
+
+fn broken(error: FsError) -> Faults {
+    Faults { chunk_changes: Some(error), ..Faults::default() }
+}
+
+#[test]
+fn a_lost_write_is_told_at_fsync() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        cluster.set_faults(broken(FsError::Io));
+        vfs.write(handle, 0, b"lost", false).await.unwrap();
+        assert_eq!(vfs.fsync(handle).await, Err(FsError::Io));
+        cluster.set_faults(Faults::default());
+        assert_eq!(vfs.fsync(handle).await, Ok(()), "told once");
+    });
+}
+
+#[test]
+fn a_lost_write_is_told_at_close() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        cluster.set_faults(broken(FsError::NoSpace));
+        vfs.write(handle, 0, &[0; 1 << 20], false).await.unwrap();
+        let mut told = Ok(());
+        while told.is_ok() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            told = vfs.flush(handle);
+        }
+        assert_eq!(told, Err(FsError::NoSpace));
+        assert_eq!(vfs.flush(handle), Ok(()));
+    });
+}
+
+#[test]
+fn writers_wait_while_too_much_is_kept() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
+        let piece = vec![1; 1 << 20];
+        let mut written = 0u64;
+        while vfs.write_now(handle, written << 20, &piece, false) == Some(Ok(())) {
+            written += 1;
+            assert!(written < 200, "nothing bounds what is kept");
+        }
+        assert!(written >= 32, "only {written} MiB are kept");
+        let write = vfs.write(handle, written << 20, &piece, false);
+        let patience = Duration::from_millis(20);
+        let mut write = Box::pin(write);
+        assert!(tokio::time::timeout(patience, &mut write).await.is_err(), "it waits");
+        cluster.set_faults(Faults::default());
+        write.await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+    });
+}
+
+#[test]
+fn a_change_that_fails_after_its_answer_is_told_at_the_next_sync() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let dir = new_dir(&vfs, "d").await;
+        vfs.sync_all().await.unwrap();
+        cluster.set_faults(Faults { names: Some(FsError::Io), ..Faults::default() });
+        vfs.make(USER, dir, b"f", NewNode::file(0o644)).await.unwrap();
+        assert_eq!(vfs.fsyncdir(dir).await, Err(FsError::Io));
+        cluster.set_faults(Faults::default());
+        assert_eq!(vfs.lookup(dir, b"f").await, Err(FsError::NotFound));
+        assert_eq!(vfs.getattr(dir).await.unwrap().size, 0);
+        vfs.make(USER, dir, b"f", NewNode::file(0o644)).await.unwrap();
+        vfs.fsyncdir(dir).await.unwrap();
+        assert_eq!(names_in(&vfs, dir).await, ["f"]);
+    });
+}
+
+#[test]
+fn strict_changes_are_answered_when_they_are_made() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = Vfs::new(cluster.clone(), Options { strict: true, ..Options::default() });
+        let dir = new_dir(&vfs, "d").await;
+        cluster.set_faults(Faults { names_hang: true, ..Faults::default() });
+        let mut make = Box::pin(vfs.make(USER, dir, b"f", NewNode::file(0o644)));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut make).await.is_err(), "it waits");
+        cluster.set_faults(Faults::default());
+        make.await.unwrap();
+    });
+}

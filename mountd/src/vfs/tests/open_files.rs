@@ -1,0 +1,155 @@
+//! Files that are open while their names go, and what closing does.
+
+use super::*;
+use crate::vfs::Set;
+use raidfs_common::error::FsError;
+use raidfs_common::id::ChunkId;
+use raidfs_common::namespace::RenameMode;
+
+#[test]
+fn an_open_file_outlives_its_name() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, b"kept", false).await.unwrap();
+        vfs.unlink(ROOT, b"f").await.unwrap();
+        assert_eq!(vfs.lookup(ROOT, b"f").await, Err(FsError::NotFound));
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(vfs.read(handle, 0, 10).await.unwrap(), "kept");
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().nlink, 0);
+        assert_eq!(cluster.chunk_count(), 1);
+        vfs.release(handle).unwrap();
+        vfs.sync_all().await.unwrap();
+        assert_eq!(cluster.chunk_count(), 0, "its chunks are reaped");
+        no_surprises(&vfs);
+    });
+}
+
+#[test]
+fn what_is_unlinked_at_once_is_never_sent() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, &[1; 100_000], false).await.unwrap();
+        vfs.unlink(ROOT, b"f").await.unwrap();
+        vfs.release(handle).unwrap();
+        vfs.sync_all().await.unwrap();
+        assert_eq!(cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed), 0);
+    });
+}
+
+#[test]
+fn a_file_that_replaces_another_has_its_bytes_first() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, old) = new_file(&vfs, "old").await;
+        vfs.release(old).unwrap();
+        let (new, handle) = new_file(&vfs, "new").await;
+        vfs.write(handle, 0, b"contents", false).await.unwrap();
+        vfs.rename(ROOT, b"new", ROOT, b"old", RenameMode::Replace).await.unwrap();
+        let chunk = ChunkId { ino: new.ino, index: 0 };
+        assert_eq!(cluster.chunk(chunk).as_deref(), Some(&b"contents"[..]));
+    });
+}
+
+#[test]
+fn a_replaced_file_that_is_open_lives_on() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (_, old) = new_file(&vfs, "old").await;
+        vfs.write(old, 0, b"old", false).await.unwrap();
+        let (_, new) = new_file(&vfs, "new").await;
+        vfs.release(new).unwrap();
+        vfs.rename(ROOT, b"new", ROOT, b"old", RenameMode::Replace).await.unwrap();
+        vfs.fsync(old).await.unwrap();
+        assert_eq!(vfs.read(old, 0, 10).await.unwrap(), "old");
+        vfs.release(old).unwrap();
+        vfs.sync_all().await.unwrap();
+        no_surprises(&vfs);
+    });
+}
+
+#[test]
+fn sizes_are_reported_after_the_bytes() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.sync_all().await.unwrap();
+        cluster.set_faults(crate::vfs::memory_cluster::Faults { chunks_hang: true, ..Default::default() });
+        vfs.write(handle, 0, &[1; 5000], false).await.unwrap();
+        vfs.release(handle).unwrap();
+        tokio::task::yield_now().await;
+        let fresh = super::vfs(&cluster);
+        assert_eq!(fresh.getattr(attr.ino).await.unwrap().size, 0, "the bytes are not there yet");
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, 5000);
+        cluster.set_faults(Default::default());
+        let found = || async { super::vfs(&cluster).getattr(attr.ino).await.unwrap() };
+        while found().await.size != 5000 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(found().await.blocks, 2);
+    });
+}
+
+#[test]
+fn a_sync_covers_bytes_and_size() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let barriers = || cluster.counts.barriers.load(std::sync::atomic::Ordering::Relaxed);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, &[1; 8192], false).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        let chunk = ChunkId { ino: attr.ino, index: 0 };
+        assert!(cluster.is_synced(chunk));
+        assert_eq!(barriers(), 1, "the file is new");
+        vfs.write(handle, 0, &[2; 8192], false).await.unwrap();
+        until(|| !cluster.is_synced(chunk)).await;
+        vfs.fsync(handle).await.unwrap();
+        assert!(cluster.is_synced(chunk));
+        assert_eq!(barriers(), 1, "overwriting needs no barrier");
+        vfs.write(handle, 8192, &[2; 1], false).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(barriers(), 2, "the file grew");
+    });
+}
+
+#[test]
+fn times_that_were_set_stay_although_bytes_follow() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, &[1; 8192], false).await.unwrap();
+        let then = raidfs_common::time::Time { secs: 1_000_000_000, nanos: 5 };
+        let set = Set { mtime: Some(crate::vfs::SetTime::At(then)), ..Set::default() };
+        let set = vfs.setattr(USER, attr.ino, set).await.unwrap();
+        vfs.release(handle).unwrap();
+        vfs.sync_all().await.unwrap();
+        let found = super::vfs(&cluster).getattr(attr.ino).await.unwrap();
+        assert_eq!((found.mtime, found.ctime, found.size), (then, set.ctime, 8192));
+        no_surprises(&vfs);
+    });
+}
+
+#[test]
+fn set_ids_go_when_others_write() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        let ids = Set { perm: Some(0o6755), ..Set::default() };
+        vfs.setattr(USER, attr.ino, ids).await.unwrap();
+        vfs.write(handle, 0, b"x", true).await.unwrap();
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().perm, 0o755);
+        vfs.setattr(USER, attr.ino, ids).await.unwrap();
+        vfs.setattr(USER, attr.ino, Set { uid: Some(5), ..Set::default() }).await.unwrap();
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().perm, 0o755);
+        vfs.setattr(USER, attr.ino, Set { perm: Some(0o2644), ..Set::default() }).await.unwrap();
+        vfs.setattr(USER, attr.ino, Set { size: Some(0), ..Set::default() }).await.unwrap();
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().perm, 0o2644, "not a group to run as");
+    });
+}
