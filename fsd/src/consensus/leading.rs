@@ -98,19 +98,29 @@ impl<L: LogStore> Core<L> {
         // A quorum without it found its log complete, or all recover together from it.
         self.doubt = Doubt::None;
         // Entries of earlier terms that fence are fences again; reading back a few megabytes at most.
-        self.find_fences();
+        if let Some(fence) = self.find_fences() {
+            // Nobody else asks for them any more, and nothing is agreed before they are durable.
+            self.want_sync(fence);
+        }
         self.append_own(Bytes::new(), false, now);
     }
 
-    fn find_fences(&mut self) {
+    /// Finds the entries that fence among those that are not agreed yet; the last of them.
+    fn find_fences(&mut self) -> Option<LogIndex> {
+        let mut found = BTreeSet::new();
         let mut from = self.commit.next();
-        while let Ok(entries) = self.log.read(from, APPEND_MAX_BYTES) {
-            let Some(last) = entries.last() else { break };
-            from = last.index.next();
-            if let Role::Leader(lead) = &mut self.role {
-                lead.fences.extend(entries.iter().filter(|e| e.synced).map(|e| e.index));
-            }
+        while let Some(last) = {
+            let entries = self.with_log(|log| log.read(from, APPEND_MAX_BYTES))?;
+            found.extend(entries.iter().filter(|e| e.synced).map(|e| e.index));
+            entries.last().map(|e| e.index)
+        } {
+            from = last.next();
         }
+        let last = found.last().copied();
+        if let Role::Leader(lead) = &mut self.role {
+            lead.fences = found;
+        }
+        last
     }
 
     /// Adds an entry; None if this voter does not lead (or is the witness, or hands over). `synced`: it takes effect only

@@ -367,6 +367,27 @@ fn entries_that_fence_are_durable_on_a_quorum_when_agreed() {
 }
 
 #[test]
+fn a_new_leader_has_the_fences_synced_that_it_finds() {
+    for seed in 0..20 {
+        let mut world = World::new(5, 700 + seed);
+        world.until("a leader", |w| w.leader().is_some());
+        world.run(Duration::from_millis(200));
+        let old = world.leader().expect("there is one");
+        // One other server gets the entry, and whoever has it may be the next leader.
+        let other = (1..5).map(ServerId).filter(|id| *id != old).nth(seed as usize % 3).expect("there are three");
+        world.cut = (0..5).map(ServerId).filter(|id| *id != old && *id != other).collect();
+        world.propose(1, true);
+        world.run(Duration::from_millis(10));
+        world.kill(old, false);
+        world.cut.clear();
+        let killed = world.now;
+        world.until("another leads", |w| w.leader().is_some());
+        let took = world.now - killed;
+        assert!(took < Duration::from_millis(200), "seed {seed}: {took:?}");
+    }
+}
+
+#[test]
 fn nothing_agreed_is_lost_under_kills_cuts_and_power_cuts_of_one_at_a_time() {
     for seed in 0..150 {
         let mut world = World::new(5, 1000 + seed);
