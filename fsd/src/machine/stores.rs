@@ -45,7 +45,7 @@ impl Stores {
 
     /// Opens the namespace, or makes the one that every server begins with. The second value says that it is new.
     pub fn namespace(&mut self, config: &Config, cache_bytes: usize) -> Result<(Namespace, bool), Fault> {
-        match self.try_namespace(cache_bytes) {
+        match self.existing(cache_bytes) {
             Ok(Some(namespace)) => Ok((namespace, false)),
             Ok(None) => Ok((self.new_namespace(config, cache_bytes)?, true)),
             Err(fault @ Fault::Newer { .. }) => Err(fault),
@@ -57,7 +57,8 @@ impl Stores {
         }
     }
 
-    fn try_namespace(&self, cache_bytes: usize) -> Result<Option<Namespace>, Fault> {
+    /// Opens the namespace that is there; None: there is none.
+    pub fn existing(&self, cache_bytes: usize) -> Result<Option<Namespace>, Fault> {
         let store = DiskStore::open(&self.path(self.current), DiskOptions::default())?;
         Namespace::open(Arc::new(store), cache_bytes)
     }

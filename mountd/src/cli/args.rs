@@ -68,6 +68,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Check that both mirrors of everything are equal and whole
     Verify(VerifyArgs),
+    /// Take the files out of one server's data directory, with nothing running
+    Export(ExportArgs),
     /// Show which servers hold a file
     Where(WhereArgs),
     /// Work on the store without a mount, line by line
@@ -256,6 +258,40 @@ EXIT STATUS
 EXAMPLES
   raidfs verify
   raidfs verify --config /etc/raidfs/raidfs.toml | grep WRONG";
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+#[command(long_about = EXPORT, after_long_help = EXPORT_EXAMPLES)]
+pub struct ExportArgs {
+    /// A server's data directory; no server may run in it
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// List the names and what is here of each [default]
+    #[arg(long, conflicts_with = "to")]
+    pub list: bool,
+    /// Make the files again in this directory
+    #[arg(long, value_name = "OUT")]
+    pub to: Option<PathBuf>,
+}
+
+const EXPORT: &str = "\
+Take the files out of one server's data directory, with nothing running. The directory is not changed.
+
+Every server has all names; of the contents it has those of its pair. With two pairs, that is every other file, and every \
+other chunk (4 MiB) of a large one. --list prints one line for each name: `whole`, `PARTLY` or `ELSEWHERE`, its size, its \
+path. --to makes everything again that is here, with modes, owners, times, links and extended attributes. A file that is \
+here in part becomes NAME.missing-pairN; export a server of pair N to the same directory, and it is completed and gets \
+its name.";
+
+const EXPORT_EXAMPLES: &str = "\
+EXIT STATUS
+  0  everything that this server should have is there
+  1  something is damaged or could not be made again; it is named
+
+EXAMPLES
+  raidfs export --data raidfs-data/data/fsd1 --list
+  raidfs export --data raidfs-data/data/fsd1 --to /tmp/rescued
+  raidfs export --data raidfs-data/data/fsd3 --to /tmp/rescued      the other pair's files as well";
 
 /// Arguments of `where`.
 #[derive(Debug, Args)]

@@ -138,6 +138,21 @@ pub enum Failure {
     /// The store does not let us in.
     #[error("cannot open a session")]
     Session(#[from] crate::cluster::OpenError),
+    /// A data directory that cannot be used.
+    #[error(transparent)]
+    Identity(#[from] raidfs_fsd::identity::IdentityError),
+    /// The names in a data directory cannot be read.
+    #[error("cannot read the names")]
+    Names(#[from] raidfs_fsd::namespace::fault::Fault),
+    /// A chunk in a data directory cannot be read.
+    #[error("cannot read the chunks")]
+    Chunks(#[from] raidfs_fsd::chunk::ChunkError),
+    /// A data directory without files.
+    #[error("{} holds no files: it is the witness's, or of a server that never was up", .0.display())]
+    NoFiles(PathBuf),
+    /// A name without an inode.
+    #[error("the names are damaged: inode {:x} is missing", .0.0)]
+    NoInode(raidfs_common::id::Ino),
     /// The path is not on a raidfs mount.
     #[error("{} is not on a raidfs mount", .0.display())]
     NotRaidfs(PathBuf),

@@ -15,6 +15,7 @@ pub mod admin;
 pub mod args;
 mod bring;
 mod down;
+mod export;
 mod failure;
 pub mod human;
 pub mod local;
@@ -44,6 +45,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Kill(args) => one::kill(&args),
         Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Where(args) => placed::run(&args),
         Command::Shell(args) => shell::run(&args),
     }

@@ -1,0 +1,183 @@
+//! `raidfs export`: what one server's data directory holds, with every process dead. Reads only: the names are opened
+//! as a copy, because opening a store writes to it.
+//!
+//! Three rooms: `names` (the namespace out of the directory), [`contents`] (a file's bytes: which are here), `restore`
+//! (a file system's objects made again with all that belongs to them).
+
+mod contents;
+mod names;
+mod restore;
+
+use super::args::ExportArgs;
+use super::human;
+use super::progress::{Progress, Unit};
+use super::{Failure, local};
+use contents::{Contents, Here};
+use names::Names;
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::id::Ino;
+use raidfs_fsd::identity::OfflineDir;
+use restore::Restorer;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// One name in the tree.
+#[derive(Debug)]
+pub struct Found {
+    /// Its path below the root, without a leading `/`.
+    pub path: PathBuf,
+    /// Its inode's attributes.
+    pub attr: Attr,
+}
+
+/// What became of all names.
+#[derive(Debug, Default)]
+struct Summary {
+    whole: u64,
+    partial: u64,
+    elsewhere: u64,
+    damaged: u64,
+    others: u64,
+    failed: u64,
+}
+
+/// Runs the command.
+pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
+    let data = local::absolute(&args.data)?;
+    let dir = OfflineDir::open(&data)?;
+    let identity = dir.identity().clone();
+    if identity.server.is_witness() {
+        return Err(Failure::NoFiles(data));
+    }
+    let names = Names::open(&dir)?;
+    let contents = Contents::new(&dir, identity.server, names.pairs());
+    let mut summary = Summary::default();
+    eprintln!("{} of the cluster {}, names as of log entry {}", identity.server, identity.cluster, names.applied());
+    match &args.to {
+        Some(to) => extract(&names, &contents, to, &mut summary)?,
+        None => list(&names, &contents, &mut summary)?,
+    }
+    eprintln!("{}", summary.words(&contents.mates()));
+    Ok(if summary.damaged + summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+impl Summary {
+    fn count(&mut self, here: &Here) {
+        match here {
+            Here::Whole => self.whole += 1,
+            Here::Partly { .. } => self.partial += 1,
+            Here::Elsewhere => self.elsewhere += 1,
+        }
+    }
+
+    fn words(&self, mates: &str) -> String {
+        let mut text = format!(
+            "{} files are whole here, {} other names (directories, links, ...)",
+            human::count(self.whole),
+            human::count(self.others)
+        );
+        if self.partial + self.elsewhere > 0 {
+            text.push_str(&format!(
+                "; {} files are on other pairs, {} partly: this server and its mirror ({mates}) never had those bytes; \
+                 export a server of each other pair to the same directory to complete them",
+                human::count(self.elsewhere),
+                human::count(self.partial)
+            ));
+        }
+        if self.damaged > 0 {
+            text.push_str(&format!("; {} files have DAMAGED bytes", human::count(self.damaged)));
+        }
+        if self.failed > 0 {
+            text.push_str(&format!("; {} names could not be made again, see above", human::count(self.failed)));
+        }
+        text
+    }
+}
+
+/// Prints one line for each name: what is here of it, its size, its path.
+fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(), Failure> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    names.walk(&mut |found| {
+        let word = match found.attr.kind {
+            FileKind::File => {
+                let here = contents.look(&found.attr)?;
+                summary.count(&here);
+                here.word()
+            }
+            kind => {
+                summary.others += 1;
+                kind_word(kind).to_owned()
+            }
+        };
+        let head = format!("{word:<12} {:>14}  ", found.attr.size);
+        let line = [head.as_bytes(), found.path.as_os_str().as_bytes(), b"\n"];
+        out.write_all(&line.concat()).map_err(Failure::file("write to", "standard output"))
+    })?;
+    out.flush().map_err(Failure::file("write to", "standard output"))
+}
+
+fn kind_word(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::File => "file",
+        FileKind::Dir => "directory",
+        FileKind::Symlink => "link",
+        FileKind::Fifo => "pipe",
+        FileKind::Socket => "socket",
+        FileKind::CharDevice | FileKind::BlockDevice => "device",
+    }
+}
+
+/// Makes the tree again below `to`.
+fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary) -> Result<(), Failure> {
+    std::fs::create_dir_all(to).map_err(Failure::file("make", to))?;
+    let mut restorer = Restorer::new(to);
+    let mut total = 0;
+    names.walk(&mut |found| {
+        total += if found.attr.kind == FileKind::File { contents.expected_bytes(&found.attr) } else { 0 };
+        Ok(())
+    })?;
+    let mut progress = Progress::new("extracting", Unit::Bytes, total);
+    names.walk(&mut |found| {
+        let extras = names.extras(&found.attr)?;
+        let outcome = match found.attr.kind {
+            FileKind::File => {
+                let here = contents.look(&found.attr)?;
+                summary.count(&here);
+                if here != Here::Whole {
+                    println!("{:<12} {}", here.word(), found.path.display());
+                }
+                restorer.file(&found, &extras, contents, &here, &mut |n| progress.add(n))
+            }
+            _ => {
+                summary.others += 1;
+                restorer.other(&found, &extras).map(|()| 0)
+            }
+        };
+        match outcome {
+            Ok(0) => {}
+            Ok(blocks) => {
+                summary.damaged += 1;
+                println!(
+                    "DAMAGED      {}: {blocks} blocks of 4 KiB do not match their checksums",
+                    found.path.display()
+                );
+            }
+            Err(failure) => {
+                summary.failed += 1;
+                println!("FAILED       {}", raidfs_common::log::chain(&failure));
+            }
+        }
+        Ok(())
+    })?;
+    drop(progress);
+    let root = names.attr(Ino::ROOT)?;
+    restorer.finish(&root)
+}
+
+/// The path of a name in a directory.
+fn join(directory: &Path, name: &[u8]) -> PathBuf {
+    directory.join(OsStr::from_bytes(name))
+}

@@ -1,0 +1,281 @@
+//! Making a tree's objects again with all that belongs to them. Knows where things go, not where they come from.
+//!
+//! A file that is here in part is written as `NAME.missing-pair2` (all missing pairs, from 1); when another export
+//! brings a missing pair's bytes, it fills them in and shortens the name, until none is missing.
+
+use super::super::Failure;
+use super::Found;
+use super::contents::{Contents, Here};
+use super::names::Extras;
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::id::{Ino, PairId};
+use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
+use raidfs_common::time::Time;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CString, OsStr};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+const MISSING: &str = ".missing-";
+
+/// Makes objects below one directory.
+#[derive(Debug)]
+pub struct Restorer {
+    root: PathBuf,
+    /// Where files with several names were made, by inode, and what is missing of them.
+    linked: BTreeMap<Ino, (PathBuf, BTreeSet<PairId>)>,
+    /// Directories get their modes and times last: making what is in them needs the one and changes the other.
+    directories: Vec<(PathBuf, Attr)>,
+}
+
+impl Restorer {
+    /// Everything goes below `root`, which is there.
+    pub fn new(root: &Path) -> Restorer {
+        Restorer { root: root.to_owned(), linked: BTreeMap::new(), directories: Vec::new() }
+    }
+
+    /// Makes a file again; the number of its blocks that do not match their checksums. Nothing is made of a file that
+    /// is elsewhere.
+    pub fn file(
+        &mut self,
+        found: &Found,
+        extras: &Extras,
+        contents: &Contents,
+        here: &Here,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<usize, Failure> {
+        let whole = self.root.join(&found.path);
+        if *here == Here::Elsewhere || self.link(found, &whole)? {
+            return Ok(0);
+        }
+        let (path, missing) = match here {
+            Here::Partly { missing } => begun(&whole, contents.pair())?.unwrap_or((whole.clone(), missing.clone())),
+            Here::Whole | Here::Elsewhere => (whole.clone(), BTreeSet::new()),
+        };
+        // Until all that is here is in it, it has another name.
+        let path = if path == whole { with_missing(&whole, &missing) } else { path };
+        let damaged = fill(&path, &found.attr, contents, progress)?;
+        dress(&path, &found.attr, extras)?;
+        let missing: BTreeSet<PairId> = missing.into_iter().filter(|pair| *pair != contents.pair()).collect();
+        let end = with_missing(&whole, &missing);
+        if end != path {
+            std::fs::rename(&path, &end).map_err(Failure::file("rename", &path))?;
+        }
+        self.remember(found, end, missing);
+        Ok(damaged)
+    }
+
+    /// Makes anything else again.
+    pub fn other(&mut self, found: &Found, extras: &Extras) -> Result<(), Failure> {
+        let path = self.root.join(&found.path);
+        if self.link(found, &path)? {
+            return Ok(());
+        }
+        let made = match found.attr.kind {
+            FileKind::Dir => std::fs::create_dir(&path),
+            FileKind::Symlink => std::os::unix::fs::symlink(OsStr::from_bytes(&extras.target), &path),
+            _ => make_node(&path, &found.attr),
+        };
+        match made {
+            // From an earlier export to the same place.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(Failure::file("make", &path))?,
+        }
+        if found.attr.kind == FileKind::Dir {
+            set_xattrs(&path, extras)?;
+            self.directories.push((path, found.attr));
+            return Ok(());
+        }
+        dress(&path, &found.attr, extras)?;
+        self.remember(found, path, BTreeSet::new());
+        Ok(())
+    }
+
+    /// Gives the directories their owners, modes and times, what is inside first.
+    pub fn finish(mut self, root: &Attr) -> Result<(), Failure> {
+        self.directories.insert(0, (self.root.clone(), *root));
+        for (path, attr) in self.directories.iter().rev() {
+            dress(path, attr, &Extras::default())?;
+        }
+        Ok(())
+    }
+
+    /// Gives a file that was made already one more name; false: this is its first.
+    fn link(&self, found: &Found, path: &Path) -> Result<bool, Failure> {
+        let Some((first, missing)) = self.linked.get(&found.attr.ino) else { return Ok(false) };
+        let path = with_missing(path, missing);
+        match std::fs::hard_link(first, &path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+            linked => linked.map(|()| true).map_err(Failure::file("link", &path)),
+        }
+    }
+
+    fn remember(&mut self, found: &Found, path: PathBuf, missing: BTreeSet<PairId>) {
+        if found.attr.nlink > 1 {
+            self.linked.insert(found.attr.ino, (path, missing));
+        }
+    }
+}
+
+/// Writes what is here of a file; the number of blocks that do not match their checksums.
+fn fill(path: &Path, attr: &Attr, contents: &Contents, progress: &mut dyn FnMut(u64)) -> Result<usize, Failure> {
+    let open = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+    let file = open.map_err(Failure::file("make", path))?;
+    file.set_len(attr.size).map_err(Failure::file("write", path))?;
+    let mut damaged = 0;
+    for index in contents.indexes(attr)? {
+        let Some(chunk) = contents.read(attr, index)? else { continue };
+        damaged += chunk.damaged.len() + usize::from(chunk.unchecked.is_some());
+        let written = write_sparse(&file, u64::from(index) * CHUNK_BYTES, &chunk.bytes);
+        progress(written.map_err(Failure::file("write", path))?);
+    }
+    Ok(damaged)
+}
+
+/// What an export of another pair made of this file, if it lacks this pair's bytes: its path, and what it is missing.
+fn begun(whole: &Path, ours: PairId) -> Result<Option<(PathBuf, BTreeSet<PairId>)>, Failure> {
+    let (Some(directory), Some(name)) = (whole.parent(), whole.file_name()) else { return Ok(None) };
+    let start = [name.as_bytes(), MISSING.as_bytes()].concat();
+    for entry in std::fs::read_dir(directory).map_err(Failure::file("list", directory))?.flatten() {
+        let name = entry.file_name();
+        let Some(missing) = name.as_bytes().strip_prefix(start.as_slice()).and_then(parse_missing) else { continue };
+        if missing.contains(&ours) {
+            return Ok(Some((entry.path(), missing)));
+        }
+    }
+    Ok(None)
+}
+
+/// A path with the pairs whose bytes it lacks.
+fn with_missing(path: &Path, missing: &BTreeSet<PairId>) -> PathBuf {
+    if missing.is_empty() {
+        return path.to_owned();
+    }
+    let pairs: Vec<String> = missing.iter().map(|pair| format!("pair{}", pair.0 + 1)).collect();
+    let mut path = path.as_os_str().to_owned();
+    path.push(MISSING);
+    path.push(pairs.join("-"));
+    path.into()
+}
+
+/// The pairs in `pair1-pair3`; None for anything else.
+fn parse_missing(text: &[u8]) -> Option<BTreeSet<PairId>> {
+    let text = std::str::from_utf8(text).ok()?;
+    let number = |word: &str| word.strip_prefix("pair")?.parse::<u16>().ok()?.checked_sub(1).map(PairId);
+    text.split('-').map(number).collect()
+}
+
+/// Writes bytes at a place, leaving holes where blocks are zero; the number of bytes written.
+fn write_sparse(file: &File, at: u64, bytes: &[u8]) -> io::Result<u64> {
+    let mut written = 0;
+    for (n, block) in bytes.chunks(BLOCK_BYTES as usize).enumerate() {
+        if block.iter().any(|&b| b != 0) {
+            file.write_all_at(block, at + n as u64 * BLOCK_BYTES)?;
+            written += block.len() as u64;
+        }
+    }
+    Ok(written)
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn checked(result: i32) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+fn make_node(path: &Path, attr: &Attr) -> io::Result<()> {
+    let kind = match attr.kind {
+        FileKind::Fifo => libc::S_IFIFO,
+        FileKind::Socket => libc::S_IFSOCK,
+        FileKind::CharDevice => libc::S_IFCHR,
+        FileKind::BlockDevice => libc::S_IFBLK,
+        FileKind::File | FileKind::Dir | FileKind::Symlink => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let path = c_path(path)?;
+    // SAFETY: the path ends in NUL and lives through the call.
+    checked(unsafe { libc::mknod(path.as_ptr(), kind | 0o600, libc::dev_t::from(attr.rdev)) })
+}
+
+/// Gives an object its owner, mode, extended attributes and times, in the order in which none undoes another.
+fn dress(path: &Path, attr: &Attr, extras: &Extras) -> Result<(), Failure> {
+    let c = c_path(path).map_err(Failure::file("name", path))?;
+    // SAFETY: the path ends in NUL and lives through the call.
+    let owned = checked(unsafe { libc::lchown(c.as_ptr(), attr.uid, attr.gid) });
+    match owned {
+        // Not root: what is made is one's own.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
+        owned => owned.map_err(Failure::file("give an owner to", path))?,
+    }
+    if attr.kind != FileKind::Symlink {
+        // SAFETY: as above.
+        let mode = checked(unsafe { libc::chmod(c.as_ptr(), libc::mode_t::from(attr.perm)) });
+        mode.map_err(Failure::file("set the mode of", path))?;
+    }
+    set_xattrs(path, extras)?;
+    let spec = |t: Time| libc::timespec { tv_sec: t.secs, tv_nsec: t.nanos.into() };
+    let times = [spec(attr.atime), spec(attr.mtime)];
+    // SAFETY: as above, and there are two times.
+    let set =
+        checked(unsafe { libc::utimensat(libc::AT_FDCWD, c.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) });
+    set.map_err(Failure::file("set the times of", path))
+}
+
+fn set_xattrs(path: &Path, extras: &Extras) -> Result<(), Failure> {
+    for (name, value) in &extras.xattrs {
+        let names = c_path(path).and_then(|path| Ok((path, CString::new(name.as_ref())?)));
+        let (c, name) = names.map_err(Failure::file("name", path))?;
+        // SAFETY: both strings end in NUL, and the value is as long as said.
+        let set = checked(unsafe { libc::lsetxattr(c.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
+        set.map_err(Failure::file("set an extended attribute of", path))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn what_is_missing_is_in_the_name_and_read_back() {
+        let missing = BTreeSet::from([PairId(0), PairId(2)]);
+        let path = with_missing(Path::new("/a/b"), &missing);
+        assert_eq!(path, Path::new("/a/b.missing-pair1-pair3"));
+        assert_eq!(parse_missing(b"pair1-pair3"), Some(missing));
+        for other in ["", "pair0", "pairs", "pair1-", "1"] {
+            assert_eq!(parse_missing(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(with_missing(Path::new("/a/b"), &BTreeSet::new()), Path::new("/a/b"));
+    }
+
+    #[test]
+    fn what_another_export_began_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = dir.path().join("f");
+        assert_eq!(begun(&whole, PairId(1)).unwrap(), None);
+        std::fs::write(dir.path().join("f.missing-pair2"), "").unwrap();
+        std::fs::write(dir.path().join("g.missing-pair3"), "").unwrap();
+        let (path, missing) = begun(&whole, PairId(1)).unwrap().unwrap();
+        assert_eq!((path, missing), (dir.path().join("f.missing-pair2"), BTreeSet::from([PairId(1)])));
+        assert_eq!(begun(&whole, PairId(2)).unwrap(), None);
+    }
+
+    #[test]
+    fn zeros_become_holes() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let file = File::create(&path).unwrap();
+        let mut bytes = vec![0; 5 * 4096 + 10];
+        bytes[4096] = 1;
+        bytes[5 * 4096 + 9] = 2;
+        assert_eq!(write_sparse(&file, 4096, &bytes).unwrap(), 4096 + 10);
+        let text = std::fs::read(&path).unwrap();
+        assert_eq!(text.len() as u64, file.metadata().unwrap().size());
+        assert!(text[..4096].iter().all(|&b| b == 0) && text[4096..] == bytes);
+    }
+}
