@@ -102,7 +102,9 @@ async fn saying_why_it_takes_long<T>(core: &Core, opening: impl Future<Output = 
 /// Who holds the session that is open, in its own words.
 pub async fn holder_of(core: &Core) -> String {
     let statuses = survey::survey(&core.config).await;
-    let newest = statuses.into_iter().filter_map(|(_, status)| status).max_by_key(|s| s.applied);
+    // The witness keeps no namespace to tell of.
+    let servers = statuses.into_iter().filter(|(server, _)| !server.is_witness());
+    let newest = servers.filter_map(|(_, status)| status).max_by_key(|s| s.applied);
     match newest.and_then(|status| status.session) {
         Some((_, holder)) => holder,
         None => "a mount that has just ended".to_owned(),
