@@ -24,6 +24,8 @@ const DEBT_MAX: u64 = 8;
 /// A server is slow if its reads take this many times its mirror's, and at least [`SLOW_MIN`].
 const SLOW_TIMES: u32 = 4;
 const SLOW_MIN: Duration = Duration::from_millis(5);
+/// The mean believes a single read so much, and what [`SLOW_TIMES`] allows.
+const BELIEVED_AT_ONCE: Duration = Duration::from_millis(1);
 /// One read in so many may still go to a slow server, to see whether it is quick again.
 const SLOW_EVERY: u64 = 16;
 /// A server that failed gets no read for this long while its mirror serves.
@@ -92,13 +94,11 @@ impl Balance {
         self.abandoned(server);
         let load = self.loads.entry(server).or_default();
         load.suspect_until = None;
-        if load.mean.is_zero() {
-            (load.mean, load.deviation) = (took, took / 2);
-        } else {
-            let apart = took.abs_diff(load.mean);
-            load.deviation = (load.deviation * 7 + apart) / 8;
-            load.mean = (load.mean * 7 + took) / 8;
-        }
+        let apart = took.abs_diff(load.mean);
+        load.deviation = (load.deviation * 7 + apart) / 8;
+        // One read that took long, the first one before all, does not make a server slow.
+        let believed = took.min(load.mean * SLOW_TIMES + BELIEVED_AT_ONCE);
+        load.mean = (load.mean * 7 + believed) / 8;
     }
 
     /// The server did not answer: its mirror is to be preferred for a while.
@@ -196,6 +196,13 @@ mod tests {
         // Each seventh read goes to the disk, the others to the page cache.
         let took = |_, n: u64| Duration::from_micros(if n.is_multiple_of(7) { 3000 } else { 80 });
         let share = share_of_a(&mut Balance::default(), 1000, took);
+        assert!((0.45..=0.55).contains(&share), "{share}");
+    }
+
+    #[test]
+    fn a_first_read_that_took_long_does_not_count_against_a_server() {
+        let took = |server, n: u64| Duration::from_micros(if server == A && n < 2 { 60_000 } else { 80 });
+        let share = share_of_a(&mut Balance::default(), 200, took);
         assert!((0.45..=0.55).contains(&share), "{share}");
     }
 
