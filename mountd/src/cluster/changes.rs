@@ -5,7 +5,8 @@
 //! Changes of one call stay together and in order. Changes of different calls are independent of each other, so their
 //! requests may overtake one another.
 
-use super::core::{Core, Failed};
+use super::core::Core;
+use super::errand::Failed;
 use super::numbers::Numbers;
 use super::router::Aim;
 use parking_lot::Mutex;

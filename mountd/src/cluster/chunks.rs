@@ -6,24 +6,20 @@ use super::connection::NoAnswer;
 use super::core::Core;
 use super::numbers::Numbers;
 use super::pairs::Known;
+use super::reading::{READ_TRY_MAX, Reader, Round};
 use super::waiting::{Waiting, weigh};
 use crate::vfs::cluster::ChunkAddress;
 use bytes::Bytes;
-use futures::StreamExt;
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
 use parking_lot::Mutex;
 use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, ServerId, SessionId};
 use raidfs_common::limits::OUTCOMES_KEPT_MAX;
 use raidfs_common::pair::{ChunkPlace, Pair, place};
-use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
+use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
-/// A single try of a read ends then.
-const READ_TRY_MAX: Duration = Duration::from_secs(2);
 /// A single try of a change ends then: the primary has evicted a stuck mirror, or was evicted, long before.
 const CHANGE_TRY_MAX: Duration = Duration::from_secs(4);
 /// Changes of one pair under way at once; servers remember the outcomes of so many and more.
@@ -38,9 +34,9 @@ struct Lane {
 
 /// Chunk operations of one client.
 pub struct Chunks {
-    core: Arc<Core>,
+    pub(super) core: Arc<Core>,
     lanes: Vec<Lane>,
-    balance: Mutex<Balance>,
+    pub(super) balance: Mutex<Balance>,
 }
 
 /// A number in use; done when dropped.
@@ -62,44 +58,6 @@ impl Drop for Number<'_> {
     }
 }
 
-/// A read that the balance counts as under way; abandoned when dropped unanswered.
-struct Reading<'a> {
-    balance: &'a Mutex<Balance>,
-    server: ServerId,
-    since: Instant,
-    ended: bool,
-}
-
-impl Reading<'_> {
-    fn answered(mut self) {
-        self.ended = true;
-        self.balance.lock().answered(self.server, self.since.elapsed());
-    }
-
-    fn failed(mut self) {
-        self.ended = true;
-        let mut balance = self.balance.lock();
-        balance.abandoned(self.server);
-        balance.suspect(self.server, Instant::now());
-    }
-}
-
-impl Drop for Reading<'_> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.balance.lock().abandoned(self.server);
-        }
-    }
-}
-
-type ReadAnswer<'a> = (Reading<'a>, Result<Result<Bytes, Rejection>, NoAnswer>);
-
-/// How a round of reading ended.
-enum Round {
-    Bytes(Bytes),
-    Again,
-}
-
 impl Chunks {
     /// Nothing is under way.
     pub fn new(core: Arc<Core>) -> Arc<Chunks> {
@@ -112,7 +70,7 @@ impl Chunks {
         place(at.placement, at.chunk.index, self.core.config.pairs.len())
     }
 
-    fn view(&self, pair: &Pair, place: ChunkPlace, ino: Ino) -> View {
+    pub(super) fn view(&self, pair: &Pair, place: ChunkPlace, ino: Ino) -> View {
         View { pair: pair.id, epoch: pair.epoch, at_least: self.core.needed([ino]), turn: place.turn }
     }
 
@@ -229,7 +187,7 @@ impl Chunks {
     }
 
     /// The servers that may serve reads of a chunk: in sync, connected if any is, without `except`.
-    fn able(&self, known: &Known, place: ChunkPlace, except: &[ServerId]) -> Vec<ServerId> {
+    pub(super) fn able(&self, known: &Known, place: ChunkPlace, except: &[ServerId]) -> Vec<ServerId> {
         let Some(pair) = known.pair(place.pair) else { return Vec::new() };
         let usable = |s: &ServerId| self.core.knows(*s) && !except.contains(s);
         let all: Vec<ServerId> = pair.in_sync().map(|m| m.server).filter(usable).collect();
@@ -239,141 +197,9 @@ impl Chunks {
 
     /// Whether an answer of `server`, asked when the pair was as in `pair`, still counts: bytes from a server that
     /// was evicted meanwhile may be older than what others have read.
-    fn still_serves(&self, pair: &Pair, server: ServerId) -> bool {
+    pub(super) fn still_serves(&self, pair: &Pair, server: ServerId) -> bool {
         let known = self.core.pairs.now();
         let life = |p: &Pair| p.member(server).map(|m| m.incarnation);
         known.pair(pair.id).is_some_and(|p| p.serves(server) && life(p) == life(pair))
-    }
-}
-
-/// One round of reading a chunk: one server, or two if the first is late.
-struct Reader<'a> {
-    chunks: &'a Chunks,
-    at: ChunkAddress,
-    place: ChunkPlace,
-    pair: &'a Pair,
-    offset: u32,
-    length: u32,
-}
-
-impl<'a> Reader<'a> {
-    async fn run(&self, waiting: &Waiting<'_>, damaged: &mut Vec<ServerId>) -> Result<Round, FsError> {
-        let chunks = self.chunks;
-        let mut tried: Vec<ServerId> = Vec::new();
-        let mut under_way: FuturesUnordered<BoxFuture<'_, ReadAnswer<'_>>> = FuturesUnordered::new();
-        let mut asked = Instant::now();
-        loop {
-            if under_way.is_empty() {
-                match self.next(&tried, damaged) {
-                    Some(server) => {
-                        asked = Instant::now();
-                        under_way.push(self.ask(server, waiting.deadline(), &mut tried));
-                    }
-                    None if self.all_damaged(damaged) => {
-                        tracing::error!("chunk {} is damaged on every mirror in sync", self.at.chunk);
-                        return Err(FsError::Io);
-                    }
-                    None => return Ok(Round::Again),
-                }
-            }
-            let first = *tried.last().expect("somebody was asked");
-            let late = chunks.balance.lock().late_after(first);
-            tokio::select! {
-                biased;
-                Some((reading, answer)) = under_way.next() => {
-                    if let Some(bytes) = self.judge(reading, answer, damaged)? {
-                        return Ok(Round::Bytes(bytes));
-                    }
-                }
-                () = waiting.superseded(self.pair, first, |p| p.serves(first)) => return Ok(Round::Again),
-                () = tokio::time::sleep(late), if under_way.len() == 1 => {
-                    if let Some(other) = self.other(asked, &tried, damaged) {
-                        under_way.push(self.ask(other, waiting.deadline(), &mut tried));
-                    }
-                }
-            }
-        }
-    }
-
-    fn next(&self, tried: &[ServerId], damaged: &[ServerId]) -> Option<ServerId> {
-        let except: Vec<ServerId> = tried.iter().chain(damaged).copied().collect();
-        let able = self.chunks.able(&self.chunks.core.pairs.now(), self.place, &except);
-        self.chunks.balance.lock().choose(self.at.chunk, &able, Instant::now())
-    }
-
-    /// The mirror to ask too, if the first is late and that is allowed: a server that has said nothing at all since
-    /// then is as good as lost, and asking another is no hedge.
-    fn other(&self, asked: Instant, tried: &[ServerId], damaged: &[ServerId]) -> Option<ServerId> {
-        let except: Vec<ServerId> = tried.iter().chain(damaged).copied().collect();
-        let able = self.chunks.able(&self.chunks.core.pairs.now(), self.place, &except);
-        let other = able.first().copied()?;
-        let first = *tried.last()?;
-        let silent = self.chunks.core.link(first).heard() < asked;
-        let mut balance = self.chunks.balance.lock();
-        if silent {
-            balance.suspect(first, Instant::now());
-        }
-        (silent || balance.may_hedge()).then(|| {
-            balance.begin(other);
-            other
-        })
-    }
-
-    fn ask(&self, server: ServerId, deadline: Instant, tried: &mut Vec<ServerId>) -> BoxFuture<'a, ReadAnswer<'a>> {
-        tried.push(server);
-        let chunks = self.chunks;
-        let reading = Reading { balance: &chunks.balance, server, since: Instant::now(), ended: false };
-        let view = chunks.view(self.pair, self.place, self.at.chunk.ino);
-        let (chunk, offset, length) = (self.at.chunk, self.offset, self.length);
-        let until = deadline.min(Instant::now() + READ_TRY_MAX);
-        Box::pin(async move {
-            let link = chunks.core.link(server);
-            let read =
-                |c: ChunkServiceClient, context| async move { c.read(context, view, chunk, offset, length).await };
-            let answer = match link.room(length as usize, until).await {
-                Ok(_room) => link.chunks(until, read).await,
-                Err(late) => Err(late),
-            };
-            (reading, answer.map(|result| result.map(|blob| blob.0)))
-        })
-    }
-
-    /// The bytes, if this answer has them and still counts.
-    fn judge(
-        &self,
-        reading: Reading<'_>,
-        answer: Result<Result<Bytes, Rejection>, NoAnswer>,
-        damaged: &mut Vec<ServerId>,
-    ) -> Result<Option<Bytes>, FsError> {
-        let server = reading.server;
-        match answer {
-            Ok(Ok(bytes)) => {
-                reading.answered();
-                if bytes.len() > self.length as usize {
-                    tracing::error!("{server} answers a read of {} bytes with {}", self.length, bytes.len());
-                    return Err(FsError::Io);
-                }
-                Ok(self.chunks.still_serves(self.pair, server).then_some(bytes))
-            }
-            Ok(Err(Rejection::Damaged)) => {
-                tracing::warn!("the copy of chunk {} on {server} is damaged", self.at.chunk);
-                damaged.push(server);
-                Ok(None)
-            }
-            Ok(Err(rejection)) => {
-                weigh(&self.chunks.core, self.place.pair, server, &rejection)?;
-                Ok(None)
-            }
-            Err(_) => {
-                reading.failed();
-                Ok(None)
-            }
-        }
-    }
-
-    fn all_damaged(&self, damaged: &[ServerId]) -> bool {
-        let known = self.chunks.core.pairs.now();
-        let mut in_sync = known.pair(self.place.pair).into_iter().flat_map(|p| p.in_sync()).peekable();
-        in_sync.peek().is_some() && in_sync.all(|m| damaged.contains(&m.server))
     }
 }

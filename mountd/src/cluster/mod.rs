@@ -2,8 +2,9 @@
 //! it without a session.
 //!
 //! ```text
-//! mod (ClusterClient) -> session, changes, chunks, syncing -> core -> connection -> events
-//!                        watching -> pairs
+//! session, changes ------> errand --> core --> connection --> events
+//! chunks, reading, syncing -> waiting --^          ^
+//! watching -> pairs -------------------------------+
 //! decided without I/O: router, retry, balance, hedge, numbers, needs
 //! ```
 //!
@@ -14,6 +15,7 @@ mod changes;
 mod chunks;
 mod connection;
 mod core;
+mod errand;
 pub mod events;
 mod gather;
 pub mod hedge;
@@ -21,6 +23,7 @@ pub mod holder;
 mod needs;
 pub mod numbers;
 mod pairs;
+mod reading;
 pub mod retry;
 pub mod router;
 mod session;

@@ -2,7 +2,8 @@
 //! numbers granted to it, fetched before they run out.
 
 use super::changes::Outbox;
-use super::core::{Core, Failed, SessionState};
+use super::core::{Core, SessionState};
+use super::errand::Failed;
 use super::router::Aim;
 use super::survey;
 use parking_lot::Mutex;
