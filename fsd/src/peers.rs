@@ -361,3 +361,144 @@ impl<C: ServiceClient> Line<C> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+    use raidfs_common::config::Durability;
+    use raidfs_common::error::Rejection;
+    use raidfs_common::id::{LogIndex, SessionId};
+    use raidfs_common::namespace::{Query, Reply, Request};
+    use raidfs_common::rpc::Welcome;
+    use raidfs_common::rpc::names::{Changed, NamesService, Seen};
+    use raidfs_common::wire::Wire;
+    use tarpc::server::{BaseChannel, Channel};
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+    const OTHER: ServerId = ServerId(2);
+
+    /// Answers barriers, and other questions never.
+    #[derive(Clone)]
+    struct Other;
+
+    impl NamesService for Other {
+        async fn change(self, _: Context, _: Vec<Request>) -> Result<Changed, Rejection> {
+            std::future::pending().await
+        }
+        async fn query(self, _: Context, _: LogIndex, _: Query) -> Result<(Seen, Reply), Rejection> {
+            std::future::pending().await
+        }
+        async fn barrier(self, _: Context, _: LogIndex) -> Result<(), Rejection> {
+            Ok(())
+        }
+        async fn keep_alive(self, _: Context, _: SessionId) -> Result<Seen, Rejection> {
+            std::future::pending().await
+        }
+        async fn watch(self, _: Context, _: u64) -> Result<Seen, Rejection> {
+            std::future::pending().await
+        }
+    }
+
+    /// Serves until it is dropped.
+    async fn serve(listener: TcpListener) {
+        let mut guests = JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.expect("a listener accepts");
+            guests.spawn(async move {
+                wire::read_hello(&mut stream).await.expect("a caller says hello");
+                wire::welcome(&mut stream, &Welcome::Yes).await.expect("it listens");
+                let requests = BaseChannel::with_defaults(Wire::new(stream)).execute(Other.serve());
+                let mut running = JoinSet::new();
+                let mut requests = Box::pin(requests);
+                while let Some(request) = requests.next().await {
+                    running.spawn(request);
+                }
+            });
+        }
+    }
+
+    /// A port below those that connections are given, so that it stays free while nobody listens.
+    async fn peers() -> (TcpListener, SocketAddr, Arc<Peers>) {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let listener = loop {
+            let n = std::process::id() as usize * 37 + NEXT.fetch_add(1, Ordering::Relaxed);
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", 8_000 + (n % 2_000) as u16)).await {
+                break listener;
+            }
+        };
+        let address = listener.local_addr().expect("a listener has an address");
+        let config = Config {
+            cluster: "test".into(),
+            pairs: vec![["127.0.0.1:1".parse().expect("an address"), address]],
+            witness: "127.0.0.1:2".parse().expect("an address"),
+            durability: Durability::Relaxed,
+            io_timeout: PATIENCE,
+        };
+        (listener, address, Peers::new(&config, ServerId(1)))
+    }
+
+    async fn ask(peers: &Peers, timeout: Duration) -> Result<Result<(), Rejection>, CallError> {
+        let call = |client: NamesServiceClient, context| async move { client.barrier(context, LogIndex(1)).await };
+        peers.call(OTHER, timeout, call).await
+    }
+
+    /// Asks what is never answered.
+    async fn ask_in_vain(peers: &Peers) {
+        let call = |client: NamesServiceClient, context| async move { client.watch(context, 1).await };
+        let answer = peers.call(OTHER, Duration::from_millis(50), call).await;
+        assert!(matches!(answer, Err(CallError::Timeout(_))));
+    }
+
+    #[tokio::test]
+    async fn a_dead_process_is_told_at_once_and_a_new_one_is_found() {
+        let (listener, address, peers) = peers().await;
+        let mut events = peers.subscribe();
+        let server = tokio::spawn(serve(listener));
+        assert_eq!(ask(&peers, PATIENCE).await.unwrap(), Ok(()));
+        assert_eq!(events.recv().await.unwrap(), PeerEvent::Connected(OTHER, Service::Names));
+        server.abort();
+        let _ = server.await;
+        // Without a call: the end of the connection is enough.
+        assert_eq!(events.recv().await.unwrap(), PeerEvent::Broken(OTHER, Service::Names));
+        assert_eq!(events.recv().await.unwrap(), PeerEvent::Gone(OTHER, Service::Names));
+        assert!(ask(&peers, PATIENCE).await.unwrap_err().is_gone());
+        let begun = Instant::now();
+        let _server = tokio::spawn(serve(TcpListener::bind(address).await.unwrap()));
+        while ask(&peers, PATIENCE).await.is_err() {
+            assert!(begun.elapsed() < PATIENCE);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_answers_nothing_is_made_anew_and_a_slow_call_costs_none() {
+        let (listener, _, peers) = peers().await;
+        let mut events = peers.subscribe();
+        let _server = tokio::spawn(serve(listener));
+        let begun = Instant::now();
+        while !matches!(events.try_recv(), Ok(PeerEvent::Broken(..))) {
+            ask_in_vain(&peers).await;
+            assert!(begun.elapsed() < PATIENCE);
+        }
+        assert!(begun.elapsed() >= DEAF);
+        // While other calls are answered, one that is not says nothing about the connection.
+        let since = Instant::now();
+        while since.elapsed() < DEAF + Duration::from_millis(200) {
+            ask_in_vain(&peers).await;
+            assert_eq!(ask(&peers, PATIENCE).await.unwrap(), Ok(()));
+        }
+        while let Ok(event) = events.try_recv() {
+            assert!(!matches!(event, PeerEvent::Broken(..)));
+        }
+    }
+
+    #[tokio::test]
+    async fn there_is_no_server_but_the_configured() {
+        let (_, _, peers) = peers().await;
+        let call = |client: NamesServiceClient, context| async move { client.barrier(context, LogIndex(1)).await };
+        assert!(matches!(peers.call(ServerId(9), PATIENCE, call).await, Err(CallError::Unknown(_))));
+    }
+}

@@ -18,16 +18,11 @@ const PAST_MAX: usize = 1 << 17;
 pub struct Past {
     last: BTreeMap<Ino, (LogIndex, bool)>,
     order: VecDeque<(Ino, LogIndex)>,
-    /// Dooms up to here may be forgotten: those of before the start, to begin with.
-    forgotten: Option<LogIndex>,
+    /// Dooms up to here may be forgotten. Those of before this life are, too: who knows the pair's epoch knows them.
+    forgotten: LogIndex,
 }
 
 impl Past {
-    /// This life of the server began with everything up to `applied` applied.
-    pub fn begin(&mut self, applied: LogIndex) {
-        self.forgotten.get_or_insert(applied);
-    }
-
     /// The file's doom of entry `index` was carried out; `gone`: its last one.
     pub fn record(&mut self, ino: Ino, index: LogIndex, gone: bool) {
         let entry = self.last.entry(ino).or_default();
@@ -35,7 +30,7 @@ impl Past {
         self.order.push_back((ino, index));
         while self.order.len() > PAST_MAX {
             let Some((ino, index)) = self.order.pop_front() else { break };
-            self.forgotten = self.forgotten.max(Some(index));
+            self.forgotten = self.forgotten.max(index);
             if self.last.get(&ino).is_some_and(|(last, _)| *last <= index) {
                 self.last.remove(&ino);
             }
@@ -44,7 +39,7 @@ impl Past {
 
     /// The entry of the file's last doom that was carried out, or a later one.
     pub fn last(&self, ino: Ino) -> LogIndex {
-        self.last.get(&ino).map_or(self.forgotten.unwrap_or_default(), |(index, _)| *index)
+        self.last.get(&ino).map_or(self.forgotten, |(index, _)| *index)
     }
 
     /// Whether the file is gone, as far as is remembered.
@@ -120,12 +115,10 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_remembered_as_old() {
         let mut past = Past::default();
-        past.begin(LogIndex(2));
-        past.begin(LogIndex(4));
         past.record(Ino(7), LogIndex(3), false);
         past.record(Ino(7), LogIndex(5), true);
         assert_eq!((past.last(Ino(7)), past.is_gone(Ino(7))), (LogIndex(5), true));
-        assert_eq!((past.last(Ino(8)), past.is_gone(Ino(8))), (LogIndex(2), false));
+        assert_eq!((past.last(Ino(8)), past.is_gone(Ino(8))), (LogIndex(0), false));
         for n in 0..PAST_MAX as u64 {
             past.record(Ino(100 + n), LogIndex(10 + n), true);
         }

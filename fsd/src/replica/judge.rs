@@ -57,7 +57,6 @@ impl Replica {
         let pair = notice.pairs.iter().find(|p| p.id == self.pair)?.clone();
         let mirror = *pair.mirror_of(self.me)?;
         let life = self.board.incarnation;
-        self.past.lock().begin(notice.applied);
         if self.state.lock().see(self.me, life, &pair) {
             self.once.lock().forget_made();
         }

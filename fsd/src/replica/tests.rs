@@ -126,9 +126,8 @@ async fn an_evicted_primary_does_not_acknowledge() {
     assert!(cluster.store(B).contents().is_empty(), "the mirror must not take it");
     cluster.names.lock().deaf[0] = false;
     cluster.names.lock().applied.0 += 1;
-    let now = cluster.view(0).epoch;
     cluster.doom(999, Doom::Reap);
-    assert_eq!(request.await.unwrap(), Err(Rejection::WrongEpoch { pair: PairId(0), current: now }));
+    assert!(matches!(request.await.unwrap(), Err(Rejection::WrongEpoch { .. })));
     // The retry goes to the mirror, and everything ends alike.
     cluster.in_sync().await;
     cluster.assert_equal();
@@ -191,7 +190,7 @@ async fn a_retry_at_the_new_primary_has_the_first_outcome() {
 }
 
 #[tokio::test]
-async fn a_copy_that_was_brought_up_to_date_forgets_the_outcomes_of_before() {
+async fn what_an_evicted_server_made_by_halves_is_not_taken_for_made() {
     let mut cluster = Cluster::new().await;
     let id = cluster.id();
     // A has it, B has not, and nobody was told: A is evicted, and brought up to date from B.
@@ -452,30 +451,38 @@ async fn a_cut_is_durable_and_done_before_a_change_or_read_behind_it() {
 
 #[tokio::test]
 async fn a_cut_that_only_one_side_knows_comes_on_the_same_side_of_a_change_on_both() {
-    let cluster = Cluster::new().await;
+    let cluster = Arc::new(Cluster::new().await);
     for (turn, ahead) in [(0, 1), (1, 0), (0, 0), (1, 1)] {
         let ino = 10 + u64::from(turn) * 2 + ahead as u64;
         cluster.change(turn, chunk(ino), write(0, &[1; 10_000])).await;
-        // One server hears of the cut; the change was sent before, and asks for nothing.
+        // One server hears of the cut, and has carried it out; the change was sent before, and asks for nothing.
         let view = View { at_least: LogIndex(0), ..cluster.view(turn) };
         cluster.names.lock().deaf[1 - ahead] = true;
         let index = cluster.doom(ino, Doom::Cut { size: 0 });
-        let id = cluster.id();
-        let primary = if turn == 0 { A } else { B };
-        let change = cluster.try_change(primary, view, id, chunk(ino), write(5000, b"x"));
-        let hear = async {
-            tokio::task::yield_now().await;
-            cluster.names.lock().deaf = [false; 2];
+        let server = [A, B][ahead];
+        assert_eq!(cluster.read(server, chunk(ino), 0, 10).await.unwrap(), b"");
+        let (asked, id) = (cluster.clone(), cluster.id());
+        let change = tokio::spawn(async move {
+            asked.try_change([A, B][usize::from(turn)], view, id, chunk(ino), write(5000, b"x")).await
+        });
+        let written =
+            |at: usize| cluster.stores[at].contents().get(&chunk(ino)).is_some_and(|c| c.get(5000) == Some(&b'x'));
+        until("the primary has it, or waits", || written(usize::from(turn)) || change.is_finished()).await;
+        let begun = Instant::now();
+        until("the mirror would have it", || written(1 - usize::from(turn)) || begun.elapsed().as_millis() > 100).await;
+        {
+            let mut names = cluster.names.lock();
             cluster.servers[1 - ahead].board.doom(Ino(ino), index, Doom::Cut { size: 0 });
-            cluster.doom(999, Doom::Reap);
-        };
-        let (answer, ()) = tokio::join!(change, hear);
-        answer.unwrap();
-        let cut = || {
-            let contents = cluster.stores.each_ref().map(|s| s.contents().get(&chunk(ino)).cloned());
-            contents[0] == contents[1]
-        };
-        until("both have cut it", cut).await;
+            names.deaf = [false; 2];
+            names.publish();
+        }
+        change.await.unwrap().unwrap();
+        for server in &cluster.servers {
+            server.board.publish(|n| n.durable = index);
+        }
+        let done = || cluster.servers.iter().all(|s| s.board.dooms_of(Ino(ino)).is_empty());
+        until("both have cut it", done).await;
+        cluster.assert_equal();
     }
     assert_eq!(cluster.names.lock().pair.epoch, Epoch(1), "nobody was evicted");
 }
@@ -544,6 +551,138 @@ async fn a_server_whose_sync_or_write_fails_takes_itself_out() {
     assert!(cluster.servers[0].replica.status().disk_error.is_some());
     cluster.change(0, chunk(1), write(0, b"y")).await;
     assert_eq!(cluster.read(B, chunk(1), 0, 1).await.unwrap(), b"y");
+}
+
+/// Sends something, and waits until it is stuck behind a stalled disk.
+async fn stuck<T: Send + 'static>(
+    cluster: &Arc<Cluster>,
+    at: ServerId,
+    work: impl AsyncFnOnce(Arc<Cluster>) -> T + 'static,
+) -> tokio::task::JoinHandle<T> {
+    let before = cluster.store(at).waiting();
+    let own = cluster.clone();
+    let handle = tokio::task::spawn_local(async move { work(own).await });
+    until("it is stuck", || cluster.store(at).waiting() > before).await;
+    handle
+}
+
+async fn evict(cluster: &Cluster, server: ServerId) {
+    let at = if server == A { 1 } else { 0 };
+    let epoch = cluster.view(0).epoch;
+    let report = Report::Accuse { pair: PairId(0), epoch, server, reason: "test".into() };
+    assert!(cluster.servers[at].board.report(report).await);
+}
+
+#[tokio::test(flavor = "local")]
+async fn what_waited_for_its_turn_is_judged_by_what_is_known_then() {
+    let cluster = Arc::new(Cluster::quiet().await);
+    cluster.store(B).stall(true);
+    let first = stuck(&cluster, B, async |c| c.change(0, chunk(1), write(0, b"x")).await).await;
+    let view = cluster.view(0);
+    let (asked, id) = (cluster.clone(), cluster.id());
+    let second = tokio::spawn(async move { asked.try_change(A, view, id, chunk(1), write(1, b"y")).await });
+    let asked = cluster.clone();
+    let read = tokio::spawn(async move { asked.read(A, chunk(1), 0, 9).await });
+    // Both stand in line by now: what is asked later is answered.
+    cluster.read(A, chunk(2), 0, 1).await.unwrap();
+    cluster.servers[0].board.publish(|n| n.sessions = Some(Arc::new(vec![SessionId(8)])));
+    cluster.store(B).stall(false);
+    first.await.unwrap();
+    assert_eq!(second.await.unwrap(), Err(Rejection::NoSession));
+    assert_eq!(read.await.unwrap().unwrap(), b"x");
+    cluster.assert_equal();
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_read_that_waited_does_not_show_what_the_pair_never_had() {
+    let cluster = Arc::new(Cluster::quiet().await);
+    cluster.store(B).stall(true);
+    let (view, id) = (cluster.view(0), cluster.id());
+    let change = stuck(&cluster, B, async move |c| c.try_change(A, view, id, chunk(1), write(0, b"x")).await).await;
+    let asked = cluster.clone();
+    let read = tokio::spawn(async move { asked.read(A, chunk(1), 0, 9).await });
+    cluster.read(A, chunk(2), 0, 1).await.unwrap();
+    evict(&cluster, A).await;
+    let wrong = Rejection::WrongEpoch { pair: PairId(0), current: Epoch(2) };
+    assert_eq!(change.await.unwrap(), Err(wrong.clone()));
+    assert_eq!(read.await.unwrap(), Err(wrong));
+    cluster.store(B).stall(false);
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_sync_holds_only_under_the_epoch_that_still_is() {
+    let cluster = Arc::new(Cluster::quiet().await);
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    cluster.store(A).stall(true);
+    let view = cluster.view(0);
+    let sync = stuck(&cluster, A, async move |c| {
+        c.call(A, |c, x| async move { c.sync(x, view, vec![chunk(1)]).await }).await.unwrap()
+    });
+    let sync = sync.await;
+    evict(&cluster, B).await;
+    cluster.store(A).stall(false);
+    assert_eq!(sync.await.unwrap(), Err(Rejection::WrongEpoch { pair: PairId(0), current: Epoch(2) }));
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_resync_waits_for_changes_that_did_not_flow_to_the_mirror() {
+    let cluster = Arc::new(Cluster::new().await);
+    cluster.names.lock().no_quorum = true;
+    cluster.names.lock().set(B, CopyState::Stale);
+    cluster.store(A).stall_chunk(Some(chunk(1)));
+    let change = stuck(&cluster, A, async |c| c.change(0, chunk(1), write(0, b"x")).await).await;
+    cluster.names.lock().no_quorum = false;
+    until("it catches up", || cluster.state(B) == CopyState::Syncing).await;
+    let begun = Instant::now();
+    until("it would be done", || cluster.state(B) == CopyState::InSync || begun.elapsed().as_millis() > 200).await;
+    cluster.store(A).stall_chunk(None);
+    change.await.unwrap();
+    cluster.in_sync().await;
+    cluster.assert_equal();
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_mirror_that_missed_a_change_behind_its_copy_is_not_in_sync() {
+    let mut cluster = Cluster::new().await;
+    cluster.server(B).kill();
+    for ino in [1, 2] {
+        cluster.change(0, chunk(ino), write(0, b"a")).await;
+    }
+    cluster.store(A).stall_chunk(Some(chunk(2)));
+    cluster.restart(B).await;
+    until("the first is copied", || cluster.store(B).contents().contains_key(&chunk(1))).await;
+    cluster.store(B).refuses_writes.store(true, Ordering::Relaxed);
+    cluster.change(0, chunk(1), write(0, b"b")).await;
+    cluster.store(B).refuses_writes.store(false, Ordering::Relaxed);
+    cluster.store(A).stall_chunk(None);
+    cluster.in_sync().await;
+    cluster.assert_equal();
+}
+
+#[tokio::test(flavor = "local")]
+async fn a_new_primary_waits_for_what_the_old_one_ordered() {
+    let cluster = Arc::new(Cluster::quiet().await);
+    for state in [CopyState::Stale, CopyState::Syncing] {
+        cluster.names.lock().set(B, state);
+    }
+    // B hears first that it is in sync, and in charge of the chunk; A has a change of it under way.
+    let (old, first) = (cluster.view(1), cluster.id());
+    cluster.names.lock().deaf[0] = true;
+    cluster.names.lock().set(B, CopyState::InSync);
+    let new = cluster.view(1);
+    let asked = cluster.clone();
+    let first = tokio::spawn(async move { asked.try_change(A, old, first, chunk(1), write(0, b"xxxx")).await });
+    until("the first is under way", || cluster.store(A).contents().len() == 1).await;
+    let (asked, second) = (cluster.clone(), cluster.id());
+    let second = tokio::spawn(async move { asked.try_change(B, new, second, chunk(1), write(1, b"yy")).await });
+    cluster.read(B, chunk(2), 0, 1).await.unwrap();
+    cluster.names.lock().deaf[0] = false;
+    cluster.names.lock().publish();
+    assert_eq!(first.await.unwrap(), Err(Rejection::WrongEpoch { pair: PairId(0), current: new.epoch }));
+    second.await.unwrap().unwrap();
+    assert_eq!(cluster.view(1).epoch, new.epoch, "nobody was evicted");
+    assert_eq!(cluster.read(B, chunk(1), 0, 9).await.unwrap(), b"xyyx");
+    cluster.assert_equal();
 }
 
 #[tokio::test]

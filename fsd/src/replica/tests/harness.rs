@@ -61,7 +61,7 @@ pub struct Names {
 }
 
 impl Names {
-    fn publish(&self) {
+    pub fn publish(&self) {
         for (board, deaf) in self.boards.iter().zip(self.deaf) {
             if let (Some(board), false) = (board, deaf) {
                 self.publish_to(board);
@@ -77,7 +77,7 @@ impl Names {
         });
     }
 
-    fn set(&mut self, server: ServerId, state: CopyState) {
+    pub fn set(&mut self, server: ServerId, state: CopyState) {
         let at = usize::from(server.0 - 1);
         self.pair.members[at].state = state;
         self.pair.epoch.0 += 1;
@@ -163,6 +163,15 @@ pub struct Cluster {
 impl Cluster {
     /// Both in sync, nothing in them.
     pub async fn new() -> Cluster {
+        Cluster::made(true).await
+    }
+
+    /// The same without background work: nobody brings anybody up to date.
+    pub async fn quiet() -> Cluster {
+        Cluster::made(false).await
+    }
+
+    async fn made(works: bool) -> Cluster {
         let listeners = [listen(), listen()];
         let pair: [SocketAddr; 2] = listeners.each_ref().map(|l| l.local_addr().unwrap());
         let config = Config {
@@ -186,8 +195,8 @@ impl Cluster {
         let stores = [Arc::new(TestStore::default()), Arc::new(TestStore::default())];
         let [of_a, of_b] = listeners;
         let servers = [
-            start(&config, &names, (A, Incarnation(1)), stores[0].clone(), of_a),
-            start(&config, &names, (B, Incarnation(1)), stores[1].clone(), of_b),
+            start(&config, &names, (A, Incarnation(1)), stores[0].clone(), (of_a, works)),
+            start(&config, &names, (B, Incarnation(1)), stores[1].clone(), (of_b, works)),
         ];
         let client = Peers::new(&config, ServerId::WITNESS);
         let cluster = Cluster { names, servers, stores, config, client, seq: AtomicU64::new(1), lives: 1 };
@@ -219,7 +228,7 @@ impl Cluster {
         let address = self.config.address(id).unwrap();
         until("its port is free again", || !matches!(std::net::TcpListener::bind(address), Err(e) if in_use(&e))).await;
         let listener = std::net::TcpListener::bind(address).unwrap();
-        self.servers[at] = start(&self.config, &self.names, (id, life), self.stores[at].clone(), listener);
+        self.servers[at] = start(&self.config, &self.names, (id, life), self.stores[at].clone(), (listener, true));
         let mut names = self.names.lock();
         names.pair.members[at].incarnation = life;
         names.set(id, CopyState::Stale);
@@ -328,7 +337,7 @@ fn start(
     names: &Arc<Mutex<Names>>,
     (id, life): (ServerId, Incarnation),
     store: Arc<TestStore>,
-    listener: std::net::TcpListener,
+    (listener, works): (std::net::TcpListener, bool),
 ) -> Server {
     let (board, asks) = Board::new(id, life);
     {
@@ -340,12 +349,15 @@ fn start(
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let peers = Peers::new(config, id);
     let replica = Replica::new(config, board.clone(), store, peers);
+    if works {
+        let _within = runtime.enter();
+        replica.run_workers();
+    }
     runtime.spawn(serve(listener, replica.clone()));
     Server { board, replica, runtime: Some(runtime), hung: None }
 }
 
 async fn serve(listener: std::net::TcpListener, replica: Arc<Replica>) {
-    replica.run_workers();
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
     loop {

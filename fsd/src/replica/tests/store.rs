@@ -28,11 +28,20 @@ struct Inner {
 }
 
 #[derive(Debug, Default)]
+struct Stalled {
+    all: bool,
+    chunk: Option<ChunkId>,
+    waiting: usize,
+}
+
+#[derive(Debug, Default)]
 pub struct TestStore {
     inner: Mutex<Inner>,
-    stalled: Mutex<bool>,
+    stalled: Mutex<Stalled>,
     resumed: Condvar,
     pub full: AtomicBool,
+    /// Writes find no room, copies do.
+    pub refuses_writes: AtomicBool,
     pub failing: AtomicBool,
     pub syncs: AtomicU64,
     pub imports: AtomicU64,
@@ -41,8 +50,19 @@ pub struct TestStore {
 impl TestStore {
     /// From now on everything that goes to the disk waits, until it is resumed.
     pub fn stall(&self, stalled: bool) {
-        *self.stalled.lock() = stalled;
+        self.stalled.lock().all = stalled;
         self.resumed.notify_all();
+    }
+
+    /// The same for what goes to one chunk.
+    pub fn stall_chunk(&self, chunk: Option<ChunkId>) {
+        self.stalled.lock().chunk = chunk;
+        self.resumed.notify_all();
+    }
+
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.stalled.lock().waiting
     }
 
     /// Flips a bit of a block that is there, without its checksum's knowing.
@@ -62,8 +82,10 @@ impl TestStore {
 
     fn disk(&self, chunk: ChunkId, changes: bool) -> Result<(), ChunkError> {
         let mut stalled = self.stalled.lock();
-        while *stalled {
+        while stalled.all || stalled.chunk == Some(chunk) {
+            stalled.waiting += 1;
             self.resumed.wait(&mut stalled);
+            stalled.waiting -= 1;
         }
         if self.failing.load(Ordering::Relaxed) {
             return Err(ChunkError::Disk { action: "test", chunk, source: io::Error::other("the test says so") });
@@ -114,6 +136,9 @@ fn blocks(offset: u32, length: u32) -> std::ops::Range<u16> {
 impl ChunkStore for TestStore {
     fn write(&self, chunk: ChunkId, offset: u32, data: &[u8]) -> Result<Applied, ChunkError> {
         self.disk(chunk, true)?;
+        if self.refuses_writes.load(Ordering::Relaxed) {
+            return Err(ChunkError::Full { chunk });
+        }
         let mut inner = self.inner.lock();
         let c = inner.chunks.entry(chunk).or_default();
         let mut came = 0;
