@@ -63,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let all = (0..LARGE_CHUNKS).flat_map(|n| (0..4).map(move |part| (n, part)));
         Ok(all.into_iter().try_for_each(|(n, part)| store.write(large(n), part * mib, &mebibyte).map(drop))?)
     });
+    timed("sync of everything", 1, 256 << 20, || Ok(store.sync_all()?));
     timed("1 MiB over it", 256, 256 << 20, || {
         let all = (0..LARGE_CHUNKS).flat_map(|n| (0..4).map(move |part| (n, part)));
         Ok(all.into_iter().try_for_each(|(n, part)| store.write(large(n), part * mib, &mebibyte).map(drop))?)

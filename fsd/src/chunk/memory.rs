@@ -245,7 +245,10 @@ impl ChunkStore for MemoryChunks {
 
     fn note(&self, chunk: ChunkId) -> Result<Intent, ChunkError> {
         let mut inner = self.inner.lock();
-        inner.book.record([chunk].into());
+        if inner.book.intent(chunk).is_none() {
+            let noted = inner.book.ahead(chunk).chain([chunk]).collect();
+            inner.book.record(noted);
+        }
         Ok(inner.book.intent(chunk).unwrap_or(Intent::none()))
     }
 

@@ -59,7 +59,9 @@ impl Notes {
                 return Ok(intent);
             }
             self.poison.check()?;
+            let ahead = state.book.ahead(chunk);
             state.pending.insert(chunk);
+            state.pending.extend(ahead);
             let Some(mut file) = state.file.take() else {
                 self.changed.wait(&mut state);
                 continue;

@@ -16,6 +16,7 @@ use crate::chunk::layout::{self, Dir};
 use crate::chunk::{ChunkError, io};
 use raidfs_common::checksum::BlockSum;
 use raidfs_common::id::ChunkId;
+use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::rpc::chunks::Applied;
 use std::fs::{File, OpenOptions};
 use std::ops::Range;
@@ -56,6 +57,10 @@ impl Disk {
                 });
                 overwritten.map_err(|source| self.broken("write", chunk, source))?;
                 self.put_sums(chunk, open, length, blocks.clone(), written.into_iter().flatten().map(|b| (b, at(b))))?;
+            }
+            if range.end as u64 == CHUNK_BYTES {
+                // Whoever writes on is likely to leave this chunk: the disk may as well begin with it.
+                io::start_write_back(&open.file);
             }
             Ok(holes.iter().map(|run| run.len() as i64).sum())
         })

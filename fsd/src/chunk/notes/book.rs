@@ -10,6 +10,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
+/// A stream that writes one chunk of a file after the other has so many noted at once.
+const AHEAD: u32 = 16;
+/// Chunks of a file that are further apart than this are no stream.
+const STRIDE_MAX: u32 = 64;
+
 /// All generations, oldest first.
 #[derive(Debug, Default)]
 pub struct Book {
@@ -61,6 +66,19 @@ impl Book {
         let newest = self.generations.back()?;
         let noted = chunk.ino >= newest.mark || newest.named.contains(&chunk);
         noted.then(|| Intent(Some(Arc::clone(&newest.held))))
+    }
+
+    /// What is better noted together with this chunk: if the file's chunk noted last lies a little before it, those that
+    /// a stream in such steps will come to. Chunks that never come to be cost a resync nothing.
+    pub fn ahead(&self, chunk: ChunkId) -> impl Iterator<Item = ChunkId> + use<> {
+        let first = ChunkId { index: chunk.index.saturating_sub(STRIDE_MAX), ..chunk };
+        let newest = self.generations.back();
+        let before = newest.and_then(|newest| newest.named.range(first..chunk).next_back()).copied();
+        let stride = before.map_or(0, |before| chunk.index - before.index);
+        let steps = if stride == 0 { 0 } else { AHEAD };
+        (1..steps)
+            .map_while(move |step| chunk.index.checked_add(stride * step))
+            .map(move |index| ChunkId { index, ..chunk })
     }
 
     /// These are durable in the newest generation now.
@@ -135,6 +153,22 @@ mod tests {
         assert_eq!(book.named(None, 9), [chunk(5)]);
         book.begin(3, Ino(9));
         assert_eq!(book.drop_settled(), [1, 2]);
+    }
+
+    #[test]
+    fn a_stream_is_noted_ahead_in_its_own_steps() {
+        let mut book = Book::default();
+        book.begin(1, Ino(9));
+        let at = |index| ChunkId { ino: Ino(5), index };
+        assert_eq!(book.ahead(at(7)).count(), 0, "nothing says that it is a stream");
+        book.record([at(7), chunk(4)].into());
+        let ahead: Vec<u32> = book.ahead(at(9)).map(|c| c.index).collect();
+        assert_eq!((ahead[0], ahead.len(), ahead[14]), (11, 15, 39));
+        assert_eq!(book.ahead(at(8)).next(), Some(at(9)));
+        assert_eq!(book.ahead(at(72)).count(), 0, "too far apart");
+        assert_eq!(book.ahead(at(3)).count(), 0, "backwards");
+        book.record([at(u32::MAX - 5)].into());
+        assert_eq!(book.ahead(at(u32::MAX - 3)).count(), 1, "up to the last chunk that there can be");
     }
 
     #[test]
