@@ -1,0 +1,137 @@
+//! A whole cluster in this process: real servers with real logs and names in a directory of the test, chunks in memory,
+//! and loopback between them. Servers are stopped in order and started again; killing is for the shell cases, which have
+//! processes to kill.
+
+use raidfs_common::config::{Config, Durability};
+use raidfs_common::id::ServerId;
+use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
+use raidfs_common::wire;
+use raidfs_common::{limits, rpc};
+use raidfs_fsd::chunk::memory::MemoryChunks;
+use raidfs_fsd::identity::{DataDir, Identity};
+use raidfs_fsd::server::Ended;
+use raidfs_fsd::{server, witness};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// A server that runs on a thread of its own.
+struct Running {
+    stop: Arc<Notify>,
+    thread: JoinHandle<Result<(), Ended>>,
+}
+
+/// Two pairs and the witness.
+pub struct InProcess {
+    /// The configuration that all of them have.
+    pub config: Config,
+    dir: tempfile::TempDir,
+    chunks: BTreeMap<ServerId, Arc<MemoryChunks>>,
+    running: BTreeMap<ServerId, Running>,
+}
+
+impl InProcess {
+    /// Starts a cluster of two pairs on free ports.
+    pub fn start() -> InProcess {
+        let listeners: Vec<TcpListener> =
+            (0..5).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
+        let at = |n: usize| listeners[n].local_addr().expect("it is bound");
+        let config = Config {
+            cluster: "in-process".into(),
+            pairs: vec![[at(1), at(2)], [at(3), at(4)]],
+            witness: at(0),
+            durability: Durability::Relaxed,
+            io_timeout: Duration::from_secs(10),
+        };
+        let chunks = config.servers().map(|id| (id, Arc::new(MemoryChunks::default()))).collect();
+        let dir = tempfile::tempdir().expect("a directory of the test");
+        let mut cluster = InProcess { config, dir, chunks, running: BTreeMap::new() };
+        for (n, listener) in listeners.into_iter().enumerate() {
+            cluster.run(ServerId(n as u16), listener);
+        }
+        cluster
+    }
+
+    fn run(&mut self, id: ServerId, listener: TcpListener) {
+        let stop = Arc::new(Notify::new());
+        let (config, ender) = (self.config.clone(), stop.clone());
+        let path = self.dir.path().join(id.to_string());
+        let chunks = self.chunks.get(&id).cloned();
+        let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: id };
+        let body = move || {
+            let home = DataDir::open(&path, &identity).expect("the directory is this server's");
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let ended = runtime.block_on(async {
+                match chunks {
+                    Some(chunks) => server::run(config, &home, chunks, listener, ender).await,
+                    None => witness::run(config, &home, listener, ender).await,
+                }
+            });
+            runtime.shutdown_timeout(Duration::from_secs(1));
+            home.end_cleanly().expect("the end is written down");
+            ended
+        };
+        let thread = std::thread::Builder::new().name(id.to_string()).spawn(body).expect("a thread");
+        self.running.insert(id, Running { stop, thread });
+    }
+
+    /// Stops a server in order.
+    pub fn stop(&mut self, id: ServerId) {
+        if let Some(Running { stop, thread }) = self.running.remove(&id) {
+            stop.notify_one();
+            thread.join().expect("it does not panic").expect("it ends in order");
+        }
+    }
+
+    /// Starts a server again, on the port that it had.
+    pub fn restart(&mut self, id: ServerId) {
+        let address = self.config.address(id).expect("it is in the configuration");
+        let mut listener = None;
+        let bound = crate::wait::until(Duration::from_secs(10), || {
+            listener = TcpListener::bind(address).ok();
+            listener.is_some()
+        });
+        assert!(bound, "the port {address} does not become free");
+        self.run(id, listener.expect("it was bound"));
+    }
+
+    /// Connects to a service of a server, as a client.
+    pub async fn connect<In, Out>(&self, to: ServerId, service: Service) -> Option<wire::Wire<In, Out>> {
+        let hello = Hello {
+            version: PROTOCOL_VERSION,
+            cluster: self.config.cluster_id(),
+            cluster_name: self.config.cluster.clone(),
+            speaker: Speaker::Client,
+            to,
+            service,
+        };
+        wire::connect(self.config.address(to)?, &hello, limits::HELLO_TIMEOUT).await.ok()
+    }
+
+    /// A client of a server's names.
+    pub async fn names(&self, to: ServerId) -> Option<rpc::names::NamesServiceClient> {
+        let wire = self.connect(to, Service::Names).await?;
+        Some(rpc::names::NamesServiceClient::new(Default::default(), wire).spawn())
+    }
+
+    /// A client of a server's admin service.
+    pub async fn admin(&self, to: ServerId) -> Option<rpc::admin::AdminServiceClient> {
+        let wire = self.connect(to, Service::Admin).await?;
+        Some(rpc::admin::AdminServiceClient::new(Default::default(), wire).spawn())
+    }
+}
+
+impl Drop for InProcess {
+    fn drop(&mut self) {
+        // All at once: they need not wait for each other.
+        for running in self.running.values() {
+            running.stop.notify_one();
+        }
+        for (_, running) in std::mem::take(&mut self.running) {
+            let _ = running.thread.join();
+        }
+    }
+}
