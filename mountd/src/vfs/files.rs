@@ -37,6 +37,24 @@ pub(super) enum Unsynced {
     Chunks(BTreeSet<u32>),
 }
 
+impl Unsynced {
+    /// None.
+    pub fn none() -> Unsynced {
+        Unsynced::Chunks(BTreeSet::new())
+    }
+
+    /// These, and those.
+    pub fn and(self, others: &Unsynced) -> Unsynced {
+        match (self, others) {
+            (Unsynced::Chunks(mut these), Unsynced::Chunks(those)) => {
+                these.extend(those);
+                Unsynced::Chunks(these)
+            }
+            _ => Unsynced::All,
+        }
+    }
+}
+
 /// A file that is open, or has something to be sent.
 pub(super) struct File {
     pub ino: Ino,
@@ -62,6 +80,8 @@ pub(super) struct FileData {
     /// In the pusher's list of files whose bytes grow old.
     pub aging: bool,
     pub unsynced: Unsynced,
+    /// What the syncs under way are about to make durable: until then it is not, and another sync must wait for it, too.
+    pub syncing: Vec<Arc<Unsynced>>,
     /// Open handles.
     pub opens: u32,
     /// It has no name and no handle any more.
@@ -158,6 +178,7 @@ impl<C: Cluster> Shared<C> {
                 ready: false,
                 aging: false,
                 unsynced: if synced { Unsynced::Chunks(BTreeSet::new()) } else { Unsynced::All },
+                syncing: Vec::new(),
                 opens: 0,
                 doomed: false,
                 version: 0,

@@ -43,6 +43,8 @@ pub struct Faults {
     pub chunk_changes: Option<FsError>,
     /// Chunk changes wait for as long as this is set.
     pub chunks_hang: bool,
+    /// Syncs of chunks wait for as long as this is set.
+    pub syncs_hang: bool,
     /// Changes of names wait for as long as this is set.
     pub names_hang: bool,
     /// Changes of names end so.
@@ -58,6 +60,8 @@ pub struct Counts {
     pub questions: AtomicU64,
     /// Changes of chunks.
     pub chunk_changes: AtomicU64,
+    /// Syncs of chunks.
+    pub syncs: AtomicU64,
     /// Barriers.
     pub barriers: AtomicU64,
 }
@@ -252,7 +256,8 @@ impl Cluster for MemoryCluster {
     }
 
     async fn sync_chunks(&self, list: Vec<ChunkAddress>) -> Result<(), FsError> {
-        let faults = *self.faults.borrow();
+        self.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        let faults = self.until(|f| !f.syncs_hang).await;
         if let Some(error) = faults.chunk_changes {
             return Err(error);
         }

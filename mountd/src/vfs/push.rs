@@ -362,7 +362,7 @@ impl<C: Cluster> Shared<C> {
         if !idle {
             return;
         }
-        let synced = state.unsynced == Unsynced::Chunks(Default::default());
+        let synced = state.unsynced == Unsynced::none() && state.syncing.is_empty();
         let mut names = self.names.lock();
         let node = names.tree.node(ino);
         if node.as_ref().is_some_and(|n| n.written || n.blocks != 0) {

@@ -8,7 +8,6 @@ use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::CHUNK_BYTES;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -49,7 +48,7 @@ impl<C: Cluster> Vfs<C> {
 impl<C: Cluster> Shared<C> {
     pub(super) async fn sync_file(self: &Arc<Self>, file: &Arc<File>) -> Result<(), FsError> {
         self.landed(file).await;
-        let (placement, unsynced) = {
+        let (placement, mine, unsynced) = {
             let mut state = file.data.lock();
             if let Some(error) = state.late.take() {
                 return Err(error);
@@ -57,7 +56,11 @@ impl<C: Cluster> Shared<C> {
             if self.names.lock().tree.node(file.ino).is_some_and(|n| n.attr.size > n.sent) {
                 self.report(file.ino, &state.behind);
             }
-            (state.placement, std::mem::replace(&mut state.unsynced, Unsynced::Chunks(BTreeSet::new())))
+            let mine = Arc::new(std::mem::replace(&mut state.unsynced, Unsynced::none()));
+            // What another sync has begun with is not durable before that one has ended.
+            let unsynced = state.syncing.iter().fold((*mine).clone(), |all, other| all.and(other));
+            state.syncing.push(mine.clone());
+            (state.placement, mine, unsynced)
         };
         let (size, changed) =
             self.names.lock().tree.node(file.ino).map_or((0, Ticket::MAX), |n| (n.attr.size, n.changed));
@@ -68,8 +71,12 @@ impl<C: Cluster> Shared<C> {
         let bytes = self.sync_chunks(file.ino, placement, &chunks);
         let names = self.names_durable(changed);
         let (bytes, names) = futures::join!(bytes, names);
-        if bytes.is_err() {
-            file.data.lock().unsynced = Unsynced::All;
+        {
+            let mut state = file.data.lock();
+            state.syncing.retain(|other| !Arc::ptr_eq(other, &mine));
+            if bytes.is_err() {
+                state.unsynced = Unsynced::All;
+            }
         }
         bytes.and(names)
     }

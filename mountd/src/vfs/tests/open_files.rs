@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::vfs::Set;
+use crate::vfs::memory_cluster::Faults;
 use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
 use raidfs_common::namespace::RenameMode;
@@ -115,6 +116,34 @@ fn a_sync_covers_bytes_and_size() {
         vfs.write(handle, 8192, &[2; 1], false).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         assert_eq!(barriers(), 2, "the file grew");
+    });
+}
+
+#[test]
+fn a_sync_waits_for_what_another_has_begun_to_sync() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let syncs = || cluster.counts.syncs.load(std::sync::atomic::Ordering::Relaxed);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, &[1; 8192], false).await.unwrap();
+        cluster.set_faults(Faults { syncs_hang: true, ..Faults::default() });
+        let sync = || {
+            tokio::spawn({
+                let vfs = vfs.clone();
+                async move { vfs.fsync(handle).await }
+            })
+        };
+        let first = sync();
+        until(|| syncs() == 1).await;
+        let second = sync();
+        until(|| syncs() == 2 || second.is_finished()).await;
+        assert!(!second.is_finished(), "the bytes are not on stable storage yet");
+        cluster.set_faults(Faults::default());
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())));
+        assert!(cluster.is_synced(ChunkId { ino: attr.ino, index: 0 }));
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(syncs(), 2, "nothing was left to be synced");
     });
 }
 
