@@ -6,6 +6,7 @@ use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::limits::BLOCK_BYTES;
 use raidfs_common::time::Time;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What `stat` counts blocks in.
 const STAT_BLOCK_BYTES: u64 = 512;
@@ -57,6 +58,14 @@ pub fn node_of(mode: u32, rdev: u32) -> Option<NewNode> {
     Some(NewNode { kind, perm: (mode & 0o7777) as u16, rdev, target: Bytes::new() })
 }
 
+/// A time as the kernel sent it. Of one before 1970 fuser takes the nanoseconds off instead of adding them.
+fn time_from_kernel(t: SystemTime) -> Time {
+    match UNIX_EPOCH.duration_since(t) {
+        Ok(before) if !before.is_zero() => Time { secs: -(before.as_secs() as i64), nanos: before.subsec_nanos() },
+        _ => Time::from(t),
+    }
+}
+
 /// What setattr is to set.
 pub fn set_of(
     mode: Option<u32>,
@@ -68,7 +77,24 @@ pub fn set_of(
 ) -> Set {
     let time = |t: TimeOrNow| match t {
         TimeOrNow::Now => SetTime::Now,
-        TimeOrNow::SpecificTime(t) => SetTime::At(Time::from(t)),
+        TimeOrNow::SpecificTime(t) => SetTime::At(time_from_kernel(t)),
     };
     Set { perm: mode.map(|m| (m & 0o7777) as u16), uid, gid, size, atime: atime.map(time), mtime: mtime.map(time) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_before_1970_are_what_the_kernel_meant() {
+        // What fuser makes of -1 s and 999,999,999 ns.
+        let sent = UNIX_EPOCH - Duration::new(1, 999_999_999);
+        assert_eq!(time_from_kernel(sent), Time { secs: -1, nanos: 999_999_999 });
+        let sent = UNIX_EPOCH - Duration::new(7, 0);
+        assert_eq!(time_from_kernel(sent), Time { secs: -7, nanos: 0 });
+        let sent = UNIX_EPOCH + Duration::new(7, 1);
+        assert_eq!(time_from_kernel(sent), Time { secs: 7, nanos: 1 });
+    }
 }

@@ -1,4 +1,4 @@
-//! Extended attributes. Those of the kernel's access control lists are kept like any other.
+//! Extended attributes.
 
 use super::cluster::Cluster;
 use super::tree::Xattrs;
@@ -10,8 +10,9 @@ use raidfs_common::limits::{XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES};
 use raidfs_common::namespace::{Answer, Change, Query, XattrMode};
 use std::sync::Arc;
 
-/// Attributes whose names begin otherwise are not kept.
-const KEPT: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system.posix_acl_"];
+/// Attributes whose names begin otherwise are not kept. Access control lists (`system.posix_acl_*`) are not either: kept
+/// without their effect on the permission bits, they would undo a chmod for everyone who copies them.
+const KEPT: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
 
 fn check_name(name: &[u8]) -> Result<(), FsError> {
     if name.len() > XATTR_NAME_MAX_BYTES {

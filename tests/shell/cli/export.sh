@@ -3,8 +3,8 @@
 need probe tree "$CASE_DIR/tree" 200 6
 cluster_up
 need cp -a "$CASE_DIR/tree" "$MNT/tree"
-ln -s d0/e0 "$MNT/tree/link"; ln "$MNT/tree/d0/e0/file0" "$MNT/tree/hard"; chmod 4750 "$MNT/tree/hard"
-chown 12:34 "$MNT/tree/hard"; touch -d '2001-02-03 04:05:06.789' "$MNT/tree/hard"
+ln -s d0/e0 "$MNT/tree/link"; ln "$MNT/tree/d0/e0/file0" "$MNT/tree/hard"
+chown 12:34 "$MNT/tree/hard"; chmod 4750 "$MNT/tree/hard"; touch -d '2001-02-03 04:05:06.789' "$MNT/tree/hard"
 if command -v setfattr > /dev/null; then setfattr -n user.colour -v green "$MNT/tree/hard"; fi
 head -c 9000000 /dev/urandom > "$MNT/tree/large"
 truncate -s 5000000 "$MNT/tree/hole"

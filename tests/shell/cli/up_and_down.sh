@@ -14,7 +14,7 @@ fails_with "another number of servers is refused" "4 servers" "$BIN/raidfs" up -
 fails_with "another mount point too" "is mounted at" "$BIN/raidfs" up --dir "$DIR" --mount "$CASE_DIR/other"
 check "down" r down
 refuse "nothing is mounted" mounted
-for pid in $pids; do refuse "process $pid is gone" kill -0 "$pid"; done
+for pid in $pids; do check "process $pid is gone" gone "$pid"; done
 refuse "no pid files stay" test -e "$DIR/run"
 refuse "the mount point that up made is gone" test -e "$MNT"
 check "the data stays" test -d "$DIR/data/fsd1"
