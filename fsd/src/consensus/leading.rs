@@ -189,11 +189,12 @@ impl<L: LogStore> Core<L> {
             let Some(f) = self.follower_mut(to) else { return };
             let room = f.sent.len() < if f.probing { 1 } else { IN_FLIGHT_MAX };
             let news = !f.snapshot && (f.next <= last || f.sync_sent < sync_wanted);
-            if !(beat && f.last_sent < now) && !(news && room) {
-                return;
-            }
             // A heartbeat to one who is silent or takes a snapshot carries nothing.
             let full = news && room;
+            let due = beat && f.last_sent < now;
+            if !full && !due {
+                return;
+            }
             let Some(more) = self.send_one(to, full, sync_wanted, now) else { return };
             if !more {
                 return;
