@@ -117,7 +117,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     });
     drop(store);
     let mut store = None;
-    timed("opening the store, per chunk", FILES, 0, || Ok(store = Some(open()?)));
+    timed("opening the store, per chunk", FILES, 0, || {
+        store = Some(open()?);
+        Ok(())
+    });
     let store = store.ok_or("not opened")?;
     timed("summary with all blocks read", FILES, FILES * 4096, || {
         Ok((0..FILES).try_for_each(|n| store.summary(small(n), true).map(drop))?)
