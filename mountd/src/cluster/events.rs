@@ -1,4 +1,4 @@
-//! Which servers are reached, and the news of it: one log line and one event each. Told by [`super::connection`];
+//! Which servers are reached, and the news of it: one log line and one event each. Told by `connection`;
 //! read by the router, the shell and `status`.
 
 use parking_lot::Mutex;

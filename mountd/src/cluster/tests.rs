@@ -498,19 +498,26 @@ async fn the_survey_is_over_in_time_with_servers_dead_and_hung() {
     assert_eq!(answered, [3, 4]);
 }
 
+/// Returns once the client has sent so many more requests.
+async fn traffic(cluster: &FakeCluster, more: u64) {
+    let count = || cluster.with(|w| w.arrived.len() + w.chunk_changes.len() + w.reads.len()) as u64;
+    let enough = count() + more;
+    until("the callers go on", || count() >= enough).await;
+}
+
 /// Disturbs the cluster once, in a way that passes: somebody always serves again in the end.
-async fn disturb(cluster: &FakeCluster, dice: &mut retry::Dice) {
+async fn disturb(cluster: &FakeCluster, client: &ClusterClient, dice: &mut retry::Dice) {
     let victim = 1 + (dice.roll() % 4) as u16;
     match dice.roll() % 5 {
         0 => {
             cluster.kill(victim);
             cluster.with(|w| w.leader = None);
-            tokio::time::sleep(Duration::from_millis(dice.roll() % 20)).await;
+            until("the client noticed", || !client.is_connected(ServerId(victim))).await;
             cluster.restart(victim).await;
         }
         1 => {
             cluster.with(|w| w.mood(victim).swallows_answers = true);
-            tokio::time::sleep(Duration::from_millis(dice.roll() % 20)).await;
+            traffic(cluster, dice.roll() % 3).await;
             cluster.with(|w| w.mood(victim).swallows_answers = false);
             // What was swallowed is answered only to those who ask again.
             cluster.kill(victim);
@@ -553,8 +560,8 @@ async fn under_all_disturbances_everything_is_made_once_and_in_order() {
     let callers: Vec<_> = (1..=6).map(caller).collect();
     let mut dice = retry::Dice::new(seed);
     for _ in 0..60 {
-        disturb(&cluster, &mut dice).await;
-        tokio::time::sleep(Duration::from_millis(dice.roll() % 25)).await;
+        disturb(&cluster, &client, &mut dice).await;
+        traffic(&cluster, dice.roll() % 40).await;
     }
     ending.store(true, Ordering::Release);
     let mut rounds = Vec::new();
