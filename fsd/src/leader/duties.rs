@@ -19,6 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 /// Sizes that a dead session had grown are asked for this long.
 const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sizes that one entry recovers at most.
+const SIZES_PER_ENTRY: usize = 10_000;
 
 /// What a server said when it started.
 #[derive(Clone, Copy, Debug)]
@@ -254,7 +256,10 @@ impl<P: Proposer> Duties<P> {
         let sizes = self.proposer.grown(sizes);
         if !sizes.is_empty() {
             tracing::info!("{} files get the size that their bytes have", sizes.len());
-            self.proposer.propose(Change::RecoverSizes { sizes }).await;
+            // An entry must fit a frame, however many files there are.
+            for part in sizes.chunks(SIZES_PER_ENTRY) {
+                self.proposer.propose(Change::RecoverSizes { sizes: part.to_vec() }).await;
+            }
         }
     }
 

@@ -44,7 +44,8 @@ where
 {
     let taken = machine.flushing.lock().await;
     let Some(batch) = machine.begin_flush() else { return true };
-    if node.own_durable() < batch.applied().index && !node.sync_all().await {
+    // However long that takes: names that are ahead of the log would be of a history that a power cut may undo.
+    while node.own_durable() < batch.applied().index && !node.sync_all().await {
         tracing::warn!("the log was not synced in time; names wait in memory");
     }
     let written = tokio::task::spawn_blocking(move || batch.write().map(|()| batch)).await;
