@@ -60,6 +60,8 @@ pub struct Board {
     /// This life of it.
     pub incarnation: Incarnation,
     notice: watch::Sender<Notice>,
+    /// Counts changes of the pairs: what waits for those must not wake at every entry.
+    pairs: watch::Sender<u64>,
     dooms: Mutex<BTreeMap<Ino, Dooms>>,
     doomed: watch::Sender<u64>,
     asks: mpsc::UnboundedSender<Ask>,
@@ -80,6 +82,7 @@ impl Board {
             server,
             incarnation,
             notice: watch::Sender::new(notice),
+            pairs: watch::Sender::new(0),
             dooms: Mutex::new(BTreeMap::new()),
             doomed: watch::Sender::new(0),
             asks,
@@ -89,7 +92,15 @@ impl Board {
 
     /// Replaces what is known; called by the namespace side.
     pub fn publish(&self, update: impl FnOnce(&mut Notice)) {
-        self.notice.send_modify(update);
+        let mut new_pairs = false;
+        self.notice.send_modify(|notice| {
+            let before = notice.pairs.clone();
+            update(notice);
+            new_pairs = !Arc::ptr_eq(&before, &notice.pairs);
+        });
+        if new_pairs {
+            self.pairs.send_modify(|n| *n += 1);
+        }
     }
 
     /// Adds a doom; called by the namespace side before it publishes the entry as applied.
@@ -106,6 +117,11 @@ impl Board {
     /// A receiver that wakes at each change of what is known.
     pub fn subscribe(&self) -> watch::Receiver<Notice> {
         self.notice.subscribe()
+    }
+
+    /// A receiver that wakes when the pairs have changed.
+    pub fn subscribe_pairs(&self) -> watch::Receiver<u64> {
+        self.pairs.subscribe()
     }
 
     /// A receiver that wakes when something is doomed.
@@ -154,6 +170,11 @@ impl Board {
     /// The dooms of one inode that are not carried out yet.
     pub fn dooms_of(&self, ino: Ino) -> Dooms {
         self.dooms.lock().get(&ino).cloned().unwrap_or_default()
+    }
+
+    /// Whether anything is doomed.
+    pub fn has_dooms(&self) -> bool {
+        !self.dooms.lock().is_empty()
     }
 
     /// All dooms whose entry is at most `durable`, by inode.

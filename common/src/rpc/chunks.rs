@@ -140,7 +140,7 @@ pub trait ChunkService {
     /// For mending a damaged copy, whose changes the caller holds back.
     async fn fetch(from: ServerId, view: View, chunk: ChunkId) -> Result<Option<ChunkCopy>, Rejection>;
 
-    /// The new primary to its mirror: answered once every change that the mirror began under an older epoch has ended,
+    /// A new primary to its mirror, and a source before a resync: answered once every change that the mirror began under an older epoch has ended,
     /// so that no change is ordered by both.
     async fn drain(from: ServerId, view: View) -> Result<(), Rejection>;
 

@@ -92,17 +92,19 @@ impl Replica {
 
     /// Ok: this try is to make the change. Err: it was made.
     pub(super) async fn begin_once(self: &Arc<Self>, id: ChangeId) -> Result<Result<Try, Applied>, Rejection> {
-        let mut ended = self.ended.subscribe();
+        let mut ended = None;
         loop {
-            ended.mark_unchanged();
             let begin = self.once.lock().begin(id);
             match begin {
                 Begin::Make => return Ok(Ok(Try { replica: self.clone(), id, outcome: None })),
                 Begin::Made(applied) => return Ok(Err(applied)),
                 Begin::Late => return Err(Rejection::Forgotten),
                 Begin::Overloaded => return Err(Rejection::Overloaded),
-                // The sender is in `self`, so it cannot be gone.
-                Begin::Wait => drop(ended.changed().await),
+                // It may have ended before this listens: so it asks again first. The sender is in `self`.
+                Begin::Wait => match &mut ended {
+                    None => ended = Some(self.ended.subscribe()),
+                    Some(ended) => drop(ended.changed().await),
+                },
             }
         }
     }

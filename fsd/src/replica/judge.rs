@@ -66,26 +66,26 @@ impl Replica {
 
     /// The same, waited for.
     pub(super) async fn standing_known(&self) -> Standing {
-        let mut notices = self.board.subscribe();
+        let mut pairs = self.board.subscribe_pairs();
         loop {
             if let Some(standing) = self.standing() {
                 return standing;
             }
             // The board outlives its subscribers: `self` holds it.
-            let _ = notices.changed().await;
+            let _ = pairs.changed().await;
         }
     }
 
-    /// Waits until what is known satisfies `condition`, at most for `patience`; what is known then, either way.
+    /// Waits until what is known of the pair satisfies `condition`, at most for `patience`; what is known then, either way.
     pub(super) async fn standing_when(&self, patience: Duration, condition: impl Fn(&Standing) -> bool) -> Standing {
-        let mut notices = self.board.subscribe();
+        let mut pairs = self.board.subscribe_pairs();
         let waited = async {
             loop {
-                notices.mark_unchanged();
+                pairs.mark_unchanged();
                 if self.standing().is_some_and(|s| condition(&s)) {
                     return;
                 }
-                let _ = notices.changed().await;
+                let _ = pairs.changed().await;
             }
         };
         let _ = tokio::time::timeout(patience, waited).await;

@@ -111,8 +111,8 @@ impl Replica {
     }
 
     fn catches_up(&self, standing: &Standing) -> bool {
-        standing.pair.member(self.me).is_some_and(|m| m.state == CopyState::Syncing)
-            && standing.pair.member(self.me).is_some_and(|m| m.incarnation == self.board.incarnation)
+        let me = standing.pair.member(self.me);
+        me.is_some_and(|m| m.state == CopyState::Syncing && m.incarnation == self.board.incarnation)
     }
 
     /// Judges a request of the source to this server, which catches up.
@@ -150,10 +150,13 @@ impl Replica {
         result
     }
 
-    /// Returns once every change begun here under an epoch older than `view`'s has ended.
+    /// If the namespace knows this life of the server, returns once every change begun here under an epoch older than `view`'s has ended.
     pub async fn drain(&self, from: ServerId, view: View) -> Result<(), Rejection> {
         self.caught_up(&view).await?;
-        self.judge_mirror(from, &view)?;
+        let standing = self.judge_mirror(from, &view)?;
+        if standing.pair.member(self.me).is_none_or(|m| m.incarnation != self.board.incarnation) {
+            return Err(Rejection::Away);
+        }
         self.inflight.drained(view.epoch).await;
         Ok(())
     }

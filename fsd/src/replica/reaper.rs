@@ -14,32 +14,25 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 impl Replica {
     pub(super) async fn run_reaper(self: Arc<Self>) {
         let mut dooms = self.board.subscribe_dooms();
-        let mut notices = self.board.subscribe();
         loop {
             dooms.mark_unchanged();
-            notices.mark_unchanged();
-            let durable = self.board.notice().durable;
-            let ripe = self.board.ripe_dooms(durable);
-            let any = !ripe.is_empty();
-            let work = ripe.into_iter().filter_map(|(ino, list)| Some((ino, list.last()?.0)));
-            futures::stream::iter(work)
-                .for_each_concurrent(AT_ONCE, |(ino, last)| {
-                    let replica = &self;
-                    async move {
-                        if let Err(rejection) = replica.carry_out(ino, last).await {
-                            tracing::error!("cannot remove or cut the chunks of inode {ino}: {rejection}");
-                        }
-                    }
-                })
-                .await;
-            if !any {
-                // Nothing is ripe: it gets so by a doom, or by its entry's becoming durable.
-                tokio::select! {
-                    _ = dooms.changed() => {}
-                    _ = notices.wait_for(|n| n.durable > durable) => {}
-                }
+            if !self.board.has_dooms() {
+                // The sender is the board, which `self` holds.
+                let _ = dooms.changed().await;
             }
+            self.reap_ripe().await;
             tokio::time::sleep(LOOK_EVERY).await;
         }
+    }
+
+    async fn reap_ripe(self: &Arc<Self>) {
+        let ripe = self.board.ripe_dooms(self.board.notice().durable);
+        let work = ripe.into_iter().filter_map(|(ino, list)| Some((ino, list.last()?.0)));
+        let carry_out = |(ino, last)| async move {
+            if let Err(rejection) = self.carry_out(ino, last).await {
+                tracing::error!("cannot remove or cut the chunks of inode {ino}: {rejection}");
+            }
+        };
+        futures::stream::iter(work).for_each_concurrent(AT_ONCE, carry_out).await;
     }
 }

@@ -8,7 +8,7 @@ use super::plan::{Plan, before, lacks_from};
 use super::ranges::{Mode, Span};
 use super::salvage::salvage;
 use super::tally::add;
-use super::{APPLY_PATIENCE, DISK_STUCK, Replica, SYNC_STUCK};
+use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_STUCK};
 use crate::chunk::{ChunkError, ChunkStore};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
@@ -134,10 +134,10 @@ impl Replica {
         }
     }
 
-    /// Has the mirror logged as syncing, if it can be reached.
+    /// Has the mirror logged as syncing, if it can be reached, in the life that the namespace knows.
     async fn announce(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
         let (me, view) = (self.me, standing.view());
-        let answer = self.ask(standing, APPLY_PATIENCE, move |c, x| async move { c.room(x, me, view).await }).await;
+        let answer = self.ask(standing, DURABLE_PATIENCE, move |c, x| async move { c.drain(x, me, view).await }).await;
         answer?;
         let (server, incarnation) = (standing.mirror.server, standing.mirror.incarnation);
         let report = Report::Syncing { pair: self.pair, epoch: standing.epoch(), server, incarnation };

@@ -266,6 +266,21 @@ async fn a_server_killed_in_the_middle_of_its_resync_starts_over() {
 }
 
 #[tokio::test]
+async fn a_returning_server_is_caught_up_once_its_new_life_is_known() {
+    let mut cluster = Cluster::new().await;
+    cluster.server(B).kill();
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    cluster.start_again(B).await;
+    let begun = Instant::now();
+    until("it would be too early", || begun.elapsed() > Duration::from_millis(400)).await;
+    cluster.hello(B);
+    cluster.in_sync().await;
+    cluster.assert_equal();
+    let names = cluster.names.lock();
+    assert_eq!(names.reports.iter().filter(|r| matches!(r, Report::Syncing { .. })).count(), 1);
+}
+
+#[tokio::test]
 async fn a_new_disk_gets_everything_and_an_equal_copy_nothing() {
     let mut cluster = Cluster::new().await;
     for ino in 1..50 {

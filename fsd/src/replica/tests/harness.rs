@@ -222,6 +222,19 @@ impl Cluster {
 
     /// Starts a killed server again; its hello makes it stale.
     pub async fn restart(&mut self, id: ServerId) {
+        self.start_again(id).await;
+        self.hello(id);
+    }
+
+    /// The namespace hears of a server's new life.
+    pub fn hello(&self, id: ServerId) {
+        let mut names = self.names.lock();
+        names.pair.members[usize::from(id.0 - 1)].incarnation = Incarnation(self.lives);
+        names.set(id, CopyState::Stale);
+    }
+
+    /// Starts a killed server again, of which the namespace does not hear yet.
+    pub async fn start_again(&mut self, id: ServerId) {
         self.lives += 1;
         let life = Incarnation(self.lives);
         let at = usize::from(id.0 - 1);
@@ -229,9 +242,6 @@ impl Cluster {
         until("its port is free again", || !matches!(std::net::TcpListener::bind(address), Err(e) if in_use(&e))).await;
         let listener = std::net::TcpListener::bind(address).unwrap();
         self.servers[at] = start(&self.config, &self.names, (id, life), self.stores[at].clone(), (listener, true));
-        let mut names = self.names.lock();
-        names.pair.members[at].incarnation = life;
-        names.set(id, CopyState::Stale);
     }
 
     pub fn state(&self, id: ServerId) -> CopyState {
