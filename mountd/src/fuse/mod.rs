@@ -6,6 +6,7 @@
 
 pub mod convert;
 pub mod errno;
+mod interrupt;
 pub mod options;
 pub mod session;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod tests;
 
 use self::convert::{attr_of, kind_of, node_of, set_of};
 use self::errno::errno;
+use self::interrupt::interrupted;
 use crate::vfs::cluster::Cluster;
 use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Seek, Vfs};
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use fuser::{
     ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
     ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
+use raidfs_common::attr::Attr;
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
 use raidfs_common::limits::{BLOCK_BYTES, NAME_MAX_BYTES};
@@ -30,7 +33,7 @@ use std::ffi::OsStr;
 use std::future::Future;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
@@ -57,60 +60,93 @@ impl<C: Cluster> Adapter<C> {
         Adapter { vfs, runtime }
     }
 
-    /// Runs an operation to its reply: at once if it need not wait.
-    fn run(&self, operation: impl Future<Output = ()> + Send + 'static) {
+    /// Runs an operation to its reply: at once if it need not wait. One that waits for long is answered with EINTR if
+    /// `pid` is to be ended, and comes to its own end unheard; 0: it is not to be left alone.
+    fn run<T: Send + 'static>(
+        &self,
+        pid: u32,
+        operation: impl Future<Output = Result<T, FsError>> + Send + 'static,
+        reply: impl FnOnce(Result<T, FsError>) + Send + 'static,
+    ) {
         let _entered = self.runtime.enter();
         let mut operation = Box::pin(operation);
         // Whatever it waits for is registered again by the runtime's own first poll.
-        if operation.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
-            self.runtime.spawn(operation);
+        match operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(result) => reply(result),
+            Poll::Pending => drop(self.runtime.spawn(async move {
+                tokio::select! {
+                    biased;
+                    result = &mut operation => reply(result),
+                    () = interrupted(pid) => {
+                        reply(Err(FsError::Interrupted));
+                        // Half of a change is worse than one that nobody waits for.
+                        drop(operation.await);
+                    }
+                }
+            })),
         }
     }
 
-    fn empty(&self, reply: ReplyEmpty, operation: impl Future<Output = Result<(), FsError>> + Send + 'static) {
-        self.run(async move {
-            match operation.await {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(errno(error)),
-            }
+    fn empty(
+        &self,
+        request: &Request,
+        reply: ReplyEmpty,
+        operation: impl Future<Output = Result<(), FsError>> + Send + 'static,
+    ) {
+        self.run(request.pid(), operation, |result| match result {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(error)),
         });
     }
 
     fn entry(
         &self,
+        request: &Request,
         reply: ReplyEntry,
-        operation: impl Future<Output = Result<raidfs_common::attr::Attr, FsError>> + Send + 'static,
+        operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
     ) {
-        self.run(async move {
-            match operation.await {
-                Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
-                Err(error) => reply.error(errno(error)),
-            }
+        self.run(request.pid(), operation, |result| match result {
+            Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
+            Err(error) => reply.error(errno(error)),
         });
     }
 
-    fn bytes(&self, reply: ReplyData, operation: impl Future<Output = Result<Bytes, FsError>> + Send + 'static) {
-        self.run(async move {
-            match operation.await {
-                Ok(bytes) => reply.data(&bytes),
-                Err(error) => reply.error(errno(error)),
-            }
+    fn attr(
+        &self,
+        request: &Request,
+        reply: ReplyAttr,
+        operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
+    ) {
+        self.run(request.pid(), operation, |result| match result {
+            Ok(attr) => reply.attr(&TTL, &attr_of(&attr)),
+            Err(error) => reply.error(errno(error)),
+        });
+    }
+
+    fn bytes(
+        &self,
+        request: &Request,
+        reply: ReplyData,
+        operation: impl Future<Output = Result<Bytes, FsError>> + Send + 'static,
+    ) {
+        self.run(request.pid(), operation, |result| match result {
+            Ok(bytes) => reply.data(&bytes),
+            Err(error) => reply.error(errno(error)),
         });
     }
 
     fn xattr(
         &self,
+        request: &Request,
         size: u32,
         reply: ReplyXattr,
         operation: impl Future<Output = Result<Bytes, FsError>> + Send + 'static,
     ) {
-        self.run(async move {
-            match operation.await {
-                Ok(value) if size == 0 => reply.size(value.len() as u32),
-                Ok(value) if value.len() <= size as usize => reply.data(&value),
-                Ok(_) => reply.error(errno(FsError::Range)),
-                Err(error) => reply.error(errno(error)),
-            }
+        self.run(request.pid(), operation, move |result| match result {
+            Ok(value) if size == 0 => reply.size(value.len() as u32),
+            Ok(value) if value.len() <= size as usize => reply.data(&value),
+            Ok(_) => reply.error(errno(FsError::Range)),
+            Err(error) => reply.error(errno(error)),
         });
     }
 }
@@ -186,25 +222,19 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         Ok(())
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.run(async move {
-            match vfs.lookup(ino(parent), &name).await {
-                Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
-                Err(FsError::NotFound) => reply.entry(&TTL, &no_entry(), GENERATION),
-                Err(error) => reply.error(errno(error)),
-            }
+        let operation = async move { vfs.lookup(ino(parent), &name).await };
+        self.run(request.pid(), operation, |result| match result {
+            Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
+            Err(FsError::NotFound) => reply.entry(&TTL, &no_entry(), GENERATION),
+            Err(error) => reply.error(errno(error)),
         });
     }
 
-    fn getattr(&self, _request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let vfs = self.vfs.clone();
-        self.run(async move {
-            match vfs.getattr(ino(number)).await {
-                Ok(attr) => reply.attr(&TTL, &attr_of(&attr)),
-                Err(error) => reply.error(errno(error)),
-            }
-        });
+        self.attr(request, reply, async move { vfs.getattr(ino(number)).await });
     }
 
     fn setattr(
@@ -227,17 +257,12 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     ) {
         let (vfs, caller) = (self.vfs.clone(), caller(request));
         let set = set_of(mode, uid, gid, size, atime, mtime);
-        self.run(async move {
-            match vfs.setattr(caller, ino(number), set).await {
-                Ok(attr) => reply.attr(&TTL, &attr_of(&attr)),
-                Err(error) => reply.error(errno(error)),
-            }
-        });
+        self.attr(request, reply, async move { vfs.setattr(caller, ino(number), set).await });
     }
 
-    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
         let vfs = self.vfs.clone();
-        self.bytes(reply, async move { vfs.readlink(ino(number)).await });
+        self.bytes(request, reply, async move { vfs.readlink(ino(number)).await });
     }
 
     fn mknod(
@@ -252,34 +277,34 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     ) {
         let Some(new) = node_of(mode, rdev) else { return reply.error(errno(FsError::Invalid)) };
         let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
-        self.entry(reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+        self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
         let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
         let new = NewNode::dir((mode & 0o7777) as u16);
-        self.entry(reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+        self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.empty(reply, async move { vfs.unlink(ino(parent), &name).await });
+        self.empty(request, reply, async move { vfs.unlink(ino(parent), &name).await });
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.empty(reply, async move { vfs.rmdir(ino(parent), &name).await });
+        self.empty(request, reply, async move { vfs.rmdir(ino(parent), &name).await });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, link: &OsStr, target: &Path, reply: ReplyEntry) {
         let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(link));
         let new = NewNode::symlink(Bytes::copy_from_slice(target.as_os_str().as_bytes()));
-        self.entry(reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+        self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name_: &OsStr,
         new_parent: INodeNo,
@@ -294,27 +319,31 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             _ => return reply.error(errno(FsError::Invalid)),
         };
         let (vfs, name, new_name) = (self.vfs.clone(), name(name_), name(new_name));
-        self.empty(reply, async move { vfs.rename(ino(parent), &name, ino(new_parent), &new_name, mode).await });
+        self.empty(
+            request,
+            reply,
+            async move { vfs.rename(ino(parent), &name, ino(new_parent), &new_name, mode).await },
+        );
     }
 
-    fn link(&self, _request: &Request, number: INodeNo, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
+    fn link(&self, request: &Request, number: INodeNo, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.entry(reply, async move { vfs.link(ino(number), ino(parent), &name).await });
+        self.entry(request, reply, async move { vfs.link(ino(number), ino(parent), &name).await });
     }
 
     fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
-        self.run(async move {
-            match vfs.open(ino(number), open_mode(flags.0)).await {
-                Ok(handle) => reply.opened(FileHandle(handle), open_reply(flags.0)),
-                Err(error) => reply.error(errno(error)),
-            }
+        // A handle that nobody learns of would never be closed.
+        let operation = async move { vfs.open(ino(number), open_mode(flags.0)).await };
+        self.run(0, operation, move |result| match result {
+            Ok(handle) => reply.opened(FileHandle(handle), open_reply(flags.0)),
+            Err(error) => reply.error(errno(error)),
         });
     }
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -324,12 +353,12 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyData,
     ) {
         let vfs = self.vfs.clone();
-        self.bytes(reply, async move { vfs.read(handle.0, offset, size).await });
+        self.bytes(request, reply, async move { vfs.read(handle.0, offset, size).await });
     }
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -349,7 +378,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             return answer(result, reply);
         }
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
-        self.run(async move { answer(vfs.write(handle.0, offset, &data, strip_ids).await, reply) });
+        let operation = async move { vfs.write(handle.0, offset, &data, strip_ids).await };
+        self.run(request.pid(), operation, move |result| answer(result, reply));
     }
 
     fn flush(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
@@ -361,7 +391,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
 
     fn release(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
@@ -370,39 +400,40 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyEmpty,
     ) {
         let vfs = self.vfs.clone();
-        self.empty(reply, async move { vfs.release(handle.0) });
+        self.empty(request, reply, async move { vfs.release(handle.0) });
     }
 
-    fn fsync(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+    fn fsync(&self, request: &Request, _number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let vfs = self.vfs.clone();
-        self.empty(reply, async move { vfs.fsync(handle.0).await });
+        self.empty(request, reply, async move { vfs.fsync(handle.0).await });
     }
 
     fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
-        self.run(async move {
-            match vfs.opendir(ino(number)).await {
-                Ok(handle) => {
-                    let flags = FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR;
-                    reply.opened(FileHandle(handle), flags);
-                }
-                Err(error) => reply.error(errno(error)),
+        self.run(0, async move { vfs.opendir(ino(number)).await }, |result| match result {
+            Ok(handle) => {
+                reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
             }
+            Err(error) => reply.error(errno(error)),
         });
     }
 
     fn readdir(&self, _request: &Request, _number: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
         let vfs = self.vfs.clone();
-        self.run(async move {
+        let operation = async move {
             let mut reply = reply;
             let add = |entry: DirEntry| {
                 let (node, kind) = (INodeNo(entry.ino.0), kind_of(entry.kind));
                 reply.add(node, entry.next, kind, OsStr::from_bytes(&entry.name))
             };
-            match vfs.readdir(handle.0, offset, false, add).await {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(errno(error)),
-            }
+            let result = vfs.readdir(handle.0, offset, false, add).await;
+            Ok((reply, result))
+        };
+        self.run(0, operation, |done| match done {
+            Ok((reply, Ok(()))) => reply.ok(),
+            Ok((reply, Err(error))) => reply.error(errno(error)),
+            // The reply has gone with the operation, and has answered with an error by itself.
+            Err(_) => {}
         });
     }
 
@@ -415,7 +446,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyDirectoryPlus,
     ) {
         let vfs = self.vfs.clone();
-        self.run(async move {
+        let operation = async move {
             let mut reply = reply;
             let add = |entry: DirEntry| {
                 let node = INodeNo(entry.ino.0);
@@ -426,48 +457,49 @@ impl<C: Cluster> Filesystem for Adapter<C> {
                 };
                 reply.add(node, entry.next, OsStr::from_bytes(&entry.name), &TTL, &attr, GENERATION)
             };
-            match vfs.readdir(handle.0, offset, true, add).await {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(errno(error)),
-            }
+            let result = vfs.readdir(handle.0, offset, true, add).await;
+            Ok((reply, result))
+        };
+        self.run(0, operation, |done| match done {
+            Ok((reply, Ok(()))) => reply.ok(),
+            Ok((reply, Err(error))) => reply.error(errno(error)),
+            Err(_) => {}
         });
     }
 
     fn releasedir(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         reply: ReplyEmpty,
     ) {
         let vfs = self.vfs.clone();
-        self.empty(reply, async move { vfs.release(handle.0) });
+        self.empty(request, reply, async move { vfs.release(handle.0) });
     }
 
-    fn fsyncdir(&self, _request: &Request, number: INodeNo, _handle: FileHandle, _data: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, request: &Request, number: INodeNo, _handle: FileHandle, _data: bool, reply: ReplyEmpty) {
         let vfs = self.vfs.clone();
-        self.empty(reply, async move { vfs.fsyncdir(ino(number)).await });
+        self.empty(request, reply, async move { vfs.fsyncdir(ino(number)).await });
     }
 
-    fn statfs(&self, _request: &Request, _number: INodeNo, reply: ReplyStatfs) {
+    fn statfs(&self, request: &Request, _number: INodeNo, reply: ReplyStatfs) {
         let vfs = self.vfs.clone();
-        self.run(async move {
-            match vfs.totals().await {
-                Ok(totals) => {
-                    let (total, free) = (totals.total / BLOCK_BYTES, totals.free / BLOCK_BYTES);
-                    let block = BLOCK_BYTES as u32;
-                    let files = totals.inodes + INODES_FREE;
-                    reply.statfs(total, free, free, files, INODES_FREE, block, NAME_MAX_BYTES as u32, block);
-                }
-                Err(error) => reply.error(errno(error)),
+        self.run(request.pid(), async move { vfs.totals().await }, |result| match result {
+            Ok(totals) => {
+                let (total, free) = (totals.total / BLOCK_BYTES, totals.free / BLOCK_BYTES);
+                let block = BLOCK_BYTES as u32;
+                let files = totals.inodes + INODES_FREE;
+                reply.statfs(total, free, free, files, INODES_FREE, block, NAME_MAX_BYTES as u32, block);
             }
+            Err(error) => reply.error(errno(error)),
         });
     }
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         name_: &OsStr,
         value: &[u8],
@@ -481,22 +513,22 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             _ => XattrMode::Any,
         };
         let (vfs, name, value) = (self.vfs.clone(), name(name_), value.to_vec());
-        self.empty(reply, async move { vfs.setxattr(ino(number), &name, &value, mode).await });
+        self.empty(request, reply, async move { vfs.setxattr(ino(number), &name, &value, mode).await });
     }
 
-    fn getxattr(&self, _request: &Request, number: INodeNo, name_: &OsStr, size: u32, reply: ReplyXattr) {
+    fn getxattr(&self, request: &Request, number: INodeNo, name_: &OsStr, size: u32, reply: ReplyXattr) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.xattr(size, reply, async move { vfs.getxattr(ino(number), &name).await });
+        self.xattr(request, size, reply, async move { vfs.getxattr(ino(number), &name).await });
     }
 
-    fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let vfs = self.vfs.clone();
-        self.xattr(size, reply, async move { vfs.listxattr(ino(number)).await.map(Bytes::from) });
+        self.xattr(request, size, reply, async move { vfs.listxattr(ino(number)).await.map(Bytes::from) });
     }
 
-    fn removexattr(&self, _request: &Request, number: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, number: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.empty(reply, async move { vfs.removexattr(ino(number), &name).await });
+        self.empty(request, reply, async move { vfs.removexattr(ino(number), &name).await });
     }
 
     fn create(
@@ -510,20 +542,21 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyCreate,
     ) {
         let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
-        self.run(async move {
+        let operation = async move {
             let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);
-            match vfs.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await {
-                Ok((attr, handle)) => {
-                    reply.created(&TTL, &attr_of(&attr), GENERATION, FileHandle(handle), open_reply(flags));
-                }
-                Err(error) => reply.error(errno(error)),
+            vfs.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await
+        };
+        self.run(0, operation, move |result| match result {
+            Ok((attr, handle)) => {
+                reply.created(&TTL, &attr_of(&attr), GENERATION, FileHandle(handle), open_reply(flags));
             }
+            Err(error) => reply.error(errno(error)),
         });
     }
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -540,12 +573,12 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         };
         let Some(end) = offset.checked_add(length) else { return reply.error(errno(FsError::TooBig)) };
         let vfs = self.vfs.clone();
-        self.empty(reply, async move { vfs.allocate(handle.0, offset..end, what, keep_size).await });
+        self.empty(request, reply, async move { vfs.allocate(handle.0, offset..end, what, keep_size).await });
     }
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         _number: INodeNo,
         handle: FileHandle,
         offset: i64,
@@ -559,17 +592,15 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         };
         let Ok(offset) = u64::try_from(offset) else { return reply.error(errno(FsError::NoAddress)) };
         let vfs = self.vfs.clone();
-        self.run(async move {
-            match vfs.seek(handle.0, offset, what).await {
-                Ok(at) => reply.offset(at as i64),
-                Err(error) => reply.error(errno(error)),
-            }
+        self.run(request.pid(), async move { vfs.seek(handle.0, offset, what).await }, |result| match result {
+            Ok(at) => reply.offset(at as i64),
+            Err(error) => reply.error(errno(error)),
         });
     }
 
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         _from: INodeNo,
         from_handle: FileHandle,
         from_offset: u64,
@@ -583,12 +614,13 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         // The reply counts in 32 bits; whoever copies more asks again.
         const COPY_MAX: u64 = 1 << 30;
         let vfs = self.vfs.clone();
-        self.run(async move {
+        let operation = async move {
             let (from, to) = ((from_handle.0, from_offset), (to_handle.0, to_offset));
-            match vfs.copy(from, to, length.min(COPY_MAX)).await {
-                Ok(count) => reply.written(count as u32),
-                Err(error) => reply.error(errno(error)),
-            }
+            vfs.copy(from, to, length.min(COPY_MAX)).await
+        };
+        self.run(request.pid(), operation, |result| match result {
+            Ok(count) => reply.written(count as u32),
+            Err(error) => reply.error(errno(error)),
         });
     }
 

@@ -2,9 +2,10 @@
 
 use super::Adapter;
 use super::options::Options;
+use crate::vfs::Doubtful;
 use crate::vfs::cluster::Cluster;
-use fuser::{Config, Session, SessionACL};
-use std::ffi::CString;
+use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use std::ffi::{CString, OsStr};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -76,6 +77,17 @@ pub enum MountError {
         /// Why.
         source: io::Error,
     },
+}
+
+/// Has the kernel forget something; that it does not know it is fine.
+fn forget(notifier: &Notifier, doubtful: &Doubtful) {
+    let result = match doubtful {
+        Doubtful::Name(parent, name) => notifier.inval_entry(INodeNo(parent.0), OsStr::from_bytes(name)),
+        Doubtful::Inode(ino) => notifier.inval_inode(INodeNo(ino.0), 0, 0),
+    };
+    if let Err(error) = result {
+        tracing::debug!("the kernel did not forget {doubtful:?}: {error}");
+    }
 }
 
 fn open_device() -> io::Result<File> {
@@ -169,7 +181,7 @@ fn mount_line(line: &[u8]) -> Option<MountLine> {
     let path = unescaped(fields.get(4)?);
     Some(MountLine {
         device: text(2)?,
-        path: PathBuf::from(std::ffi::OsStr::from_bytes(&path)),
+        path: PathBuf::from(OsStr::from_bytes(&path)),
         kind: text(separator + 1)?,
         source: text(separator + 2)?,
     })
@@ -235,12 +247,19 @@ impl Mounted {
         mount(&device, path, cluster, options.flags).map_err(failed)?;
         let mut config = Config::default();
         config.n_threads = Some(LOOP_THREADS);
+        let doubts = adapter.vfs.doubts();
         let served = Session::from_fd(adapter, OwnedFd::from(device), SessionACL::All, config);
         let session = served.map_err(|source| {
             // Nothing serves it: it must not stay.
             let _ = unmount(path, libc::MNT_DETACH);
             failed(source)
         })?;
+        if let Some(doubts) = doubts {
+            let notifier = session.notifier();
+            // The kernel may make a notification wait for requests: nobody who serves them may send one.
+            let tell = move || doubts.into_iter().for_each(|doubtful| forget(&notifier, &doubtful));
+            std::thread::Builder::new().name("forget".to_owned()).spawn(tell).map_err(failed)?;
+        }
         let (end, ended) = watch::channel(None);
         let at = path.to_owned();
         let serve = move || {

@@ -52,6 +52,11 @@ impl<W> ChangeQueue<W> {
         self.last
     }
 
+    /// The change at the end, if it is not under way yet.
+    pub fn newest(&mut self) -> Option<&mut Change> {
+        self.waiting.back_mut().map(|queued| &mut queued.change)
+    }
+
     /// The next batch, in order. The one before must have its outcomes.
     pub fn take(&mut self) -> Vec<Queued<W>> {
         let count = self.waiting.len().min(BATCH_MAX);

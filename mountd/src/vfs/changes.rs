@@ -2,7 +2,7 @@
 //! the cache [`super::tree`]'s.
 
 use super::Shared;
-use super::change_queue::{ChangeQueue, Queued, Ticket};
+use super::change_queue::{BATCH_MAX, ChangeQueue, Queued, Ticket};
 use super::cluster::Cluster;
 use super::predict::{Prediction, predict};
 use super::tree::{Limits, Named, Tree};
@@ -27,12 +27,34 @@ pub(super) struct Names {
     pub queue: ChangeQueue<Waiter>,
     /// The first error of a change that was answered before it was made; told at the next sync.
     pub late: Option<FsError>,
+    /// Inodes whose access times have moved.
+    pub read: Vec<Ino>,
+    /// Changes that were answered and could not be made, since they were last spoken of.
+    unkept: usize,
+    /// What the kernel must forget.
+    doubtful: Vec<Doubtful>,
+}
+
+/// Something that the kernel was told and that is in doubt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Doubtful {
+    /// What a directory has under a name.
+    Name(Ino, Vec<u8>),
+    /// An inode's attributes and contents.
+    Inode(Ino),
 }
 
 impl Names {
     /// Nothing known, nothing to be sent.
     pub fn new(limits: Limits) -> Names {
-        Names { tree: Tree::new(limits), queue: ChangeQueue::default(), late: None }
+        Names {
+            tree: Tree::new(limits),
+            queue: ChangeQueue::default(),
+            late: None,
+            read: Vec::new(),
+            unkept: 0,
+            doubtful: Vec::new(),
+        }
     }
 
     /// Puts a change into the queue whose effect the cache shows already (`expected`), or will show once it has its
@@ -56,6 +78,16 @@ impl Names {
         self.queue.push(now, change, touched, expected, waiter)
     }
 
+    /// Submits that an orphan is not open any more; many together, where nothing else came between.
+    pub fn release(&mut self, now: Time, ino: Ino) {
+        match self.queue.newest() {
+            Some(Change::Release { inos }) if inos.len() < BATCH_MAX => inos.push(ino),
+            _ => {
+                self.submit(now, Change::Release { inos: vec![ino] }, Vec::new(), true, None);
+            }
+        }
+    }
+
     fn settle(&mut self, queued: &Queued<Waiter>, outcome: &Outcome) {
         self.tree.unpin(&queued.touched);
         match outcome {
@@ -73,16 +105,29 @@ impl Names {
                     }
                 }
             }
-            Err(error) if queued.expected => {
-                self.late.get_or_insert(*error);
-                tracing::warn!("a change that was answered could not be made: {error}: {:?}", queued.change);
-                unpin_names(&mut self.tree, &queued.change);
-                forget_names(&mut self.tree, &queued.change);
-                for ino in &queued.touched {
-                    self.tree.distrust(*ino);
+            Err(error) => {
+                if queued.expected {
+                    unpin_names(&mut self.tree, &queued.change);
+                    self.late.get_or_insert(*error);
+                    self.unkept += 1;
+                }
+                // What was refused has changed nothing, and was not shown; all else is in doubt.
+                if queued.expected || *error == FsError::Io {
+                    self.doubt(queued);
                 }
             }
-            Err(_) => forget_names(&mut self.tree, &queued.change),
+        }
+    }
+
+    /// Forgets all that a change was about, here and (later) in the kernel.
+    fn doubt(&mut self, queued: &Queued<Waiter>) {
+        for (parent, name) in names_of(&queued.change) {
+            self.tree.forget_name(parent, name);
+            self.doubtful.push(Doubtful::Name(parent, name.to_vec()));
+        }
+        for ino in &queued.touched {
+            self.tree.distrust(*ino);
+            self.doubtful.push(Doubtful::Inode(*ino));
         }
     }
 }
@@ -166,7 +211,7 @@ impl<C: Cluster> Shared<C> {
             outcomes.resize(batch.len(), Err(FsError::Io));
             let mut waiters = Vec::new();
             let mut placed = Vec::new();
-            {
+            let (doubtful, unkept) = {
                 let mut names = self.names.lock();
                 for (mut queued, outcome) in batch.into_iter().zip(outcomes) {
                     names.settle(&queued, &outcome);
@@ -178,6 +223,14 @@ impl<C: Cluster> Shared<C> {
                     }
                 }
                 names.queue.done(last);
+                (std::mem::take(&mut names.doubtful), std::mem::take(&mut names.unkept))
+            };
+            if unkept > 0 {
+                tracing::warn!("{unkept} changes of names that were answered could not be made");
+            }
+            for doubtful in doubtful {
+                // Without a kernel, nobody has to forget anything.
+                let _ = self.doubtful.send(doubtful);
             }
             for (ino, placement) in placed {
                 self.placed(ino, placement);
@@ -314,11 +367,5 @@ fn names_of(change: &Change) -> impl Iterator<Item = (Ino, &[u8])> {
 fn unpin_names(tree: &mut Tree, change: &Change) {
     for (parent, name) in names_of(change) {
         tree.unpin_name(parent, name);
-    }
-}
-
-fn forget_names(tree: &mut Tree, change: &Change) {
-    for (parent, name) in names_of(change) {
-        tree.forget_name(parent, name);
     }
 }

@@ -79,6 +79,7 @@ impl<C: Cluster> Vfs<C> {
         mut each: impl FnMut(DirEntry) -> bool + Send,
     ) -> Result<(), FsError> {
         let dir = self.0.handles.lock().dir(handle)?;
+        self.0.accessed(dir.ino);
         if offset < DOTS {
             let attr = self.0.getattr(dir.ino).await?;
             for (at, name, ino) in [(0, &b"."[..], dir.ino), (1, &b".."[..], attr.parent)] {

@@ -12,9 +12,10 @@ use raidfs_common::error::FsError;
 use raidfs_common::extent::{self, Piece};
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::FILE_MAX_BYTES;
-use raidfs_common::namespace::{Change, SetAttr};
+use raidfs_common::namespace::SetAttr;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -133,7 +134,8 @@ impl<C: Cluster> Vfs<C> {
             Ok(open) => open,
             Err(error) => return Some(Err(error)),
         };
-        if open.mode.sync || strip_ids || !self.0.pusher.has_room() {
+        let waits = open.mode.sync || self.0.scarce.load(Ordering::Relaxed) || !self.0.pusher.has_room();
+        if waits || strip_ids {
             return None;
         }
         Some(self.0.write(&open.file, offset, data))
@@ -148,7 +150,11 @@ impl<C: Cluster> Vfs<C> {
         self.0.room().await;
         self.0.write(&open.file, offset, data)?;
         if open.mode.sync {
-            self.0.sync_file(&open.file).await?;
+            return self.0.sync_file(&open.file).await;
+        }
+        if self.0.scarce.load(Ordering::Relaxed) {
+            self.0.landed(&open.file).await;
+            return open.file.data.lock().late.take().map_or(Ok(()), Err);
         }
         Ok(())
     }
@@ -156,6 +162,7 @@ impl<C: Cluster> Vfs<C> {
     /// Reads up to `length` bytes; fewer only at the end of the file.
     pub async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Bytes, FsError> {
         let open = self.0.handles.lock().file(handle)?;
+        self.0.accessed(open.file.ino);
         self.0.read_ahead(&open, offset, length).await
     }
 }
@@ -309,7 +316,7 @@ impl<C: Cluster> Shared<C> {
     /// The session does not hold this orphan open any more.
     pub(super) fn release_orphan(self: &Arc<Self>, ino: Ino) {
         let now = self.now();
-        self.names.lock().submit(now, Change::Release { inos: vec![ino] }, Vec::new(), true, None);
+        self.names.lock().release(now, ino);
         self.queue_filled.notify_one();
     }
 

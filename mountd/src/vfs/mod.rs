@@ -5,13 +5,14 @@
 //! |---|---|
 //! | [`tree`], [`predict`] | pure: what is known, and what follows from it |
 //! | [`change_queue`], [`write_behind`], [`readahead`] | pure: what is to be sent or fetched, and in which order |
-//! | `changes`, `push` | send it, and take the outcomes in |
+//! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
 //! | [`memory_cluster`] | a cluster for tests |
 //!
 //! Two kinds of locks, both short and never held across an await: a file's data before the names.
 
 mod attrs;
+mod care;
 pub mod change_queue;
 mod changes;
 pub mod cluster;
@@ -34,6 +35,7 @@ pub mod write_behind;
 mod xattrs;
 
 pub use attrs::{Set, SetTime};
+pub use changes::Doubtful;
 pub use dirs::DirEntry;
 pub use files::OpenMode;
 pub use names::NewNode;
@@ -49,8 +51,8 @@ use push::Pusher;
 use raidfs_common::id::Ino;
 use raidfs_common::time::Time;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
 
@@ -109,12 +111,18 @@ struct Shared<C> {
     handles: Mutex<Handles>,
     pusher: Pusher,
     closed: AtomicBool,
+    closing: Notify,
+    /// The disks are nearly full: writes are answered when they are stored.
+    scarce: AtomicBool,
+    doubtful: mpsc::Sender<Doubtful>,
+    doubts: Mutex<Option<mpsc::Receiver<Doubtful>>>,
 }
 
 impl<C: Cluster> Vfs<C> {
     /// A file system over `cluster`. Must be called within a tokio runtime, whose tasks then send what is written
     /// behind until [`Vfs::close`].
     pub fn new(cluster: Arc<C>, options: Options) -> Vfs<C> {
+        let (doubtful, doubts) = mpsc::channel();
         let shared = Arc::new(Shared {
             cluster,
             options,
@@ -126,10 +134,20 @@ impl<C: Cluster> Vfs<C> {
             handles: Mutex::new(Handles::default()),
             pusher: Pusher::default(),
             closed: AtomicBool::new(false),
+            closing: Notify::new(),
+            scarce: AtomicBool::new(false),
+            doubtful,
+            doubts: Mutex::new(Some(doubts)),
         });
         tokio::spawn(shared.clone().send_changes());
         tokio::spawn(shared.clone().push_files());
+        tokio::spawn(shared.clone().look_after());
         Vfs(shared)
+    }
+
+    /// What the kernel must forget, as it turns out; None the second time.
+    pub fn doubts(&self) -> Option<mpsc::Receiver<Doubtful>> {
+        self.0.doubts.lock().take()
     }
 
     /// Sends everything that is written behind, and ends. Says what could not be sent, if anything.
@@ -138,6 +156,7 @@ impl<C: Cluster> Vfs<C> {
         self.0.closed.store(true, Ordering::Release);
         self.0.queue_filled.notify_one();
         self.0.pusher.wake.notify_one();
+        self.0.closing.notify_waiters();
         result
     }
 }

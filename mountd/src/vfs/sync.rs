@@ -40,6 +40,7 @@ impl<C: Cluster> Vfs<C> {
             self.0.report_written(file.ino);
             late = late.and(file.data.lock().late.map_or(Ok(()), Err));
         }
+        self.0.send_atimes();
         let last = self.0.names.lock().queue.last();
         late.and(self.0.names_durable(last).await)
     }

@@ -74,6 +74,8 @@ pub struct Node {
     pub pending: u32,
     /// Writes moved size or times, and no change that says so was submitted yet.
     pub written: bool,
+    /// Its access time has moved, and no change that says so was submitted yet.
+    pub read: bool,
     /// Blocks that came or went with chunk changes, and no change that says so was submitted yet.
     pub blocks: i64,
     /// The ticket of the last change that a power cut must not undo once a sync has returned (0: none).
@@ -100,6 +102,7 @@ impl Node {
             opens: 0,
             pending: 0,
             written: false,
+            read: false,
             blocks: 0,
             changed: 0,
             sent: attr.size,
@@ -114,7 +117,7 @@ impl Node {
     }
 
     fn pinned(&self) -> bool {
-        self.opens > 0 || self.pending > 0 || self.written || self.blocks != 0
+        self.opens > 0 || self.pending > 0 || self.written || self.read || self.blocks != 0
     }
 
     /// Whether the directory is known to have no entry at all; None if that is not known.
@@ -183,7 +186,7 @@ impl Tree {
     /// Takes attributes in that were asked for at `asked`, and returns what is true now; None: ask again.
     pub fn learn(&mut self, attr: &Attr, asked: Stamp) -> Option<Attr> {
         if let Some(node) = self.node(attr.ino) {
-            let ours = node.pending > 0 || node.written || node.blocks != 0 || node.stamp > asked;
+            let ours = node.pending > 0 || node.written || node.read || node.blocks != 0 || node.stamp > asked;
             if !ours {
                 node.attr = *attr;
                 node.sent = attr.size;
@@ -214,13 +217,16 @@ impl Tree {
         }
         let was = node.attr;
         let ours = node.written || node.blocks != 0;
-        if expected && !ours && was != *attr {
+        if expected && !ours && !node.read && was != *attr {
             self.surprises += 1;
             tracing::debug!("a change ended otherwise than expected: {attr:?} instead of {was:?}");
         }
         node.attr = *attr;
         node.sent = attr.size;
         node.doubtful = false;
+        if node.read {
+            node.attr.atime = was.atime;
+        }
         if ours {
             node.attr.size = was.size.max(attr.size);
             node.attr.mtime = was.mtime;
@@ -237,6 +243,7 @@ impl Tree {
             node.xattrs = None;
             node.target = None;
             node.written = false;
+            node.read = false;
             node.blocks = 0;
             node.doubtful = true;
             self.forget_entries(ino, true);
