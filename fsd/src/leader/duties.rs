@@ -214,7 +214,8 @@ impl<P: Proposer> Duties<P> {
                 self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
             }
             self.end_lapsed_session().await;
-            if space_at.elapsed() > Duration::from_secs(2) {
+            let unknown = self.proposer.pairs().iter().any(|pair| pair.space.total == 0);
+            if unknown || space_at.elapsed() > Duration::from_secs(2) {
                 space_at = Instant::now();
                 self.propose_space().await;
             }
