@@ -1,0 +1,49 @@
+# limit: 120
+# The original client's session: its seven commands without a mount, what each server holds, and who is lost and back.
+sh_() { printf '%s\n' "${@:2}" | "$BIN/raidfs" shell --dir "$DIR" $1 2>&1; }
+cluster_up
+echo "by the mount" > "$MNT/f"
+sync -f "$MNT"
+
+says "beside a mount it only reads, and says where that is" "mounted at $MNT: this shell only reads" sh_ "" quit
+says "it reads what the mount wrote" "^by the mount$" sh_ "" "read /f"
+says "it changes nothing" "mkdir: this shell only reads" sh_ "" "mkdir /d"
+refuse "a failed command shows in the exit code" sh_ "" "mkdir /d"
+refuse "nothing was made" test -e "$MNT/d"
+
+check "without a mount it may change things" r stop mountd
+for n in 1 2 3 4; do says "it reaches fsd$n" "^connection established to fsd$n$" sh_ "" quit; done
+check "mkdir, create, write" sh_ "" "mkdir /d" "create /d/a" "write /d/a some text" "create /d/b"
+says "read shows what was written" "^some text$" sh_ "" "read /d/a"
+fails_with "create of a path that is there is refused" "create: /d/a: file exists" sh_ "" "create /d/a"
+says "mv takes the data along" "^some text$" sh_ "" "mv /d/a /g" "read g"
+fails_with "the old name is gone" "read: /d/a: no such file" sh_ "" "read /d/a"
+says "where names both servers of the pair" "chunk 0: pair [12]: fsd[1-4] \(primary\), fsd[1-4]" sh_ "" "where /g"
+for n in 1 2 3 4; do
+  says "fsd$n has every name: 2 directories, 3 files" "^fsd$n +[12] +in sync(, leads)? +2 +3 " sh_ "" status
+done
+holders=$(sh_ "" "where /g" | grep -oE '^chunk.*' | grep -oE 'fsd[1-4]' | sort)
+same "the data is on two of them, one a mirror of the other" 2 "$(wc -l <<< "$holders")"
+check "rm" sh_ "" "rm /g" "rm -r /d"
+same "nothing is left of it" "f" "$(sh_ "" ls | grep -v '^connection')"
+fails_with "a wrong word is explained" "there is no command .format" sh_ "" "format /"
+fails_with "a wrong use, too" "usage: mv OLD NEW" sh_ "" "mv /f"
+
+mkfifo "$CASE_DIR/in"
+begin shell bash -c '"$1" shell --dir "$2" < "$3"' - "$BIN/raidfs" "$DIR" "$CASE_DIR/in"
+exec 8> "$CASE_DIR/in"
+heard() { grep -qxF -- "$1" "$(output_of shell)"; }
+check "it runs" wait_until 10 heard "connection established to fsd4"
+need r kill fsd2
+check "a killed server is lost" wait_until 10 heard "connection lost to fsd2"
+echo "write /f through the shell" >&8
+echo "read /f" >&8
+check "its mirror serves" wait_until 10 heard "through the shell"
+need r start fsd2
+check "it is back" wait_until 10 heard "fsd2 is back"
+exec 8>&-
+check "the cluster is healthy" wait_healthy 30
+check "all copies are equal" verify
+
+need r start mountd
+says "--takeover ends the mount's session" "^by the shell$" sh_ --takeover "write /f by the shell" "read /f"
