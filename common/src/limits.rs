@@ -37,6 +37,8 @@ pub const CONNECTIONS_MAX: usize = 1024;
 
 /// Changes that one log entry carries at most.
 pub const CHANGES_PER_ENTRY_MAX: usize = 1024;
+/// Bytes of one log entry; a batch of changes that is larger is refused.
+pub const ENTRY_MAX_BYTES: usize = 2 << 20;
 /// Bytes of entries that one append carries at most (one entry is always sent whole).
 pub const APPEND_MAX_BYTES: usize = 1 << 20;
 /// One piece of a snapshot.
@@ -73,4 +75,5 @@ const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(LEASE.as_millis() < ELECTION.as_millis(), "a leader's lease ends before another is elected");
 const _: () = assert!(HEARTBEAT.as_millis() * 4 < LEASE.as_millis(), "a lost heartbeat does not cost the lease");
 const _: () = assert!(CHUNK_BYTES as usize <= FRAME_PAYLOAD_MAX_BYTES, "a whole chunk fits one frame");
+const _: () = assert!(ENTRY_MAX_BYTES + APPEND_MAX_BYTES < FRAME_HEADER_MAX_BYTES, "an append fits one frame");
 const _: () = assert!(CHANGES_PER_ENTRY_MAX <= OUTCOMES_KEPT_MAX);

@@ -11,6 +11,7 @@ use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
+use raidfs_common::limits::ENTRY_MAX_BYTES;
 use raidfs_common::namespace::{Answer, Change, Command, Query, Request};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::ChunkServiceClient;
@@ -109,6 +110,9 @@ impl NodeProposer {
     pub async fn batch(&self, requests: Vec<Request>) -> Result<crate::machine::Made, Rejection> {
         let synced = requests.iter().any(|r| r.change.must_sync());
         let data: Bytes = codec::encode(&Command::Batch(requests)).into();
+        if data.len() > ENTRY_MAX_BYTES {
+            return Err(Rejection::Bad(format!("changes of {} bytes are more than one entry holds", data.len())));
+        }
         match self.node.propose(data, synced).await {
             Ok((_, made)) => Ok(made),
             Err(_) => Err(Rejection::NotLeader { leader: self.node.status().leader }),

@@ -65,6 +65,12 @@ fn files_and_functions_stay_short() {
 fn pure_modules_touch_nothing_outside() {
     let pure = [
         only(&["common/src/"], &["common/src/wire.rs", "common/src/config.rs", "common/src/log.rs", "common/src/rpc/"]),
+        only(&["fsd/src/leader/judgement.rs", "fsd/src/leader/sessions.rs"], &[]),
+        only(
+            &["fsd/src/consensus/"],
+            &["fsd/src/consensus/node.rs", "fsd/src/consensus/log_", "fsd/src/consensus/segment.rs"],
+        ),
+        only(&["fsd/src/namespace/"], &["fsd/src/namespace/store_disk.rs", "fsd/src/namespace/scale_tests.rs"]),
         only(&["mountd/src/cli/status/verdict.rs", "mountd/src/cli/status/text.rs"], &[]),
     ];
     let words = ["tokio::", "std::fs", "std::net::Tcp", "Instant::now", "SystemTime::now", "rand::"];
@@ -78,6 +84,8 @@ fn only_the_edges_touch_the_disk() {
         "common/src/config.rs",
         "fsd/src/chunk/",
         "fsd/src/consensus/log_disk",
+        "fsd/src/consensus/segment.rs",
+        "fsd/src/machine/stores.rs",
         "fsd/src/namespace/store",
         "fsd/src/identity",
         "fsd/src/main.rs",

@@ -1,7 +1,7 @@
 //! The chunks of one server as files: opening them, the lock of each, making them durable. What is done to an open chunk
 //! is in the files below.
 //!
-//! Every operation on a chunk goes through its [`open_files::OpenFile`] and holds its lock: shared to read, exclusive to
+//! Every operation on a chunk goes through its `open_files::OpenFile` and holds its lock: shared to read, exclusive to
 //! change. In memory lies what the footer on disk says (or would, for the store is poisoned when it could not be
 //! written). No lock of a chunk is held while another's is taken, nor during a sync. Driven by the server's blocking
 //! threads; only `read_cached` may be called where blocking is not allowed.

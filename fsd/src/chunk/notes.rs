@@ -1,6 +1,6 @@
 //! Write intents: which chunks may differ between the mirrors, known after any crash.
 //!
-//! [`book`] decides (generations, marks, what counts as noted); [`file`] is the format; this file writes them, in groups:
+//! [`book`] decides (generations, marks, what counts as noted); `file` is the format; this file writes them, in groups:
 //! while one thread syncs, others add their chunks, and the next sync is for all of them. A generation is one file,
 //! removed when it is dropped. Driven by the chunk store. It never lists chunks itself and never touches them.
 

@@ -1,6 +1,6 @@
 //! The Raft state machine of one voter: what it knows, and what comes out of it. Driven by [`super::node`] with
-//! messages, time and proposals; it calls nothing but its log. The rules are in [`super::election`],
-//! [`super::leading`] and [`super::following`].
+//! messages, time and proposals; it calls nothing but its log. The rules are in `election`,
+//! `leading` and `following`.
 
 use super::leading::Lead;
 use super::log::{LogStore, Vote};

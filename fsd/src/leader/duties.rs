@@ -196,6 +196,7 @@ impl<P: Proposer> Duties<P> {
     pub async fn run(self: Arc<Self>) {
         let mut led_since: Option<Instant> = None;
         let mut space_at = Instant::now();
+        let mut ending: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if !self.proposer.leads() {
@@ -213,7 +214,11 @@ impl<P: Proposer> Duties<P> {
                 let gone: Vec<ServerId> = self.memory.lock().gone.keys().copied().collect();
                 self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
             }
-            self.end_lapsed_session().await;
+            // In a task of its own: asking servers for sizes may take longer than an eviction can wait.
+            if ending.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
+                let duties = self.clone();
+                ending = Some(tokio::spawn(async move { duties.end_lapsed_session().await }));
+            }
             let unknown = self.proposer.pairs().iter().any(|pair| pair.space.total == 0);
             if unknown || space_at.elapsed() > Duration::from_secs(2) {
                 space_at = Instant::now();

@@ -217,7 +217,7 @@ impl Replica {
         self.judge_source(from, &view).map(drop)
     }
 
-    /// The mirror's half of a round of [`super::settle`].
+    /// The mirror's half of a round of `settle`.
     pub async fn settle_intents(self: &Arc<Self>, from: ServerId, view: View, drop: bool) -> Result<(), Rejection> {
         tokio::time::timeout(APPLY_PATIENCE, self.caught_up(&view)).await.unwrap_or(Err(Rejection::Away))?;
         let standing = self.judge_mirror(from, &view)?;
