@@ -8,8 +8,8 @@ use raidfs_common::rpc::peer::Report;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A report that got no answer by then is given up, and repeated.
-const REPORT_PATIENCE: Duration = Duration::from_secs(1);
+/// A report that got no answer by then is repeated: the leader may be the one that hangs, and another lead by then.
+const REPORT_PATIENCE: Duration = Duration::from_millis(150);
 
 impl Replica {
     /// Has `server` (this one or its mirror) evicted, in the background. One accusation of each is under way at most.

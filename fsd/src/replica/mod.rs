@@ -8,9 +8,15 @@
 //! | `judge` | may this request be served? |
 //! | `change`, `forward` | a change, ordered here and mirrored |
 //! | `mirror` | what the other server of the pair asks of this one |
-//! | `read`, `mend`, `sync` | reading, mending what is damaged, making durable |
+//! | `accuse` | telling the leader, until it has had its effect |
+//! | `read`, `sync`, `grown` | reading, making durable, how long files have become |
+//! | `mend`, `salvage` | what is damaged: mended from the mirror, or copied as damaged |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
 //! | `resync`, `settle`, `room` | the background work |
+//! | `locks`, `disk`, `tally` | ranges made awaitable, the way to the chunk store, counters |
+//!
+//! A change takes its place in the queue of its file's ranges in the same step in which it looks for cuts that come
+//! first: between the two nothing else on this thread runs. So whatever is seen later comes later, on both servers.
 
 mod accuse;
 mod change;
@@ -66,7 +72,7 @@ const DISK_STUCK: Duration = Duration::from_secs(2);
 /// The same for what waits for stable storage, which on a busy disk takes seconds without any fault.
 const SYNC_STUCK: Duration = Duration::from_secs(15);
 /// Reports to the leader are repeated this often until they have had their effect.
-const REPORT_AGAIN: Duration = Duration::from_millis(100);
+const REPORT_AGAIN: Duration = Duration::from_millis(50);
 
 /// This server's part in its pair.
 pub struct Replica {
