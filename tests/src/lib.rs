@@ -1,5 +1,6 @@
 //! What the tests of several crates share, and the programs that the shell cases run on a mount.
 
+pub mod bench;
 pub mod in_process;
 pub mod probe;
 pub mod wait;

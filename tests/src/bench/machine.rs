@@ -1,0 +1,124 @@
+//! The machine's own things: caches, processes, processor time, mounts.
+
+use super::system::System;
+use super::{Failed, disk::Disk, tried};
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Runs a program to its end; what it said is the error if it fails.
+pub fn run<const N: usize>(program: &str, options: [&Path; N], rest: &[&Path]) -> Result<String, Failed> {
+    let mut command = Command::new(program);
+    command.args(options).args(rest);
+    run_command(&mut command)
+}
+
+/// Runs a command to its end; what it said is the error if it fails.
+pub fn run_command(command: &mut Command) -> Result<String, Failed> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let done = tried(&program, command.stdin(Stdio::null()).output())?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    if done.status.success() {
+        return Ok(said);
+    }
+    Err(format!("{program} failed ({}): {}{said}", done.status, String::from_utf8_lossy(&done.stderr)))
+}
+
+/// Writes back everything of the file system that this path lies on.
+pub fn sync(path: &Path) -> Result<(), Failed> {
+    let dir = tried(path.display(), File::open(path))?;
+    // SAFETY: only writes back what is open.
+    let done = unsafe { libc::syncfs(dir.as_raw_fd()) };
+    tried("syncfs", if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) })
+}
+
+/// `sync; echo 3 > /proc/sys/vm/drop_caches`. The programs that the steps start are read again at once: how fast the
+/// root disk is, is not measured.
+pub fn drop_caches() -> Result<(), Failed> {
+    // SAFETY: takes no arguments.
+    unsafe { libc::sync() };
+    tried("drop_caches", fs::write("/proc/sys/vm/drop_caches", "3"))?;
+    for program in ["git", "tar", "cp", "rm", "find", "cat"] {
+        let _ = Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+    Ok(())
+}
+
+/// What is mounted below a directory, the last first.
+pub fn mounts_below(dir: &Path) -> Vec<PathBuf> {
+    let Ok(text) = fs::read_to_string("/proc/self/mounts") else { return Vec::new() };
+    let places = text.lines().filter_map(|l| l.split(' ').nth(1)).map(PathBuf::from);
+    let mut below: Vec<PathBuf> = places.filter(|p| p.starts_with(dir)).collect();
+    below.reverse();
+    below
+}
+
+/// The processor time, in seconds, that the system's processes have used so far.
+pub fn processor_time(system: &dyn System) -> f64 {
+    system.processes().iter().filter_map(|&pid| ticks(pid)).sum::<u64>() as f64 / ticks_per_second()
+}
+
+fn ticks(pid: i32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything; the fields after its closing bracket are numbers.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+}
+
+fn ticks_per_second() -> f64 {
+    // SAFETY: asks for a constant.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) as f64 }
+}
+
+/// Running processes of one of these programs that have `text` in their arguments.
+pub fn processes(programs: &[&str], text: &Path) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let all = entries.flatten().filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
+    let ours = |pid: &i32| {
+        let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) else { return false };
+        let program = line.split(|&b| b == 0).next().unwrap_or_default();
+        let name = program.rsplit(|&b| b == b'/').next().unwrap_or_default();
+        let text = text.as_os_str().as_bytes();
+        programs.iter().any(|p| p.as_bytes() == name) && line.windows(text.len()).any(|w| w == text)
+    };
+    all.filter(ours).collect()
+}
+
+/// Sends a signal to one process.
+pub fn signal(pid: i32, signal: i32) {
+    // SAFETY: sends a signal; a process that is gone is no matter.
+    unsafe {
+        libc::kill(pid, signal);
+    }
+}
+
+/// Bytes free on the file system of this path.
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+    // SAFETY: the path ends in NUL, and the structure is plain numbers that the call fills.
+    unsafe {
+        let mut found: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &raw mut found) == 0).then(|| found.f_bavail * found.f_frsize)
+    }
+}
+
+/// How busy the machine has been over the last minute.
+pub fn load() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().and_then(|w| w.parse().ok()).unwrap_or(0.0)
+}
+
+/// Runs a shell command with the systems up: for looking at them with other tools.
+pub fn shell(command: &str, disk: &Disk) -> Result<(), Failed> {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command);
+    for name in ["plain", "raidfs", "glusterfs"] {
+        shell.env(name.to_uppercase(), if name == "plain" { disk.root().join(name) } else { disk.beside(name) });
+    }
+    shell.env("DISK", disk.root());
+    let done = tried("sh", shell.status())?;
+    if done.success() { Ok(()) } else { Err(format!("the command failed ({done})")) }
+}

@@ -1,0 +1,93 @@
+//! The paper of a run: what was measured, when, on what, and the table.
+
+use super::machine::{load, run_command};
+use super::options::Options;
+use super::results::Results;
+use super::system::System;
+use super::{Failed, table, tried};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Circumstances of a run.
+pub struct About {
+    date: String,
+    machine: String,
+    commit: String,
+    rounds: usize,
+    load: (f64, f64),
+    systems: Vec<(String, String)>,
+}
+
+impl About {
+    /// As they are at the end of the run.
+    pub fn now(options: &Options, load_before: f64, systems: &[Box<dyn System>]) -> About {
+        let asked = |program: &str, words: &[&str]| {
+            run_command(Command::new(program).args(words)).map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
+        };
+        About {
+            date: asked("date", &["-u", "+%Y-%m-%d"]),
+            machine: machine(&asked("uname", &["-sr"])),
+            commit: asked("git", &["describe", "--always", "--dirty"]),
+            rounds: options.rounds,
+            load: (load_before, load()),
+            systems: systems.iter().map(|s| (s.name().to_owned(), s.description())).collect(),
+        }
+    }
+
+    /// In one paragraph.
+    pub fn words(&self) -> String {
+        format!(
+            "{}, {}; commit {}; medians of {} rounds; load of the machine {:.1} before and {:.1} at the end.",
+            self.date, self.machine, self.commit, self.rounds, self.load.0, self.load.1
+        )
+    }
+}
+
+fn machine(kernel: &str) -> String {
+    let first = |file: &str, key: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|l| l.starts_with(key))?.to_owned();
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let model = first("/proc/cpuinfo", "model name").unwrap_or_else(|| "an unknown processor".to_owned());
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = first("/proc/meminfo", "MemTotal").and_then(|m| m.split(' ').next()?.parse::<f64>().ok());
+    format!("{cores} cores of {model}, {:.0} GiB of memory, {kernel}", memory.unwrap_or(0.0) / f64::from(1 << 20))
+}
+
+const HOW: &str = "\
+## How it is measured
+
+`make bench` (and `make bench-peers`, with GlusterFS) writes this file. One sparse image of 6 GiB with an ext4 of its own \
+holds the data of all systems: a plain directory, the four raidfs servers and the witness, the four GlusterFS bricks. \
+So all share one disk and one journal, and both mirrored systems write everything to it twice. Each round does each \
+group of work on each system in turn. Before a timed step everything is written back; \"cold\" means that the kernel's \
+caches are dropped too (`sync; echo 3 > /proc/sys/vm/drop_caches`).
+
+- Sequential: 512 MiB in one file, 1 MiB at a time; the write ends with fsync.
+- Random: 4 KiB at random places of a file of 256 MiB, 4 threads with a descriptor each; 16,000 reads, 16,000 buffered \
+writes, 800 writes with an fsync each. Only the calls themselves are timed.
+- Names: 1,000 files or directories in one directory by one process; 8 processes with 250 in a directory each. \
+`readdir + stat` is what `ls -l` does.
+- 4 KiB files: 1,000, each created, written and closed; each opened, read and closed cold.
+- Trees: 2,000 files of 200 bytes to 60 KB, 7 KB in the mean, in 100 directories. `cp -r` copies it within the system; \
+git runs with its defaults; `find` looks at each entry's times; reading is by tar.
+
+\"CPU us\" is the processor time that a system's own processes used for one operation (for a sequential row: one \
+megabyte), in microseconds: what the kernel did for the calling program is not in it.
+
+A goal is three times GlusterFS for names and small files, GlusterFS for throughput, and for some rows MooseFS (839 \
+files of 4 KiB written, 768 untarred and 537 copied a second, git in 6.0 s, 1,580 synced writes a second) if that is \
+more. Without GlusterFS in the run its figures on a quiet machine of two cores stand in.
+";
+
+/// Writes the paper.
+pub fn write(file: &Path, about: &About, results: &Results, peers: bool) -> Result<(), Failed> {
+    let mut text = format!("# Benchmarks\n\n{}\n\n", about.words());
+    for (name, description) in &about.systems {
+        text += &format!("- {name}: {description}\n");
+    }
+    text += &format!("\n{}\n{HOW}", table::markdown(results, peers));
+    tried(file.display(), fs::write(file, text))
+}
