@@ -2,7 +2,6 @@
 
 use super::system::System;
 use super::{Failed, disk::Disk, tried};
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -92,16 +91,6 @@ pub fn signal(pid: i32, signal: i32) {
     // SAFETY: sends a signal; a process that is gone is no matter.
     unsafe {
         libc::kill(pid, signal);
-    }
-}
-
-/// Bytes free on the file system of this path.
-pub fn free_bytes(path: &Path) -> Option<u64> {
-    let path = CString::new(path.as_os_str().as_bytes()).ok()?;
-    // SAFETY: the path ends in NUL, and the structure is plain numbers that the call fills.
-    unsafe {
-        let mut found: libc::statvfs = std::mem::zeroed();
-        (libc::statvfs(path.as_ptr(), &raw mut found) == 0).then(|| found.f_bavail * found.f_frsize)
     }
 }
 

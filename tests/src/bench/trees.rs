@@ -74,7 +74,7 @@ fn archive(run: &Run<'_>) -> Result<PathBuf, Failed> {
         let tree = above.path().join("tree");
         for folder in 0..FOLDERS {
             let folder = tree.join(format!("area{}/part{folder:02}", folder % 10));
-            tried(folder.display(), fs::create_dir_all(folder))?;
+            tried(folder.display(), fs::create_dir_all(&folder))?;
         }
         for n in 0..FILES {
             let folder = n % FOLDERS;
