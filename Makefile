@@ -9,6 +9,9 @@ DESTDIR ?=
 SBINDIR ?= /usr/sbin
 CARGO   ?= cargo
 CASES   ?=
+ONLY    ?=
+ROUNDS  ?=
+BENCH   ?=
 
 RELEASE  := target/release
 RAIDFS   := $(RELEASE)/raidfs
@@ -77,12 +80,14 @@ test-faults: ## the cases with faults only
 
 test-all: check test demo ## everything
 
-bench: build ## measure: a plain directory, and the mount; prints a table
-	@packaging/setup test
-	@if [ -x tests/bench/run ]; then tests/bench/run "$(RELEASE)"; else echo "make bench: not there yet" >&2; exit 1; fi
+bench: build ## measure a plain directory and the mount; ONLY=create,untar and ROUNDS=1 measure less
+	@packaging/setup bench
+	$(CARGO) build --release --locked -p raidfs-tests --bin bench
+	@"$(RELEASE)/bench" $(BENCH) $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) --paper docs/BENCHMARKS.md
 
-bench-peers: build ## the same, GlusterFS on the same disk included
-	@if [ -x tests/bench/run ]; then tests/bench/run --peers "$(RELEASE)"; else echo "make bench-peers: not there yet" >&2; exit 1; fi
+bench-peers: ## the same, with GlusterFS on the same disk
+	@packaging/setup peers
+	@$(MAKE) --no-print-directory bench BENCH=--peers
 
 doc: ## the internal documentation, into target/doc
 	$(CARGO) doc --workspace --no-deps --document-private-items

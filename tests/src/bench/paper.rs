@@ -23,7 +23,8 @@ impl About {
     /// As they are at the end of the run.
     pub fn now(options: &Options, load_before: f64, systems: &[Box<dyn System>]) -> About {
         let asked = |program: &str, words: &[&str]| {
-            run_command(Command::new(program).args(words)).map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
+            run_command(Command::new(program).args(words))
+                .map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
         };
         About {
             date: asked("date", &["-u", "+%Y-%m-%d"]),

@@ -1,7 +1,7 @@
 //! A tree of 2,000 files, as programs treat one: unpacked, copied, put under git, walked, removed.
 
-use super::{Caches, Failed, Run, tried};
 use super::machine::run_command;
+use super::{Caches, Failed, Run, tried};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +41,9 @@ pub fn run(run: &mut Run<'_>, dir: &Path) -> Result<(), Failed> {
     }
     if run.wants("read-tree") {
         run.time("read-tree", Caches::Cold, files, || {
-            command(Command::new("tar").args(["-cf", "-", "-C"]).arg(&copy).arg(".").stdout(std::process::Stdio::null()))
+            command(
+                Command::new("tar").args(["-cf", "-", "-C"]).arg(&copy).arg(".").stdout(std::process::Stdio::null()),
+            )
         })?;
     }
     if run.wants("rm") {
