@@ -128,7 +128,9 @@ pub async fn run(
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
-    let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES);
+    let own = chunks.clone();
+    let note_everything = Box::new(move || own.note_everything().map_err(std::io::Error::other));
+    let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
     let node = Node::start(setup(&config, me, life, doubtful), log, machine.clone(), transport);

@@ -339,6 +339,30 @@ fn notes_last_until_both_have_synced_and_no_change_is_in_flight() {
 }
 
 #[test]
+fn everything_can_be_noted_again() {
+    each(|store| {
+        store.write(chunk(4, 0), 0, b"x").unwrap();
+        let round = || {
+            store.begin_notes().unwrap();
+            store.drop_notes().unwrap();
+        };
+        round();
+        assert_eq!(store.noted(None, 9).unwrap(), []);
+        store.note_everything().unwrap();
+        assert_eq!((store.noted(None, 9).unwrap(), store.high_water()), (vec![chunk(4, 0)], Ino(0)));
+        round();
+        assert_eq!(store.noted(None, 9).unwrap(), []);
+    });
+    let (store, dir) = on_disk();
+    store.write(chunk(4, 0), 0, b"x").unwrap();
+    store.begin_notes().unwrap();
+    store.drop_notes().unwrap();
+    store.note_everything().unwrap();
+    drop(store);
+    assert_eq!(reopen(dir.path()).noted(None, 9).unwrap(), [chunk(4, 0)], "it outlives the process");
+}
+
+#[test]
 fn notes_survive_on_disk() {
     let (store, dir) = on_disk();
     for ino in [1, 2, 3] {

@@ -314,8 +314,12 @@ impl ChunkStore for DiskChunks {
         self.notes.high_water()
     }
 
+    fn note_everything(&self) -> Result<(), ChunkError> {
+        self.notes.begin(|_| Ino(0))
+    }
+
     fn begin_notes(&self) -> Result<(), ChunkError> {
-        self.notes.begin(|| self.disk.census.high_water())?;
+        self.notes.begin(|newest| newest.max(self.disk.census.high_water()))?;
         self.disk.sync_all()
     }
 

@@ -264,6 +264,13 @@ impl ChunkStore for MemoryChunks {
         self.inner.lock().book.high_water()
     }
 
+    fn note_everything(&self) -> Result<(), ChunkError> {
+        let mut inner = self.inner.lock();
+        let number = inner.book.next_number();
+        inner.book.begin(number, Ino(0));
+        Ok(())
+    }
+
     fn begin_notes(&self) -> Result<(), ChunkError> {
         let mut inner = self.inner.lock();
         let (number, mark) = (inner.book.next_number(), inner.highest.max(inner.book.newest_mark()));

@@ -145,6 +145,9 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn high_water(&self) -> Ino;
     /// Starts a new generation of notes and makes everything durable that the older ones cover.
     fn begin_notes(&self) -> Result<(), ChunkError>;
+    /// Everything counts as noted from now on, durably, until both mirrors have settled: it is not known any more which
+    /// changes this server missed.
+    fn note_everything(&self) -> Result<(), ChunkError>;
     /// Drops the generations before the newest; the mirror has synced what they cover, too. A generation of which an
     /// [`Intent`] was still held when the newest began stays until the next round. The high-water mark rises to just
     /// above the highest inode that had a chunk when the oldest generation left began.

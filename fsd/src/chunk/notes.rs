@@ -102,8 +102,9 @@ impl Notes {
         self.state.lock().book.high_water()
     }
 
-    /// Starts a generation whose high-water mark is what `mark` says once nobody notes anything in the one before.
-    pub fn begin(&self, mark: impl FnOnce() -> Ino) -> Result<(), ChunkError> {
+    /// Starts a generation whose high-water mark is what `mark` makes of the one before's, once nobody notes anything in
+    /// that one.
+    pub fn begin(&self, mark: impl FnOnce(Ino) -> Ino) -> Result<(), ChunkError> {
         self.poison.check()?;
         let mut state = self.state.lock();
         let old = loop {
@@ -112,7 +113,7 @@ impl Notes {
                 None => self.changed.wait(&mut state),
             }
         };
-        let (number, mark) = (state.book.next_number(), mark().max(state.book.newest_mark()));
+        let (number, mark) = (state.book.next_number(), mark(state.book.newest_mark()));
         drop(state);
         let created = NoteFile::create(&self.dir, number, mark);
         let mut state = self.state.lock();

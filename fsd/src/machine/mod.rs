@@ -27,6 +27,9 @@ use std::time::Duration;
 use stores::Stores;
 use tokio::sync::watch;
 
+/// See [`NamesMachine::new`].
+pub type BeforeReplacing = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
+
 /// What a proposer of changes is told.
 #[derive(Debug)]
 pub struct Made {
@@ -51,6 +54,7 @@ pub struct NamesMachine {
     replaced: watch::Sender<u64>,
     /// The store holds the state after this entry, at least.
     flushed: AtomicU64,
+    before_replacing: BeforeReplacing,
     cache_bytes: usize,
 }
 
@@ -68,8 +72,15 @@ impl std::fmt::Debug for NamesMachine {
 }
 
 impl NamesMachine {
-    /// Puts an open namespace to work; `stores` is where its store lies.
-    pub fn new(names: Namespace, board: Arc<Board>, stores: Stores, cache_bytes: usize) -> Arc<NamesMachine> {
+    /// Puts an open namespace to work; `stores` is where its store lies. `before_replacing` is called, and must succeed,
+    /// before the state is replaced by another server's: which cuts lie between the two is not known then.
+    pub fn new(
+        names: Namespace,
+        board: Arc<Board>,
+        stores: Stores,
+        cache_bytes: usize,
+        before_replacing: BeforeReplacing,
+    ) -> Arc<NamesMachine> {
         let machine = NamesMachine {
             applied: watch::Sender::new(Seen { index: names.applied().0, pairs_version: names.pairs_version() }),
             names: RwLock::new(names),
@@ -80,6 +91,7 @@ impl NamesMachine {
             flushing: tokio::sync::Mutex::new(()),
             replaced: watch::Sender::new(0),
             flushed: AtomicU64::new(0),
+            before_replacing,
             cache_bytes,
         };
         machine.flushed.store(machine.applied.borrow().index.0, Ordering::Release);
@@ -287,6 +299,7 @@ impl Machine for NamesMachine {
             return Err(io::Error::other("the snapshot is of another entry than announced"));
         }
         let _no_flush = self.flushing.blocking_lock();
+        (self.before_replacing)()?;
         self.stores.lock().adopt(number)?;
         let names = Namespace::open(store, self.cache_bytes).map_err(io::Error::other)?;
         let names = names.ok_or_else(|| io::Error::other("the snapshot is empty"))?;

@@ -304,6 +304,13 @@ impl ChunkStore for TestStore {
         Ino(if self.inner.lock().notes.is_empty() { 0 } else { u64::MAX })
     }
 
+    fn note_everything(&self) -> Result<(), ChunkError> {
+        let mut inner = self.inner.lock();
+        let all = inner.chunks.keys().copied().collect();
+        inner.notes.push(all);
+        Ok(())
+    }
+
     fn begin_notes(&self) -> Result<(), ChunkError> {
         self.inner.lock().notes.push(BTreeSet::new());
         Ok(())
