@@ -54,7 +54,7 @@ check: ## everything that can be judged without running it: read-only, the same 
 	@packaging/setup build
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --locked --document-private-items
 	@if $(CARGO) deny --version > /dev/null 2>&1; then $(CARGO) deny --locked check; \
 	else echo "cargo-deny is not installed: licences and bans are checked by tests/tidy instead (docs/decisions/)"; fi
 	$(CARGO) test --locked -p raidfs-tests --test tidy

@@ -266,7 +266,7 @@ pub struct ExportArgs {
     /// A server's data directory; no server may run in it
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// List the names and what is here of each [default]
+    /// List the names and what is here of each (the default)
     #[arg(long, conflicts_with = "to")]
     pub list: bool,
     /// Make the files again in this directory

@@ -1,6 +1,6 @@
 //! The order in which this mount's changes of the namespace are sent: one batch under way, all that is submitted
 //! meanwhile is the next one. So changes are applied in the order of their submission, and many share a request.
-//! Pure; driven by [`super::changes`].
+//! Pure; driven by `changes`.
 
 use raidfs_common::id::Ino;
 use raidfs_common::namespace::Change;

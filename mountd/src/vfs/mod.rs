@@ -7,7 +7,7 @@
 //! | [`change_queue`], [`write_behind`], [`readahead`] | pure: what is to be sent or fetched, and in which order |
 //! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
-//! | [`memory_cluster`] | a cluster for tests |
+//! | `memory_cluster` | a cluster for tests |
 //!
 //! Two kinds of locks, both short and never held across an await: a file's data before the names.
 

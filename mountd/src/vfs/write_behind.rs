@@ -1,5 +1,5 @@
 //! The bytes of one file that its programs have written and the servers do not have yet. Pure: no I/O, no clock, one
-//! owner; driven by [`super::push`].
+//! owner; driven by `push`.
 //!
 //! Bytes wait in segments that never cross a chunk's border, grow by adjacent writes, and become [`Push`]es. A push
 //! is kept until it has landed, and no other push of overlapping bytes leaves meanwhile, so that the servers see
