@@ -26,6 +26,10 @@ impl<L: LogStore> Core<L> {
     /// Asks whether votes would be given: a question first, so that a voter that was cut off does not disturb.
     pub(super) fn campaign(&mut self, now: Now) {
         self.put_off_election(now);
+        if self.gone == Some(self.vote.term) {
+            // Others may only be about to see that the leader is gone: they are asked again soon.
+            self.election_at = now + self.setup.timing.stagger.mul_f64(2.0 + 2.0 * self.draw());
+        }
         self.leader = None;
         self.ask_for_votes(now, true, false, false);
     }

@@ -278,6 +278,28 @@ fn a_dead_leader_is_replaced_within_fifty_milliseconds() {
 }
 
 #[test]
+fn a_dead_leader_is_replaced_soon_also_if_some_notice_late() {
+    for seed in 0..20 {
+        let mut world = World::new(5, 300 + seed);
+        world.until("a leader", |w| w.leader().is_some());
+        world.run(Duration::from_millis(200));
+        let (old, at) = (world.leader().expect("it was just elected"), world.now);
+        let other = voters(5).into_iter().find(|v| *v != old && !v.is_witness()).expect("there are four");
+        let gone: Vec<_> = [old, other].into_iter().filter_map(|id| Some((id, world.cores.remove(&id)?))).collect();
+        let mut survivors = world.cores.keys().copied().collect::<Vec<_>>();
+        // All three must agree, and they notice one after the other.
+        for id in survivors.drain(..).rev() {
+            let now = world.now;
+            world.cores.get_mut(&id).expect("it lives").on_gone(old, now);
+            world.run(Duration::from_millis(15));
+        }
+        world.until("another leader", |w| w.leader().is_some());
+        assert!(world.now - at <= Duration::from_millis(110), "seed {seed}: {:?}", world.now - at);
+        drop(gone);
+    }
+}
+
+#[test]
 fn a_silent_leader_is_replaced_and_steps_back() {
     let mut world = World::new(5, 3);
     world.until("a leader", |w| w.leader().is_some());

@@ -169,15 +169,18 @@ impl<P: Proposer> Duties<P> {
         }
     }
 
+    /// Evicts silent servers, of all pairs at the same time: two may have died together.
     async fn evict_silent(&self, reason: &str, counts: impl Fn(ServerId) -> bool) {
-        for pair in self.proposer.pairs().iter() {
-            if let Some(server) = judgement::silent_member(pair, |s| self.heard(s)).filter(|s| counts(*s))
-                && self.pair_event(pair.id, pair.epoch, PairEvent::Evict { server }).await
-            {
+        let pairs = self.proposer.pairs();
+        let silent = |pair| judgement::silent_member(pair, |s| self.heard(s)).filter(|s| counts(*s));
+        let found: Vec<(&Pair, ServerId)> = pairs.iter().filter_map(|pair| Some((pair, silent(pair)?))).collect();
+        let evictions = found.into_iter().map(|(pair, server)| async move {
+            if self.pair_event(pair.id, pair.epoch, PairEvent::Evict { server }).await {
                 let mirror = pair.mirror_of(server).map_or_else(String::new, |m| m.server.to_string());
                 tracing::warn!("{server} is evicted: {reason}; {mirror} serves alone");
             }
-        }
+        });
+        futures::future::join_all(evictions).await;
     }
 
     /// A mount session has asked for something.
