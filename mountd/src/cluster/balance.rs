@@ -23,7 +23,7 @@ const IN_FLIGHT_APART: u32 = 4;
 const DEBT_MAX: u64 = 8;
 /// A server is slow if its reads take this many times its mirror's, and at least [`SLOW_MIN`].
 const SLOW_TIMES: u32 = 4;
-const SLOW_MIN: Duration = Duration::from_millis(5);
+const SLOW_MIN: Duration = Duration::from_millis(20);
 /// The mean believes a single read so much, and what [`SLOW_TIMES`] allows.
 const BELIEVED_AT_ONCE: Duration = Duration::from_millis(1);
 /// One read in so many may still go to a slow server, to see whether it is quick again.
