@@ -59,10 +59,10 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
     let address = config.address(me).ok_or("the configuration names no address for this server")?;
-    // The port first: a second process of the same server must not begin a new life of it.
-    let listener = TcpListener::bind(address).map_err(|e| format!("cannot listen on {address} for {me}: {e}"))?;
+    // Its lock comes before its new life: a second process of the same directory is told so, and changes nothing.
     let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
     let home = DataDir::open(&flags.data, &identity)?;
+    let listener = TcpListener::bind(address).map_err(|e| format!("cannot listen on {address} for {me}: {e}"))?;
     let stop = Arc::new(Notify::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
