@@ -6,9 +6,10 @@ use super::cluster::{ChunkAddress, Cluster};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::error::FsError;
-use raidfs_common::id::{ChunkId, Ino, LogIndex, ServerId, SessionId, Term};
+use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::namespace::{Change, Command, Done, Outcome, Query, Reply, Request};
+use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{Applied, ChunkChange};
 use raidfs_common::time::Time;
 use raidfs_fsd::board::Doom;
@@ -104,6 +105,13 @@ impl MemoryCluster {
         self.faults.send_replace(faults);
     }
 
+    /// Says how much room there is on the first pair.
+    pub fn set_space(&self, space: Space) {
+        let change = Change::Space { pairs: vec![(PairId(0), space)] };
+        let outcomes = self.apply_as(SessionId::CLUSTER, vec![(Time::from(SystemTime::now()), change)]);
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    }
+
     /// A chunk's bytes, without the vfs.
     pub fn chunk(&self, chunk: ChunkId) -> Option<Vec<u8>> {
         self.chunks.lock().get(&chunk).map(|c| c.bytes.clone())
@@ -120,10 +128,14 @@ impl MemoryCluster {
     }
 
     fn apply(&self, changes: Vec<(Time, Change)>) -> Vec<Outcome> {
+        self.apply_as(SESSION, changes)
+    }
+
+    fn apply_as(&self, session: SessionId, changes: Vec<(Time, Change)>) -> Vec<Outcome> {
         let mut names = self.names.lock();
         let requests = changes.into_iter().map(|(now, change)| {
             names.seq += 1;
-            Request { session: SESSION, seq: names.seq, done_below: names.seq, now, change }
+            Request { session, seq: if session == SESSION { names.seq } else { 0 }, done_below: names.seq, now, change }
         });
         let command = Command::Batch(requests.collect());
         names.index = names.index.next();

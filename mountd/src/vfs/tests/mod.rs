@@ -1,5 +1,6 @@
 //! The vfs over the cluster in memory: against models, and in the face of errors.
 
+mod care;
 mod data;
 mod errors;
 mod names;
