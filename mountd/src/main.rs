@@ -67,7 +67,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         std::fs::create_dir_all(dir)?;
     }
     let mount_point = session::check(&arguments.mount_point, &options)?;
-    keep_large_buffers();
+    raidfs_common::wire::tune_allocator();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config, &mount_point, &options));
     // Whatever still waits for a server would keep the process for nothing.
@@ -142,16 +142,5 @@ async fn finish(vfs: &Vfs<ClusterClient>, cluster: &Arc<ClusterClient>, lost: bo
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(format!("not everything that was written could be stored: {error}").into()),
         Err(_) => Err("not everything that was written could be stored: no server took it in time".into()),
-    }
-}
-
-/// Buffers of a megabyte come and go with every request: they are to come from memory that is there, not from fresh
-/// pages of the kernel each time.
-fn keep_large_buffers() {
-    const KEPT_BYTES: libc::c_int = 64 << 20;
-    // SAFETY: called before there is a second thread.
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT_BYTES);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES);
     }
 }

@@ -133,7 +133,8 @@ impl Node {
 /// The cache.
 #[derive(Debug, Default)]
 pub struct Tree {
-    nodes: HashMap<Ino, Node>,
+    /// Boxed, so that the table stays small and quick to grow.
+    nodes: HashMap<Ino, Box<Node>>,
     /// Every inode once, in the order in which they are considered for being forgotten.
     order: VecDeque<Ino>,
     entries: usize,
@@ -165,7 +166,7 @@ impl Tree {
     pub fn node(&mut self, ino: Ino) -> Option<&mut Node> {
         let node = self.nodes.get_mut(&ino)?;
         node.used = true;
-        Some(node)
+        Some(&mut **node)
     }
 
     /// The attributes of an inode, if they are known.
@@ -400,7 +401,7 @@ impl Tree {
 
     fn insert(&mut self, node: Node) {
         let ino = node.attr.ino;
-        if self.nodes.insert(ino, node).is_none() {
+        if self.nodes.insert(ino, Box::new(node)).is_none() {
             self.order.push_back(ino);
         }
         self.shrink();
@@ -415,7 +416,7 @@ impl Tree {
         if attr.kind == FileKind::Dir {
             node.dir = Some(Box::new(Dir { complete: true, ..Dir::default() }));
         }
-        if self.nodes.insert(ino, node).is_none() {
+        if self.nodes.insert(ino, Box::new(node)).is_none() {
             self.order.push_back(ino);
         }
         self.shrink();
