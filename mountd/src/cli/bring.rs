@@ -13,13 +13,17 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take to come up: recovery of a large log and a dead session's sizes included.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a port may stay taken by what has just ended.
+const PORT_PATIENCE: Duration = Duration::from_secs(2);
 /// After this long without anything new a line says what is waited for.
 const SAY_AFTER: Duration = Duration::from_secs(5);
 
-/// An error if one of these addresses cannot be listened on now.
+/// An error if one of these addresses cannot be listened on. A process that was killed a moment ago may still have its
+/// port, so it is waited for a little.
 pub fn check_ports(wanted: impl IntoIterator<Item = (Name, SocketAddr)>) -> Result<(), Failure> {
     for (name, address) in wanted {
-        if !port_is_free(address) {
+        let free = wait::until(PORT_PATIENCE, || Ok::<_, Failure>(port_is_free(address).then_some(())))?;
+        if free.is_none() {
             let holder = listener(address.port()).unwrap_or_else(|| "something listens there".to_owned());
             return Err(Failure::PortTaken { name, address, holder });
         }

@@ -135,9 +135,13 @@ impl Local {
         }
     }
 
-    /// Waits until a process has ended; false if it has not.
+    /// Waits until a process has ended, and nothing of it holds a port or a file any more; false if it has not.
     pub fn wait_for_end(&self, name: Name, patience: Duration) -> bool {
-        let ended = wait::until(patience, || Ok::<_, Failure>(self.pid(name).is_none().then_some(())));
+        let Some(pid) = self.pid(name) else { return true };
+        let ended = wait::until(patience, || {
+            let ended = self.pid(name).is_none() && !has_threads(pid);
+            Ok::<_, Failure>(ended.then_some(()))
+        });
         ended.is_ok_and(|e| e.is_some())
     }
 
@@ -188,6 +192,17 @@ impl Started {
             }),
         }
     }
+}
+
+/// Whether threads of a process still run: of one that was killed, some may be inside the kernel for a while after the
+/// first has ended.
+fn has_threads(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    let runs = |status: std::path::PathBuf| {
+        let text = std::fs::read_to_string(status.join("status")).unwrap_or_default();
+        text.lines().any(|l| l.starts_with("State:") && !l.contains('Z') && !l.contains('X'))
+    };
+    threads.flatten().any(|thread| runs(thread.path()))
 }
 
 /// One of the programs: it lies where `raidfs` itself does.

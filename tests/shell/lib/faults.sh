@@ -8,8 +8,11 @@ crash() {
   for name in "${pids[@]}"; do need wait_until 10 gone "$name"; done
 }
 
-# gone PID: the process is no more (or only a zombie that nobody waited for).
-gone() { ! kill -0 "$1" 2> /dev/null || [ "$(process_state "$1")" = Z ]; }
+# gone PID: the process is no more, or only a zombie that nobody waited for and that has no thread left.
+gone() {
+  kill -0 "$1" 2> /dev/null || return 0
+  [ "$(process_state "$1")" = Z ] && ! grep -qE '^State:.[^ZX]' "/proc/$1"/task/*/status 2> /dev/null
+}
 process_state() { sed -n 's/^State:\t\(.\).*/\1/p' "/proc/$1/status" 2> /dev/null; }
 stopped() { [ "$(process_state "$1")" = T ]; }
 

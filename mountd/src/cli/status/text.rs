@@ -72,7 +72,9 @@ fn state(seen: &Seen, server: ServerId) -> String {
     match seen.answer(server) {
         Some(s) => {
             let leads = if seen.leader() == Some(server) { ", leads" } else { "" };
-            format!("up {}{leads}", span(Duration::from_secs(s.uptime_s)))
+            let uptime =
+                if s.uptime_s < 10 { format!("{} s", s.uptime_s) } else { span(Duration::from_secs(s.uptime_s)) };
+            format!("up {uptime}{leads}")
         }
         None => match seen.process(Name::Server(server)) {
             Some(State::Running(pid)) => format!("HANGS, pid {pid}"),
