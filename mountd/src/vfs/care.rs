@@ -80,7 +80,7 @@ impl<C: Cluster> Shared<C> {
             names.submit(ctime, Change::SetAttr { ino, set }, vec![ino], true, None);
         }
         drop(names);
-        self.queue_filled.notify_one();
+        self.queued();
     }
 }
 

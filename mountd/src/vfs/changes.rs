@@ -2,7 +2,7 @@
 //! the cache [`super::tree`]'s.
 
 use super::Shared;
-use super::change_queue::{BATCH_MAX, ChangeQueue, Queued, Ticket};
+use super::change_queue::{BATCH_MAX, ChangeQueue, Next, Queued, Ticket};
 use super::cluster::Cluster;
 use super::predict::{Prediction, predict};
 use super::tree::{Limits, Named, Tree};
@@ -12,10 +12,14 @@ use raidfs_common::id::Ino;
 use raidfs_common::namespace::{Change, Done, Outcome, RenameMode};
 use raidfs_common::time::Time;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// Changes that are answered before they are made; beyond it, who makes more waits.
 const WAITING_MAX: usize = 4096;
+/// Changes that nobody waits for wait so long for more: far below what a power cut may cost anyway, and long enough
+/// that a program which makes thousands a second fills its requests.
+const LINGER: Duration = Duration::from_millis(3);
 
 /// Who waits for an outcome.
 pub(super) type Waiter = oneshot::Sender<Outcome>;
@@ -159,7 +163,7 @@ impl<C: Cluster> Shared<C> {
                 }
             }
         };
-        self.queue_filled.notify_one();
+        self.queued();
         match outcome {
             None if self.options.strict => self.settled(ticket).await,
             None => {}
@@ -187,24 +191,50 @@ impl<C: Cluster> Shared<C> {
         self.settled(old).await;
     }
 
+    /// Something was submitted: wakes who sends it, if need be.
+    pub(super) fn queued(&self) {
+        if self.names.lock().queue.must_wake() {
+            self.queue_filled.notify_one();
+        }
+    }
+
+    /// Somebody waits for everything up to `ticket`.
+    pub(super) fn hurry(&self, ticket: Ticket) {
+        self.names.lock().queue.hurry(ticket);
+        self.queued();
+    }
+
     /// Waits until everything up to `ticket` has its outcome.
     pub(super) async fn settled(&self, ticket: Ticket) {
         let mut settled = self.queue_settled.subscribe();
+        if *settled.borrow_and_update() >= ticket {
+            return;
+        }
+        self.hurry(ticket);
         let closed = settled.wait_for(|t| *t >= ticket).await.is_err();
         debug_assert!(!closed, "the sender lives as long as the vfs");
     }
 
     /// Sends batch after batch, for as long as the vfs is open.
     pub(super) async fn send_changes(self: Arc<Self>) {
+        let mut lingered = false;
         loop {
-            let batch = self.names.lock().queue.take();
-            let Some(last) = batch.last().map(|q| q.ticket) else {
-                if self.is_closed() {
-                    return;
+            let next = self.names.lock().queue.next(std::mem::take(&mut lingered));
+            let batch = match next {
+                Next::Batch(batch) => batch,
+                Next::Linger => {
+                    // Woken or not, the moment is over.
+                    let _ = tokio::time::timeout(LINGER, self.queue_filled.notified()).await;
+                    lingered = true;
+                    continue;
                 }
-                self.queue_filled.notified().await;
-                continue;
+                Next::Idle if self.is_closed() => return,
+                Next::Idle => {
+                    self.queue_filled.notified().await;
+                    continue;
+                }
             };
+            let Some(last) = batch.last().map(|q| q.ticket) else { continue };
             let changes = batch.iter().map(|q| (q.now, q.change.clone())).collect();
             let mut outcomes = self.cluster.change(changes).await;
             // An answer for each, whatever the cluster says: nobody may wait for ever.

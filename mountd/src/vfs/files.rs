@@ -263,6 +263,7 @@ impl<C: Cluster> Shared<C> {
             };
             let Some(placement) = placement else {
                 // Its making or a cut of it is under way: what the servers have is not what the file is.
+                self.hurry_place(file);
                 moved.await;
                 continue;
             };
@@ -317,7 +318,7 @@ impl<C: Cluster> Shared<C> {
     pub(super) fn release_orphan(self: &Arc<Self>, ino: Ino) {
         let now = self.now();
         self.names.lock().release(now, ino);
-        self.queue_filled.notify_one();
+        self.queued();
     }
 
     /// One handle of a file is closed.

@@ -141,7 +141,7 @@ impl<C: Cluster> Shared<C> {
             let now = Instant::now();
             for file in self.pusher.aged(now) {
                 file.data.lock().aging = false;
-                self.push_until(&file, now);
+                self.push_until(&file, now, true);
             }
             while let Some(file) = self.pusher.next_ready() {
                 self.push_one(&file);
@@ -159,12 +159,12 @@ impl<C: Cluster> Shared<C> {
         }
     }
 
-    /// Has everything of a file sent that was written until `cutoff`, and its size reported then.
-    pub(super) fn push_until(self: &Arc<Self>, file: &Arc<File>, cutoff: Instant) {
+    /// Has everything of a file sent that was written until `cutoff`, and with `report` its size and times told then.
+    pub(super) fn push_until(self: &Arc<Self>, file: &Arc<File>, cutoff: Instant, report: bool) {
         let ready = {
             let mut state = file.data.lock();
             state.cutoff = state.cutoff.max(Some(cutoff));
-            state.report = true;
+            state.report |= report;
             !state.behind.is_empty() && !std::mem::replace(&mut state.ready, true)
         };
         if ready {
@@ -175,7 +175,7 @@ impl<C: Cluster> Shared<C> {
 
     /// The same for all that was written until now.
     pub(super) fn push_soon(self: &Arc<Self>, file: &Arc<File>) {
-        self.push_until(file, Instant::now());
+        self.push_until(file, Instant::now(), true);
     }
 
     /// Takes one piece of a file off, and puts the file back to the end of the list if there is more.
@@ -277,7 +277,8 @@ impl<C: Cluster> Shared<C> {
             node.changed = queue.last() + 1;
         }
         names.submit(ctime, change, vec![ino], true, None);
-        self.queue_filled.notify_one();
+        drop(names);
+        self.queued();
     }
 
     /// Submits what is known to have been written of a file, if anything, so that a change that comes after it is
@@ -298,16 +299,29 @@ impl<C: Cluster> Shared<C> {
         late.map_or(Ok(()), Err)
     }
 
-    /// Waits until everything that was written to a file until now has landed.
+    /// Waits until everything that was written to a file until now has landed. Its times are told when they would be
+    /// anyway: who syncs after each write does not change the namespace each time.
     pub(super) async fn landed(self: &Arc<Self>, file: &Arc<File>) {
         let cutoff = Instant::now();
-        self.push_until(file, cutoff);
+        self.push_until(file, cutoff, false);
+        self.hurry_place(file);
         loop {
             let moved = file.moved.notified();
             if file.data.lock().behind.landed_until(cutoff) {
                 return;
             }
             moved.await;
+        }
+    }
+
+    /// Somebody waits for a file that the cluster may not have placed yet.
+    pub(super) fn hurry_place(&self, file: &File) {
+        if file.data.lock().placement.is_none() {
+            let mut names = self.names.lock();
+            let last = names.queue.last();
+            names.queue.hurry(last);
+            drop(names);
+            self.queued();
         }
     }
 

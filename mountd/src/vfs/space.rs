@@ -294,7 +294,7 @@ impl<C: Cluster> Shared<C> {
             }
         }
         drop(hold);
-        self.push_until(file, Instant::now());
+        self.push_until(file, Instant::now(), true);
         result
     }
 

@@ -54,7 +54,7 @@ impl<C: Cluster> Shared<C> {
             if let Some(error) = state.late.take() {
                 return Err(error);
             }
-            if self.names.lock().tree.node(file.ino).is_some_and(|n| n.attr.size > n.sent) {
+            if self.names.lock().tree.node(file.ino).is_some_and(|n| n.attr.size > n.sent || n.blocks != 0) {
                 self.report(file.ino, &state.behind);
             }
             let mine = Arc::new(std::mem::replace(&mut state.unsynced, Unsynced::none()));
