@@ -1,13 +1,14 @@
 //! What the chunk side of a server knows of the namespace side, and what it can ask of it. The namespace side
 //! writes it after each applied entry; chunk requests read it without waiting for anything.
 
+use crate::cuts::Cuts;
 use parking_lot::Mutex;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Incarnation, Ino, LogIndex, ServerId, SessionId};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::peer::Report;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -64,6 +65,8 @@ pub struct Board {
     pairs: watch::Sender<u64>,
     dooms: Mutex<BTreeMap<Ino, Dooms>>,
     doomed: watch::Sender<u64>,
+    /// Which cuts were carried out; set at the start of a real server.
+    cuts: OnceLock<Cuts>,
     asks: mpsc::UnboundedSender<Ask>,
 }
 
@@ -85,6 +88,7 @@ impl Board {
             pairs: watch::Sender::new(0),
             dooms: Mutex::new(BTreeMap::new()),
             doomed: watch::Sender::new(0),
+            cuts: OnceLock::new(),
             asks,
         };
         (Arc::new(board), questions)
@@ -105,8 +109,25 @@ impl Board {
 
     /// Adds a doom; called by the namespace side before it publishes the entry as applied.
     pub fn doom(&self, ino: Ino, index: LogIndex, doom: Doom) {
+        let cut = matches!(doom, Doom::Cut { .. });
+        if cut && self.cuts.get().is_some_and(|cuts| cuts.is_done(ino, index)) {
+            // Carried out in an earlier life; what was written since must stay.
+            let _ = self.asks.send(Ask::Done(ino, index));
+            return;
+        }
         self.dooms.lock().entry(ino).or_default().push((index, doom));
         self.doomed.send_modify(|n| *n += 1);
+    }
+
+    /// Keeps the record of cuts that were carried out; called before anything is doomed.
+    pub fn keep_cuts(&self, cuts: Cuts) {
+        let _ = self.cuts.set(cuts);
+    }
+
+    /// The file's cuts by entries up to `index` are carried out: durable when this returns, and to be called before
+    /// anything is written behind them. Blocking.
+    pub fn record_cut(&self, ino: Ino, index: LogIndex) -> std::io::Result<()> {
+        self.cuts.get().map_or(Ok(()), |cuts| cuts.record(ino, index))
     }
 
     /// What is known now.

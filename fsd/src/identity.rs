@@ -182,6 +182,11 @@ impl DataDir {
         self.root.join("chunks")
     }
 
+    /// Where it is written down which cuts were carried out.
+    pub fn cuts(&self) -> PathBuf {
+        self.root.join("cuts")
+    }
+
     /// Where the write intents are.
     pub fn notes(&self) -> PathBuf {
         self.root.join("notes")

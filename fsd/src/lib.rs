@@ -15,6 +15,7 @@ pub mod board;
 pub mod chunk;
 pub mod cluster;
 pub mod consensus;
+pub mod cuts;
 pub mod identity;
 pub mod leader;
 pub mod machine;

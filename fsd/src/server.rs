@@ -11,6 +11,7 @@ use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::Node;
 use crate::consensus::timing::Timing;
+use crate::cuts::Cuts;
 use crate::identity::{DataDir, Life};
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, flush, stores::Stores};
@@ -128,6 +129,14 @@ pub async fn run(
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
+    let pending = names.pending_dooms().into_iter();
+    let pending = pending.flat_map(|(ino, list)| list.into_iter().map(move |(index, _)| (ino, index))).collect();
+    let cuts = Cuts::open(&home.cuts(), names.applied().0, &pending).map_err(cannot("open the record of cuts"))?;
+    board.keep_cuts(cuts);
+    if !life.first && names.applied().0 == LogIndex(0) {
+        // The names are fetched anew, and all cuts that the log still has come by again: the mirror has it right.
+        chunks.note_everything().map_err(cannot("note all chunks"))?;
+    }
     let own = chunks.clone();
     let note_everything = Box::new(move || own.note_everything().map_err(std::io::Error::other));
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);

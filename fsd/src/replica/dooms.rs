@@ -5,6 +5,7 @@
 use super::ranges::{Mode, Span};
 use super::{DISK_STUCK, DURABLE_PATIENCE, Replica};
 use crate::board::{Doom, Dooms};
+use crate::chunk::ChunkError;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Ino, LogIndex};
 use std::collections::{BTreeMap, VecDeque};
@@ -72,6 +73,7 @@ impl Replica {
             return Ok(());
         }
         let gone = dooms.iter().any(|(_, doom)| *doom == Doom::Reap);
+        let board = self.board.clone();
         let work = self.disk(DISK_STUCK, "cut or remove chunks", move |store| {
             if gone {
                 return store.reap(ino).map(drop);
@@ -79,7 +81,10 @@ impl Replica {
             // No byte was written between them: a change carries out what it finds first.
             let sizes =
                 dooms.iter().filter_map(|(_, doom)| if let Doom::Cut { size } = doom { Some(*size) } else { None });
-            sizes.min().map_or(Ok(()), |size| store.cut(ino, size))
+            let Some(size) = sizes.min() else { return Ok(()) };
+            store.cut(ino, size)?;
+            let action = "write down that a file was cut";
+            board.record_cut(ino, last).map_err(|source| ChunkError::Store { action, source })
         });
         work.await.map_err(super::disk::rejection)?;
         self.past.lock().record(ino, last, gone);

@@ -1,0 +1,110 @@
+//! Which cuts this server has carried out: on disk, because a server that starts again applies the end of its log again.
+//! Carrying a cut out a second time would destroy what was written behind it. (The end of a file may be carried out
+//! twice: its number is never used again, and nothing is written behind it.)
+//!
+//! A record is durable before anything is written behind its cut. Format in docs/DISK_FORMAT.md, "Cuts".
+
+use parking_lot::Mutex;
+use raidfs_common::checksum;
+use raidfs_common::id::{Ino, LogIndex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Inode and index, little-endian, and their checksum.
+const RECORD_BYTES: usize = 20;
+
+/// The record of this server's cuts.
+#[derive(Debug)]
+pub struct Cuts {
+    /// Of lives before this one.
+    done: BTreeMap<Ino, LogIndex>,
+    file: Mutex<File>,
+}
+
+impl Cuts {
+    /// Opens the record at `path`. Only cuts that may be asked for again are kept: those of entries behind `applied`,
+    /// and those that `pending` names. What is torn at the end was never relied on.
+    pub fn open(path: &Path, applied: LogIndex, pending: &BTreeSet<(Ino, LogIndex)>) -> io::Result<Cuts> {
+        let bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(e) => return Err(e),
+        };
+        let mut done = BTreeMap::new();
+        let mut kept = Vec::new();
+        for record in bytes.chunks_exact(RECORD_BYTES) {
+            let Some((ino, index)) = decode(record) else { break };
+            if index > applied || pending.contains(&(ino, index)) {
+                let last: &mut LogIndex = done.entry(ino).or_default();
+                *last = index.max(*last);
+                kept.extend_from_slice(record);
+            }
+        }
+        let temporary = path.with_extension("new");
+        let mut file = File::create(&temporary)?;
+        file.write_all(&kept)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        if let Some(dir) = path.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(Cuts { done, file: Mutex::new(OpenOptions::new().append(true).open(path)?) })
+    }
+
+    /// Whether an earlier life carried out this cut, or a later one of the file.
+    pub fn is_done(&self, ino: Ino, index: LogIndex) -> bool {
+        self.done.get(&ino).is_some_and(|last| *last >= index)
+    }
+
+    /// The file's cuts by entries up to `index` are carried out; durable when this returns. Blocking.
+    pub fn record(&self, ino: Ino, index: LogIndex) -> io::Result<()> {
+        let mut file = self.file.lock();
+        file.write_all(&encode(ino, index))?;
+        file.sync_data()
+    }
+}
+
+fn encode(ino: Ino, index: LogIndex) -> Vec<u8> {
+    let mut record = ino.0.to_le_bytes().to_vec();
+    record.extend_from_slice(&index.0.to_le_bytes());
+    record.extend_from_slice(&checksum::record(&record).to_le_bytes());
+    record
+}
+
+fn decode(record: &[u8]) -> Option<(Ino, LogIndex)> {
+    let number = |at: usize| Some(u64::from_le_bytes(record.get(at..at + 8)?.try_into().ok()?));
+    let (ino, index) = (Ino(number(0)?), LogIndex(number(8)?));
+    (encode(ino, index) == record).then_some((ino, index))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_life_did_is_known_and_what_nobody_asks_again_is_dropped() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("cuts");
+        let open = |applied, pending: &[(Ino, LogIndex)]| {
+            Cuts::open(&path, LogIndex(applied), &pending.iter().copied().collect()).expect("it opens")
+        };
+        let cuts = open(0, &[]);
+        assert!(!cuts.is_done(Ino(5), LogIndex(10)));
+        for (ino, index) in [(5, 10), (5, 12), (6, 11), (7, 30)] {
+            cuts.record(Ino(ino), LogIndex(index)).expect("it records");
+        }
+        assert!(!cuts.is_done(Ino(5), LogIndex(10)), "this life is not asked twice");
+        let cuts = open(11, &[(Ino(6), LogIndex(11))]);
+        assert!(cuts.is_done(Ino(5), LogIndex(12)) && cuts.is_done(Ino(5), LogIndex(11)));
+        assert!(!cuts.is_done(Ino(5), LogIndex(13)));
+        assert!(cuts.is_done(Ino(6), LogIndex(11)) && cuts.is_done(Ino(7), LogIndex(30)));
+        let mut bytes = fs::read(&path).expect("it is there");
+        assert_eq!(bytes.len(), 3 * RECORD_BYTES, "one was dropped");
+        bytes.truncate(bytes.len() - 1);
+        fs::write(&path, bytes).expect("it is written");
+        let cuts = open(11, &[]);
+        assert!(cuts.is_done(Ino(5), LogIndex(12)) && !cuts.is_done(Ino(7), LogIndex(30)), "a torn end is cut off");
+    }
+}
