@@ -84,6 +84,7 @@ fn only_the_edges_touch_the_disk() {
         "common/src/config.rs",
         "fsd/src/chunk/",
         "fsd/src/consensus/log_disk",
+        "fsd/src/cuts.rs",
         "fsd/src/consensus/segment.rs",
         "fsd/src/machine/stores.rs",
         "fsd/src/namespace/store",
