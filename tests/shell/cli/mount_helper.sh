@@ -1,0 +1,18 @@
+# limit: 60
+# mount.raidfs, by which `mount -t raidfs CONFIG MOUNTPOINT` and lines of fstab work.
+cluster_up
+echo kept > "$MNT/f"
+need r stop mountd
+mkdir -p "$MNT"
+helper() { PATH=$BIN:$PATH sh "$LIB/../../../packaging/mount.raidfs" "$@" -o "log=$CASE_DIR/mount.log"; }
+check "it mounts, and returns when the mount is there" helper "$DIR/raidfs.toml" "$MNT" -o rw,noatime,_netdev,nofail
+same "with what is in the store" kept "$(cat "$MNT/f")"
+check "umount" umount "$MNT"
+refuse "takes it away" mounted
+check "read-only" helper "$DIR/raidfs.toml" "$MNT" -o ro
+fails_with "nothing is written then" "Read-only" touch "$MNT/g"
+fails_with "a second mount at the same place is refused" "mounted" helper "$DIR/raidfs.toml" "$MNT"
+check "umount" umount "$MNT"
+fails_with "an unknown option is refused" "unknown mount option" helper "$DIR/raidfs.toml" "$MNT" -o nonsense
+fails_with "a missing configuration too" "cannot read the configuration" helper "$CASE_DIR/none" "$MNT"
+fails_with "and a missing mount point" "." helper "$DIR/raidfs.toml" "$CASE_DIR/none/x"
