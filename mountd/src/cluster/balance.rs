@@ -19,8 +19,8 @@ const STREAMS_MAX: usize = 1024;
 const STREAM_FOR: Duration = Duration::from_secs(5);
 /// So many more reads in flight than the mirror send the next one there.
 const IN_FLIGHT_APART: u32 = 4;
-/// A mirror that got more reads is owed at most so many by the other.
-const DEBT_MAX: u64 = 8;
+/// A mirror that got more reads is owed at most so many by the other: a short silence is made good, a long one is not.
+const DEBT_MAX: u64 = 64;
 /// A server is slow if its reads take this many times its mirror's, and at least [`SLOW_MIN`].
 const SLOW_TIMES: u32 = 4;
 const SLOW_MIN: Duration = Duration::from_millis(20);
@@ -30,6 +30,9 @@ const BELIEVED_AT_ONCE: Duration = Duration::from_millis(1);
 const SLOW_EVERY: u64 = 16;
 /// A server that failed gets no read for this long while its mirror serves.
 const SUSPECT_FOR: Duration = Duration::from_millis(500);
+/// One that was silent once gets none for this long, twice as long if it is silent again, and so on up to
+/// [`SUSPECT_FOR`]: most often it waited for its disk or its turn, and its mirror is owed for the time.
+const DOUBT_MIN: Duration = Duration::from_millis(40);
 
 #[derive(Debug, Default)]
 struct Load {
@@ -40,6 +43,8 @@ struct Load {
     mean: Duration,
     deviation: Duration,
     suspect_until: Option<Instant>,
+    /// How long it is spared when it is silent once more; zero if it answered last.
+    doubt: Duration,
 }
 
 /// Who serves a chunk that was read not long ago.
@@ -94,6 +99,7 @@ impl Balance {
         self.abandoned(server);
         let load = self.loads.entry(server).or_default();
         load.suspect_until = None;
+        load.doubt = Duration::ZERO;
         let apart = took.abs_diff(load.mean);
         load.deviation = (load.deviation * 7 + apart) / 8;
         // One read that took long, the first one before all, does not make a server slow.
@@ -103,7 +109,19 @@ impl Balance {
 
     /// The server did not answer: its mirror is to be preferred for a while.
     pub fn suspect(&mut self, server: ServerId, now: Instant) {
-        self.loads.entry(server).or_default().suspect_until = Some(now + SUSPECT_FOR);
+        self.spare(server, now + SUSPECT_FOR);
+    }
+
+    /// The server has said nothing since a read that is late by now was sent to it: the same, but not for long at first.
+    pub fn doubt(&mut self, server: ServerId, now: Instant) {
+        let load = self.loads.entry(server).or_default();
+        load.doubt = (load.doubt * 2).clamp(DOUBT_MIN, SUSPECT_FOR);
+        let until = now + load.doubt;
+        self.spare(server, until);
+    }
+
+    fn spare(&mut self, server: ServerId, until: Instant) {
+        self.loads.entry(server).or_default().suspect_until = Some(until);
         let stuck: Vec<ChunkId> =
             self.streams.iter().filter(|(_, s)| s.server == server).map(|(chunk, _)| *chunk).collect();
         for chunk in stuck {
@@ -256,6 +274,51 @@ mod tests {
         let later = now + SUSPECT_FOR;
         let both: Vec<_> = (3..20).map(|n| balance.choose(chunk(n), &[A, B], later).unwrap()).collect();
         assert!(both.contains(&A), "{both:?}");
+    }
+
+    #[test]
+    fn a_server_that_was_silent_once_still_has_its_half() {
+        let mut balance = Balance::default();
+        let (mut now, mut to_a) = (Instant::now(), 0);
+        for n in 0..500 {
+            let server = balance.choose(chunk(n), &[A, B], now).unwrap();
+            let took = Duration::from_millis(if n == 100 { 20 } else { 1 });
+            now += took;
+            if n == 100 {
+                // Late, and asked of the other too, which wins.
+                balance.doubt(server, now);
+                balance.begin(if server == A { B } else { A });
+                balance.abandoned(server);
+                balance.answered(if server == A { B } else { A }, Duration::from_millis(1));
+            } else {
+                balance.answered(server, took);
+            }
+            to_a += u32::from(server == A);
+        }
+        assert!((225..=275).contains(&to_a), "{to_a}");
+    }
+
+    #[test]
+    fn one_that_stays_silent_is_spared_longer_and_longer() {
+        let mut now = Instant::now();
+        let mut balance = Balance::default();
+        let mut asked = 0;
+        let end = now + SUSPECT_FOR * 4;
+        for n in 0.. {
+            if now >= end {
+                break;
+            }
+            let server = balance.choose(chunk(n), &[A, B], now).unwrap();
+            now += Duration::from_millis(1);
+            if server == A {
+                asked += 1;
+                balance.abandoned(A);
+                balance.doubt(A, now);
+            } else {
+                balance.answered(B, Duration::from_millis(1));
+            }
+        }
+        assert!((3..=9).contains(&asked), "{asked}");
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl<'a> Reader<'a> {
         let silent = self.chunks.core.link(first).heard() < asked;
         let mut balance = self.chunks.balance.lock();
         if silent {
-            balance.suspect(first, Instant::now());
+            balance.doubt(first, Instant::now());
         }
         (silent || balance.may_hedge()).then(|| {
             balance.begin(other);
