@@ -146,6 +146,9 @@ pub trait ChunkService {
 
     /// One mirror to the other: how much room has your disk?
     async fn room(from: ServerId, view: View) -> Result<Space, Rejection>;
+    /// One mirror to the other: how slow is your disk? Milliseconds of the slowest operation that is under way, or ended
+    /// no longer ago than it took.
+    async fn strain(from: ServerId, view: View) -> Result<u32, Rejection>;
 
     /// Source to the mirror that catches up: is your copy this one, every block of it checked? Then it need not be sent.
     async fn has(by: Ordered, chunk: ChunkId, summary: ChunkSummary) -> Result<bool, Rejection>;

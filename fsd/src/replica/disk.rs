@@ -1,4 +1,5 @@
-//! The way to the chunk store: on a thread that may block, watched for being stuck, and reported when it fails.
+//! The way to the chunk store: on a thread that may block, watched for being stuck ([`super::strain`]), and reported when
+//! it fails.
 
 use super::Replica;
 use crate::chunk::{ChunkError, ChunkStore};
@@ -6,11 +7,11 @@ use raidfs_common::error::Rejection;
 use raidfs_common::log::chain;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl Replica {
-    /// Does disk work on a thread that may block. If it takes longer than `limit`, or fails in a way that leaves the
-    /// copy in doubt, the server accuses itself; the work is waited for in any case.
+    /// Does disk work on a thread that may block. If it takes longer than `limit` and the mirror is better off, or fails
+    /// in a way that leaves the copy in doubt, the server accuses itself; the work is waited for in any case.
     pub(super) async fn disk<T: Send + 'static>(
         self: &Arc<Self>,
         limit: Duration,
@@ -18,15 +19,13 @@ impl Replica {
         work: impl FnOnce(&dyn ChunkStore) -> Result<T, ChunkError> + Send + 'static,
     ) -> Result<T, ChunkError> {
         let store = self.store.clone();
-        let mut job = tokio::task::spawn_blocking(move || work(&*store));
-        let joined = match tokio::time::timeout(limit, &mut job).await {
-            Ok(joined) => joined,
-            Err(_) => {
-                self.accuse(self.me, format!("its disk takes more than {} s to {what}", limit.as_secs_f32()));
-                job.await
-            }
-        };
-        let result = joined.unwrap_or_else(|join| {
+        // It ends with the work, also if nobody waits for that any more.
+        let operation = self.strain.begin(Instant::now(), limit, what);
+        let job = tokio::task::spawn_blocking(move || {
+            let _operation = operation;
+            work(&*store)
+        });
+        let result = job.await.unwrap_or_else(|join| {
             let source = io::Error::other(format!("the chunk store gave up: {join}"));
             Err(ChunkError::Store { action: what, source })
         });

@@ -16,8 +16,11 @@ use std::time::{Duration, Instant};
 
 /// A forward that is late is asked after by then: a mirror that answers is alive, and only its disk slow.
 const ASK_AFTER: Duration = Duration::from_millis(250);
-/// A mirror that is alive has this long: above [`super::DISK_STUCK`], by which it accuses itself.
+/// A mirror that is alive has this long, and longer while this server's disk is as slow: above [`super::DISK_STUCK`], by
+/// which it accuses itself.
 const SLOW_STUCK: Duration = Duration::from_secs(3);
+/// One try ends by then in any case, and is followed by another.
+const TRY_MAX: Duration = Duration::from_secs(30);
 /// After a forward that failed at once.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -107,15 +110,17 @@ impl Replica {
         let mirror = standing.mirror.server;
         let by = Ordered { from: self.me, view, applied };
         let peers = self.peers.clone();
-        let call = peers.call(mirror, SLOW_STUCK, move |client: ChunkServiceClient, context| async move {
+        let call = peers.call(mirror, TRY_MAX, move |client: ChunkServiceClient, context| async move {
             client.apply(context, by, id, chunk, change).await
         });
+        let begun = Instant::now();
         tokio::pin!(call);
         let answer = match tokio::time::timeout(ASK_AFTER, &mut call).await {
             Ok(answer) => answer,
             Err(_) => tokio::select! {
                 answer = &mut call => answer,
                 () = self.silent(mirror, view) => Err(CallError::Timeout(mirror)),
+                () = self.outlasted(begun, SLOW_STUCK) => return Try::Accuse("its disk is slower than its mirror's".into()),
                 _ = self.epoch_passed(standing) => return Try::OtherEpoch,
             },
         };

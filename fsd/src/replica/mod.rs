@@ -9,6 +9,7 @@
 //! | `change`, `forward` | a change, ordered here and mirrored |
 //! | `mirror` | what the other server of the pair asks of this one |
 //! | `accuse` | telling the leader, until it has had its effect |
+//! | `strain` | how slow the disk is, and whose fault that is |
 //! | `read`, `sync`, `grown` | reading, making durable, how long files have become |
 //! | `mend`, `salvage` | what is damaged: mended from the mirror, or copied as damaged |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
@@ -39,6 +40,7 @@ mod room;
 mod salvage;
 mod settle;
 mod state;
+mod strain;
 mod sync;
 mod tally;
 #[cfg(test)]
@@ -66,11 +68,12 @@ use tokio::sync::watch;
 const APPLY_PATIENCE: Duration = Duration::from_millis(400);
 /// How long a request waits for an entry to be durable on a quorum, where it needs that.
 const DURABLE_PATIENCE: Duration = Duration::from_secs(2);
-/// A write or read of the local disk that takes longer makes the server accuse itself. Above the pauses by which the
-/// kernel slows writers down while much is dirty, which are no fault.
-const DISK_STUCK: Duration = Duration::from_secs(2);
+/// A write or read of the local disk that takes longer makes the server accuse itself, unless the mirror's disk is as slow.
+const DISK_STUCK: Duration = Duration::from_secs(1);
 /// The same for what waits for stable storage, which on a busy disk takes seconds without any fault.
-const SYNC_STUCK: Duration = Duration::from_secs(15);
+const SYNC_STUCK: Duration = Duration::from_secs(5);
+/// How long the mirror is waited for that makes something durable.
+const SYNC_PATIENCE: Duration = Duration::from_secs(15);
 /// Reports to the leader are repeated this often until they have had their effect.
 const REPORT_AGAIN: Duration = Duration::from_millis(50);
 
@@ -99,6 +102,7 @@ pub struct Replica {
     /// Bytes a second that a resync sends at most; 0: as many as it can.
     resync_rate: AtomicU64,
     syncs: Mutex<sync::Syncs>,
+    strain: Arc<strain::Strain>,
     space: Mutex<Space>,
     tally: tally::Tally,
     progress: Mutex<Option<resync::Progress>>,
@@ -143,6 +147,7 @@ impl Replica {
             notes_inherited: AtomicBool::new(true),
             resync_rate: AtomicU64::new(0),
             syncs: Mutex::default(),
+            strain: Arc::default(),
             space: Mutex::default(),
             tally: tally::Tally::default(),
             progress: Mutex::default(),
@@ -156,6 +161,7 @@ impl Replica {
         tokio::spawn(self.clone().run_resync());
         tokio::spawn(self.clone().run_settle());
         tokio::spawn(self.clone().run_room());
+        tokio::spawn(self.clone().run_watch());
     }
 
     /// Bounds what a resync sends, in bytes a second; 0: no bound.

@@ -8,7 +8,7 @@ use super::plan::{Plan, before, lacks_from};
 use super::ranges::{Mode, Span};
 use super::salvage::salvage;
 use super::tally::add;
-use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_STUCK};
+use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_PATIENCE, SYNC_STUCK};
 use crate::chunk::{ChunkError, ChunkStore};
 use futures::TryStreamExt;
 use parking_lot::Mutex;
@@ -213,7 +213,7 @@ impl Replica {
             })
             .await?;
         let (me, view) = (self.me, standing.view());
-        let there = self.ask(standing, SYNC_STUCK, move |c, x| async move { c.settle(x, me, view).await });
+        let there = self.ask(standing, SYNC_PATIENCE, move |c, x| async move { c.settle(x, me, view).await });
         let here = self.disk(SYNC_STUCK, "sync", |store| store.sync_all());
         let (there, here) = tokio::join!(there, here);
         here.map_err(Failed::Own)?;
@@ -236,7 +236,7 @@ impl Replica {
         let mut after = None;
         let high_water = loop {
             let (me, view) = (self.me, standing.view());
-            let page = self.ask(standing, SYNC_STUCK, move |c, x| async move { c.noted(x, me, view, after).await });
+            let page = self.ask(standing, SYNC_PATIENCE, move |c, x| async move { c.noted(x, me, view, after).await });
             let page = page.await?;
             match page.chunks.last() {
                 Some(last) => after = Some(*last),

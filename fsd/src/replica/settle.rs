@@ -3,7 +3,7 @@
 
 use super::judge::Standing;
 use super::tally::Tally;
-use super::{Replica, SYNC_STUCK};
+use super::{Replica, SYNC_PATIENCE};
 use raidfs_common::log::chain;
 use raidfs_common::rpc::chunks::ChunkServiceClient;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Replica {
         let settle = move |client: ChunkServiceClient, context| async move {
             client.settle_intents(context, me, view, drop).await
         };
-        match self.peers.call(standing.mirror.server, SYNC_STUCK, settle).await {
+        match self.peers.call(standing.mirror.server, SYNC_PATIENCE, settle).await {
             Ok(Ok(())) => true,
             Ok(Err(rejection)) => {
                 tracing::debug!("write intents are kept: {rejection}");

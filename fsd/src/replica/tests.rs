@@ -92,6 +92,41 @@ async fn a_server_whose_disk_stalls_is_evicted_though_it_answers() {
 }
 
 #[tokio::test]
+async fn a_disk_that_is_stuck_alone_is_found_out_by_its_own_server() {
+    let cluster = Cluster::new().await;
+    cluster.store(A).stall(true);
+    let begun = Instant::now();
+    // A read, which no mirror waits for, and whose client goes away.
+    let (view, wait) = (cluster.view(0), Duration::from_millis(50));
+    let read = |c: ChunkServiceClient, x| async move { c.read(x, view, chunk(1), 0, 1).await };
+    assert!(cluster.client.call(A, wait, read).await.is_err());
+    until("A is evicted", || cluster.state(A) != CopyState::InSync).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+    assert!(accused(&cluster, A) && !accused(&cluster, B));
+    cluster.store(A).stall(false);
+}
+
+#[tokio::test]
+async fn a_stall_of_both_disks_evicts_nobody() {
+    let cluster = Arc::new(Cluster::new().await);
+    for server in [A, B] {
+        cluster.store(server).stall(true);
+    }
+    let asked = cluster.clone();
+    let change = tokio::spawn(async move { asked.change(0, chunk(1), write(0, b"x")).await });
+    let begun = Instant::now();
+    // Long enough for either to accuse itself, and for the primary to accuse its mirror.
+    until("it lasts", || begun.elapsed() > Duration::from_millis(3500)).await;
+    assert!(!change.is_finished());
+    for server in [A, B] {
+        cluster.store(server).stall(false);
+    }
+    change.await.unwrap();
+    assert!(!accused(&cluster, A) && !accused(&cluster, B));
+    assert_eq!(cluster.view(0).epoch, Epoch(1));
+}
+
+#[tokio::test]
 async fn without_the_leader_nothing_is_acknowledged_on_one_copy() {
     let mut cluster = Cluster::new().await;
     cluster.server(B).kill();

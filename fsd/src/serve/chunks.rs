@@ -77,6 +77,10 @@ impl ChunkService for ChunkServer {
         self.replica.room_for(view)
     }
 
+    async fn strain(self, _: Context, _from: ServerId, view: View) -> Result<u32, Rejection> {
+        self.replica.strain_for(view)
+    }
+
     async fn has(self, _: Context, by: Ordered, chunk: ChunkId, summary: ChunkSummary) -> Result<bool, Rejection> {
         self.replica.has(by, chunk, summary).await
     }
