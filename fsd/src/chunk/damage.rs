@@ -1,6 +1,6 @@
 //! What happens when the disk lies, fails, or is full: found, told, never passed on, and undone where nothing is lost.
 
-use super::conformance::{bytes, chunk, on_disk, reopen};
+use super::conformance::{ALL, bytes, chunk, on_disk, reopen};
 use super::disk::DiskChunks;
 use super::format::{FILE_BYTES, FOOTER_AT, HEADER_BYTES};
 use super::io::{Call, fault};
@@ -52,7 +52,7 @@ fn damage_is_not_summed_as_if_it_were_right() {
     flip(&file, u64::from(B) + 77);
     assert!(is_damaged(store.write(C, B + 5, b"part"), 1));
     assert!(is_damaged(store.punch(C, 0, B + 5), 1));
-    store.cut(Ino(5), u64::from(B) + 100).unwrap();
+    store.cut(Ino(5), u64::from(B) + 100, ALL).unwrap();
     assert!(is_damaged(store.read(C, B, 5), 1), "a cut goes through, and the block stays damaged");
     store.write(C, B, &bytes(2, B)).unwrap();
     assert!(store.read(C, B, B).unwrap() == bytes(2, B), "a whole block written anew is well again");
@@ -104,7 +104,7 @@ fn a_damaged_footer_makes_the_whole_chunk_damaged_and_a_copy_mends_it() {
         told(store.export(C, false).map(drop));
         assert_eq!(store.summary(C, false).unwrap().unwrap().damaged, BLOCKS_PER_CHUNK as u32);
         assert_eq!(store.list(None, 9).unwrap(), [C]);
-        store.cut(Ino(5), 5).unwrap();
+        store.cut(Ino(5), 5, ALL).unwrap();
         store.import(C, copy.as_ref()).unwrap();
         assert!(store.read(C, 0, 3 * B).unwrap() == bytes(1, 3 * B));
         assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 0);
@@ -159,7 +159,7 @@ fn what_is_no_chunk_is_left_alone() {
     assert_eq!(store.held().0, 1);
     assert!(chunks.join("README").exists() && group.join("garbage").exists());
     assert!(!group.join("0000000000000005.new").exists());
-    store.reap(Ino(5)).unwrap();
+    store.reap(Ino(5), ALL).unwrap();
     assert!(group.join("garbage").exists());
 }
 
@@ -246,8 +246,8 @@ fn after_a_failed_write_or_sync_nothing_is_changed_any_more() {
         refused(store.punch(C, 0, 1).map(drop));
         refused(store.allocate(C, 0, 1).map(drop));
         refused(store.import(C, None));
-        refused(store.cut(Ino(5), 1));
-        refused(store.reap(Ino(5)).map(drop));
+        refused(store.cut(Ino(5), 1, ALL).map(drop));
+        refused(store.reap(Ino(5), ALL).map(drop));
         refused(store.sync(&[]));
         refused(store.sync_all());
         refused(store.begin_notes());
@@ -295,7 +295,7 @@ fn what_is_clean_is_not_synced_and_what_is_not_is_with_its_name() {
     assert!(syncs(write, sync_all) >= 1);
     let replace = || after(&|store| store.import(C, store.export(C, false).unwrap().as_ref()).unwrap());
     assert!(syncs(replace, |store| store.sync(&[C])) >= 2, "the file and its directory");
-    let remove = || after(&|store| assert!(store.reap(Ino(5)).unwrap()));
+    let remove = || after(&|store| assert_eq!(store.reap(Ino(5), ALL).unwrap(), 2));
     assert!(syncs(remove, |store| store.sync(&[C])) >= 1, "the directory");
     assert!(syncs(remove, |store| store.sync(&[chunk(5, 1)])) >= 1);
     let many = || after(&|store| (0..100).for_each(|n| _ = store.write(chunk(n, 0), 0, b"x").unwrap()));

@@ -278,12 +278,12 @@ impl ChunkStore for DiskChunks {
         self.disk.import(chunk, copy)
     }
 
-    fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
-        self.disk.cut(ino, size)
+    fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
+        self.disk.cut(ino, size, most)
     }
 
-    fn reap(&self, ino: Ino) -> Result<bool, ChunkError> {
-        self.disk.reap(ino)
+    fn reap(&self, ino: Ino, most: usize) -> Result<usize, ChunkError> {
+        self.disk.reap(ino, most)
     }
 
     fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError> {

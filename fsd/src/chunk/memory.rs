@@ -32,6 +32,14 @@ struct Inner {
     highest: Ino,
 }
 
+impl Inner {
+    /// Removes the first `most` chunks that are `meant`; how many were.
+    fn remove(&mut self, most: usize, meant: impl Fn(&ChunkId) -> bool) -> usize {
+        let chunks: Vec<ChunkId> = self.chunks.keys().filter(|chunk| meant(chunk)).take(most).copied().collect();
+        chunks.iter().filter(|chunk| self.chunks.remove(chunk).is_some()).count()
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Chunk {
     length: usize,
@@ -202,22 +210,20 @@ impl ChunkStore for MemoryChunks {
         Ok(())
     }
 
-    fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
+    fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
         let mut inner = self.inner.lock();
-        inner.chunks.retain(|chunk, _| chunk.ino != ino || length_in_chunk(size, chunk.index) > 0);
         for (chunk, held) in inner.chunks.iter_mut().filter(|(chunk, _)| chunk.ino == ino) {
             let kept = length_in_chunk(size, chunk.index) as usize;
-            held.zero(kept..CHUNK_BYTES as usize);
-            held.length = held.length.min(kept);
+            if kept > 0 {
+                held.zero(kept..CHUNK_BYTES as usize);
+                held.length = held.length.min(kept);
+            }
         }
-        Ok(())
+        Ok(inner.remove(most, |chunk| chunk.ino == ino && length_in_chunk(size, chunk.index) == 0))
     }
 
-    fn reap(&self, ino: Ino) -> Result<bool, ChunkError> {
-        let mut inner = self.inner.lock();
-        let before = inner.chunks.len();
-        inner.chunks.retain(|chunk, _| chunk.ino != ino);
-        Ok(inner.chunks.len() < before)
+    fn reap(&self, ino: Ino, most: usize) -> Result<usize, ChunkError> {
+        Ok(self.inner.lock().remove(most, |chunk| chunk.ino == ino))
     }
 
     fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError> {

@@ -122,10 +122,11 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn export(&self, chunk: ChunkId, never_synced: bool) -> Result<Option<ChunkCopy>, ChunkError>;
     /// Makes the chunk exactly this, or gone. Blocks that the copy says are damaged are so afterwards.
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError>;
-    /// The file is `size` bytes long: whole chunks behind are removed, the last one is cut, and its sums with it.
-    fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError>;
-    /// Removes all chunks of an inode; true if there were any.
-    fn reap(&self, ino: Ino) -> Result<bool, ChunkError>;
+    /// The file is `size` bytes long: the last chunk is cut, and its sums with it, and whole chunks behind are removed,
+    /// `most` of them at a time. How many were: once fewer than `most`, all is done.
+    fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError>;
+    /// Removes up to `most` chunks of an inode. How many were: once fewer than `most`, none is left.
+    fn reap(&self, ino: Ino, most: usize) -> Result<usize, ChunkError>;
     /// Up to `limit` chunks above `after`, in order.
     fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError>;
     /// What there is of a chunk; with `deep`, every block is read and compared with its sum.

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 /// Files of which the last doom is remembered: many more than can have a change under way.
 const PAST_MAX: usize = 1 << 17;
+/// Chunks that are removed in one go, which is watched for being stuck: of a disk that is busy, one takes some 10 ms.
+const REMOVED_AT_ONCE: usize = 8;
 
 /// The latest doom of each file that had one lately.
 #[derive(Debug, Default)]
@@ -73,24 +75,37 @@ impl Replica {
             return Ok(());
         }
         let gone = dooms.iter().any(|(_, doom)| *doom == Doom::Reap);
-        let board = self.board.clone();
-        let work = self.disk(DISK_STUCK, "cut or remove chunks", move |store| {
-            if gone {
-                return store.reap(ino).map(drop);
-            }
-            // No byte was written between them: a change carries out what it finds first.
-            let sizes =
-                dooms.iter().filter_map(|(_, doom)| if let Doom::Cut { size } = doom { Some(*size) } else { None });
-            let Some(size) = sizes.min() else { return Ok(()) };
-            store.cut(ino, size)?;
-            let action = "write down that a file was cut";
-            board.record_cut(ino, last).map_err(|source| ChunkError::Store { action, source })
-        });
-        work.await.map_err(super::disk::rejection)?;
+        // No byte was written between them: a change carries out what it finds first.
+        let sizes = dooms.iter().filter_map(|(_, doom)| if let Doom::Cut { size } = doom { Some(*size) } else { None });
+        let size = if gone { None } else { sizes.min() };
+        if gone || size.is_some() {
+            self.remove_chunks(ino, size).await?;
+        }
+        if size.is_some() {
+            let board = self.board.clone();
+            let work = self.disk(DISK_STUCK, "write down that a file was cut", move |_| {
+                let action = "write down that a file was cut";
+                board.record_cut(ino, last).map_err(|source| ChunkError::Store { action, source })
+            });
+            work.await.map_err(super::disk::rejection)?;
+        }
         self.past.lock().record(ino, last, gone);
         self.board.carried_out(ino, last);
         drop(held);
         Ok(())
+    }
+
+    /// Cuts a file to `size`, or removes all of it: a few chunks at a time, as many take long on a sound disk, too.
+    async fn remove_chunks(self: &Arc<Self>, ino: Ino, size: Option<u64>) -> Result<(), Rejection> {
+        loop {
+            let work = self.disk(DISK_STUCK, "cut or remove chunks", move |store| match size {
+                Some(size) => store.cut(ino, size, REMOVED_AT_ONCE),
+                None => store.reap(ino, REMOVED_AT_ONCE),
+            });
+            if work.await.map_err(super::disk::rejection)? < REMOVED_AT_ONCE {
+                return Ok(());
+            }
+        }
     }
 
     /// What dooms a file by entries up to `up_to`, and is not carried out.

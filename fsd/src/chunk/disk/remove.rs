@@ -19,44 +19,38 @@ use std::path::Path;
 const EXACT_BLOCKS: u32 = 3;
 
 impl Disk {
-    pub(super) fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
-        self.poison.check()?;
-        let first_kept = length_in_chunk(size, 0);
-        if first_kept < CHUNK_BYTES {
-            self.cut_chunk(ChunkId { ino, index: 0 }, first_kept)?;
+    pub(super) fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
+        let last = (size / CHUNK_BYTES) as u32;
+        let kept = length_in_chunk(size, last);
+        if kept > 0 {
+            let chunk = ChunkId { ino, index: last };
+            self.changing(chunk, |state| match state {
+                State::Open(open) => self.trim(chunk, open, kept as usize),
+                _ => Ok(()),
+            })?;
         }
-        let mut removed = false;
-        for index in self.rest_of(ino)? {
-            let kept = length_in_chunk(size, index);
-            if kept < CHUNK_BYTES {
-                self.cut_chunk(ChunkId { ino, index }, kept)?;
-                removed |= kept == 0;
-            }
-        }
-        if removed { self.remove_empty_rest(ino) } else { Ok(()) }
+        self.remove_from(ino, if kept > 0 { last + 1 } else { last }, most)
     }
 
-    pub(super) fn reap(&self, ino: Ino) -> Result<bool, ChunkError> {
+    pub(super) fn reap(&self, ino: Ino, most: usize) -> Result<usize, ChunkError> {
+        self.remove_from(ino, 0, most)
+    }
+
+    /// Removes chunks of an inode from this index on, up to `most`; how many were.
+    fn remove_from(&self, ino: Ino, index: u32, most: usize) -> Result<usize, ChunkError> {
         self.poison.check()?;
-        let mut any = self.remove(ChunkId { ino, index: 0 })?;
-        let rest = self.rest_of(ino)?;
-        for &index in &rest {
-            any |= self.remove(ChunkId { ino, index })?;
+        let mut removed = 0;
+        if index == 0 && self.remove(ChunkId { ino, index })? {
+            removed += 1;
         }
-        if !rest.is_empty() {
+        let rest = self.rest_of(ino)?;
+        for &index in rest.iter().filter(|at| **at >= index).take(most.saturating_sub(removed)) {
+            removed += usize::from(self.remove(ChunkId { ino, index })?);
+        }
+        if !rest.is_empty() && removed < most {
             self.remove_empty_rest(ino)?;
         }
-        Ok(any)
-    }
-
-    fn cut_chunk(&self, chunk: ChunkId, kept: u64) -> Result<(), ChunkError> {
-        if kept == 0 {
-            return self.remove(chunk).map(drop);
-        }
-        self.changing(chunk, |state| match state {
-            State::Open(open) => self.trim(chunk, open, kept as usize),
-            _ => Ok(()),
-        })
+        Ok(removed)
     }
 
     /// Leaves `kept` bytes of a chunk.

@@ -6,7 +6,7 @@ use parking_lot::{Condvar, Mutex};
 use raidfs_common::checksum::{BlockSum, record};
 use raidfs_common::extent::length_in_chunk;
 use raidfs_common::id::{ChunkId, Ino};
-use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
+use raidfs_common::limits::BLOCK_BYTES;
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,14 @@ struct Chunk {
 struct Inner {
     chunks: BTreeMap<ChunkId, Chunk>,
     notes: Vec<BTreeSet<ChunkId>>,
+}
+
+impl Inner {
+    /// Removes the first `most` chunks that are `meant`; how many were.
+    fn remove(&mut self, most: usize, meant: impl Fn(&ChunkId) -> bool) -> usize {
+        let chunks: Vec<ChunkId> = self.chunks.keys().filter(|chunk| meant(chunk)).take(most).copied().collect();
+        chunks.iter().filter(|chunk| self.chunks.remove(chunk).is_some()).count()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -231,11 +239,11 @@ impl ChunkStore for TestStore {
         Ok(())
     }
 
-    fn cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
+    fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
         let mut inner = self.inner.lock();
-        inner.chunks.retain(|id, c| {
-            let left = if id.ino == ino { length_in_chunk(size, id.index) as u32 } else { CHUNK_BYTES as u32 };
-            if left < c.length {
+        for (id, c) in inner.chunks.iter_mut().filter(|(id, _)| id.ino == ino) {
+            let left = length_in_chunk(size, id.index) as u32;
+            if 0 < left && left < c.length {
                 c.length = left;
                 c.blocks.retain(|block, _| u32::from(*block) * (BLOCK as u32) < left);
                 if let Some((bytes, sum)) = c.blocks.get_mut(&((left / BLOCK as u32) as u16)) {
@@ -243,16 +251,12 @@ impl ChunkStore for TestStore {
                     *sum = BlockSum::of(bytes);
                 }
             }
-            left > 0
-        });
-        Ok(())
+        }
+        Ok(inner.remove(most, |id| id.ino == ino && length_in_chunk(size, id.index) == 0))
     }
 
-    fn reap(&self, ino: Ino) -> Result<bool, ChunkError> {
-        let mut inner = self.inner.lock();
-        let before = inner.chunks.len();
-        inner.chunks.retain(|id, _| id.ino != ino);
-        Ok(inner.chunks.len() < before)
+    fn reap(&self, ino: Ino, most: usize) -> Result<usize, ChunkError> {
+        Ok(self.inner.lock().remove(most, |id| id.ino == ino))
     }
 
     fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError> {
