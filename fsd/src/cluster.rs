@@ -3,30 +3,32 @@
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::Node;
 use crate::machine::NamesMachine;
-use crate::peers::{CallError, Peers};
+use crate::peers::Peers;
 use crate::transport::PeerTransport;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
+use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
 use raidfs_common::limits::ENTRY_MAX_BYTES;
 use raidfs_common::namespace::{Answer, Change, Command, Query, Request};
 use raidfs_common::pair::Pair;
-use raidfs_common::rpc::chunks::ChunkServiceClient;
+use raidfs_common::rpc::chunks::{ChunkServiceClient, Grown};
 use raidfs_common::time::Time;
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
-use tarpc::client::RpcError;
 
 /// Agreement as a server with names runs it.
 pub type NamesNode = Node<DiskLog, NamesMachine, PeerTransport>;
-/// The ends of this server's files, as [`raidfs_common::rpc::chunks::ChunkService::grown`] tells them.
-pub type Grown = Vec<(Ino, u64)>;
-type OwnGrown = Box<dyn Fn(LogIndex) -> BoxFuture<'static, Option<Grown>> + Send + Sync>;
+/// A page of [`raidfs_common::rpc::chunks::ChunkService::grown`] of this server; None: it has none to tell.
+type OwnGrown = Box<dyn Fn(LogIndex, Option<ChunkId>) -> BoxFuture<'static, Option<Grown>> + Send + Sync>;
+
+/// One page of what may have grown is waited for so long.
+const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A page that does not come is asked for so often in all.
+const GROWN_TRIES: u32 = 3;
 
 /// This server, and the way to the others.
 pub struct Cluster {
@@ -51,29 +53,62 @@ impl std::fmt::Debug for Cluster {
 }
 
 impl Cluster {
-    /// Asks a server, itself included, which files may have grown there. None: no answer.
-    pub async fn grown<F>(
+    /// Asks a server, itself included, which files may have grown there, and hands `take` page after page of them, so that
+    /// no more of them is in memory. False: it does not tell all of them.
+    pub async fn grown(
         &self,
         server: ServerId,
-        (pair, at_least): (PairId, LogIndex),
-        timeout: Duration,
-        call: impl FnOnce(ChunkServiceClient, tarpc::context::Context) -> F,
-    ) -> Option<Grown>
-    where
-        F: Future<Output = Result<Result<Grown, Rejection>, RpcError>>,
-    {
+        pair: PairId,
+        at_least: LogIndex,
+        take: impl FnMut(Vec<(Ino, u64)>),
+    ) -> bool {
+        all_pages(|after| self.grown_page(server, pair, at_least, after), take).await
+    }
+
+    async fn grown_page(
+        &self,
+        server: ServerId,
+        pair: PairId,
+        at_least: LogIndex,
+        after: Option<ChunkId>,
+    ) -> Option<Grown> {
         if server == self.me {
             let ask = self.own_grown.get()?;
-            return ask(at_least).await;
+            return ask(at_least, after).await;
         }
-        let answer: Result<_, CallError> = self.peers.call(server, timeout, call).await;
-        match answer {
+        let ask = |client: ChunkServiceClient, ctx| async move { client.grown(ctx, pair, at_least, after).await };
+        match self.peers.call(server, GROWN_TIMEOUT, ask).await {
             Ok(Ok(grown)) => Some(grown),
             Ok(Err(rejection)) => {
                 tracing::debug!("{server} does not tell the sizes of {pair}: {rejection}");
                 None
             }
             Err(_) => None,
+        }
+    }
+}
+
+/// Asks for page after page, each anew if it does not come; false: one did not come.
+async fn all_pages<F: Future<Output = Option<Grown>>>(
+    mut ask: impl FnMut(Option<ChunkId>) -> F,
+    mut take: impl FnMut(Vec<(Ino, u64)>),
+) -> bool {
+    let (mut after, mut tries) = (None, 0);
+    loop {
+        match ask(after).await {
+            Some(page) => {
+                take(page.files);
+                (after, tries) = (page.next, 0);
+                if after.is_none() {
+                    return true;
+                }
+            }
+            None => {
+                tries += 1;
+                if tries == GROWN_TRIES {
+                    return false;
+                }
+            }
         }
     }
 }
@@ -93,7 +128,7 @@ pub trait Proposer: Send + Sync + 'static {
     /// Makes a change by the cluster's own hand. False: it was refused, or could not be made.
     fn propose(&self, change: Change) -> impl Future<Output = bool> + Send;
     /// Of these files' ends, those behind the size that the namespace has: with the cut generation, as a change wants it.
-    fn grown(&self, ends: Grown) -> Vec<(Ino, u32, u64)>;
+    fn grown(&self, ends: Vec<(Ino, u64)>) -> Vec<(Ino, u32, u64)>;
 }
 
 /// [`Proposer`] by a real node.
@@ -150,16 +185,35 @@ impl Proposer for NodeProposer {
         }
     }
 
-    fn grown(&self, ends: Grown) -> Vec<(Ino, u32, u64)> {
-        let mut longest = BTreeMap::new();
-        for (ino, end) in ends {
-            let known: &mut u64 = longest.entry(ino).or_default();
-            *known = end.max(*known);
-        }
+    fn grown(&self, ends: Vec<(Ino, u64)>) -> Vec<(Ino, u32, u64)> {
         let grown = |(ino, end): (Ino, u64)| match self.machine.query(&Query::GetAttr { ino }) {
             Ok((_, Ok(Answer::Attr(attr)))) if attr.size < end => Some((ino, attr.cut_gen, end)),
             _ => None,
         };
-        longest.into_iter().filter_map(grown).collect()
+        ends.into_iter().filter_map(grown).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[test]
+    fn every_page_is_asked_for_and_one_that_does_not_come_is_asked_for_again() {
+        let page =
+            |n: u64| Grown { files: vec![(Ino(n), n)], next: (n < 3).then_some(ChunkId { ino: Ino(n), index: 0 }) };
+        for (failures, whole) in [(GROWN_TRIES - 1, true), (GROWN_TRIES, false)] {
+            let (mut failing, mut all) = (failures, Vec::new());
+            let ask = |after: Option<ChunkId>| {
+                let n = after.map_or(1, |chunk| chunk.ino.0 + 1);
+                let fails = n == 2 && failing > 0;
+                failing -= u32::from(fails);
+                std::future::ready((!fails).then(|| page(n)))
+            };
+            let told = all_pages(ask, |files| all.extend(files)).now_or_never();
+            assert_eq!(told, Some(whole));
+            assert_eq!(all.len(), if whole { 3 } else { 1 });
+        }
     }
 }

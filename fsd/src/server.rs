@@ -197,9 +197,10 @@ fn start_chunk_thread(
     let handle = runtime.handle().clone();
     let own = replica.clone();
     let pair = config.pair_of(cluster.me).unwrap_or_default();
-    let ask = move |at_least| {
+    let ask = move |at_least, after| {
         let (replica, handle) = (own.clone(), handle.clone());
-        let asked = async move { handle.spawn(async move { replica.grown(pair, at_least).await }).await.ok()?.ok() };
+        let page = async move { replica.grown(pair, at_least, after).await };
+        let asked = async move { handle.spawn(page).await.ok()?.ok() };
         Box::pin(asked) as futures::future::BoxFuture<'static, _>
     };
     let _ = cluster.own_grown.set(Box::new(ask));

@@ -119,6 +119,15 @@ pub struct Noted {
     pub high_water: Ino,
 }
 
+/// A page of the files that may have grown.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grown {
+    /// Files, each with the end of its last written byte as far as this page knows; one may be on several pages.
+    pub files: Vec<(Ino, u64)>,
+    /// Where the next page begins; None: this is the last.
+    pub next: Option<ChunkId>,
+}
+
 #[tarpc::service]
 pub trait ChunkService {
     /// Changes a chunk on both mirrors. Served by the chunk's primary.
@@ -166,8 +175,8 @@ pub trait ChunkService {
     /// have synced what they cover. `drop` false: start a new generation and sync; true: drop the old one.
     async fn settle_intents(from: ServerId, view: View, drop: bool) -> Result<(), Rejection>;
 
-    /// The files that noted chunks belong to, each with the end of its last written byte on this server: what a dead
-    /// session may have grown. Asked once the log is applied up to `at_least`, by which the session has ended; answered
-    /// once its changes under way have ended, too.
-    async fn grown(pair: PairId, at_least: LogIndex) -> Result<Vec<(Ino, u64)>, Rejection>;
+    /// The files that noted chunks above `after` belong to, each with the end of its last written byte on this server: what
+    /// a dead session may have grown. Asked once the log is applied up to `at_least`, by which the session has ended;
+    /// answered once its changes under way have ended, too.
+    async fn grown(pair: PairId, at_least: LogIndex, after: Option<ChunkId>) -> Result<Grown, Rejection>;
 }

@@ -9,7 +9,6 @@ use raidfs_common::id::{Epoch, Incarnation, PairId, ServerId, SessionId};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
 use raidfs_common::pair::{Pair, Space};
-use raidfs_common::rpc::chunks::ChunkServiceClient;
 use raidfs_common::rpc::peer::{PeerServiceClient, Report};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,8 +16,6 @@ use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
-/// Sizes that a dead session had grown are asked for this long.
-const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sizes that one entry recovers at most.
 const SIZES_PER_ENTRY: usize = 10_000;
 
@@ -249,20 +246,26 @@ impl<P: Proposer> Duties<P> {
     }
 
     async fn recover_sizes(&self) {
-        let mut sizes = Vec::new();
         // Behind this, the servers refuse the session's changes if it has ended.
         let at_least = self.proposer.applied();
-        for pair in self.proposer.pairs().iter() {
-            for member in pair.in_sync() {
-                let id = pair.id;
-                let call = |client: ChunkServiceClient, ctx| async move { client.grown(ctx, id, at_least).await };
-                match self.cluster.grown(member.server, (id, at_least), GROWN_TIMEOUT, call).await {
-                    Some(found) => sizes.extend(found),
-                    None => tracing::warn!("{} does not say which files have grown there", member.server),
-                }
+        let pairs = self.proposer.pairs();
+        let servers = pairs.iter().flat_map(|pair| pair.in_sync().map(|member| (pair.id, member.server)));
+        let longest = Mutex::new(BTreeMap::new());
+        let take = |files| {
+            for (ino, cut_gen, end) in self.proposer.grown(files) {
+                // The newest cut generation counts, and of one generation the furthest end.
+                let mut longest = longest.lock();
+                let known: &mut (u32, u64) = longest.entry(ino).or_default();
+                *known = (*known).max((cut_gen, end));
             }
-        }
-        let sizes = self.proposer.grown(sizes);
+        };
+        let asked = servers.map(|(pair, server)| async move {
+            if !self.cluster.grown(server, pair, at_least, take).await {
+                tracing::warn!("{server} does not say which files have grown there");
+            }
+        });
+        futures::future::join_all(asked).await;
+        let sizes: Vec<_> = longest.into_inner().into_iter().map(|(ino, (cut_gen, end))| (ino, cut_gen, end)).collect();
         if !sizes.is_empty() {
             tracing::info!("{} files get the size that their bytes have", sizes.len());
             // An entry must fit a frame, however many files there are.

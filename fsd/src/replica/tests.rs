@@ -4,6 +4,7 @@ mod harness;
 pub(super) mod store;
 
 use crate::board::Doom;
+use crate::chunk::ChunkStore;
 use harness::{A, B, Cluster, PATIENCE, chunk, until, write};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
@@ -763,13 +764,13 @@ async fn the_ends_are_asked_for_behind_the_changes_under_way() {
     until("the change is under way", || cluster.store(A).contents().len() == 1).await;
     let asked = cluster.clone();
     let grown = tokio::spawn(async move {
-        asked.call(A, |c, x| async move { c.grown(x, PairId(0), LogIndex(1)).await }).await.unwrap().unwrap()
+        asked.call(A, |c, x| async move { c.grown(x, PairId(0), LogIndex(1), None).await }).await.unwrap().unwrap()
     });
     cluster.read(A, chunk(2), 0, 1).await.unwrap();
     assert!(!grown.is_finished(), "a change may still make a file longer");
     cluster.store(B).stall(false);
     change.await.unwrap();
-    assert_eq!(grown.await.unwrap(), [(Ino(1), 3)]);
+    assert_eq!(grown.await.unwrap().files, [(Ino(1), 3)]);
 }
 
 #[tokio::test]
@@ -780,6 +781,33 @@ async fn the_ends_of_what_may_have_grown_are_known() {
     cluster.change(0, second, write(0, b"yy")).await;
     cluster.change(0, chunk(2), write(0, &[1; 100])).await;
     cluster.doom(2, Doom::Cut { size: 30 });
-    let grown = cluster.call(B, |c, x| async move { c.grown(x, PairId(0), LogIndex(0)).await }).await.unwrap().unwrap();
-    assert_eq!(grown, [(Ino(1), 2 * CHUNK_BYTES + 2), (Ino(2), 30)]);
+    assert_eq!(grown(&cluster, B).await, [vec![(Ino(1), 2 * CHUNK_BYTES + 2), (Ino(2), 30)], vec![]]);
+}
+
+/// All pages of what may have grown on a server.
+async fn grown(cluster: &Cluster, server: ServerId) -> Vec<Vec<(Ino, u64)>> {
+    let (mut pages, mut after) = (Vec::new(), None);
+    loop {
+        let ask = |c: ChunkServiceClient, x| async move { c.grown(x, PairId(0), LogIndex(0), after).await };
+        let page = cluster.call(server, ask).await.unwrap().unwrap();
+        pages.push(page.files);
+        after = page.next;
+        if after.is_none() {
+            return pages;
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_ends_of_very_many_files_are_told_in_pages() {
+    let cluster = Cluster::quiet().await;
+    let files = 2 * super::grown::PAGE as u64 + 10;
+    for ino in 1..=files {
+        let _ = cluster.store(A).note(chunk(ino)).unwrap();
+        cluster.store(A).write(chunk(ino), 0, b"xyz").unwrap();
+    }
+    let pages = grown(&cluster, A).await;
+    assert!(pages.len() > 2 && pages.iter().all(|page| page.len() <= super::grown::PAGE));
+    let all: Vec<(Ino, u64)> = pages.concat();
+    assert_eq!(all, (1..=files).map(|ino| (Ino(ino), 3)).collect::<Vec<_>>());
 }

@@ -3,10 +3,10 @@
 use crate::replica::Replica;
 use raidfs_common::codec::Blob;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId};
+use raidfs_common::id::{ChunkId, LogIndex, PairId, ServerId};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{
-    Applied, ChangeId, ChunkChange, ChunkCopy, ChunkService, ChunkSummary, Noted, Ordered, View,
+    Applied, ChangeId, ChunkChange, ChunkCopy, ChunkService, ChunkSummary, Grown, Noted, Ordered, View,
 };
 use std::sync::Arc;
 use tarpc::context::Context;
@@ -101,7 +101,13 @@ impl ChunkService for ChunkServer {
         self.replica.settle_intents(from, view, drop).await
     }
 
-    async fn grown(self, _: Context, pair: PairId, at_least: LogIndex) -> Result<Vec<(Ino, u64)>, Rejection> {
-        self.replica.grown(pair, at_least).await
+    async fn grown(
+        self,
+        _: Context,
+        pair: PairId,
+        at_least: LogIndex,
+        after: Option<ChunkId>,
+    ) -> Result<Grown, Rejection> {
+        self.replica.grown(pair, at_least, after).await
     }
 }
