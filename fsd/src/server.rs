@@ -168,6 +168,7 @@ pub async fn run(
         bulk,
     });
     tokio::spawn(flush::run(server.machine.clone(), server.node.clone()));
+    tokio::spawn(flush::sync_log(server.node.clone()));
     tokio::spawn(server.duties.clone().run());
     tokio::spawn(server.clone().answer_asks(asks));
     tokio::spawn(server.clone().watch_peers());

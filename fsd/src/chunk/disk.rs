@@ -177,11 +177,7 @@ impl Disk {
         }
         // The directories first: a chunk that is clean was synced with its entry.
         self.sync_dirs(chunks.iter().filter(|chunk| self.ledger.needs_entry(**chunk)).flat_map(|c| with_parents(*c)))?;
-        if chunks.len() > 1 {
-            for &chunk in chunks.iter().filter(|chunk| self.ledger.is_dirty(**chunk)) {
-                self.reading(chunk, |open| Ok(open.map(|open| io::start_write_back(&open.file))))?;
-            }
-        }
+        self.start_write_back(chunks.iter().copied())?;
         for &chunk in chunks {
             self.ledger.sync_chunk(chunk, || self.sync_file(chunk))?;
         }
@@ -194,6 +190,7 @@ impl Disk {
         let dirty = self.ledger.dirty();
         if dirty.is_few(SYNC_EACH_MAX) {
             self.sync_dirs(dirty.dirs())?;
+            self.start_write_back(dirty.chunks())?;
             for chunk in dirty.chunks() {
                 self.ledger.sync_chunk(chunk, || self.sync_file(chunk))?;
             }
@@ -202,6 +199,17 @@ impl Disk {
             self.ledger.synced(dirty);
         }
         self.poison.check()
+    }
+
+    /// Has the disk begin with all of several chunks before the first is waited for.
+    fn start_write_back(&self, chunks: impl Iterator<Item = ChunkId>) -> Result<(), ChunkError> {
+        let dirty: Vec<ChunkId> = chunks.filter(|chunk| self.ledger.is_dirty(*chunk)).collect();
+        if dirty.len() > 1 {
+            for chunk in dirty {
+                self.reading(chunk, |open| Ok(open.map(|open| io::start_write_back(&open.file))))?;
+            }
+        }
+        Ok(())
     }
 
     fn sync_file(&self, chunk: ChunkId) -> Result<(), ChunkError> {

@@ -5,6 +5,7 @@ use super::NamesMachine;
 use crate::consensus::log::LogStore;
 use crate::consensus::node::{Node, Transport};
 use raidfs_common::id::LogIndex;
+use raidfs_common::limits::LOG_SYNC_EVERY;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -16,6 +17,18 @@ const EVERY: Duration = Duration::from_millis(500);
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
 /// Entries kept in the log behind what could be dropped, so that a server that was away catches up by them.
 const KEEP_ENTRIES: u64 = 100_000;
+
+/// Has the log synced as often as promised, however long flushing takes; for ever.
+pub async fn sync_log<L, T>(node: Arc<Node<L, NamesMachine, T>>)
+where
+    L: LogStore + Send + 'static,
+    T: Transport,
+{
+    loop {
+        tokio::time::sleep(LOG_SYNC_EVERY).await;
+        node.sync_soon();
+    }
+}
 
 /// Flushes for ever. `node` may be in the middle of anything.
 pub async fn run<L, T>(machine: Arc<NamesMachine>, node: Arc<Node<L, NamesMachine, T>>)

@@ -13,7 +13,7 @@
 //! | `read`, `sync`, `grown` | reading, making durable, how long files have become |
 //! | `mend`, `salvage` | what is damaged: mended from the mirror, or copied as damaged |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
-//! | `resync`, `settle`, `room` | the background work |
+//! | `resync`, `settle`, `write_back`, `room` | the background work |
 //! | `locks`, `disk`, `tally` | ranges made awaitable, the way to the chunk store, counters |
 //!
 //! A change takes its place in the queue of its file's ranges in the same step in which it looks for cuts that come
@@ -45,6 +45,7 @@ mod sync;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod write_back;
 
 use crate::board::Board;
 use crate::chunk::ChunkStore;
@@ -160,6 +161,7 @@ impl Replica {
         tokio::spawn(self.clone().run_reaper());
         tokio::spawn(self.clone().run_resync());
         tokio::spawn(self.clone().run_settle());
+        tokio::spawn(self.clone().run_write_back());
         tokio::spawn(self.clone().run_room());
         tokio::spawn(self.clone().run_watch());
     }

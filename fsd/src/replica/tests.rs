@@ -811,3 +811,14 @@ async fn the_ends_of_very_many_files_are_told_in_pages() {
     let all: Vec<(Ino, u64)> = pages.concat();
     assert_eq!(all, (1..=files).map(|ino| (Ino(ino), 3)).collect::<Vec<_>>());
 }
+
+#[tokio::test]
+async fn what_nobody_syncs_is_synced_every_second() {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    let syncs = || [A, B].map(|server| cluster.store(server).syncs_of_all.load(Ordering::Relaxed));
+    let (before, begun) = (syncs(), Instant::now());
+    // The second one has certainly begun after the change.
+    until("both have synced", || syncs().iter().zip(before).all(|(now, before)| *now >= before + 2)).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+}

@@ -52,6 +52,7 @@ pub struct TestStore {
     pub refuses_writes: AtomicBool,
     pub failing: AtomicBool,
     pub syncs: AtomicU64,
+    pub syncs_of_all: AtomicU64,
     pub imports: AtomicU64,
 }
 
@@ -201,7 +202,9 @@ impl ChunkStore for TestStore {
     }
 
     fn sync_all(&self) -> Result<(), ChunkError> {
-        self.disk(ChunkId { ino: Ino(0), index: 0 }, false)
+        self.disk(ChunkId { ino: Ino(0), index: 0 }, false)?;
+        self.syncs_of_all.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn extents(&self, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), ChunkError> {
