@@ -52,6 +52,9 @@ pub enum ChunkChange {
     Write {
         /// From this byte of the chunk.
         offset: u32,
+        /// It is made durable, with what was written to the chunk before it, by each server that answers for it: its
+        /// outcome, under an epoch that is still the newest, is that of a sync of the chunk after it.
+        sync: bool,
         /// The bytes; they end within the chunk.
         data: Blob,
     },

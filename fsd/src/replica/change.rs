@@ -7,13 +7,14 @@ use super::judge::{Standing, check_session, range_of};
 use super::once::Begin;
 use super::ranges::{Mode, Span};
 use super::tally::add;
-use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica};
+use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_STUCK};
 use crate::chunk::{ChunkError, Intent};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::FORWARD_STUCK;
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A change that must not be left half done has begun; what it needs is waited for, however long.
 const PATIENT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
@@ -34,6 +35,11 @@ pub(super) struct Try {
     id: ChangeId,
     /// Set once it was made.
     pub(super) outcome: Option<Applied>,
+}
+
+/// Whether a change ends only once it is durable.
+pub(super) fn is_synced(change: &ChunkChange) -> bool {
+    matches!(change, ChunkChange::Write { sync: true, .. })
 }
 
 impl Drop for Try {
@@ -242,16 +248,28 @@ impl Replica {
         if let ChunkChange::Write { data, .. } = &change {
             add(&self.tally.written_bytes, data.0.len() as u64);
         }
-        let work = self.disk(DISK_STUCK, "change a chunk", move |store| {
+        let synced = is_synced(&change);
+        if synced {
+            add(&self.tally.syncs, 1);
+        }
+        let strain = self.strain.clone();
+        self.disk(if synced { SYNC_STUCK } else { DISK_STUCK }, "change a chunk", move |store| {
+            // A sync may take longer than a change.
+            let made = synced.then(|| strain.begin(Instant::now(), DISK_STUCK, "change a chunk"));
             let intent = store.note(chunk)?;
             let applied = match &change {
-                ChunkChange::Write { offset, data } => store.write(chunk, *offset, &data.0),
+                ChunkChange::Write { offset, data, .. } => store.write(chunk, *offset, &data.0),
                 ChunkChange::Punch { offset, length } => store.punch(chunk, *offset, *length),
                 ChunkChange::Allocate { offset, length } => store.allocate(chunk, *offset, *length),
-            };
-            Ok((applied?, intent))
-        });
-        work.await
+            }?;
+            drop(made);
+            if synced {
+                // On the same thread at once: no other way is as short.
+                store.sync(&[chunk])?;
+            }
+            Ok((applied, intent))
+        })
+        .await
     }
 
     /// The mirror's disk is full, this one's is not: the mirror has to go before this is acknowledged.

@@ -1,6 +1,7 @@
 //! The mirror's half of a change: it ends with the change on the mirror, or with the mirror out of sync, or with this
 //! server out of sync. Nothing else ends it, however long that takes, as only then may the change be acknowledged.
 
+use super::change::is_synced;
 use super::judge::Standing;
 use super::state::Missed;
 use super::{APPLY_PATIENCE, Replica};
@@ -19,6 +20,8 @@ const ASK_AFTER: Duration = Duration::from_millis(250);
 /// A mirror that is alive has this long, and longer while this server's disk is as slow: above [`super::DISK_STUCK`], by
 /// which it accuses itself.
 const SLOW_STUCK: Duration = Duration::from_secs(3);
+/// The same for what the mirror makes durable before it answers: above [`super::SYNC_STUCK`].
+const SYNC_SLOW_STUCK: Duration = Duration::from_secs(8);
 /// One try ends by then in any case, and is followed by another.
 const TRY_MAX: Duration = Duration::from_secs(30);
 /// After a forward that failed at once.
@@ -110,6 +113,7 @@ impl Replica {
         let mirror = standing.mirror.server;
         let by = Ordered { from: self.me, view, applied };
         let peers = self.peers.clone();
+        let patience = if is_synced(&change) { SYNC_SLOW_STUCK } else { SLOW_STUCK };
         let call = peers.call(mirror, TRY_MAX, move |client: ChunkServiceClient, context| async move {
             client.apply(context, by, id, chunk, change).await
         });
@@ -120,7 +124,7 @@ impl Replica {
             Err(_) => tokio::select! {
                 answer = &mut call => answer,
                 () = self.silent(mirror, view) => Err(CallError::Timeout(mirror)),
-                () = self.outlasted(begun, SLOW_STUCK) => return Try::Accuse("its disk is slower than its mirror's".into()),
+                () = self.outlasted(begun, patience) => return Try::Accuse("its disk is slower than its mirror's".into()),
                 _ = self.epoch_passed(standing) => return Try::OtherEpoch,
             },
         };

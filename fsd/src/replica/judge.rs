@@ -163,7 +163,7 @@ pub fn check_range(offset: u32, length: usize) -> Result<(), Rejection> {
 /// The range of a change, checked.
 pub fn range_of(change: &ChunkChange) -> Result<(u32, u32), Rejection> {
     let (offset, length) = match change {
-        ChunkChange::Write { offset, data } => (*offset, data.0.len()),
+        ChunkChange::Write { offset, data, .. } => (*offset, data.0.len()),
         ChunkChange::Punch { offset, length } | ChunkChange::Allocate { offset, length } => (*offset, *length as usize),
     };
     check_range(offset, length)?;

@@ -591,6 +591,22 @@ async fn a_full_mirror_is_evicted_and_two_full_disks_refuse() {
 }
 
 #[tokio::test]
+async fn a_synced_change_is_synced_on_both_when_it_is_answered() {
+    let cluster = Cluster::new().await;
+    let syncs = || [A, B].map(|s| cluster.store(s).syncs.load(Ordering::Relaxed));
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    assert_eq!(syncs(), [0, 0]);
+    let synced = ChunkChange::Write { offset: 1, sync: true, data: b"y".to_vec().into() };
+    cluster.change(0, chunk(1), synced.clone()).await;
+    assert_eq!(syncs(), [1, 1]);
+    cluster.assert_equal();
+    // One that cannot be synced everywhere is not acknowledged before the server that cannot is out.
+    cluster.store(B).fails_syncs.store(true, Ordering::Relaxed);
+    cluster.change(0, chunk(1), synced).await;
+    assert_ne!(cluster.state(B), CopyState::InSync);
+}
+
+#[tokio::test]
 async fn a_server_whose_sync_or_write_fails_takes_itself_out() {
     let cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(0, b"x")).await;

@@ -8,7 +8,7 @@ use super::numbers::Numbers;
 use super::pairs::Known;
 use super::reading::{READ_TRY_MAX, Reader, Round};
 use super::waiting::{Waiting, weigh};
-use crate::vfs::cluster::ChunkAddress;
+use crate::vfs::cluster::{Changed, ChunkAddress};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::error::{FsError, Rejection};
@@ -76,13 +76,13 @@ impl Chunks {
 
     /// Changes a chunk on both mirrors. Goes on in its own task when the caller stops waiting: a number that was sent
     /// is brought to its end.
-    pub async fn change(self: &Arc<Self>, at: ChunkAddress, change: ChunkChange) -> Result<Applied, FsError> {
+    pub async fn change(self: &Arc<Self>, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
         let this = Arc::clone(self);
         let task = tokio::spawn(async move { this.change_here(at, change).await });
         task.await.unwrap_or(Err(FsError::Io))
     }
 
-    async fn change_here(&self, at: ChunkAddress, change: ChunkChange) -> Result<Applied, FsError> {
+    async fn change_here(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
         let place = self.place(at);
         let lane = &self.lanes[usize::from(place.pair.0)];
         let mut waiting = Waiting::new(&self.core);
@@ -100,7 +100,13 @@ impl Chunks {
                 let in_charge = |p: &Pair| p.primary(place) == Some(primary);
                 tokio::select! {
                     answer = self.try_change(&waiting, pair, place, primary, number.id(), at, &change) => match answer {
-                        Ok(Ok(applied)) => return Ok(applied),
+                        Ok(Ok(Applied { blocks })) => {
+                            // As with a sync: the epoch that it was made under must still be the newest.
+                            let now = self.core.pairs.now();
+                            let still = now.pair(place.pair).is_some_and(|p| p.epoch == pair.epoch);
+                            let asked = matches!(change, ChunkChange::Write { sync: true, .. });
+                            return Ok(Changed { blocks, durable: asked && still });
+                        }
                         Ok(Err(rejection)) => weigh(&self.core, place.pair, primary, &rejection)?,
                         Err(_) => {}
                     },

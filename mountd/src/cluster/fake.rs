@@ -260,7 +260,7 @@ impl Served {
         {
             let mut world = self.cluster.world.lock();
             if world.chunk_made.insert((id.session, id.seq))
-                && let ChunkChange::Write { offset, data } = change
+                && let ChunkChange::Write { offset, data, .. } = change
             {
                 let bytes = world.chunks.entry(chunk).or_default();
                 let end = offset as usize + data.0.len();

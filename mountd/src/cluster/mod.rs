@@ -44,7 +44,7 @@ use self::holder::Holder;
 use self::router::Aim;
 use self::session::InoRange;
 use self::syncing::Syncs;
-use crate::vfs::cluster::{ChunkAddress, Cluster};
+use crate::vfs::cluster::{Changed, ChunkAddress, Cluster};
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -53,7 +53,7 @@ use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId};
 use raidfs_common::namespace::{Change, Outcome, Query, Reply};
 use raidfs_common::pair::Pair;
-use raidfs_common::rpc::chunks::{Applied, ChunkChange};
+use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::rpc::names::{NamesServiceClient, Seen};
 use raidfs_common::time::Time;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -219,7 +219,7 @@ impl Cluster for ClusterClient {
         }
     }
 
-    async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Applied, FsError> {
+    async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
         if self.inos.get().is_none() {
             return Err(FsError::ReadOnly);
         }

@@ -26,7 +26,7 @@ fn at(ino: u64, turn: u8) -> ChunkAddress {
 }
 
 fn write(text: &str) -> ChunkChange {
-    ChunkChange::Write { offset: 0, data: Blob::from(text.as_bytes().to_vec()) }
+    ChunkChange::Write { offset: 0, sync: false, data: Blob::from(text.as_bytes().to_vec()) }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::namespace::{Change, Outcome, Query, Reply};
-use raidfs_common::rpc::chunks::{Applied, ChunkChange};
+use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use std::future::Future;
 
@@ -16,6 +16,16 @@ pub struct ChunkAddress {
     pub chunk: ChunkId,
     /// Its file's placement.
     pub placement: Placement,
+}
+
+/// What a change of a chunk did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Blocks that were holes and are not (or, if negative, the other way).
+    pub blocks: i64,
+    /// It is durable on every in-sync mirror, as after a sync of the chunk. Only if that was asked for, and not always
+    /// then.
+    pub durable: bool,
 }
 
 /// The cluster, as one mount session sees it. Every call retries through failures with the same request number, and
@@ -34,7 +44,7 @@ pub trait Cluster: Send + Sync + 'static {
         &self,
         at: ChunkAddress,
         change: ChunkChange,
-    ) -> impl Future<Output = Result<Applied, FsError>> + Send;
+    ) -> impl Future<Output = Result<Changed, FsError>> + Send;
     /// Reads a chunk; shorter than asked only where zeros follow. The caller does not read what it has a change under
     /// way for.
     fn read_chunk(

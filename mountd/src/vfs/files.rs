@@ -83,6 +83,8 @@ pub(super) struct FileData {
     pub unsynced: Unsynced,
     /// What the syncs under way are about to make durable: until then it is not, and another sync must wait for it, too.
     pub syncing: Vec<Arc<Unsynced>>,
+    /// Syncs that wait for what was written to land.
+    pub waits: u32,
     /// Open handles.
     pub opens: u32,
     /// It has no name and no handle any more.
@@ -186,6 +188,7 @@ impl<C: Cluster> Shared<C> {
                 aging: false,
                 unsynced: if synced { Unsynced::Chunks(BTreeSet::new()) } else { Unsynced::All },
                 syncing: Vec::new(),
+                waits: 0,
                 opens: 0,
                 doomed: false,
                 version: 0,

@@ -2,7 +2,7 @@
 //! of their blocks. Checks what the vfs owes the cluster: overlapping changes of a chunk one after the other, and no
 //! write that a cut overtakes.
 
-use super::cluster::{ChunkAddress, Cluster};
+use super::cluster::{Changed, ChunkAddress, Cluster};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::error::FsError;
@@ -10,7 +10,7 @@ use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId, SessionId, Ter
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::namespace::{Change, Command, Done, Outcome, Query, Reply, Request};
 use raidfs_common::pair::Space;
-use raidfs_common::rpc::chunks::{Applied, ChunkChange};
+use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use raidfs_fsd::board::Doom;
 use raidfs_fsd::namespace::store_memory::MemoryStore;
@@ -228,10 +228,10 @@ impl Cluster for MemoryCluster {
         Ok(Ino(self.next_ino.fetch_add(1, Ordering::Relaxed)))
     }
 
-    async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Applied, FsError> {
+    async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
         self.counts.chunk_changes.fetch_add(1, Ordering::Relaxed);
         let range = match &change {
-            ChunkChange::Write { offset, data } => *offset..offset + data.0.len() as u32,
+            ChunkChange::Write { offset, data, .. } => *offset..offset + data.0.len() as u32,
             ChunkChange::Punch { offset, length } | ChunkChange::Allocate { offset, length } => {
                 *offset..offset + length
             }
@@ -251,7 +251,8 @@ impl Cluster for MemoryCluster {
             None => {
                 let mut chunks = self.chunks.lock();
                 let chunk = chunks.entry(at.chunk).or_default();
-                Ok(Applied { blocks: change_bytes(chunk, range.clone(), &change) })
+                let durable = matches!(change, ChunkChange::Write { sync: true, .. });
+                Ok(Changed { blocks: change_bytes(chunk, range.clone(), &change), durable })
             }
         };
         self.under_way.lock().retain(|(c, r)| (*c, r.clone()) != (at.chunk, range.clone()));

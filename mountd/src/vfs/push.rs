@@ -7,7 +7,7 @@
 use super::Shared;
 use super::changes::Names;
 use super::cluster::{ChunkAddress, Cluster};
-use super::files::{File, Unsynced};
+use super::files::{File, FileData, Unsynced};
 use super::write_behind::{Push, WriteBehind};
 use parking_lot::Mutex;
 use raidfs_common::attr::Placement;
@@ -28,6 +28,8 @@ const AGE: Duration = Duration::from_millis(300);
 const FLYING_BYTES_MAX: usize = 16 << 20;
 /// Pushes under way at once.
 const FLYING_MAX: usize = 64;
+/// A push of more bytes is not made durable on its way: a sync that follows it costs little beside it.
+const SYNCED_BYTES_MAX: usize = 64 << 10;
 /// Written bytes that are kept; writers wait beyond it.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
@@ -180,15 +182,17 @@ impl<C: Cluster> Shared<C> {
 
     /// Takes one piece of a file off, and puts the file back to the end of the list if there is more.
     fn push_one(self: &Arc<Self>, file: &Arc<File>) {
-        let (push, placement) = {
+        let (push, placement, sync) = {
             let mut state = file.data.lock();
             let push = match state.placement {
                 Some(placement) if state.holds == 0 => {
                     let cutoff = state.cutoff;
-                    state.behind.next(cutoff).map(|push| (push, placement))
+                    let push = state.behind.next(cutoff);
+                    push.map(|push| (self.is_synced(file.ino, &state, &push), push, placement))
                 }
                 _ => None,
             };
+            let push = push.map(|(sync, push, placement)| (push, placement, sync));
             // What is held back, or overlaps what is under way, is looked at again when that has ended.
             state.ready = push.is_some();
             match push {
@@ -197,20 +201,29 @@ impl<C: Cluster> Shared<C> {
             }
         };
         self.pusher.take_off(push.bytes.len());
-        tokio::spawn(self.clone().send(file.clone(), push, placement));
+        tokio::spawn(self.clone().send(file.clone(), push, placement, sync));
         self.pusher.list.lock().ready.push_back(file.clone());
     }
 
-    async fn send(self: Arc<Self>, file: Arc<File>, push: Push, placement: Placement) {
+    /// Whether a push is made durable on its way: when a sync waits for nothing but it. Not if the file's size has to
+    /// follow: that goes to other disks, at the same time as these bytes are synced.
+    fn is_synced(&self, ino: Ino, state: &FileData, push: &Push) -> bool {
+        let alone = state.behind.bytes() == push.bytes.len();
+        let known = |end: u64| self.names.lock().tree.node(ino).is_some_and(|n| end <= n.sent && n.attr.size <= n.sent);
+        state.waits > 0 && push.bytes.len() <= SYNCED_BYTES_MAX && alone && known(push.offset + push.bytes.len() as u64)
+    }
+
+    async fn send(self: Arc<Self>, file: Arc<File>, push: Push, placement: Placement, sync: bool) {
         let index = (push.offset / CHUNK_BYTES) as u32;
         let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
         let length = push.bytes.len();
-        let write = ChunkChange::Write { offset: (push.offset % CHUNK_BYTES) as u32, data: push.bytes.into() };
+        let write = ChunkChange::Write { offset: (push.offset % CHUNK_BYTES) as u32, sync, data: push.bytes.into() };
         let result = self.cluster.change_chunk(at, write).await;
         let ready = {
             let mut state = file.data.lock();
             state.behind.landed(push.offset);
-            if let Unsynced::Chunks(chunks) = &mut state.unsynced {
+            let durable = result.is_ok_and(|changed| changed.durable);
+            if let (Unsynced::Chunks(chunks), false) = (&mut state.unsynced, durable) {
                 chunks.insert(index);
             }
             if let Some(error) = result.err().filter(|_| !state.doomed) {
@@ -218,7 +231,7 @@ impl<C: Cluster> Shared<C> {
                 tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
             }
             // The size must not run ahead of the blocks: one lock over both.
-            let blocks = result.map_or(0, |applied| applied.blocks);
+            let blocks = result.map_or(0, |changed| changed.blocks);
             let counts = blocks != 0 && !state.doomed;
             if let Some(node) = self.names.lock().tree.node(file.ino).filter(|_| counts) {
                 node.blocks += blocks;

@@ -14,6 +14,15 @@ use std::sync::atomic::Ordering;
 /// Chunks that one request syncs at most.
 const SYNC_CHUNKS_MAX: usize = 512;
 
+/// A sync waits for what was written to land.
+struct Waits<'a>(&'a File);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.data.lock().waits -= 1;
+    }
+}
+
 impl<C: Cluster> Vfs<C> {
     /// Returns once a file's bytes, and what is needed to reach them, are on stable storage.
     pub async fn fsync(&self, handle: u64) -> Result<(), FsError> {
@@ -48,7 +57,10 @@ impl<C: Cluster> Vfs<C> {
 
 impl<C: Cluster> Shared<C> {
     pub(super) async fn sync_file(self: &Arc<Self>, file: &Arc<File>) -> Result<(), FsError> {
+        file.data.lock().waits += 1;
+        let waits = Waits(file);
         self.landed(file).await;
+        drop(waits);
         let (placement, mine, unsynced) = {
             let mut state = file.data.lock();
             if let Some(error) = state.late.take() {

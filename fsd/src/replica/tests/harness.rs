@@ -44,7 +44,7 @@ pub fn chunk(ino: u64) -> ChunkId {
 }
 
 pub fn write(offset: u32, data: &[u8]) -> ChunkChange {
-    ChunkChange::Write { offset, data: data.to_vec().into() }
+    ChunkChange::Write { offset, sync: false, data: data.to_vec().into() }
 }
 
 /// The namespace: what it decides is seen at once by every server that listens.

@@ -51,6 +51,8 @@ pub struct TestStore {
     /// Writes find no room, copies do.
     pub refuses_writes: AtomicBool,
     pub failing: AtomicBool,
+    /// Syncs fail, all else works.
+    pub fails_syncs: AtomicBool,
     pub syncs: AtomicU64,
     pub syncs_of_all: AtomicU64,
     pub imports: AtomicU64,
@@ -198,6 +200,10 @@ impl ChunkStore for TestStore {
 
     fn sync(&self, chunks: &[ChunkId]) -> Result<(), ChunkError> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
+        if self.fails_syncs.load(Ordering::Relaxed) {
+            let source = io::Error::other("the test says so");
+            return Err(ChunkError::Store { action: "sync", source });
+        }
         chunks.first().map_or(Ok(()), |chunk| self.disk(*chunk, false))
     }
 

@@ -151,6 +151,30 @@ fn holes_are_found() {
 }
 
 #[test]
+fn a_sync_of_overwritten_bytes_is_one_request() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, &[1; 100_000], false).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        let counted = || {
+            let c = &cluster.counts;
+            [&c.chunk_changes, &c.syncs, &c.changes, &c.barriers].map(|n| n.load(std::sync::atomic::Ordering::Relaxed))
+        };
+        let before = counted();
+        vfs.write(handle, 5_000, &[2; 4096], false).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        let [writes, syncs, changes, barriers] = before;
+        assert_eq!(counted(), [writes + 1, syncs, changes, barriers]);
+        // A file that grows has its bytes synced beside its size.
+        vfs.write(handle, 100_000, &[3; 4096], false).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(counted(), [writes + 2, syncs + 1, changes + 1, barriers + 1]);
+    });
+}
+
+#[test]
 fn small_writes_are_sent_together() {
     run(async {
         let cluster = MemoryCluster::new();
