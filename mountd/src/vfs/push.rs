@@ -30,6 +30,8 @@ const FLYING_BYTES_MAX: usize = 16 << 20;
 const FLYING_MAX: usize = 64;
 /// A push of more bytes is not made durable on its way: a sync that follows it costs little beside it.
 const SYNCED_BYTES_MAX: usize = 64 << 10;
+/// Nor is one while as many wait to leave: one sync for all of them costs less.
+const SYNCED_PIECES_MAX: usize = 16;
 /// Written bytes that are kept; writers wait beyond it.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
@@ -193,6 +195,10 @@ impl<C: Cluster> Shared<C> {
                 _ => None,
             };
             let push = push.map(|(sync, push, placement)| (push, placement, sync));
+            if let (Some((push, _, false)), Unsynced::Chunks(chunks)) = (&push, &mut state.unsynced) {
+                // Also once it has landed, as a sync may have taken this by then.
+                chunks.insert((push.offset / CHUNK_BYTES) as u32);
+            }
             // What is held back, or overlaps what is under way, is looked at again when that has ended.
             state.ready = push.is_some();
             match push {
@@ -205,12 +211,18 @@ impl<C: Cluster> Shared<C> {
         self.pusher.list.lock().ready.push_back(file.clone());
     }
 
-    /// Whether a push is made durable on its way: when a sync waits for nothing but it. Not if the file's size has to
-    /// follow: that goes to other disks, at the same time as these bytes are synced.
+    /// Whether a push is made durable on its way: when a sync waits for it and few others, and would have nothing else
+    /// to do for its chunk. Not if the file's size has to follow: that goes to other disks, at the same time as these
+    /// bytes are synced.
     fn is_synced(&self, ino: Ino, state: &FileData, push: &Push) -> bool {
-        let alone = state.behind.bytes() == push.bytes.len();
+        let index = (push.offset / CHUNK_BYTES) as u32;
+        let clean = matches!(&state.unsynced, Unsynced::Chunks(chunks) if !chunks.contains(&index));
         let known = |end: u64| self.names.lock().tree.node(ino).is_some_and(|n| end <= n.sent && n.attr.size <= n.sent);
-        state.waits > 0 && push.bytes.len() <= SYNCED_BYTES_MAX && alone && known(push.offset + push.bytes.len() as u64)
+        state.waits > 0
+            && push.bytes.len() <= SYNCED_BYTES_MAX
+            && state.behind.pieces() < SYNCED_PIECES_MAX
+            && clean
+            && known(push.offset + push.bytes.len() as u64)
     }
 
     async fn send(self: Arc<Self>, file: Arc<File>, push: Push, placement: Placement, sync: bool) {

@@ -62,6 +62,11 @@ impl WriteBehind {
         self.waiting_bytes + self.flying_bytes
     }
 
+    /// How many pushes what waits would make.
+    pub fn pieces(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Nothing waits and nothing flies.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.flying.is_empty()

@@ -167,10 +167,26 @@ fn a_sync_of_overwritten_bytes_is_one_request() {
         vfs.fsync(handle).await.unwrap();
         let [writes, syncs, changes, barriers] = before;
         assert_eq!(counted(), [writes + 1, syncs, changes, barriers]);
+        // So are those of several who write to one file at the same time.
+        let one = async |block: u64| {
+            vfs.write(handle, block * 8192, &[4; 4096], false).await.unwrap();
+            vfs.fsync(handle).await.unwrap();
+        };
+        futures::future::join_all((0..4).map(one)).await;
+        let [writes, syncs, changes, barriers] = [writes + 4, syncs, changes, barriers];
+        assert_eq!(counted(), [writes + 1, syncs, changes, barriers]);
         // A file that grows has its bytes synced beside its size.
         vfs.write(handle, 100_000, &[3; 4096], false).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         assert_eq!(counted(), [writes + 2, syncs + 1, changes + 1, barriers + 1]);
+        // Many at once are synced together.
+        let [writes, syncs, ..] = counted();
+        for block in 0..12 {
+            vfs.write(handle, block * 8192, &[5; 100], false).await.unwrap();
+            vfs.write(handle, block * 8192 + 4096, &[5; 100], false).await.unwrap();
+        }
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(counted()[..2], [writes + 24, syncs + 1]);
     });
 }
 
