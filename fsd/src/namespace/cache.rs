@@ -41,9 +41,11 @@ impl Generations {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
-        if self.young.insert(key, row).is_none() {
-            self.young_bytes += cost;
-        }
+        // A value that is replaced may have been of another size.
+        let before = self.young.get(&key).and_then(|row| self::cost(&key, row)).unwrap_or_default();
+        self.young.insert(key, row);
+        self.young_bytes += cost;
+        self.young_bytes -= before;
     }
 }
 
@@ -139,5 +141,18 @@ mod tests {
         assert_eq!(cache.get(&key), Some(entry(2).1));
         cache.replace(&key, None);
         assert_eq!(cache.get(&key), None);
+    }
+
+    #[test]
+    fn values_that_become_larger_and_smaller_are_counted_as_they_are() {
+        let cache = Cache::new(1 << 20);
+        let row = |bytes: usize| Row::Xattr(vec![1; bytes].into());
+        for bytes in [10, 1000, 100, 2000] {
+            cache.insert(b"key".to_vec(), &row(bytes));
+        }
+        cache.replace(b"key", Some(&row(3000)));
+        assert_eq!(cache.shard(b"key").lock().young_bytes, cost(b"key", &row(3000)).unwrap());
+        cache.replace(b"key", None);
+        assert_eq!(cache.shard(b"key").lock().young_bytes, 0);
     }
 }
