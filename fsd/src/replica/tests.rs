@@ -1,5 +1,6 @@
 //! Two replicas against each other, with everything between them that can go wrong.
 
+mod durable;
 mod harness;
 pub(super) mod store;
 
@@ -591,22 +592,6 @@ async fn a_full_mirror_is_evicted_and_two_full_disks_refuse() {
 }
 
 #[tokio::test]
-async fn a_synced_change_is_synced_on_both_when_it_is_answered() {
-    let cluster = Cluster::new().await;
-    let syncs = || [A, B].map(|s| cluster.store(s).syncs.load(Ordering::Relaxed));
-    cluster.change(0, chunk(1), write(0, b"x")).await;
-    assert_eq!(syncs(), [0, 0]);
-    let synced = ChunkChange::Write { offset: 1, sync: true, data: b"y".to_vec().into() };
-    cluster.change(0, chunk(1), synced.clone()).await;
-    assert_eq!(syncs(), [1, 1]);
-    cluster.assert_equal();
-    // One that cannot be synced everywhere is not acknowledged before the server that cannot is out.
-    cluster.store(B).fails_syncs.store(true, Ordering::Relaxed);
-    cluster.change(0, chunk(1), synced).await;
-    assert_ne!(cluster.state(B), CopyState::InSync);
-}
-
-#[tokio::test]
 async fn a_server_whose_sync_or_write_fails_takes_itself_out() {
     let cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(0, b"x")).await;
@@ -753,25 +738,6 @@ async fn a_new_primary_waits_for_what_the_old_one_ordered() {
 }
 
 #[tokio::test]
-async fn concurrent_syncs_of_a_chunk_share() {
-    let cluster = Arc::new(Cluster::new().await);
-    cluster.change(0, chunk(1), write(0, b"x")).await;
-    let view = cluster.view(0);
-    let mut tasks = tokio::task::JoinSet::new();
-    cluster.store(A).stall(true);
-    for _ in 0..50 {
-        let cluster = cluster.clone();
-        tasks.spawn(async move { cluster.call(A, |c, x| async move { c.sync(x, view, vec![chunk(1)]).await }).await });
-    }
-    until("all are there", || cluster.servers[0].replica.status().counters.syncs == 50).await;
-    cluster.store(A).stall(false);
-    for result in tasks.join_all().await {
-        result.unwrap().unwrap();
-    }
-    assert_eq!(cluster.store(A).syncs.load(Ordering::Relaxed), 2);
-}
-
-#[tokio::test]
 async fn the_ends_are_asked_for_behind_the_changes_under_way() {
     let cluster = Arc::new(Cluster::new().await);
     cluster.store(B).stall(true);
@@ -826,15 +792,4 @@ async fn the_ends_of_very_many_files_are_told_in_pages() {
     assert!(pages.len() > 2 && pages.iter().all(|page| page.len() <= super::grown::PAGE));
     let all: Vec<(Ino, u64)> = pages.concat();
     assert_eq!(all, (1..=files).map(|ino| (Ino(ino), 3)).collect::<Vec<_>>());
-}
-
-#[tokio::test]
-async fn what_nobody_syncs_is_synced_every_second() {
-    let cluster = Cluster::new().await;
-    cluster.change(0, chunk(1), write(0, b"x")).await;
-    let syncs = || [A, B].map(|server| cluster.store(server).syncs_of_all.load(Ordering::Relaxed));
-    let (before, begun) = (syncs(), Instant::now());
-    // The second one has certainly begun after the change.
-    until("both have synced", || syncs().iter().zip(before).all(|(now, before)| *now >= before + 2)).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
 }

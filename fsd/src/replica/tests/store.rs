@@ -91,6 +91,13 @@ impl TestStore {
         self.inner.lock().notes.iter().map(BTreeSet::len).sum()
     }
 
+    fn can_sync(&self) -> Result<(), ChunkError> {
+        if self.fails_syncs.load(Ordering::Relaxed) {
+            return Err(ChunkError::Store { action: "sync", source: io::Error::other("the test says so") });
+        }
+        Ok(())
+    }
+
     fn disk(&self, chunk: ChunkId, changes: bool) -> Result<(), ChunkError> {
         let mut stalled = self.stalled.lock();
         while stalled.all || stalled.chunk == Some(chunk) {
@@ -200,14 +207,12 @@ impl ChunkStore for TestStore {
 
     fn sync(&self, chunks: &[ChunkId]) -> Result<(), ChunkError> {
         self.syncs.fetch_add(1, Ordering::Relaxed);
-        if self.fails_syncs.load(Ordering::Relaxed) {
-            let source = io::Error::other("the test says so");
-            return Err(ChunkError::Store { action: "sync", source });
-        }
+        self.can_sync()?;
         chunks.first().map_or(Ok(()), |chunk| self.disk(*chunk, false))
     }
 
     fn sync_all(&self) -> Result<(), ChunkError> {
+        self.can_sync()?;
         self.disk(ChunkId { ino: Ino(0), index: 0 }, false)?;
         self.syncs_of_all.fetch_add(1, Ordering::Relaxed);
         Ok(())
