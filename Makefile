@@ -13,7 +13,8 @@ ONLY    ?=
 ROUNDS  ?=
 BENCH   ?=
 
-RELEASE  := target/release
+# Cargo's own setting, if there is one.
+RELEASE  := $(or $(CARGO_TARGET_DIR),target)/release
 RAIDFS   := $(RELEASE)/raidfs
 PROGRAMS := fsd mountd raidfs
 

@@ -8,11 +8,13 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     cli::die_quietly_on_closed_pipes();
-    match cli::run(Cli::parse()) {
+    let cli = Cli::parse();
+    let failed = cli.command.failed();
+    match cli::run(cli) {
         Ok(code) => code,
         Err(failure) => {
             eprintln!("raidfs: {}", chain(&failure));
-            ExitCode::FAILURE
+            failed
         }
     }
 }

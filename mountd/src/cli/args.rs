@@ -5,6 +5,7 @@ use super::local::Local;
 use clap::{Args, Parser, Subcommand};
 use raidfs_common::config::Config;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// Where a local cluster lives unless `--dir` says otherwise.
 pub const DEFAULT_DIR: &str = "./raidfs-data";
@@ -74,6 +75,14 @@ pub enum Command {
     Where(WhereArgs),
     /// Work on the store without a mount, line by line
     Shell(ShellArgs),
+}
+
+impl Command {
+    /// The exit code of a command that could not do what it is for. That of `status` says that nothing is known to be
+    /// served: 1 is for what is served with something missing.
+    pub fn failed(&self) -> ExitCode {
+        ExitCode::from(if matches!(self, Command::Status(_)) { 2 } else { 1 })
+    }
 }
 
 /// The directory of a local cluster.
@@ -223,8 +232,8 @@ requests since its start: they show how evenly the work is spread.";
 const STATUS_EXAMPLES: &str = "\
 EXIT STATUS
   0  healthy: all servers are up, both copies of everything are in sync
-  1  degraded: everything is served, but something is missing; also any failure of the command itself
-  2  unavailable: something is not served; also wrong usage
+  1  degraded: everything is served, but something is missing
+  2  unavailable: something is not served, or there is no cluster to ask; also wrong usage
 
 EXAMPLES
   raidfs status
@@ -334,8 +343,8 @@ Work on the store without a mount, line by line.
 Commands: mkdir, create, mv, read, write, status, rm, ls, where, help, quit. It says when a server is reached, lost, and \
 back. `status` shows the servers and, at each one, the directories, files and bytes that it holds.
 
-One mount or shell may change the store at a time. If another does, the shell says who, and only reads; --takeover ends \
-the other. What was changed is on stable storage when the next prompt appears.
+One mount or shell may change the store at a time. If a mount of this machine does, the shell changes things through it; \
+if another does, the shell says who, and only reads. --takeover ends the other. What was changed is on stable storage when the next prompt appears.
 
 On a terminal lines can be edited, and are remembered in ~/.raidfs_history. From a pipe or a file it runs each line and \
 exits with 1 if one failed.";

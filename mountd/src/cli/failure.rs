@@ -147,12 +147,18 @@ pub enum Failure {
     /// A chunk in a data directory cannot be read.
     #[error("cannot read the chunks")]
     Chunks(#[from] raidfs_fsd::chunk::ChunkError),
+    /// There is no such data directory.
+    #[error("there is no data directory {}", .0.display())]
+    NoDataDirectory(PathBuf),
     /// A data directory without files.
     #[error("{} holds no files: it is the witness's, or of a server that never was up", .0.display())]
     NoFiles(PathBuf),
     /// A name without an inode.
     #[error("the names are damaged: inode {:x} is missing", .0.0)]
     NoInode(raidfs_common::id::Ino),
+    /// Only regular files have chunks.
+    #[error("{} is no regular file: it has no chunks, and its name and attributes are on every server", .0.display())]
+    NoChunks(PathBuf),
     /// The path is not on a raidfs mount.
     #[error("{} is not on a raidfs mount", .0.display())]
     NotRaidfs(PathBuf),

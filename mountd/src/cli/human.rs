@@ -49,6 +49,11 @@ pub fn clock(at: SystemTime) -> String {
     format!("{}-{:02}-{:02} {time}", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday)
 }
 
+/// So many things: `1 file`, `1,234 files`.
+pub fn several(n: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(n), if n == 1 { one } else { many })
+}
+
 /// A count with thousands apart: `1,234,567`.
 pub fn count(n: u64) -> String {
     let digits = n.to_string();

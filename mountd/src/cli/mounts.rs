@@ -8,6 +8,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// The kind of our mounts in the mount table.
+const KIND: &str = "fuse.raidfs";
 /// How long a mount may take to answer before it counts as hung.
 const ANSWER: Duration = Duration::from_millis(500);
 
@@ -54,6 +56,15 @@ impl MountState {
 pub fn mounted_at(path: &Path) -> Option<Mounted> {
     let text = std::fs::read("/proc/self/mountinfo").ok()?;
     text.split(|&b| b == b'\n').filter_map(parse_line).rfind(|m| m.at == path)
+}
+
+/// Whether `path` is on a raidfs mount; asks nothing that may be dead for more than the path's own device.
+pub fn is_raidfs(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(found) = std::fs::symlink_metadata(path) else { return false };
+    let device = format!("{}:{}", libc::major(found.dev()), libc::minor(found.dev()));
+    let Ok(text) = std::fs::read("/proc/self/mountinfo") else { return false };
+    text.split(|&b| b == b'\n').filter_map(parse_line).any(|m| m.device == device && m.kind == KIND)
 }
 
 fn parse_line(line: &[u8]) -> Option<Mounted> {

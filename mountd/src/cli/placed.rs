@@ -2,6 +2,7 @@
 
 use super::Failure;
 use super::args::WhereArgs;
+use super::mounts;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -14,6 +15,7 @@ const ATTRIBUTE: &std::ffi::CStr = c"user.raidfs.where";
 pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
     for path in &args.paths {
         let text = read(path).map_err(|e| match e.raw_os_error() {
+            Some(libc::ENODATA | libc::EOPNOTSUPP) if mounts::is_raidfs(path) => Failure::NoChunks(path.clone()),
             Some(libc::ENODATA | libc::EOPNOTSUPP) => Failure::NotRaidfs(path.clone()),
             _ => Failure::file("ask about", path)(e),
         })?;
@@ -25,7 +27,8 @@ pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// What the mount says of a file: one line for each chunk.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let c_path = CString::new(path.as_os_str().as_bytes())?;
     let mut buffer = vec![0u8; 65_536];
     // SAFETY: both strings end in NUL, and the buffer is as long as said.

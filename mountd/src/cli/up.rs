@@ -4,12 +4,15 @@ use super::args::{DEFAULT_MOUNT, UpArgs};
 use super::local::{self, Local, Lock, MountPoint, Name};
 use super::mounts::{self, MountState};
 use super::process::{State, program};
-use super::{Failure, bring, human};
+use super::{Failure, bring, human, status};
 use raidfs_common::id::ServerId;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a cluster that is up is given to be healthy, before it is said that it is not.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// Runs the command.
 pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
@@ -42,7 +45,13 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         bring::take_back(&local, started);
         return Err(failure);
     }
-    println!("it is up: {} is mounted (took {})", at.path.display(), human::span(began.elapsed()));
+    let took = human::span(began.elapsed());
+    // It is usable now. A moment later it is healthy too, unless there is much to be brought up to date.
+    let trouble = status::settle(local, SETTLE);
+    println!("it is up: {} is mounted (took {took})", at.path.display());
+    if let Some(trouble) = trouble {
+        println!("{trouble}");
+    }
     Ok(ExitCode::SUCCESS)
 }
 

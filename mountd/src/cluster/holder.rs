@@ -43,6 +43,11 @@ impl Holder {
         same_place && life_of(self.pid).is_none_or(|life| life != self.life)
     }
 
+    /// For people: without what only tells lives apart.
+    pub fn words(&self) -> String {
+        format!("{} on {} (pid {})", self.what, self.host, self.pid)
+    }
+
     /// What it is for, and whether that is on this machine.
     pub fn what_here(&self) -> Option<&str> {
         (self.host == read("/proc/sys/kernel/hostname")).then_some(&self.what)

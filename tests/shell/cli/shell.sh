@@ -5,10 +5,20 @@ cluster_up
 echo "by the mount" > "$MNT/f"
 sync -f "$MNT"
 
-says "beside a mount it only reads, and says where that is" "mounted at $MNT: this shell only reads" sh_ "" quit
+says "beside a mount it says where that is" "mounted at $MNT: this shell changes things through that mount" sh_ "" quit
 says "it reads what the mount wrote" "^by the mount$" sh_ "" "read /f"
-says "it changes nothing" "mkdir: this shell only reads" sh_ "" "mkdir /d"
-refuse "a failed command shows in the exit code" sh_ "" "mkdir /d"
+check "its seven commands work beside the mount, too" sh_ "" \
+  "mkdir /m" "create /m/a" "write /m/a by the shell" "mv /m/a /m/b" "read /m/b" status
+same "the mount sees what it did" "by the shell" "$(cat "$MNT/m/b")"
+says "it reads what it wrote itself" "^both$" sh_ "" "write /m/c both" "read /m/c"
+fails_with "what is refused is refused in the same words" "create: /m/b: file exists" sh_ "" "create /m/b"
+ln -s "$CASE_DIR" "$MNT/out"
+refuse "no link of the store leads out of it" sh_ "" "write /out/caught x"
+refuse "nothing was written there" test -e "$CASE_DIR/caught"
+check "rm" sh_ "" "rm -r /m" "rm /out"
+same "nothing is left of it" f "$(ls "$MNT")"
+says "--read-only changes nothing" "mkdir: this shell only reads" sh_ --read-only "mkdir /d"
+refuse "a failed command shows in the exit code" sh_ --read-only "mkdir /d"
 refuse "nothing was made" test -e "$MNT/d"
 
 check "without a mount it may change things" r stop mountd

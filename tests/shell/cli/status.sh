@@ -25,3 +25,4 @@ crash fsd1 fsd2 fsd3 fsd4 witness mountd
 quick "all dead: within a second" r status
 says "and it is said" "^unavailable: nothing of it runs" r status
 fails_with "without a cluster there is a clear error" "no cluster in" "$BIN/raidfs" status --dir "$CASE_DIR/none"
+same "and it does not count as degraded" 2 "$("$BIN/raidfs" status --dir "$CASE_DIR/none" 2> /dev/null; echo $?)"

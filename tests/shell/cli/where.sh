@@ -9,4 +9,5 @@ if command -v getfattr > /dev/null; then
   same "the attribute says the same" "$("$BIN/raidfs" where "$MNT/small")" "$(getfattr --only-values -n user.raidfs.where "$MNT/small")"
 fi
 fails_with "a file elsewhere is refused" "not on a raidfs mount" "$BIN/raidfs" where /etc/passwd
+fails_with "a directory has no chunks" "no regular file: it has no chunks" "$BIN/raidfs" where "$MNT"
 fails_with "a missing one too" "No such file" "$BIN/raidfs" where "$MNT/none"

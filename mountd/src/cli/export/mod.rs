@@ -47,6 +47,9 @@ struct Summary {
 /// Runs the command.
 pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     let data = local::absolute(&args.data)?;
+    if !data.is_dir() {
+        return Err(Failure::NoDataDirectory(data));
+    }
     let dir = OfflineDir::open(&data)?;
     let identity = dir.identity().clone();
     if identity.server.is_witness() {

@@ -1,6 +1,7 @@
 //! `status` in the shell: the servers, and at each one the directories, files and bytes that it holds.
 
 use crate::cli::human::{bytes, count, table};
+use crate::cluster::holder::Holder;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::CopyState;
@@ -30,7 +31,10 @@ pub fn of(config: &Config, answers: &[(ServerId, Option<ServerStatus>)]) -> Stri
     }
     let mut text = table(&rows);
     match newest.and_then(|status| status.session.as_ref()) {
-        Some((_, holder)) => text.push_str(&format!("session: {holder}\n")),
+        Some((_, holder)) => {
+            let words = Holder::parse(holder).map_or_else(|| holder.clone(), |holder| holder.words());
+            text.push_str(&format!("session: {words}\n"));
+        }
         None if newest.is_some() => text.push_str("session: none\n"),
         None => text.push_str("no server answers\n"),
     }

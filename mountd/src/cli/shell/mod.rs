@@ -1,16 +1,19 @@
 //! `raidfs shell`: the store without a mount, line by line, over the same vfs and cluster client as `mountd`.
 //!
-//! One session may be open at a time. The shell opens it if it is free, or with `--takeover`; else it only looks, and
-//! says who holds it. While it holds the session nothing changes behind its back, so it keeps what it has learned;
-//! while it only looks, every command begins with nothing known.
+//! One session may be open at a time. The shell opens it if it is free, or with `--takeover`. If a mount of this machine
+//! holds it, the shell looks by itself, and changes things through that mount; if another does, it only looks. While it
+//! holds the session nothing changes behind its back, so it keeps what it has learned; while it does not, every command
+//! begins with nothing known.
 
 mod act;
+mod beside;
 mod holdings;
 mod lines;
 mod order;
 mod paths;
 mod words;
 
+use self::beside::Beside;
 use super::Failure;
 use super::args::ShellArgs;
 use crate::cluster::holder::Holder;
@@ -24,6 +27,7 @@ use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::sync::broadcast::error::RecvError;
@@ -32,6 +36,8 @@ use tokio::sync::broadcast::error::RecvError;
 enum Access {
     /// It holds the session.
     Session(Vfs<ClusterClient>),
+    /// It only looks, and changes things through a mount of this machine.
+    Beside(Beside),
     /// It only looks.
     Looking,
 }
@@ -96,8 +102,9 @@ impl Shell {
         match client.open(&holder.to_string(), args.takeover).await {
             Ok(()) => Ok(Access::Session(Vfs::new(Arc::clone(client), Options::default()))),
             Err(OpenError::Busy { holder }) => {
-                printer.print(&busy(&holder));
-                Ok(Access::Looking)
+                let mount = Holder::parse(&holder).and_then(|h| Beside::mount(Path::new(h.what_here()?)));
+                printer.print(&busy(&holder, mount.is_some()));
+                Ok(mount.map_or(Access::Looking, Access::Beside))
             }
             Err(error) => Err(Failure::Session(error)),
         }
@@ -144,7 +151,8 @@ impl Shell {
             Access::Looking if order.changes() => {
                 Err("this shell only reads: it does not hold the session (`status` says who does)".to_owned())
             }
-            Access::Looking => {
+            Access::Beside(mount) if order.changes() => mount.act(order, out),
+            Access::Looking | Access::Beside(_) => {
                 self.client.catch_up().await;
                 let vfs = Vfs::new(Arc::clone(&self.client), Options::default());
                 let result = act::act(&vfs, order, out).await.map_err(|e| chain(&e));
@@ -166,15 +174,16 @@ impl Shell {
     }
 }
 
-/// What to do when another holds the session.
-fn busy(holder: &str) -> String {
-    let here = Holder::parse(holder).and_then(|holder| holder.what_here().map(str::to_owned));
-    match here {
-        Some(at) if at.starts_with('/') => format!(
-            "the store is mounted at {at}: this shell only reads, and does not see what that mount has still to send; \
-             change things there, or end that mount with --takeover"
+/// What it means that another holds the session; `beside`: it is a mount of this machine that answers.
+fn busy(holder: &str, beside: bool) -> String {
+    let parsed = Holder::parse(holder);
+    let words = parsed.as_ref().map_or_else(|| holder.to_owned(), Holder::words);
+    match parsed.as_ref().and_then(Holder::what_here) {
+        Some(at) if beside => format!(
+            "the store is mounted at {at}: this shell changes things through that mount, and does not see what it has \
+             still to send; --takeover ends it"
         ),
-        _ => format!("the store is held by {holder}: this shell only reads; --takeover ends that session"),
+        _ => format!("the store is held by {words}: this shell only reads; --takeover ends that session"),
     }
 }
 

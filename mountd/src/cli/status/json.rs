@@ -5,7 +5,7 @@ use super::super::local::Name;
 use super::super::mounts::MountState;
 use super::super::process::State;
 use super::Seen;
-use super::verdict::{Verdict, copy, percent, progress, time_left};
+use super::verdict::{Verdict, bytes_per_s, chunks_per_s, copy, percent, progress, time_left};
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::admin::{Counters, ResyncProgress, ServerStatus};
@@ -87,6 +87,8 @@ fn resync(p: &ResyncProgress) -> Value {
         "bytes_done": p.bytes,
         "elapsed_ms": p.elapsed_ms,
         "percent": percent(p),
+        "chunks_per_s": chunks_per_s(p),
+        "bytes_per_s": bytes_per_s(p),
         "eta_s": time_left(p).map(|t| t.as_secs_f64()),
     })
 }

@@ -6,7 +6,7 @@ mod text;
 mod verdict;
 
 use super::args::{StatusArgs, Target};
-use super::local::Name;
+use super::local::{Local, Name};
 use super::mounts::{self, MountState};
 use super::process::State;
 use super::{Failure, admin};
@@ -30,6 +30,8 @@ pub struct Seen {
     pub answers: BTreeMap<ServerId, Option<ServerStatus>>,
     /// Of a local cluster: its processes.
     pub processes: Option<BTreeMap<Name, State>>,
+    /// Of a local cluster: where its logs are.
+    pub logs: Option<PathBuf>,
     /// Of a local cluster: where it is mounted, and how the mount is.
     pub mount: Option<(PathBuf, MountState)>,
     /// When.
@@ -61,6 +63,25 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::from(verdict.level as u8))
 }
 
+/// Waits until a cluster that has just come up is healthy and knows its room; if that takes longer than `patience`, says
+/// why.
+pub fn settle(local: Local, patience: Duration) -> Option<String> {
+    let target = Target::Local(local);
+    let deadline = Instant::now() + patience;
+    loop {
+        let seen = look(&target);
+        let verdict = verdict::judge(&seen);
+        let roomy = seen.best().is_some_and(|s| s.pairs.iter().all(|p| p.space.total > 0));
+        if verdict.level == Level::Healthy && roomy {
+            return None;
+        }
+        if Instant::now() >= deadline {
+            return (verdict.level != Level::Healthy).then(|| verdict.line());
+        }
+        super::wait::pause();
+    }
+}
+
 fn look(target: &Target) -> Seen {
     let config = target.config();
     // The mount may hang: it is asked while the servers are.
@@ -77,8 +98,12 @@ fn look(target: &Target) -> Seen {
         }
         Target::Config(_) => None,
     };
+    let logs = match target {
+        Target::Local(local) => Some(local.dir.join("log")),
+        Target::Config(_) => None,
+    };
     let mount = mount.join().expect("asking for the state of a mount does not panic");
-    Seen { config: config.clone(), answers, processes, mount, now: SystemTime::now() }
+    Seen { config: config.clone(), answers, processes, logs, mount, now: SystemTime::now() }
 }
 
 impl Seen {

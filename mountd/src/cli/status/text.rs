@@ -1,10 +1,11 @@
 //! The status as text: the verdict in the first line, then what it rests on.
 
-use super::super::human::{bytes, count, span, table};
+use super::super::human::{self, bytes, count, span, table};
 use super::super::local::Name;
 use super::super::process::State;
 use super::Seen;
 use super::verdict::{Verdict, copy, percent, progress, servers, time_left};
+use crate::cluster::holder::Holder;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::admin::ServerStatus;
@@ -107,7 +108,9 @@ fn pair_rows(seen: &Seen) -> Vec<Vec<String>> {
             [one] => format!("{one} alone"),
             both => both.join(" and "),
         };
-        rows.push(vec![servers(pair), by, pair.epoch.to_string(), bytes(pair.space.free), bytes(pair.space.total)]);
+        // Nothing is known of the room until both servers have reported theirs.
+        let room = |n: u64| if pair.space.total == 0 { "-".to_owned() } else { bytes(n) };
+        rows.push(vec![servers(pair), by, pair.epoch.to_string(), room(pair.space.free), room(pair.space.total)]);
     }
     if rows.len() == 1 { Vec::new() } else { rows }
 }
@@ -116,16 +119,19 @@ fn mount_lines(seen: &Seen) -> String {
     let mut text = String::new();
     if let Some(s) = seen.best() {
         text.push_str(&format!(
-            "namespace: {} directories, {} files and others\n",
-            count(s.inodes.0),
-            count(s.inodes.1)
+            "namespace: {}, {}\n",
+            human::several(s.inodes.0, "directory", "directories"),
+            human::several(s.inodes.1, "file or other", "files and others")
         ));
     }
     if let Some((path, state)) = &seen.mount {
         text.push_str(&format!("mount:     {}, {}\n", path.display(), state.words()));
     }
     match seen.best().map(|s| &s.session) {
-        Some(Some((id, holder))) => text.push_str(&format!("session:   {:016x}, {holder}\n", id.0)),
+        Some(Some((id, holder))) => {
+            let holder = Holder::parse(holder).map_or_else(|| holder.clone(), |h| h.words());
+            text.push_str(&format!("session:   {:016x}, {holder}\n", id.0));
+        }
         Some(None) => text.push_str("session:   nobody has it mounted\n"),
         None => {}
     }
@@ -137,14 +143,13 @@ fn advice(seen: &Seen) -> Option<String> {
     let processes = seen.processes.as_ref()?;
     let dead: Vec<String> =
         processes.iter().filter(|(_, s)| **s == State::Crashed).map(|(n, _)| n.to_string()).collect();
-    if dead.is_empty() {
-        return None;
-    }
-    let commands: Vec<String> = dead.iter().map(|n| format!("`raidfs start {n}`")).collect();
-    Some(format!(
-        "to bring back what died: {}, or all of it with `raidfs up`; why: DIR/log/NAME.log\n",
-        commands.join(", ")
-    ))
+    let logs = seen.logs.as_ref().map_or_else(|| "DIR/log".to_owned(), |dir| dir.display().to_string());
+    let how = match dead.as_slice() {
+        [] => return None,
+        [one] => format!("`raidfs start {one}` brings it back; why it ended: {logs}/{one}.log"),
+        _ => format!("`raidfs up` brings back what died ({}); why it ended: {logs}/NAME.log", dead.join(", ")),
+    };
+    Some(format!("{how}\n"))
 }
 
 #[cfg(test)]

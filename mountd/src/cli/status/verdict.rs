@@ -196,10 +196,25 @@ pub fn time_left(p: &ResyncProgress) -> Option<Duration> {
     Some(Duration::from_secs_f64(each * (p.total - p.done) as f64))
 }
 
-/// `43 % (120 of 280 chunks, 12 MiB), 2.0 s left`.
+/// Chunks that were looked at in a second, so far; None: it has only begun.
+pub fn chunks_per_s(p: &ResyncProgress) -> Option<u64> {
+    (p.done * 1000).checked_div(p.elapsed_ms)
+}
+
+/// Bytes that were copied in a second, so far; None: it has only begun.
+pub fn bytes_per_s(p: &ResyncProgress) -> Option<u64> {
+    p.bytes.saturating_mul(1000).checked_div(p.elapsed_ms)
+}
+
+/// `43 % (120 of 280 chunks, 12 MiB copied, 24 MiB/s), 2.0 s left`.
 pub fn resync_words(p: &ResyncProgress) -> String {
     let (done, total) = (human::count(p.done), human::count(p.total));
-    let mut text = format!("{} % ({done} of {total} chunks, {})", percent(p), human::bytes(p.bytes));
+    let mut text = format!("{} % ({done} of {total} chunks, {} copied", percent(p), human::bytes(p.bytes));
+    match chunks_per_s(p) {
+        Some(rate) if p.bytes == 0 => text.push_str(&format!(", {} chunks/s)", human::count(rate))),
+        Some(_) => text.push_str(&format!(", {}/s)", human::bytes(bytes_per_s(p).unwrap_or(0)))),
+        None => text.push(')'),
+    }
     if let Some(left) = time_left(p) {
         text.push_str(&format!(", {} left", human::span(left)));
     }
@@ -273,7 +288,7 @@ mod tests {
         s.answers.get_mut(&ServerId(1)).unwrap().as_mut().unwrap().resync = Some(resync);
         let line = judge(&s).line();
         assert!(
-            line.contains("fsd2 is being brought up to date: 25 % (50 of 200 chunks, 1.0 MiB), 3.0 s left"),
+            line.contains("fsd2 is being brought up to date: 25 % (50 of 200 chunks, 1.0 MiB copied, 1.0 MiB/s), 3.0 s left"),
             "{line}"
         );
     }
