@@ -30,12 +30,15 @@ const CHUNK_LINES: usize = 2;
 /// A connection attempt takes at most this long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// After a failed attempt, calls fail without another one for this long.
-const BACKOFF: Duration = Duration::from_millis(20);
+const BACKOFF: Duration = Duration::from_millis(10);
 /// A connection that answers nothing for this long, while calls on it time out, is made anew: after a partition heals,
 /// TCP may wait for minutes before it sends again.
 const DEAF: Duration = Duration::from_millis(1500);
-/// A connection that broke is tried again so often, at once, to tell a process that is gone from a lost connection.
-const PROBES: u32 = 4;
+/// After a connection has broken it is tried again for this long, to tell a process that is gone from a lost connection:
+/// the port of a killed process may outlive its connections by a moment, on a busy machine by a long one.
+const PROBE_FOR: Duration = Duration::from_secs(1);
+/// Between two tries.
+const PROBE_PAUSE: Duration = Duration::from_millis(5);
 /// Events that a slow listener may fall behind by.
 const EVENTS_KEPT: usize = 256;
 
@@ -233,6 +236,23 @@ impl Peers {
     }
 }
 
+impl Peers {
+    /// A connection of `server` to this one has ended: is its process gone? Tries until it answers, or its port does
+    /// not, for a while at most. If it is gone, [`PeerEvent::Gone`] tells so, too.
+    pub async fn probe(&self, server: ServerId) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < PROBE_FOR {
+            let ping = |client: PeerServiceClient, context| async move { client.ping(context).await };
+            match self.call(server, Duration::from_millis(200), ping).await {
+                Ok(_) => return false,
+                Err(error) if error.is_gone() => return true,
+                Err(_) => tokio::time::sleep(PROBE_PAUSE).await,
+            }
+        }
+        false
+    }
+}
+
 /// Both ends of a connection.
 struct Who {
     cluster: ClusterId,
@@ -320,11 +340,12 @@ impl<C: ServiceClient> Line<C> {
     async fn watch(self: Arc<Self>, number: u64, driver: tokio::task::JoinHandle<()>) {
         let _ = driver.await;
         self.drop_connection(number);
-        for _ in 0..PROBES {
+        let begun = Instant::now();
+        while begun.elapsed() < PROBE_FOR {
             match self.client().await {
                 Ok(_) => return,
                 Err(error) if error.is_gone() => return,
-                Err(_) => tokio::time::sleep(BACKOFF).await,
+                Err(_) => tokio::time::sleep(PROBE_PAUSE).await,
             }
         }
     }
@@ -471,6 +492,19 @@ mod tests {
             assert!(begun.elapsed() < PATIENCE);
             tokio::task::yield_now().await;
         }
+    }
+
+    #[tokio::test]
+    async fn a_port_that_outlives_its_process_by_a_moment_is_probed_until_it_is_gone() {
+        let (listener, _, peers) = peers().await;
+        let dying = async {
+            for _ in 0..4 {
+                drop(listener.accept().await.unwrap());
+            }
+            drop(listener);
+        };
+        let (gone, ()) = tokio::join!(peers.probe(OTHER), dying);
+        assert!(gone);
     }
 
     #[tokio::test]

@@ -61,7 +61,6 @@ fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'static st
 
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
-const GONE_PROBES: u32 = 5;
 /// A planned stop gives others this long to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -249,8 +248,10 @@ impl Server {
                         incarnation: self.cluster.incarnation,
                     };
                     serve_guest!(stream, service.serve());
-                    if let Speaker::Server(peer) = speaker {
-                        self.probe(peer).await;
+                    if let Speaker::Server(peer) = speaker
+                        && self.cluster.peers.probe(peer).await
+                    {
+                        self.gone(peer).await;
                     }
                 }
                 Service::Admin => {
@@ -267,18 +268,6 @@ impl Server {
                 Service::Chunks => {}
             }
         });
-    }
-
-    /// A server's connection to this one has ended: is its process gone? Its port may outlive it by a moment.
-    async fn probe(self: &Arc<Self>, peer: ServerId) {
-        for _ in 0..GONE_PROBES {
-            let call = |client: PeerServiceClient, ctx| async move { client.ping(ctx).await };
-            match self.cluster.peers.call(peer, Duration::from_millis(200), call).await {
-                Ok(_) => return,
-                Err(error) if error.is_gone() => return self.gone(peer).await,
-                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-            }
-        }
     }
 
     async fn gone(self: &Arc<Self>, peer: ServerId) {

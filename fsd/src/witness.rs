@@ -15,7 +15,7 @@ use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
 use raidfs_common::id::LogIndex;
 use raidfs_common::rpc::admin::AdminService;
-use raidfs_common::rpc::peer::{PeerService, PeerServiceClient};
+use raidfs_common::rpc::peer::PeerService;
 use raidfs_common::rpc::{Service, Speaker};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,12 +61,12 @@ pub async fn run(
             let _place = place;
             match service {
                 Service::Peer => {
-                    let service = PeerServer { node, hears: Deaf, incarnation };
+                    let service = PeerServer { node: node.clone(), hears: Deaf, incarnation };
                     serve_guest!(stream, service.serve());
-                    if let Speaker::Server(peer) = speaker {
-                        // Finds out whether its process is gone; the event tells.
-                        let call = |client: PeerServiceClient, ctx| async move { client.ping(ctx).await };
-                        let _answer = peers.call(peer, Duration::from_millis(200), call).await;
+                    if let Speaker::Server(peer) = speaker
+                        && peers.probe(peer).await
+                    {
+                        node.on_gone(peer);
                     }
                 }
                 Service::Admin => {
