@@ -49,6 +49,8 @@ pub enum Ask {
     Report(Report, oneshot::Sender<bool>),
     /// Have the log durable on a quorum up to here.
     Barrier(LogIndex, oneshot::Sender<Result<(), Rejection>>),
+    /// The sizes that the namespace has of these files; None: there is no such file. No answer: it cannot be told.
+    Sizes(Vec<Ino>, oneshot::Sender<Vec<Option<u64>>>),
     /// These dooms are carried out: the namespace side forgets them (they are kept on disk until then).
     Done(Ino, LogIndex),
 }
@@ -186,6 +188,15 @@ impl Board {
         let (answer, answered) = oneshot::channel();
         let _ = self.asks.send(Ask::Report(report, answer));
         answered.await.unwrap_or(false)
+    }
+
+    /// The sizes that the namespace has of these files by now, in order; None of a file: it is gone, or not made yet. None at
+    /// all: that cannot be told.
+    pub async fn sizes(&self, files: Vec<Ino>) -> Option<Vec<Option<u64>>> {
+        let asked = files.len();
+        let (answer, answered) = oneshot::channel();
+        let _ = self.asks.send(Ask::Sizes(files, answer));
+        answered.await.ok().filter(|sizes| sizes.len() == asked)
     }
 
     /// The dooms of one inode that are not carried out yet.

@@ -27,8 +27,9 @@ use crate::sweep;
 use crate::transport::PeerTransport;
 use crate::{namespace, serve_guest};
 use raidfs_common::config::{Config, Durability};
-use raidfs_common::error::Rejection;
-use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::error::{FsError, Rejection};
+use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
+use raidfs_common::namespace::{Answer, Query};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
@@ -316,6 +317,11 @@ impl Server {
             let server = self.clone();
             match ask {
                 Ask::Done(ino, index) => self.machine.forget_doom(ino, index),
+                Ask::Sizes(files, answer) => drop(tokio::task::spawn_blocking(move || {
+                    if let Some(sizes) = server.sizes(&files) {
+                        let _ = answer.send(sizes);
+                    }
+                })),
                 Ask::Report(report, answer) => drop(tokio::spawn(async move {
                     let _ = answer.send(server.report(report).await);
                 })),
@@ -324,6 +330,16 @@ impl Server {
                 })),
             }
         }
+    }
+
+    /// The sizes of files; None if they cannot be told. May read from the disk.
+    fn sizes(&self, files: &[Ino]) -> Option<Vec<Option<u64>>> {
+        let size = |ino: &Ino| match self.machine.query(&Query::GetAttr { ino: *ino }) {
+            Ok((_, Ok(Answer::Attr(attr)))) => Some(Some(attr.size)),
+            Ok((_, Err(FsError::Stale | FsError::NotFound))) => Some(None),
+            _ => None,
+        };
+        files.iter().map(size).collect()
     }
 
     /// Says hello to whoever leads, until the namespace knows this life.

@@ -2,6 +2,8 @@
 //! both have it. Each runs in a task of its own, so that a client that goes away leaves no half of a change behind.
 
 use super::disk::rejection;
+use super::dooms::gone;
+use super::ends::end_of;
 use super::forward::{Forward, Forwarded};
 use super::judge::{Standing, check_session, range_of};
 use super::once::Begin;
@@ -140,8 +142,8 @@ impl Replica {
             if !self.board.dooms_of(chunk.ino).is_empty() {
                 continue;
             }
-            if self.is_gone(chunk.ino) {
-                return Err(Rejection::Bad("the file is gone".into()));
+            if self.past.lock().is_gone(chunk.ino) {
+                return Err(gone());
             }
             let held = self.locks.hold(chunk.ino, span, Mode::Change).await;
             if !begun {
@@ -172,6 +174,7 @@ impl Replica {
         if !begun {
             self.open(view).await?;
             self.judge_now(view)?;
+            self.is_there(chunk.ino, view.at_least).await?;
         }
         self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await
     }
@@ -252,11 +255,14 @@ impl Replica {
         if synced {
             add(&self.tally.syncs, 1);
         }
-        let strain = self.strain.clone();
+        let (strain, ends) = (self.strain.clone(), self.ends.clone());
         self.disk(if synced { SYNC_STUCK } else { DISK_STUCK }, "change a chunk", move |store| {
             // A sync may take longer than a change.
             let made = synced.then(|| strain.begin(Instant::now(), DISK_STUCK, "change a chunk"));
             let intent = store.note(chunk)?;
+            if let Some(end) = end_of(chunk, &change) {
+                ends.lock().wrote(chunk.ino, end);
+            }
             let applied = match &change {
                 ChunkChange::Write { offset, data, .. } => store.write(chunk, *offset, &data.0),
                 ChunkChange::Punch { offset, length } => store.punch(chunk, *offset, *length),

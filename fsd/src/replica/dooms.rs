@@ -8,11 +8,13 @@ use crate::board::{Doom, Dooms};
 use crate::chunk::ChunkError;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Ino, LogIndex};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Files of which the last doom is remembered: many more than can have a change under way.
 const PAST_MAX: usize = 1 << 17;
+/// Files that need not be asked for again.
+const SEEN_MAX: usize = 1 << 16;
 /// Chunks that are removed in one go, which is watched for being stuck: of a disk that is busy, one takes some 10 ms.
 const REMOVED_AT_ONCE: usize = 8;
 
@@ -23,6 +25,10 @@ pub struct Past {
     order: VecDeque<(Ino, LogIndex)>,
     /// Dooms up to here may be forgotten. Those of before this life are, too: who knows the pair's epoch knows them.
     forgotten: LogIndex,
+    /// What was applied when this life was first asked for a change: what ended before was seen by an earlier life, if by any.
+    start: Option<LogIndex>,
+    /// Files that the namespace was asked for, and knew.
+    seen: BTreeSet<Ino>,
 }
 
 impl Past {
@@ -30,6 +36,7 @@ impl Past {
     pub fn record(&mut self, ino: Ino, index: LogIndex, gone: bool) {
         let entry = self.last.entry(ino).or_default();
         *entry = (entry.0.max(index), entry.1 || gone);
+        self.seen.remove(&ino);
         self.order.push_back((ino, index));
         while self.order.len() > PAST_MAX {
             let Some((ino, index)) = self.order.pop_front() else { break };
@@ -45,10 +52,30 @@ impl Past {
         self.last.get(&ino).map_or(self.forgotten, |(index, _)| *index)
     }
 
+    /// Whether a file that was there when `at_least` had been applied may have ended without being remembered here;
+    /// `applied` is now.
+    pub fn must_ask(&mut self, ino: Ino, at_least: LogIndex, applied: LogIndex) -> bool {
+        let start = *self.start.get_or_insert(applied);
+        at_least <= start.max(self.forgotten) && !self.seen.contains(&ino) && !self.last.contains_key(&ino)
+    }
+
+    /// The namespace knows the file: should it end, that will be seen here.
+    pub fn seen(&mut self, ino: Ino) {
+        if self.seen.len() >= SEEN_MAX {
+            self.seen.clear();
+        }
+        self.seen.insert(ino);
+    }
+
     /// Whether the file is gone, as far as is remembered.
     pub fn is_gone(&self, ino: Ino) -> bool {
         self.last.get(&ino).is_some_and(|(_, gone)| *gone)
     }
+}
+
+/// What is said to who changes a file that is gone.
+pub fn gone() -> Rejection {
+    Rejection::Bad("the file is gone".into())
 }
 
 impl Replica {
@@ -90,6 +117,9 @@ impl Replica {
             work.await.map_err(super::disk::rejection)?;
         }
         self.past.lock().record(ino, last, gone);
+        if let Some(size) = if gone { Some(0) } else { size } {
+            self.ends.lock().cut(ino, size);
+        }
         self.board.carried_out(ino, last);
         drop(held);
         Ok(())
@@ -122,9 +152,18 @@ impl Replica {
         (last > position).then_some(last)
     }
 
-    /// Whether a file is gone.
-    pub(super) fn is_gone(&self, ino: Ino) -> bool {
-        self.past.lock().is_gone(ino)
+    /// Refuses what is sent to a file that is gone: one that the namespace does not know, though it knew it when it had
+    /// applied `at_least`, which the caller has waited for. What ended since then and is remembered needs no question.
+    pub(super) async fn is_there(&self, ino: Ino, at_least: LogIndex) -> Result<(), Rejection> {
+        if !self.past.lock().must_ask(ino, at_least, self.board.notice().applied) {
+            return Ok(());
+        }
+        let sizes = self.board.sizes(vec![ino]).await.ok_or(Rejection::Away)?;
+        if sizes == [None] {
+            return Err(gone());
+        }
+        self.past.lock().seen(ino);
+        Ok(())
     }
 }
 
@@ -144,5 +183,22 @@ mod tests {
         }
         assert_eq!((past.last(Ino(7)), past.is_gone(Ino(7))), (LogIndex(5), false));
         assert!(past.last.len() <= PAST_MAX);
+    }
+
+    #[test]
+    fn the_namespace_is_asked_for_a_file_whose_end_may_be_forgotten_and_for_no_other() {
+        let mut past = Past::default();
+        assert!(past.must_ask(Ino(7), LogIndex(90), LogIndex(100)), "it may have ended in an earlier life");
+        assert!(!past.must_ask(Ino(8), LogIndex(101), LogIndex(120)), "it was made in this one");
+        past.seen(Ino(7));
+        assert!(!past.must_ask(Ino(7), LogIndex(90), LogIndex(120)));
+        past.record(Ino(7), LogIndex(200), true);
+        assert!(past.is_gone(Ino(7)));
+        for n in 0..PAST_MAX as u64 {
+            past.record(Ino(1000 + n), LogIndex(1000 + n), true);
+        }
+        assert!(!past.is_gone(Ino(7)) && past.must_ask(Ino(7), LogIndex(90), LogIndex(9999)));
+        assert!(past.must_ask(Ino(8), LogIndex(101), LogIndex(9999)), "it may have ended when that one did");
+        assert!(!past.must_ask(Ino(8), LogIndex(201), LogIndex(9999)));
     }
 }

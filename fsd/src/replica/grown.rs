@@ -40,7 +40,7 @@ impl Replica {
         self.page(after).await
     }
 
-    async fn page(self: &Arc<Self>, after: Option<ChunkId>) -> Result<Grown, Rejection> {
+    pub(super) async fn page(self: &Arc<Self>, after: Option<ChunkId>) -> Result<Grown, Rejection> {
         self.disk(SYNC_STUCK, "list noted chunks", move |store| page(store, after)).await.map_err(rejection)
     }
 }

@@ -7,7 +7,7 @@ use super::judge::{Standing, range_of};
 use super::ranges::{Mode, Span};
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica, SYNC_STUCK};
-use crate::chunk::{ChunkError, ChunkStore};
+use crate::chunk::ChunkStore;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Space};
@@ -225,13 +225,16 @@ impl Replica {
             return Err(Rejection::NotInCharge);
         }
         let replica = self.clone();
-        owned(async move { replica.settle_notes(drop).await.map_err(rejection) }).await
+        owned(async move { replica.settle_notes(drop).await }).await
     }
 
     /// This server's half of it.
-    pub(super) async fn settle_notes(self: &Arc<Self>, drop: bool) -> Result<(), ChunkError> {
+    pub(super) async fn settle_notes(self: &Arc<Self>, drop: bool) -> Result<(), Rejection> {
+        if drop {
+            self.keep_ends().await?;
+        }
         let work = move |store: &dyn ChunkStore| if drop { store.drop_notes() } else { store.begin_notes() };
-        self.disk(SYNC_STUCK, "sync", work).await?;
+        self.disk(SYNC_STUCK, "sync", work).await.map_err(rejection)?;
         if drop {
             self.notes_inherited.store(false, Ordering::Relaxed);
         }

@@ -10,7 +10,7 @@
 //! | `mirror` | what the other server of the pair asks of this one |
 //! | `accuse` | telling the leader, until it has had its effect |
 //! | `strain` | how slow the disk is, and whose fault that is |
-//! | `read`, `sync`, `grown` | reading, making durable, how long files have become |
+//! | `read`, `sync`, `grown`, `ends` | reading, making durable, how long files have become |
 //! | `mend`, `salvage` | what is damaged: mended from the mirror, or copied as damaged |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
 //! | `resync`, `settle`, `write_back`, `room` | the background work |
@@ -23,6 +23,7 @@ mod accuse;
 mod change;
 mod disk;
 mod dooms;
+mod ends;
 mod forward;
 mod grown;
 mod inflight;
@@ -93,6 +94,7 @@ pub struct Replica {
     ended: watch::Sender<u64>,
     opening: tokio::sync::Mutex<()>,
     past: Mutex<dooms::Past>,
+    ends: Arc<Mutex<ends::Ends>>,
     accused: Mutex<BTreeSet<ServerId>>,
     mending: tokio::sync::Mutex<()>,
     /// Chunks that could not be mended, so that each is told of once.
@@ -142,6 +144,7 @@ impl Replica {
             ended: watch::Sender::new(0),
             opening: tokio::sync::Mutex::default(),
             past: Mutex::default(),
+            ends: Arc::default(),
             accused: Mutex::default(),
             mending: tokio::sync::Mutex::default(),
             lost: Mutex::default(),

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// Between two rounds.
 const EVERY: Duration = Duration::from_secs(10);
-/// From the start of a round until its notes are dropped: until then a mount has committed how long its files are, which
-/// is otherwise found out from what is noted ([`Replica::grown`]).
+/// From the start of a round until its notes are dropped: until then a mount has most often committed how long its files
+/// are. What it has not is noted again (see [`super::ends`]).
 const SIZES_COMMITTED: Duration = Duration::from_secs(4);
 
 impl Replica {

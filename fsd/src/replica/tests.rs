@@ -561,6 +561,38 @@ async fn the_chunks_of_a_file_that_is_gone_are_reaped_and_do_not_rise_again() {
 }
 
 #[tokio::test]
+async fn a_file_that_ended_so_long_ago_that_nobody_remembers_does_not_rise_again() {
+    let cluster = Cluster::new().await;
+    cluster.names.lock().gone.insert(Ino(5));
+    // Sent while the file was there, before all that this life of the servers has seen.
+    let view = View { at_least: LogIndex(1), ..cluster.view(0) };
+    let late = cluster.try_change(A, view, cluster.id(), chunk(5), write(0, b"x")).await;
+    assert!(matches!(late, Err(Rejection::Bad(_))));
+    assert!(cluster.stores.iter().all(|s| !s.contents().contains_key(&chunk(5))));
+    cluster.try_change(A, view, cluster.id(), chunk(6), write(0, b"x")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_size_that_is_not_committed_can_still_be_found_after_the_notes_are_dropped() {
+    let cluster = Cluster::quiet().await;
+    cluster.names.lock().sizes.extend([(Ino(1), 2), (Ino(2), 3)]);
+    for ino in [1, 2] {
+        cluster.change(0, chunk(ino), write(0, b"xyz")).await;
+    }
+    let settle = async || assert!(cluster.servers[0].replica.settle_round(Duration::ZERO).await);
+    for _ in 0..3 {
+        settle().await;
+        assert_eq!(grown(&cluster, A).await.concat(), [(Ino(1), 3)]);
+        assert_eq!(grown(&cluster, B).await.concat(), [(Ino(1), 3)]);
+    }
+    cluster.names.lock().sizes.insert(Ino(1), 3);
+    for _ in 0..2 {
+        settle().await;
+    }
+    assert_eq!(cluster.stores.each_ref().map(|s| s.noted_names()), [0, 0]);
+}
+
+#[tokio::test]
 async fn notes_are_dropped_on_both_and_never_beside_a_stale_mirror() {
     let mut cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(0, b"x")).await;

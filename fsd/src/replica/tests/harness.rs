@@ -15,6 +15,7 @@ use raidfs_common::rpc::Welcome;
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkService, ChunkServiceClient, View};
 use raidfs_common::rpc::peer::Report;
 use raidfs_common::wire::{self, Wire};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +59,10 @@ pub struct Names {
     pub no_quorum: bool,
     pub reports: Vec<Report>,
     pub barriers: u64,
+    /// Files that the namespace does not know.
+    pub gone: BTreeSet<Ino>,
+    /// Sizes that it has; of other files it has whatever was written.
+    pub sizes: BTreeMap<Ino, u64>,
 }
 
 impl Names {
@@ -191,6 +196,8 @@ impl Cluster {
             no_quorum: false,
             reports: Vec::new(),
             barriers: 0,
+            gone: BTreeSet::new(),
+            sizes: BTreeMap::new(),
         }));
         let stores = [Arc::new(TestStore::default()), Arc::new(TestStore::default())];
         let [of_a, of_b] = listeners;
@@ -395,6 +402,14 @@ async fn answer(names: Arc<Mutex<Names>>, mut asks: mpsc::UnboundedReceiver<Ask>
                     names.boards.iter().flatten().for_each(|b| b.publish(|n| n.durable = n.durable.max(index)));
                     let _ = answer.send(Ok(()));
                 }
+            }
+            Ask::Sizes(files, answer) => {
+                let names = names.lock();
+                let size = |ino: &Ino| match names.gone.contains(ino) {
+                    true => None,
+                    false => Some(names.sizes.get(ino).copied().unwrap_or(u64::MAX)),
+                };
+                let _ = answer.send(files.iter().map(size).collect());
             }
             Ask::Done(..) => {}
         }

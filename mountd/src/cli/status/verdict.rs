@@ -288,7 +288,9 @@ mod tests {
         s.answers.get_mut(&ServerId(1)).unwrap().as_mut().unwrap().resync = Some(resync);
         let line = judge(&s).line();
         assert!(
-            line.contains("fsd2 is being brought up to date: 25 % (50 of 200 chunks, 1.0 MiB copied, 1.0 MiB/s), 3.0 s left"),
+            line.contains(
+                "fsd2 is being brought up to date: 25 % (50 of 200 chunks, 1.0 MiB copied, 1.0 MiB/s), 3.0 s left"
+            ),
             "{line}"
         );
     }
