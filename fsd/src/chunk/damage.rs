@@ -71,6 +71,27 @@ fn a_flipped_sum_is_found_also_that_of_a_hole() {
 }
 
 #[test]
+fn a_deep_look_sees_the_disk_and_not_what_is_remembered() {
+    let (store, dir, file) = store();
+    let sound = store.summary(C, true).unwrap().unwrap();
+    assert_eq!(sound.damaged, 0);
+    flip(&file, FOOTER_AT + HEADER_BYTES as u64 + 4);
+    assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, 1, "a sum");
+    flip(&file, FOOTER_AT + HEADER_BYTES as u64 + 4);
+    flip(&file, FOOTER_AT + 28);
+    assert_eq!(store.summary(C, true).unwrap().unwrap().damaged, BLOCKS_PER_CHUNK as u32, "the header");
+    flip(&file, FOOTER_AT + 28);
+    assert_eq!(store.summary(C, true).unwrap().unwrap(), sound);
+    let path = layout::path(&dir.path().join("chunks"), C);
+    std::fs::copy(&path, dir.path().join("older")).unwrap();
+    store.write(C, 0, b"newer").unwrap();
+    std::fs::rename(dir.path().join("older"), &path).unwrap();
+    assert_eq!(store.summary(C, true).unwrap().unwrap(), sound, "another file in its place");
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(store.summary(C, true).unwrap(), None, "no file");
+}
+
+#[test]
 fn bytes_where_a_hole_should_be_are_damage() {
     let (store, _dir, file) = store();
     store.write(C, 900 * B, b"x").unwrap();

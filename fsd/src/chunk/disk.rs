@@ -143,20 +143,24 @@ impl Disk {
             *state = State::Absent;
             return Ok(());
         }
+        *state = self.open(chunk)?.map_or(State::Absent, State::Open);
+        Ok(())
+    }
+
+    /// The chunk as it is on disk now; None if there is no such file.
+    fn open(&self, chunk: ChunkId) -> Result<Option<Open>, ChunkError> {
         let failed = |source| ChunkError::Disk { action: "open", chunk, source };
-        *state = match OpenOptions::new().read(true).write(true).open(layout::path(&self.root, chunk)) {
-            Ok(file) => {
-                let bytes = io::read_up_to(&file, FOOTER_AT, FOOTER_BYTES).map_err(failed)?;
-                let footer = Footer::decode(chunk, &bytes);
-                if let Err(reason) = &footer {
-                    tracing::warn!("chunk {chunk} is damaged: {reason}");
-                }
-                State::Open(Open { file: Arc::new(file), footer })
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => State::Absent,
+        let file = match OpenOptions::new().read(true).write(true).open(layout::path(&self.root, chunk)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(e) => return Err(failed(e)),
         };
-        Ok(())
+        let bytes = io::read_up_to(&file, FOOTER_AT, FOOTER_BYTES).map_err(failed)?;
+        let footer = Footer::decode(chunk, &bytes);
+        if let Err(reason) = &footer {
+            tracing::warn!("chunk {chunk} is damaged: {reason}");
+        }
+        Ok(Some(Open { file: Arc::new(file), footer }))
     }
 
     /// What a failed change or sync means: no room, or a disk that is not to be trusted any more.

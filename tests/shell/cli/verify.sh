@@ -1,32 +1,63 @@
 # limit: 180
-# verify finds nothing in a sound store, and each kind of damage in a damaged one.
+# verify finds nothing in a sound store, and in a damaged one each kind of damage to its chunks, under running servers.
 cluster_up
 for i in $(seq 1 20); do head -c 50000 /dev/urandom > "$MNT/f$i"; done
 head -c 9000000 /dev/urandom > "$MNT/large"
-sync
+need sync "$MNT"/*
 check "a sound store" verify
 hang fsd4
 fails_with "a server that does not answer is reported" "WRONG +fsd4 does not answer" verify
 resume fsd4
 need wait_healthy 60
-# Chunk files are as large as a whole chunk and its footer, sparse; the first is that of an early file.
-chunk_files() { find "$DIR/data/$1/chunks" -type f -size +4M | sort; }
-# damage WHAT PATTERN COMMAND: damages one chunk file of fsd1 under the running server, expects verify to say so, and
-# puts it back.
-damage() {
-  local file
-  file=$(chunk_files fsd1 | head -n 1)
-  need test -n "$file"
-  need cp --sparse=always "$file" "$CASE_DIR/saved"
-  need "$3" "$file"
-  fails_with "$1 is reported" "$2" verify
-  need dd if="$CASE_DIR/saved" of="$file" bs=1M conv=sparse status=none
+
+# Chunk files are as large as a whole chunk and its footer, sparse.
+mapfile -t files < <(find "$DIR/data/fsd1/chunks" -type f -size +4M | sort)
+need test ${#files[@]} -ge 8
+chunk_of() { printf '%x.0' $((16#$(basename "$1"))); }
+keep() { need cp --sparse=always "$1" "$CASE_DIR/saved-$2"; need ln "$1" "$CASE_DIR/same-$2"; }
+# The same file again, as the server may have it open; whole, as what was written over a hole must go, too.
+put_back() {
+  need ln -f "$CASE_DIR/same-$2" "$1"
+  need truncate -s 0 "$1"
+  need dd if="$CASE_DIR/saved-$2" of="$1" bs=1M conv=sparse status=none
+  need truncate -s "$(stat -c %s "$CASE_DIR/saved-$2")" "$1"
 }
-flip() { printf '\377\000\377' | dd of="$1" bs=1 seek=100 conv=notrunc status=none; }
-lose() { rm "$1"; }
-stray() { cp --sparse=always "$1" "${1%?}3"; }
-damage "a flipped byte" "WRONG .*do not match their checksums on the first server" flip
-check "with it put back all is sound again" verify
-damage "a lost chunk" "WRONG .*only the second server has it" lose
-check "with it put back all is sound again" verify
-damage "a chunk that does not belong there" "WRONG .*(only the first server has it|belongs on pair)" stray
+flip_at() { need dd of="$2" bs=1 seek="$1" conv=notrunc status=none <<< $'\xa5\x5a'; }
+reported() { says "$1 is reported" "WRONG  chunk $(chunk_of "$2") on fsd1 and fsd2: $3" cat "$CASE_DIR/said"; }
+
+for n in 0 1 2 3 4 5; do keep "${files[n]}" $n; done
+flip_at 100 "${files[0]}"
+flip_at $((4194304 + 64)) "${files[1]}"
+flip_at $((4194304 + 20)) "${files[2]}"
+need truncate -s 4000000 "${files[3]}"
+need rm "${files[4]}"
+# A copy that is whole in itself, but an older one.
+victim=$(find "$MNT" -inum $((16#$(basename "${files[5]}"))))
+need test -n "$victim"
+need dd of="$victim" bs=1 conv=notrunc,fsync status=none <<< "new bytes"
+need cp --sparse=always "${files[5]}" "$CASE_DIR/newer"
+put_back "${files[5]}" 5
+verify > "$CASE_DIR/said"; code=$?
+cat "$CASE_DIR/said"
+same "a damaged store fails" 1 $code
+reported "a flipped byte" "${files[0]}" "1 blocks do not match their checksums on the first server"
+reported "a flipped checksum" "${files[1]}" "1 blocks do not match their checksums on the first server"
+reported "a flipped byte of the header" "${files[2]}" "1024 blocks do not match their checksums on the first server"
+reported "a chunk file that is cut short" "${files[3]}" "1024 blocks do not match their checksums on the first server"
+reported "a lost chunk" "${files[4]}" "only the second server has it"
+reported "an older copy" "${files[5]}" "its bytes differ"
+same "and nothing else is" 6 "$(grep -c WRONG "$CASE_DIR/said")"
+need mv "$CASE_DIR/newer" "$CASE_DIR/saved-5"
+for n in 0 1 2 3 4 5; do put_back "${files[n]}" $n; done
+check "with all of it put back the store is sound again" verify
+
+# Chunks of no file: they were taken away with their file, and come back.
+on_fsd2=${files[5]/fsd1/fsd2}
+need cp --sparse=always "${files[5]}" "$CASE_DIR/dead"
+need rm "$victim"
+taken_away() { ! [ -e "${files[5]}" ] && ! [ -e "$on_fsd2" ]; }
+need wait_until 30 taken_away
+need cp --sparse=always "$CASE_DIR/dead" "${files[5]}"
+fails_with "a chunk that only one mirror should not have is reported" "only the first server has it" verify
+need cp --sparse=always "$CASE_DIR/dead" "$on_fsd2"
+fails_with "one that both should not have, too" "WRONG  fsd[12] holds chunks of inode $(basename "$(chunk_of "${files[5]}")" .0), which is no file" verify

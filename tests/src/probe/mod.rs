@@ -9,6 +9,7 @@ mod garbage;
 mod json;
 mod locks;
 mod log;
+mod rows;
 mod stall;
 mod tree;
 
@@ -40,6 +41,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["tree", dir, files, seed] => tree::make(dir, number(files)?, number(seed)? as u64),
         ["json", pointer] => json::value(pointer),
         ["garbage", address] => garbage::throw(address),
+        ["damage-names", data, name, what] => rows::damage(data, name, what),
         ["flock", file] => locks::flock(file),
         ["fcntl", file] => locks::fcntl(file),
         _ => Err(format!("there is no probe {words:?}; see tests/src/probe/mod.rs")),

@@ -128,8 +128,8 @@ async fn look_again(
     let (Ok(a), Ok(b)) = (a, b) else { return suspects };
     let mut left = Vec::new();
     for (chunk, wrong) in suspects {
-        let deep = matches!(wrong, Wrong::Damaged(..));
-        let found = futures::future::join(one(&a, pair, chunk, deep), one(&b, pair, chunk, deep)).await;
+        // Deeply, whatever it was: only that looks at the disk.
+        let found = futures::future::join(one(&a, pair, chunk), one(&b, pair, chunk)).await;
         let wrong = match found {
             (Ok(x), Ok(y)) => judge(x.as_ref(), y.as_ref()),
             _ => Some(wrong),
@@ -139,13 +139,8 @@ async fn look_again(
     left
 }
 
-async fn one(
-    client: &AdminServiceClient,
-    pair: PairId,
-    chunk: ChunkId,
-    deep: bool,
-) -> Result<Option<ChunkSummary>, String> {
-    let page = page(client, pair, before(chunk), deep).await?;
+async fn one(client: &AdminServiceClient, pair: PairId, chunk: ChunkId) -> Result<Option<ChunkSummary>, String> {
+    let page = page(client, pair, before(chunk), true).await?;
     Ok(page.into_iter().find(|s| s.chunk == chunk))
 }
 
