@@ -35,6 +35,9 @@ pub enum Command {
     Noop,
     /// Changes, applied one after the other, each with its own outcome.
     Batch(Vec<Request>),
+    /// Power was lost, and entries that were agreed may be lost with it: the first entry of a leader that was elected all
+    /// the same. A new generation begins; what mount sessions know is of an old one, and nothing of them is taken any more.
+    Recovered,
 }
 
 /// A change of the namespace. Permissions are checked by the client's kernel; everything that keeps the tree a tree
@@ -215,6 +218,7 @@ impl Command {
     pub fn must_sync(&self) -> bool {
         match self {
             Command::Noop => false,
+            Command::Recovered => true,
             Command::Batch(requests) => requests.iter().any(|request| request.change.must_sync()),
         }
     }

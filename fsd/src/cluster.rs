@@ -121,6 +121,8 @@ pub trait Proposer: Send + Sync + 'static {
     fn pairs(&self) -> Arc<Vec<Pair>>;
     /// The mount session that is open.
     fn session(&self) -> Option<SessionId>;
+    /// Whether that session is from before a recovery, and nothing of it is taken any more.
+    fn is_void(&self, session: SessionId) -> bool;
     /// How long ago a server was heard; None: never.
     fn heard(&self, server: ServerId) -> Option<Duration>;
     /// Everything up to here is applied here.
@@ -166,6 +168,10 @@ impl Proposer for NodeProposer {
 
     fn session(&self) -> Option<SessionId> {
         self.machine.with(|names| names.session()).map(|(id, _)| id)
+    }
+
+    fn is_void(&self, session: SessionId) -> bool {
+        self.machine.with(|names| names.is_void(session))
     }
 
     fn heard(&self, server: ServerId) -> Option<Duration> {

@@ -18,6 +18,7 @@ pub use life::Life;
 
 use crate::chunk::io;
 use life::LifeRecord;
+use parking_lot::Mutex;
 use raidfs_common::id::{ClusterId, Incarnation, ServerId};
 use record::Unreadable;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -122,7 +123,7 @@ pub struct DataDir {
     root: PathBuf,
     identity: Identity,
     life: Life,
-    record: LifeRecord,
+    record: Mutex<LifeRecord>,
     _lock: File,
 }
 
@@ -149,7 +150,7 @@ impl DataDir {
         }
         let identity = check(root, wanted)?;
         let (life, record) = life::begin(root)?;
-        Ok(DataDir { root: root.to_owned(), identity, life, record, _lock: lock })
+        Ok(DataDir { root: root.to_owned(), identity, life, record: Mutex::new(record), _lock: lock })
     }
 
     /// Whose it is.
@@ -194,13 +195,26 @@ impl DataDir {
 
     /// Ends this life cleanly: to be called last, once everything in the directory is durable.
     pub fn end_cleanly(self) -> Result<(), IdentityError> {
-        life::write(&self.root, &LifeRecord { clean: true, ..self.record.clone() })
+        self.note(|record| record.clean = true)
     }
 
-    /// The disk failed to keep something: the next life starts as after a power loss, whatever the machine does. Best
-    /// effort, as the same disk is asked to remember it.
+    /// Something that was acknowledged may be missing here: lives start as after a power loss, whatever the machine
+    /// does, until [`DataDir::trust`]. A life that does start so needs not say it again.
     pub fn distrust(&self) -> Result<(), IdentityError> {
-        life::write(&self.root, &LifeRecord { distrusted: true, ..self.record.clone() })
+        self.note(|record| record.distrusted = true)
+    }
+
+    /// Whatever was missing here is there again, or the others know that it is not.
+    pub fn trust(&self) -> Result<(), IdentityError> {
+        self.note(|record| record.distrusted = false)
+    }
+
+    /// Changes the record of this life; durable when this returns.
+    fn note(&self, change: impl FnOnce(&mut LifeRecord)) -> Result<(), IdentityError> {
+        let mut record = self.record.lock();
+        let before = record.clone();
+        change(&mut record);
+        if *record == before { Ok(()) } else { life::write(&self.root, &record) }
     }
 }
 

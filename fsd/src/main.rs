@@ -10,6 +10,7 @@ use raidfs_fsd::server::Ended;
 use raidfs_fsd::{server, witness};
 use std::error::Error;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -77,13 +78,21 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     runtime.shutdown_background();
     match ended {
         Ok(()) => Ok(home.end_cleanly()?),
-        Err(error) => {
-            if let Some(Ended::Failed(_)) = error.downcast_ref() {
+        Err(error) => match error.downcast_ref() {
+            Some(Ended::Failed(_)) => {
                 home.distrust()?;
+                Err(error)
             }
-            Err(error)
-        }
+            Some(Ended::Anew(_)) => Err(start_anew().into()),
+            _ => Err(error),
+        },
     }
+}
+
+/// Runs this program anew in the same process, whatever its threads are about: a life ends wholly, and another begins.
+/// Locks and ports are given back by that. Returns only if it cannot be done.
+fn start_anew() -> std::io::Error {
+    std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec()
 }
 
 /// Rings `stop` at SIGTERM and SIGINT.

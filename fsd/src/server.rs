@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, NamesNode, NodeProposer};
 use crate::consensus::core::Setup;
 use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
-use crate::consensus::node::Node;
+use crate::consensus::node::{Fatal, Node};
 use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
 use crate::identity::{DataDir, Life};
@@ -26,10 +26,11 @@ use crate::serve::tally::Tally;
 use crate::sweep;
 use crate::transport::PeerTransport;
 use crate::{namespace, serve_guest};
+use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
-use raidfs_common::namespace::{Answer, Query};
+use raidfs_common::namespace::{Answer, Command, Query};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
@@ -54,9 +55,14 @@ pub enum Ended {
     /// Something that it relies on failed; it comes back by resync.
     #[error("{0}")]
     Failed(String),
+    /// Log and names were of a history that the others did not go on from, and have been dropped: to be started anew, at
+    /// once (rule 4).
+    #[error("starting anew: {0}")]
+    Anew(String),
 }
 
-fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'static str) -> impl FnOnce(E) -> Ended {
+/// An [`Ended::Start`] of what could not be done.
+pub fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'static str) -> impl FnOnce(E) -> Ended {
     move |source| Ended::Start { action, source: source.into() }
 }
 
@@ -74,6 +80,7 @@ pub fn setup(config: &Config, me: ServerId, life: Life, doubtful: bool) -> Setup
         seed: life.incarnation.0,
         doubtful,
         strict: config.durability == Durability::Strict,
+        on_recovery: codec::encode(&Command::Recovered).into(),
     }
 }
 
@@ -127,6 +134,9 @@ pub async fn run(
     let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
     let (log, names, stores, doubtful) = open_names(&config, home)?;
+    if doubtful {
+        home.distrust().map_err(cannot("note that entries may be missing"))?;
+    }
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
     let pending = names.pending_dooms().into_iter();
@@ -178,7 +188,10 @@ pub async fn run(
     let guests = server.clone();
     tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));
     tracing::info!("{me} is up{}", if life.power_lost { "; its machine went down uncleanly" } else { "" });
-    server.until_end(stop).await
+    tokio::select! {
+        failed = server.clone().trust_in_time(home) => Err(failed),
+        ended = server.until_end(home, stop) => ended,
+    }
 }
 
 /// Starts the thread that serves chunks; connections are handed to it.
@@ -345,14 +358,30 @@ impl Server {
     /// Says hello to whoever leads, until the namespace knows this life.
     async fn say_hello(self: Arc<Self>, life: Life) {
         let Life { incarnation, power_lost, first: empty } = life;
-        let known = || {
-            let pairs = self.machine.pairs();
-            pairs.iter().filter_map(|p| p.member(self.cluster.me)).any(|m| m.incarnation == incarnation)
-        };
-        while !known() {
+        while !self.is_known() {
             self.report(Report::Started { incarnation, power_lost, empty }).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Whether the namespace knows this life.
+    fn is_known(&self) -> bool {
+        let (me, life) = (self.cluster.me, self.cluster.incarnation);
+        self.machine.pairs().iter().filter_map(|p| p.member(me)).any(|m| m.incarnation == life)
+    }
+
+    /// Notes that what a power cut may have taken is made up for: the log is whole, and the namespace has judged what the
+    /// chunks of this life are worth. Returns only if that cannot be noted.
+    async fn trust_in_time(self: Arc<Self>, home: &DataDir) -> Ended {
+        let (mut node, mut seen) = (self.node.watch(), self.machine.watch_seen());
+        let whole = node.wait_for(|status| !status.doubtful).await.is_ok();
+        if whole
+            && seen.wait_for(|_| self.is_known()).await.is_ok()
+            && let Err(error) = home.trust()
+        {
+            return cannot("note that nothing is missing")(error);
+        }
+        std::future::pending().await
     }
 
     async fn report_space(self: Arc<Self>) {
@@ -365,17 +394,33 @@ impl Server {
     }
 
     /// Waits for the end, and brings it about in order.
-    async fn until_end(self: Arc<Self>, stop: Arc<Notify>) -> Result<(), Ended> {
+    async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Notify>) -> Result<(), Ended> {
         let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
         let failed = tokio::select! {
             () = stop.notified() => None,
             reason = log.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
-            reason = names.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
+            reason = names.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()).map(Fatal::Broken),
         };
         match failed {
-            Some(reason) => Err(Ended::Failed(reason)),
+            Some(Fatal::Broken(reason)) => Err(Ended::Failed(reason)),
+            Some(Fatal::OtherHistory(reason)) => Err(self.forget_history(home, reason).await),
             None => self.stop_in_order().await,
         }
+    }
+
+    /// Drops names and log, durably. The next life fetches them from the others, and votes for nobody until it has them.
+    async fn forget_history(&self, home: &DataDir, reason: String) -> Ended {
+        tracing::warn!("{reason}: the names here are dropped, and fetched anew");
+        if let Err(error) = home.distrust() {
+            return cannot("note that the names are dropped")(error);
+        }
+        let (machine, config) = (self.machine.clone(), self.cluster.config.clone());
+        match tokio::task::spawn_blocking(move || machine.drop_names(&config)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => return cannot("drop the names")(fault),
+            Err(error) => return cannot("drop the names")(error),
+        }
+        self.node.forget_log().map_or_else(cannot("empty the log"), |()| Ended::Anew(reason))
     }
 
     async fn stop_in_order(self: Arc<Self>) -> Result<(), Ended> {

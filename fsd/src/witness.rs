@@ -2,7 +2,7 @@
 
 use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
-use crate::consensus::node::Node;
+use crate::consensus::node::{Fatal, Node};
 use crate::identity::DataDir;
 use crate::machine::witness::WitnessMachine;
 use crate::peers::{PeerEvent, Peers};
@@ -10,7 +10,7 @@ use crate::serve::listen::{self, Guest};
 use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
 use crate::serve_guest;
-use crate::server::{Ended, setup};
+use crate::server::{Ended, cannot, setup};
 use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
 use raidfs_common::id::LogIndex;
@@ -34,14 +34,17 @@ pub async fn run(
     stop: Arc<Notify>,
 ) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
-    let cannot = |action| move |e: std::io::Error| Ended::Start { action, source: e.into() };
     listener.set_nonblocking(true).map_err(cannot("use the port"))?;
     let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
     let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
     let machine = Arc::new(WitnessMachine::new(log.base()));
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
-    let node = Node::start(setup(&config, me, life, life.power_lost || opened.cut), log, machine, transport);
+    let doubtful = life.power_lost || opened.cut;
+    if doubtful {
+        home.distrust().map_err(cannot("note that entries may be missing"))?;
+    }
+    let node = Node::start(setup(&config, me, life, doubtful), log, machine, transport);
     let started = Instant::now();
     tokio::spawn(keep_log(node.clone()));
     let (gone, mut events) = (node.clone(), peers.subscribe());
@@ -79,11 +82,34 @@ pub async fn run(
     };
     tokio::spawn(listen::run(listener, config, me, hand_over));
     tracing::info!("the witness is up");
+    until_end(&node, home, stop).await
+}
+
+/// Waits for the end, and brings it about in order.
+async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -> Result<(), Ended> {
     let mut fatal = node.watch_fatal();
-    tokio::select! {
-        () = stop.notified() => {}
-        reason = fatal.wait_for(Option::is_some) => {
-            return Err(Ended::Failed(reason.ok().and_then(|r| r.clone()).unwrap_or_default()));
+    let mut status = node.watch();
+    let trusted = async {
+        if status.wait_for(|s| !s.doubtful).await.is_ok()
+            && let Err(error) = home.trust()
+        {
+            return cannot("note that nothing is missing")(error);
+        }
+        std::future::pending().await
+    };
+    let failed = tokio::select! {
+        () = stop.notified() => None,
+        reason = fatal.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
+        failed = trusted => return Err(failed),
+    };
+    match failed {
+        None => {}
+        Some(Fatal::Broken(reason)) => return Err(Ended::Failed(reason)),
+        Some(Fatal::OtherHistory(reason)) => {
+            tracing::warn!("{reason}: the log here is dropped, and fetched anew");
+            home.distrust().map_err(cannot("note that the log is dropped"))?;
+            node.forget_log().map_err(cannot("empty the log"))?;
+            return Err(Ended::Anew(reason));
         }
     }
     tracing::info!("the witness stops");

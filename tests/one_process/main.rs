@@ -4,10 +4,12 @@ use raidfs_common::attr::FileKind;
 use raidfs_common::error::{FsError, NextMove, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId};
 use raidfs_common::name::FileName;
-use raidfs_common::namespace::{Change, Done, Outcome, RenameMode, Request, SetAttr, XattrMode};
+use raidfs_common::namespace::{Change, Done, Outcome, Query, RenameMode, Request, SetAttr, XattrMode};
 use raidfs_common::rpc::names::Changed;
 use raidfs_common::time::Time;
 use raidfs_tests::in_process::InProcess;
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 const SESSION: SessionId = SessionId(77);
@@ -119,7 +121,7 @@ fn every_request_is_made_once_across_a_change_of_the_leader() {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
     let mut cluster = InProcess::start();
-    let open = request(1, Change::OpenSession { holder: "test".into(), takeover: false });
+    let open = open(SESSION, 1);
     let opened = runtime.block_on(send(&cluster, std::slice::from_ref(&open)));
     let Ok(Done::Session { from, .. }) = opened.outcomes[0] else { panic!("{opened:?}") };
     assert_eq!(runtime.block_on(send(&cluster, &[open])).outcomes, opened.outcomes, "opening twice opens once");
@@ -154,7 +156,7 @@ async fn names_are_equal(cluster: &InProcess) {
         let mut found = Vec::new();
         let at_least = LogIndex(found.len() as u64);
         for id in cluster.config.servers() {
-            let client = cluster.admin(id).await.expect("all servers are up");
+            let Some(client) = cluster.admin(id).await else { continue };
             match client.check_namespace(tarpc::context::current(), at_least).await {
                 Ok(Ok((index, digest, broken))) => {
                     assert_eq!(broken, Vec::<String>::new(), "{id}");
@@ -170,6 +172,127 @@ async fn names_are_equal(cluster: &InProcess) {
         assert!(!(found.len() == 4 && same_index), "the same entry, other names: {found:?}");
         assert!(begun.elapsed() < PATIENCE, "they do not agree: {found:?}");
     }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it is made");
+    for entry in fs::read_dir(from).expect("it is a directory") {
+        let (entry, name) = entry.map(|e| (e.path(), e.file_name())).expect("it is read");
+        if entry.is_dir() {
+            copy_dir(&entry, &to.join(name));
+        } else {
+            fs::copy(&entry, to.join(name)).expect("it is copied");
+        }
+    }
+}
+
+/// Puts back what a server's directory was like: as a power cut does with what was not synced. Votes always are.
+fn restore(cluster: &InProcess, id: ServerId, copy: &Path) {
+    let data = cluster.data(id);
+    let vote = data.join("log/vote");
+    let voted = fs::read(&vote).expect("it has voted");
+    fs::remove_dir_all(&data).expect("it does not run");
+    copy_dir(&copy.join(id.to_string()), &data);
+    fs::write(&vote, voted).expect("it is written");
+}
+
+const ALL: [ServerId; 5] = [ServerId(0), ServerId(1), ServerId(2), ServerId(3), ServerId(4)];
+
+/// A cluster that stands still after `old` was made, with a copy of it as it was before.
+fn made_and_before(runtime: &tokio::runtime::Runtime, old: &str) -> (InProcess, tempfile::TempDir) {
+    let mut cluster = InProcess::start();
+    let opened = runtime.block_on(send(&cluster, &[open(SESSION, 1)]));
+    let Ok(Done::Session { from, .. }) = opened.outcomes[0] else { panic!("{opened:?}") };
+    runtime.block_on(names_are_equal(&cluster));
+    ALL.into_iter().for_each(|id| cluster.stop(id));
+    let before = tempfile::tempdir().expect("a directory");
+    ALL.into_iter().for_each(|id| copy_dir(&cluster.data(id), &before.path().join(id.to_string())));
+    ALL.into_iter().for_each(|id| cluster.restart(id));
+    let made = runtime.block_on(send(&cluster, &[request(2, make(from.0, old, FileKind::File))]));
+    assert!(made.outcomes[0].is_ok(), "{made:?}");
+    runtime.block_on(names_are_equal(&cluster));
+    ALL.into_iter().for_each(|id| cluster.stop(id));
+    (cluster, before)
+}
+
+fn open(session: SessionId, seq: u64) -> Request {
+    let change = Change::OpenSession { holder: "test".into(), takeover: false };
+    Request { session, ..request(seq, change) }
+}
+
+/// Whether the root directory has this name, by the word of one server.
+async fn has(cluster: &InProcess, id: ServerId, text: &str) -> bool {
+    let begun = Instant::now();
+    loop {
+        let Some(client) = cluster.names(id).await else {
+            assert!(begun.elapsed() < PATIENCE, "{id} is not there");
+            continue;
+        };
+        let query = Query::Lookup { parent: Ino::ROOT, name: name(text) };
+        match client.query(tarpc::context::current(), LogIndex(0), query).await {
+            Ok(Ok((_, reply))) => return reply.is_ok(),
+            other => assert!(begun.elapsed() < PATIENCE, "{id}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn after_power_is_lost_everywhere_the_newest_state_wins_and_old_sessions_are_void() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (mut cluster, before) = made_and_before(&runtime, "old");
+    // All lose power, and only one had what was made last on its disk.
+    for id in ALL {
+        if id != ServerId(3) {
+            restore(&cluster, id, before.path());
+        }
+        cluster.cut_power(id);
+    }
+    ALL.into_iter().for_each(|id| cluster.restart(id));
+    runtime.block_on(async {
+        names_are_equal(&cluster).await;
+        for id in cluster.config.servers() {
+            assert!(has(&cluster, id, "old").await, "{id}");
+        }
+        let leader = leader(&cluster).await;
+        let client = cluster.names(leader).await.expect("it leads, so it answers");
+        let stale = client.change(tarpc::context::current(), vec![request(3, Change::GrantInos)]).await;
+        assert!(matches!(stale, Ok(Err(Rejection::NoSession))), "{stale:?}");
+        let stale = client.keep_alive(tarpc::context::current(), SESSION).await;
+        assert!(matches!(stale, Ok(Err(Rejection::NoSession))), "{stale:?}");
+        let new = SessionId(78);
+        let opened = send(&cluster, &[open(new, 1)]).await;
+        assert!(opened.outcomes[0].is_ok(), "it need not take anything over: {opened:?}");
+    });
+}
+
+#[test]
+fn a_server_that_had_applied_more_than_the_leader_fetches_its_names_anew() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (mut cluster, before) = made_and_before(&runtime, "lost");
+    // The others have never heard of what was made last, and go on.
+    let ahead = ServerId(4);
+    for id in ALL {
+        if id != ahead {
+            restore(&cluster, id, before.path());
+            cluster.restart(id);
+        }
+    }
+    let new = SessionId(78);
+    let takeover = Change::OpenSession { holder: "test".into(), takeover: true };
+    let opened = runtime.block_on(send(&cluster, &[Request { session: new, ..request(1, takeover) }]));
+    let Ok(Done::Session { from, .. }) = opened.outcomes[0] else { panic!("{opened:?}") };
+    let kept = Request { session: new, ..request(2, make(from.0, "kept", FileKind::File)) };
+    assert!(runtime.block_on(send(&cluster, &[kept])).outcomes[0].is_ok());
+    cluster.restart(ahead);
+    runtime.block_on(async {
+        for id in cluster.config.servers() {
+            assert!(!has(&cluster, id, "lost").await, "{id}");
+        }
+        names_are_equal(&cluster).await;
+        assert!(has(&cluster, ahead, "kept").await);
+    });
 }
 
 #[test]

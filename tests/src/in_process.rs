@@ -12,7 +12,8 @@ use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
 use raidfs_fsd::{server, witness};
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -63,14 +64,15 @@ impl InProcess {
         let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: id };
         let body = move || {
             let home = DataDir::open(&path, &identity).expect("the directory is this server's");
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            let ended = runtime.block_on(async {
-                match chunks {
-                    Some(chunks) => server::run(config, &home, chunks, listener, ender).await,
-                    None => witness::run(config, &home, listener, ender).await,
-                }
-            });
-            runtime.shutdown_timeout(Duration::from_secs(1));
+            let ended = live(&config, &home, chunks.clone(), listener, &ender);
+            if !matches!(ended, Err(Ended::Anew(_))) {
+                home.end_cleanly().expect("the end is written down");
+                return ended;
+            }
+            // As the program does.
+            drop(home);
+            let home = DataDir::open(&path, &identity).expect("the directory is this server's");
+            let ended = live(&config, &home, chunks, listen(config.address(id).expect("it has one")), &ender);
             home.end_cleanly().expect("the end is written down");
             ended
         };
@@ -88,14 +90,21 @@ impl InProcess {
 
     /// Starts a server again, on the port that it had.
     pub fn restart(&mut self, id: ServerId) {
-        let address = self.config.address(id).expect("it is in the configuration");
-        let mut listener = None;
-        let bound = crate::wait::until(Duration::from_secs(10), || {
-            listener = TcpListener::bind(address).ok();
-            listener.is_some()
-        });
-        assert!(bound, "the port {address} does not become free");
-        self.run(id, listener.expect("it was bound"));
+        let listener = listen(self.config.address(id).expect("it is in the configuration"));
+        self.run(id, listener);
+    }
+
+    /// Where a server keeps everything but its chunks.
+    pub fn data(&self, id: ServerId) -> PathBuf {
+        self.dir.path().join(id.to_string())
+    }
+
+    /// Makes a stopped server's next life one that may have forgotten what it had not synced.
+    pub fn cut_power(&self, id: ServerId) {
+        let identity =
+            Identity { cluster: self.config.cluster.clone(), cluster_id: self.config.cluster_id(), server: id };
+        let home = DataDir::open(&self.data(id), &identity).expect("it does not run");
+        home.distrust().expect("it is written down");
     }
 
     /// Connects to a service of a server, as a client.
@@ -122,6 +131,35 @@ impl InProcess {
         let wire = self.connect(to, Service::Admin).await?;
         Some(rpc::admin::AdminServiceClient::new(Default::default(), wire).spawn())
     }
+}
+
+/// One life of a server.
+fn live(
+    config: &Config,
+    home: &DataDir,
+    chunks: Option<Arc<MemoryChunks>>,
+    listener: TcpListener,
+    stop: &Arc<Notify>,
+) -> Result<(), Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let ended = runtime.block_on(async {
+        match chunks {
+            Some(chunks) => server::run(config.clone(), home, chunks, listener, stop.clone()).await,
+            None => witness::run(config.clone(), home, listener, stop.clone()).await,
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+fn listen(address: SocketAddr) -> TcpListener {
+    let mut listener = None;
+    let bound = crate::wait::until(Duration::from_secs(10), || {
+        listener = TcpListener::bind(address).ok();
+        listener.is_some()
+    });
+    assert!(bound, "the port {address} does not become free");
+    listener.expect("it was bound")
 }
 
 impl Drop for InProcess {

@@ -5,6 +5,7 @@
 use super::leading::Lead;
 use super::log::{LogStore, Vote};
 use super::timing::Timing;
+use bytes::Bytes;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendRequest, VoteReply, VoteRequest};
 use std::collections::{BTreeMap, VecDeque};
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 /// A point in time: since some moment of this process's life, by a clock that never jumps.
 pub type Now = Duration;
+
+/// Later than any life of a process.
+const NEVER: Now = Duration::from_secs(u32::MAX as u64);
 
 /// Who this voter is, among whom.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub struct Setup {
     pub doubtful: bool,
     /// Every entry takes effect only once it is durable on a quorum.
     pub strict: bool,
+    /// What a leader says first whose voters may have forgotten entries (rule 4), in place of an empty entry.
+    pub on_recovery: Bytes,
 }
 
 /// What is to be done after a step.
@@ -84,8 +90,8 @@ pub(super) struct Campaign {
 pub(super) enum Doubt {
     /// It does.
     None,
-    /// It may not; no leader was heard yet. Since when.
-    Open(Now),
+    /// It may not; no leader was heard yet.
+    Open,
     /// It does again once it holds this.
     Until(LogIndex),
 }
@@ -101,6 +107,10 @@ pub struct Core<L> {
     pub(super) leader: Option<ServerId>,
     /// When the leader was last heard.
     pub(super) heard_at: Option<Now>,
+    /// Since when nobody leads; while somebody does, a moment ago.
+    pub(super) leaderless_since: Now,
+    /// The newest term whose leader was seen to hold all that was agreed here before: it speaks of the same history.
+    pub(super) same_history: Option<Term>,
     /// The process that led this term was seen to be gone: nobody leads in it any more.
     pub(super) gone: Option<Term>,
     pub(super) election_at: Now,
@@ -118,20 +128,34 @@ pub struct Core<L> {
     pub(super) random: u64,
     pub(super) out: Vec<Output>,
     /// The log failed: this voter says and promises nothing any more.
-    pub(super) failed: Option<std::io::Error>,
+    pub(super) failed: Option<Failure>,
+}
+
+/// Why a voter fell silent for good.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Its log cannot be read or written.
+    #[error("the log failed: {0}")]
+    Log(#[from] std::io::Error),
+    /// Power was lost, and the others went on without entries that were agreed here: what was applied here is of a
+    /// history that is no more (rule 4).
+    #[error("the others went on from before entry {0}, which was agreed here")]
+    OtherHistory(LogIndex),
 }
 
 impl<L: LogStore> Core<L> {
     /// A voter that has just started: a follower, whatever it was before (rule 1).
     pub fn new(setup: Setup, log: L, applied: LogIndex, now: Now) -> Core<L> {
         let vote = log.vote();
-        let doubt = if setup.doubtful { Doubt::Open(now) } else { Doubt::None };
+        let doubt = if setup.doubtful { Doubt::Open } else { Doubt::None };
         let random = setup.seed ^ (u64::from(setup.me.0) << 32) ^ 0x9e37_79b9_7f4a_7c15;
         let mut core = Core {
             vote,
             role: Role::Follower,
             leader: None,
             heard_at: None,
+            leaderless_since: now,
+            same_history: None,
             gone: None,
             election_at: now,
             doubt,
@@ -214,8 +238,8 @@ impl<L: LogStore> Core<L> {
         self.doubt != Doubt::None
     }
 
-    /// Why it stopped, if its log failed.
-    pub fn failure(&self) -> Option<&std::io::Error> {
+    /// Why it stopped, if it did.
+    pub fn failure(&self) -> Option<&Failure> {
         self.failed.as_ref()
     }
 
@@ -241,12 +265,16 @@ impl<L: LogStore> Core<L> {
         match step(&mut self.log) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.failed = Some(error);
-                self.role = Role::Follower;
-                self.out.clear();
+                self.fall_silent(error.into());
                 None
             }
         }
+    }
+
+    pub(super) fn fall_silent(&mut self, why: Failure) {
+        self.failed = Some(why);
+        self.role = Role::Follower;
+        self.out.clear();
     }
 
     /// Runs a step of the log for those who look after it; a failure silences this voter.
@@ -267,6 +295,7 @@ impl<L: LogStore> Core<L> {
     /// When [`Core::tick`] must be called next, at the latest.
     pub fn next_tick(&self) -> Now {
         match &self.role {
+            _ if self.failed.is_some() => NEVER,
             Role::Leader(lead) => lead.next_tick(),
             _ => self.election_at,
         }

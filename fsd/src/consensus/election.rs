@@ -115,7 +115,8 @@ impl<L: LogStore> Core<L> {
                 let recovery = campaign.recovery;
                 self.ask_for_votes(now, false, recovery, true);
             } else {
-                self.lead(now);
+                let recovery = campaign.recovery;
+                self.lead(now, recovery);
             }
         } else if self.may_recover(now) {
             self.ask_for_votes(now, true, true, false);
@@ -130,10 +131,7 @@ impl<L: LogStore> Core<L> {
             return false;
         }
         let missing = self.setup.voters.len() - campaign.answers.len();
-        let waited = match self.doubt {
-            Doubt::Open(since) => now >= since + self.setup.timing.recovery_patience,
-            _ => now >= self.setup.timing.recovery_patience,
-        };
+        let waited = now >= self.leaderless_since + self.setup.timing.recovery_patience;
         if missing > usize::from(waited) {
             return false;
         }
@@ -199,7 +197,7 @@ impl<L: LogStore> Core<L> {
 
     /// Raises or clears the doubt about this log, at a word of the leader.
     pub(super) fn weigh_doubt(&mut self, leader_last: LogIndex, matched: LogIndex) {
-        if let Doubt::Open(_) = self.doubt {
+        if self.doubt == Doubt::Open {
             self.doubt = Doubt::Until(leader_last);
         }
         if let Doubt::Until(index) = self.doubt

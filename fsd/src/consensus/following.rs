@@ -1,6 +1,6 @@
 //! What a follower does with the leader's words.
 
-use super::core::{Core, Now, Output};
+use super::core::{Core, Failure, Now, Output};
 use super::log::LogStore;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
@@ -24,7 +24,10 @@ impl<L: LogStore> Core<L> {
             return Some(self.answer(&request, false, self.log.last().0));
         }
         self.accept_leader(request.from, request.term, now)?;
-        self.hear(&request, now);
+        if self.contradicts_what_was_agreed(&request) {
+            self.fall_silent(Failure::OtherHistory(self.commit));
+            return None;
+        }
         let held = self.log.base().0;
         if request.prev_index > held && self.log.term_at(request.prev_index) != Some(request.prev_term) {
             // Nothing at or after that position can be right; what is before may be.
@@ -33,6 +36,10 @@ impl<L: LogStore> Core<L> {
         }
         let matched = LogIndex(request.prev_index.0 + request.entries.len() as u64);
         self.take_entries(&request.entries)?;
+        if matched >= self.commit {
+            self.same_history = self.same_history.max(Some(request.term));
+        }
+        self.hear(&request, now);
         let commit = request.commit.min(matched.max(held));
         self.commit = self.commit.max(commit);
         self.quorum_durable = self.quorum_durable.max(request.durable.min(self.commit));
@@ -65,6 +72,7 @@ impl<L: LogStore> Core<L> {
             return None;
         }
         self.follow(Some(leader));
+        self.leaderless_since = now;
         if self.gone != Some(term) {
             // Words that were under way when the leader's process ended do not bring it back: it never goes on leading
             // in the same term (rule 1).
@@ -74,8 +82,25 @@ impl<L: LogStore> Core<L> {
         Some(())
     }
 
-    /// Keeps the lease: it counts from when the newest answer was sent that the leader says it has had (rule 7).
+    /// Whether the leader's log lacks, or has another entry in the place of, one that was agreed here. As long as no
+    /// voter forgets, that cannot be; after power was lost, the others may have recovered without this voter (rule 4).
+    /// A leader of a later term than an agreed entry's had it when it was elected, so a delayed message has it, too.
+    fn contradicts_what_was_agreed(&self, request: &AppendRequest) -> bool {
+        let (base, commit) = (self.log.base().0, self.commit);
+        let other =
+            |index: LogIndex, term: Term| index >= base && index <= commit && self.log.term_at(index) != Some(term);
+        let ends_before = request.leader_last < commit && self.log.term_at(commit).is_some_and(|t| t < request.term);
+        ends_before
+            || other(request.prev_index, request.prev_term)
+            || request.entries.iter().any(|e| other(e.index, e.term))
+    }
+
+    /// Keeps the lease: it counts from when the newest answer was sent that the leader says it has had (rule 7). A leader
+    /// whose log was not seen to go on from this one's gives none: what is applied here may be of another history.
     fn hear(&mut self, request: &AppendRequest, now: Now) {
+        if self.same_history != Some(request.term) {
+            return;
+        }
         while let Some((round, at)) = self.answered.front().copied() {
             if round > request.heard {
                 break;
@@ -95,7 +120,7 @@ impl<L: LogStore> Core<L> {
         let Some(first) = entries.iter().position(|e| !known(&self.log, e)) else { return Some(()) };
         let from = entries[first].index;
         if from <= self.log.last().0 {
-            debug_assert!(from > self.commit, "what was agreed is never taken away");
+            debug_assert!(from > self.commit, "what was agreed is never taken away: see contradicts_what_was_agreed");
             self.with_log(|log| log.truncate(from))?;
         }
         self.with_log(|log| log.append(&entries[first..]))
@@ -110,6 +135,7 @@ impl<L: LogStore> Core<L> {
             self.with_log(|log| log.reset(index, entry_term));
         }
         self.commit = self.commit.max(index);
+        self.same_history = self.same_history.max(Some(term));
         self.applied_durable = self.applied_durable.max(index);
     }
 

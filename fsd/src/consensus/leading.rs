@@ -65,7 +65,9 @@ impl Lead {
 }
 
 impl<L: LogStore> Core<L> {
-    pub(super) fn lead(&mut self, now: Now) {
+    /// Takes the lead. `recovery`: voters that may have forgotten entries were needed for it, so that some may be lost
+    /// that were agreed; everybody is told so by the first entry.
+    pub(super) fn lead(&mut self, now: Now, recovery: bool) {
         let last = self.log.last().0;
         let follower = || Follower {
             next: last.next(),
@@ -102,7 +104,8 @@ impl<L: LogStore> Core<L> {
             // Nobody else asks for them any more, and nothing is agreed before they are durable.
             self.want_sync(fence);
         }
-        self.append_own(Bytes::new(), false, now);
+        let first = if recovery { self.setup.on_recovery.clone() } else { Bytes::new() };
+        self.append_own(first, recovery, now);
     }
 
     /// Finds the entries that fence among those that are not agreed yet; the last of them.
@@ -333,6 +336,7 @@ impl<L: LogStore> Core<L> {
         let Role::Leader(lead) = &mut self.role else { return };
         if now >= lead.heartbeat_at {
             lead.heartbeat_at = now + heartbeat;
+            self.leaderless_since = now;
             let heard = lead.ranked(Some(now), quorum, |f| f.heard_at).unwrap_or(lead.since);
             if now > heard + election * 2 && now > lead.since + election * 2 {
                 // Nobody listens: another may lead already.

@@ -1,7 +1,7 @@
 //! The core at work: its timers, its messages, its syncs, the entries it has agreed on applied in order, and the callers
 //! that wait for all that. Everything runs on one current-thread runtime; only syncs and snapshots leave it.
 
-use super::core::{Core, Now, Output, Setup};
+use super::core::{Core, Failure, Now, Output, Setup};
 use super::log::{LogStore, SyncJob, SyncMark};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -80,6 +80,15 @@ pub enum Lost {
     Unknown,
 }
 
+/// Why a voter cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fatal {
+    /// Its log cannot be relied on: the process must end, uncleanly (rule 18).
+    Broken(String),
+    /// What it has applied is of a history that the others did not go on from: it must be dropped (rule 4).
+    OtherHistory(String),
+}
+
 struct Waiter<O> {
     term: Term,
     answer: oneshot::Sender<Result<(LogIndex, O), Lost>>,
@@ -105,7 +114,7 @@ pub struct Node<L, M: Machine, T> {
     status: watch::Sender<Status>,
     durable: watch::Sender<LogIndex>,
     syncs: mpsc::UnboundedSender<SyncJob>,
-    fatal: watch::Sender<Option<String>>,
+    fatal: watch::Sender<Option<Fatal>>,
     me: ServerId,
 }
 
@@ -160,8 +169,8 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         self.status.subscribe()
     }
 
-    /// Holds the reason once the log has failed: the process must end, uncleanly (rule 18).
-    pub fn watch_fatal(&self) -> watch::Receiver<Option<String>> {
+    /// Holds the reason once this voter has fallen silent for good.
+    pub fn watch_fatal(&self) -> watch::Receiver<Option<Fatal>> {
         self.fatal.subscribe()
     }
 
@@ -232,6 +241,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     /// Forgets entries up to `index`, some or all.
     pub fn purge(self: &Arc<Self>, index: LogIndex) {
         self.step(|inner, _| inner.core.with_log_checked(|log| log.purge(index)));
+    }
+
+    /// Empties the log of a voter that has fallen silent for good, durably.
+    pub fn forget_log(&self) -> io::Result<()> {
+        self.inner.lock().core.log_mut().reset(LogIndex(0), Term(0))
     }
 
     /// What is durable in this voter's own log.
@@ -369,8 +383,10 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     }
 
     fn publish(&self, inner: &mut Inner<L, M>) {
-        if let Some(error) = inner.core.failure() {
-            self.fail(&format!("the log failed: {error}"));
+        match inner.core.failure() {
+            Some(error @ Failure::OtherHistory(_)) => self.end(Fatal::OtherHistory(error.to_string())),
+            Some(error @ Failure::Log(_)) => self.fail(&error.to_string()),
+            None => {}
         }
         let core = &inner.core;
         let durable = core.log().durable();
@@ -399,7 +415,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     }
 
     fn fail(&self, reason: &str) {
-        self.fatal.send_if_modified(|f| f.is_none() && f.replace(reason.to_owned()).is_none());
+        self.end(Fatal::Broken(reason.to_owned()));
+    }
+
+    fn end(&self, why: Fatal) {
+        self.fatal.send_if_modified(|f| f.is_none() && f.replace(why).is_none());
     }
 
     fn carry_out(self: &Arc<Self>, output: Output) {

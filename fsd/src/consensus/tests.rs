@@ -1,6 +1,6 @@
 //! Several voters, a network that delays, loses and cuts, and a clock, all from one seed.
 
-use super::core::{Core, Now, Output, Setup};
+use super::core::{Core, Failure, Now, Output, Setup};
 use super::log::LogStore;
 use super::log_memory::MemoryLog;
 use super::timing::Timing;
@@ -40,9 +40,13 @@ fn voters(n: u16) -> Vec<ServerId> {
     (0..n).map(ServerId).collect()
 }
 
+/// What a leader says first that was elected although voters may have forgotten entries.
+const RECOVERED: &[u8] = b"recovered";
+
 fn setup(me: ServerId, n: u16, seed: u64, doubtful: bool) -> Setup {
     let timing = Timing { recovery_patience: Duration::from_secs(3), ..Timing::default() };
-    Setup { me, voters: voters(n), timing, seed, doubtful, strict: false }
+    let on_recovery = Bytes::from_static(RECOVERED);
+    Setup { me, voters: voters(n), timing, seed, doubtful, strict: false, on_recovery }
 }
 
 impl World {
@@ -84,11 +88,11 @@ impl World {
             let mail = self.mail.keys().next().map(|k| k.0);
             let sync = self.syncs.keys().next().map(|k| k.0);
             let tick = self.cores.values().map(Core::next_tick).min();
-            let next = [mail, sync, tick].into_iter().flatten().min().unwrap_or(until);
-            if next > until {
+            let next = [mail, sync, tick].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= until) else {
                 self.now = until;
                 return;
-            }
+            };
             self.now = self.now.max(next);
             self.step();
         }
@@ -217,7 +221,8 @@ impl World {
             if power {
                 log.lose_unsynced();
             }
-            self.disks.insert(id, (log, power));
+            // What was forgotten stays so through any number of lives, until it is made up for.
+            self.disks.insert(id, (log, power || core.doubtful()));
             for core in self.cores.values_mut() {
                 core.on_gone(id, self.now);
             }
@@ -229,6 +234,67 @@ impl World {
             let n = (self.cores.len() + self.disks.len() + 1) as u16;
             self.cores.insert(id, Core::new(setup(id, n, self.seed, power), log, LogIndex(0), self.now));
         }
+    }
+
+    /// A voter whose history is no more starts anew, with nothing.
+    fn start_anew(&mut self, id: ServerId) {
+        self.kill(id, false);
+        if let Some((log, doubtful)) = self.disks.get_mut(&id) {
+            log.reset(LogIndex(0), Term(0)).expect("memory does not fail");
+            *doubtful = true;
+        }
+        self.restart(id);
+    }
+
+    fn is_of_another_history(&self, id: ServerId) -> bool {
+        self.cores.get(&id).is_some_and(|c| matches!(c.failure(), Some(Failure::OtherHistory(_))))
+    }
+
+    /// Power is lost on more than a minority: of what was agreed, only the entries that fence must still be there.
+    fn excuse_what_was_not_synced(&mut self) {
+        let fenced = &self.fenced;
+        self.agreed.retain(|i, _| fenced.contains(i));
+    }
+
+    /// All entries that fence are where they were, and all voters have the same log up to what is agreed.
+    fn check_one_history(&self) {
+        let longest = self.cores.values().max_by_key(|c| c.commit()).expect("voters are up");
+        let all = longest.log().read(LogIndex(1), usize::MAX).expect("memory does not fail");
+        for core in self.cores.values() {
+            let own = core.log().read(LogIndex(1), usize::MAX).expect("memory does not fail");
+            let agreed = core.commit().0 as usize;
+            assert_eq!(own[..agreed], all[..agreed]);
+        }
+        for fence in &self.fenced {
+            assert!(self.agreed.contains_key(fence), "{fence} fenced, and is lost");
+            assert_eq!(self.agreed[fence], all[fence.0 as usize - 1]);
+        }
+    }
+
+    fn all_agree(&self) -> bool {
+        let agrees = |c: &Core<MemoryLog>| c.commit().0 >= self.last_agreed() && !c.doubtful() && c.failure().is_none();
+        self.leader().is_some() && self.cores.values().all(agrees)
+    }
+
+    /// Runs until all agree, on `index` at least. Voters whose history is no more start anew, as servers do; how many.
+    fn come_to_terms(&mut self, index: u64) -> usize {
+        let mut anew = 0;
+        let since = self.now;
+        while !self.all_agree() || self.last_agreed() < index {
+            self.run(Duration::from_millis(50));
+            for id in self.cores.keys().copied().collect::<Vec<_>>() {
+                if self.is_of_another_history(id) {
+                    self.start_anew(id);
+                    anew += 1;
+                }
+            }
+            assert!(self.now < since + Duration::from_secs(60), "seed {}: they do not come to terms", self.seed);
+        }
+        anew
+    }
+
+    fn recoveries(&self) -> usize {
+        self.agreed.values().filter(|e| e.data == RECOVERED && e.synced).count()
     }
 
     fn last_agreed(&self) -> u64 {
@@ -359,7 +425,7 @@ fn servers_that_may_have_forgotten_do_not_vote_but_recover_together() {
     voters(5).into_iter().for_each(|id| world.kill(id, true));
     let fenced = world.fenced.clone();
     assert!(!fenced.is_empty());
-    world.agreed.retain(|i, _| fenced.contains(i));
+    world.excuse_what_was_not_synced();
     for id in [1, 2, 3] {
         world.restart(ServerId(id));
     }
@@ -369,6 +435,109 @@ fn servers_that_may_have_forgotten_do_not_vote_but_recover_together() {
     world.until("a leader, one missing, after a while", |w| w.leader().is_some());
     let leader = &world.cores[&world.leader().expect("it leads")];
     assert!(fenced.iter().all(|i| leader.log().term_at(*i).is_some()));
+    assert_eq!(world.recoveries(), 1, "and everybody is told");
+}
+
+#[test]
+fn the_patience_for_a_missing_voter_begins_when_the_leader_is_lost() {
+    let mut world = World::new(5, 8);
+    world.until("a leader", |w| w.leader().is_some());
+    world.run(Duration::from_secs(10));
+    let leader = world.leader().expect("it leads");
+    let others: Vec<ServerId> = voters(5).into_iter().filter(|v| *v != leader).collect();
+    // Two lose power and have not been heard by the leader again when it hangs: it may be the only one with an entry.
+    world.kill(others[2], true);
+    world.kill(others[3], true);
+    world.cut.insert(leader);
+    world.restart(others[2]);
+    world.restart(others[3]);
+    world.run(Duration::from_millis(2500));
+    assert_eq!((world.leader(), world.recoveries()), (None, 0), "the one that hangs is waited for");
+    world.until("they go on without it", |w| w.leader().is_some());
+    assert_eq!(world.recoveries(), 1);
+}
+
+#[test]
+fn a_voter_that_had_applied_more_than_the_new_leader_falls_silent_and_starts_anew() {
+    for seed in 0..20 {
+        let mut world = World::new(5, 2000 + seed);
+        world.until("a leader", |w| w.leader().is_some());
+        world.propose(1, true);
+        world.run(Duration::from_millis(300));
+        (2..20).for_each(|n| world.propose(n, false));
+        world.run(Duration::from_millis(300));
+        let survivor = ServerId(seed as u16 % 5);
+        let applied = world.cores[&survivor].commit();
+        assert!(applied.0 >= 20);
+        world.cut.insert(survivor);
+        let others: Vec<ServerId> = voters(5).into_iter().filter(|v| *v != survivor).collect();
+        others.iter().for_each(|id| world.kill(*id, true));
+        world.excuse_what_was_not_synced();
+        others.iter().for_each(|id| world.restart(*id));
+        world.until("the others go on", |w| w.leader().is_some());
+        assert!(world.last_agreed() < applied.0 && world.recoveries() == 1, "seed {seed}");
+        // With another history that is shorter, and with one that is longer than its own.
+        for n in 0..if seed % 2 == 0 { 0 } else { 40 } {
+            world.propose(100 + n, false);
+        }
+        let lease = world.cores[&survivor].lease_from();
+        world.cut.clear();
+        world.until("it notices", |w| w.is_of_another_history(survivor));
+        assert_eq!(world.cores[&survivor].lease_from(), lease, "seed {seed}: it never served beside the new history");
+        world.start_anew(survivor);
+        world.propose(999, false);
+        world.until("all agree", World::all_agree);
+        world.check_one_history();
+    }
+}
+
+#[test]
+fn after_power_cuts_of_many_all_end_with_one_history_and_no_fence_is_lost() {
+    let (mut recovered, mut anew) = (0, 0);
+    for seed in 0..60 {
+        let mut world = World::new(5, 5000 + seed);
+        for _ in 0..3 {
+            world.until("a leader", |w| w.leader().is_some());
+            for n in 0..10 + world.random(30) {
+                world.propose(n, n % 9 == 0);
+                let pause = world.random(20);
+                world.run(Duration::from_millis(pause));
+            }
+            // Nobody, or one, keeps its power; and may be away when the others come back.
+            let spared = ServerId(world.random(8) as u16);
+            let away = world.random(2) == 0;
+            if away {
+                world.cut.insert(spared);
+            }
+            let victims: Vec<ServerId> = world.cores.keys().copied().filter(|id| *id != spared).collect();
+            for id in &victims {
+                world.kill(*id, true);
+                let pause = world.random(3);
+                world.run(Duration::from_millis(pause));
+            }
+            world.excuse_what_was_not_synced();
+            for id in victims {
+                world.restart(id);
+                if world.random(4) == 0 {
+                    // Once more, before it could catch up: what it forgot stays forgotten.
+                    world.run(Duration::from_millis(20));
+                    world.kill(id, false);
+                    world.restart(id);
+                }
+            }
+            let pause = world.random(6000);
+            world.run(Duration::from_millis(pause));
+            world.cut.clear();
+            anew += world.come_to_terms(0);
+        }
+        world.until("a leader at the end", |w| w.leader().is_some());
+        world.propose(9999, false);
+        let before = world.last_agreed();
+        anew += world.come_to_terms(before + 1);
+        world.check_one_history();
+        recovered += world.recoveries();
+    }
+    assert!(recovered > 100 && anew > 2, "{recovered} recoveries, {anew} started anew");
 }
 
 #[test]

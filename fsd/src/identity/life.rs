@@ -35,7 +35,8 @@ pub struct LifeRecord {
     pub boot: String,
     /// It ended with everything durable.
     pub clean: bool,
-    /// Its disk failed to keep something.
+    /// What was acknowledged may be missing, whatever the machine did since: the disk failed to keep something, or a life
+    /// that started after a power loss had not made up for it yet.
     pub distrusted: bool,
 }
 
@@ -102,7 +103,8 @@ fn next(before: Option<&LifeRecord>, boot: &str, random: u32) -> (Life, LifeReco
     });
     let incarnation = Incarnation(u64::from(count) << 32 | u64::from(random));
     let first = before.is_some_and(|before| before.count == 0);
-    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted: false };
+    // A second start makes nothing whole: until what was lost is made up for, every life has lost it.
+    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted: power_lost };
     (Life { incarnation, power_lost, first }, record)
 }
 
@@ -140,6 +142,15 @@ mod tests {
         assert!(after(failed, "a").power_lost, "its disk had failed");
         assert!(next(None, "a", 7).0.power_lost, "the record is lost");
         assert!(!after(LifeRecord::first(), "a").power_lost);
+    }
+
+    #[test]
+    fn a_life_after_a_power_loss_that_was_not_made_up_for_leaves_it_to_the_next() {
+        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false };
+        let (_, record) = next(Some(&unclean), "b", 7);
+        assert!(after(record.clone(), "b").power_lost, "killed before it had caught up");
+        assert!(after(LifeRecord { clean: true, ..record.clone() }, "b").power_lost, "stopped before it had");
+        assert!(!after(LifeRecord { distrusted: false, ..record }, "b").power_lost, "killed after it had");
     }
 
     #[test]

@@ -49,6 +49,8 @@ fn a_new_directory_is_made_and_opened_again() {
     let dir = DataDir::open(&root, &server(1)).unwrap();
     assert!(dir.life().power_lost);
     dir.end_cleanly().unwrap();
+    assert!(DataDir::open(&root, &server(1)).unwrap().life().power_lost, "it was not made up for");
+    DataDir::open(&root, &server(1)).unwrap().trust().unwrap();
     assert!(!DataDir::open(&root, &server(1)).unwrap().life().power_lost);
 }
 

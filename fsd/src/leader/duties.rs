@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use raidfs_common::id::{Epoch, Incarnation, PairId, ServerId, SessionId};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
-use raidfs_common::pair::{Pair, Space};
+use raidfs_common::pair::{Member, Pair, Space};
 use raidfs_common::rpc::peer::{PeerServiceClient, Report};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +33,7 @@ struct Memory {
     space: BTreeMap<ServerId, Space>,
     leases: Leases,
     gone: BTreeMap<ServerId, Instant>,
+    led_since: Option<Instant>,
 }
 
 /// The leader's duties on one server; idle while another leads.
@@ -194,19 +195,15 @@ impl<P: Proposer> Duties<P> {
 
     /// Looks after everything while this server leads; for ever.
     pub async fn run(self: Arc<Self>) {
-        let mut led_since: Option<Instant> = None;
         let mut space_at = Instant::now();
         let mut ending: Option<tokio::task::JoinHandle<()>> = None;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if !self.proposer.leads() {
-                led_since = None;
+                self.memory.lock().led_since = None;
                 continue;
             }
-            let since = *led_since.get_or_insert_with(|| {
-                self.memory.lock().leases.restart();
-                Instant::now()
-            });
+            let since = self.led_since();
             // A new leader has not heard everyone yet: at first it only believes what it saw itself.
             if since.elapsed() > limits::SILENT {
                 self.evict_silent("it does not answer", |_| true).await;
@@ -231,10 +228,49 @@ impl<P: Proposer> Duties<P> {
         let open = self.proposer.session();
         self.memory.lock().leases.keep(open);
         let Some(session) = open else { return };
-        if self.session_lapsed(session) {
+        if self.proposer.is_void(session) {
+            tracing::warn!("the mount session is from before power was lost: it ends");
+            self.end_void_session(session).await;
+        } else if self.session_lapsed(session) {
             tracing::warn!("the mount session has not been heard for {:?}: it ends", limits::SESSION_LEASE);
             self.end_session(session).await;
         }
+    }
+
+    /// Ends a session from before a recovery, once the chunk sides are there to say how long its files are; they are not
+    /// waited for longer than a lapsed session would be.
+    pub async fn end_void_session(&self, session: SessionId) {
+        let begun = Instant::now();
+        while self.proposer.leads() && !self.all_pairs_serve() && begun.elapsed() < limits::SESSION_LEASE {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.end_session(session).await;
+    }
+
+    /// Since when this server leads; noticed now, if it was not before.
+    fn led_since(&self) -> Instant {
+        let mut memory = self.memory.lock();
+        match memory.led_since {
+            Some(since) => since,
+            None => {
+                memory.leases.restart();
+                *memory.led_since.insert(Instant::now())
+            }
+        }
+    }
+
+    /// Whether every pair has a server that serves, as far as this leader has heard.
+    fn all_pairs_serve(&self) -> bool {
+        // Who has started anew says so again and again until it is judged; a young leader has not heard it from all.
+        if self.led_since().elapsed() < limits::SILENT {
+            return false;
+        }
+        let serves = |member: &Member| {
+            let said = self.memory.lock().started.get(&member.server).map(|s| s.incarnation);
+            self.heard(member.server).is_some_and(|ago| ago < limits::SILENT)
+                && said.is_none_or(|life| life == member.incarnation)
+        };
+        self.proposer.pairs().iter().all(|pair| pair.in_sync().any(serves))
     }
 
     /// Ends a session whose client is gone: sizes that it had no time to tell are found on the servers, before its

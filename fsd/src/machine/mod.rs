@@ -9,10 +9,11 @@ use crate::board::Board;
 use crate::consensus::node::{Machine, PieceStream, Status};
 use crate::namespace::snapshot;
 use crate::namespace::store::{Reader, Store};
-use crate::namespace::{Effect, FlushBatch, Namespace, Refused};
+use crate::namespace::{Effect, Fault, FlushBatch, Namespace, Refused};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use raidfs_common::codec;
+use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{LogIndex, SessionId, Term};
 use raidfs_common::limits;
@@ -23,7 +24,7 @@ use raidfs_common::rpc::peer::LogEntry;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use stores::Stores;
 use tokio::sync::watch;
 
@@ -148,6 +149,12 @@ impl NamesMachine {
         }
     }
 
+    /// Whether a leader of the same history was heard of lately. What a server has applied without one may be of a history
+    /// that the others did not go on from (rule 4), and no index tells the two apart.
+    pub fn may_answer(&self) -> bool {
+        self.board.notice().lease_until > Instant::now()
+    }
+
     /// Answers a question.
     pub fn query(&self, query: &Query) -> Result<(Seen, Reply), Rejection> {
         let names = self.names.read();
@@ -175,6 +182,14 @@ impl NamesMachine {
     /// Forgets a doom that was carried out.
     pub fn forget_doom(&self, ino: raidfs_common::id::Ino, up_to: LogIndex) {
         self.names.write().forget_doom(ino, up_to);
+    }
+
+    /// Drops the names on disk: the next life begins with none. This one answers from memory until it ends, which it must.
+    /// Blocking.
+    pub fn drop_names(&self, config: &Config) -> Result<(), Fault> {
+        *self.installing.lock() = None;
+        let _no_flush = self.flushing.blocking_lock();
+        self.stores.lock().new_namespace(config, 0).map(|_| ())
     }
 
     fn fail(&self, reason: &str) {
@@ -214,7 +229,7 @@ impl NamesMachine {
 }
 
 fn open_sessions(names: &Namespace) -> Vec<SessionId> {
-    names.session().into_iter().map(|(id, _)| id).collect()
+    names.sessions()
 }
 
 impl Machine for NamesMachine {

@@ -169,11 +169,15 @@ impl Namespace {
         }
         self.stopped = true;
         let mut outcomes = Vec::new();
-        if let Command::Batch(requests) = command {
-            outcomes.reserve(requests.len());
-            for request in requests {
-                outcomes.push(ops::apply(&mut self.state, request)?);
+        match command {
+            Command::Noop => {}
+            Command::Batch(requests) => {
+                outcomes.reserve(requests.len());
+                for request in requests {
+                    outcomes.push(ops::apply(&mut self.state, request)?);
+                }
             }
+            Command::Recovered => ops::recovered(&mut self.state),
         }
         self.applied = AppliedRow { index, term };
         let effects = self.state.settle(self.applied);
@@ -209,9 +213,19 @@ impl Namespace {
         self.state.sessions.iter().next().map(|(id, session)| (*id, session.row.holder.clone()))
     }
 
-    /// All sessions that are open: what a server's board shows to its chunk side.
+    /// The sessions whose changes are taken: what a server's board shows to its chunk side.
     pub fn sessions(&self) -> Vec<SessionId> {
-        self.state.sessions.keys().copied().collect()
+        self.state.sessions.keys().copied().filter(|id| !self.is_void(*id)).collect()
+    }
+
+    /// Whether a session is open in name only: it is from before a recovery, and waits to be ended in good order.
+    pub fn is_void(&self, session: SessionId) -> bool {
+        self.state.recovery.void.contains(&session)
+    }
+
+    /// How often power was lost with entries that may have been agreed.
+    pub fn generation(&self) -> u64 {
+        self.state.recovery.generation
     }
 
     /// Directories, and other inodes; orphans included.

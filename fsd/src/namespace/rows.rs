@@ -24,6 +24,7 @@ mod tag {
     pub const COUNTERS: u8 = 0x02;
     pub const PAIRS: u8 = 0x03;
     pub const ENDED: u8 = 0x04;
+    pub const RECOVERY: u8 = 0x05;
     pub const SESSION: u8 = 0x10;
     pub const OUTCOME: u8 = 0x11;
     pub const ORPHAN: u8 = 0x12;
@@ -46,6 +47,8 @@ pub enum Key {
     Pairs,
     /// Sessions that ended last.
     Ended,
+    /// What was recovered from.
+    Recovery,
     /// An open session.
     Session(SessionId),
     /// The outcome of a session's request.
@@ -82,6 +85,7 @@ impl Key {
             Key::Counters => vec![tag::COUNTERS],
             Key::Pairs => vec![tag::PAIRS],
             Key::Ended => vec![tag::ENDED],
+            Key::Recovery => vec![tag::RECOVERY],
             Key::Session(id) => two(tag::SESSION, id.0, &[]),
             Key::Outcome(id, seq) => two(tag::OUTCOME, id.0, &seq.to_be_bytes()),
             Key::Orphan(id, ino) => two(tag::ORPHAN, id.0, &ino.0.to_be_bytes()),
@@ -106,6 +110,7 @@ impl Key {
             tag::COUNTERS => rest.is_empty().then_some(Key::Counters),
             tag::PAIRS => rest.is_empty().then_some(Key::Pairs),
             tag::ENDED => rest.is_empty().then_some(Key::Ended),
+            tag::RECOVERY => rest.is_empty().then_some(Key::Recovery),
             _ => {
                 let (a, rest) = rest.split_first_chunk::<8>()?;
                 let a = u64::from_be_bytes(*a);
@@ -222,6 +227,15 @@ pub struct SessionRow {
     pub done_below: u64,
 }
 
+/// How often power was lost with entries that may have been agreed (rule 4), and who may not know it yet.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecoveryRow {
+    /// How often.
+    pub generation: u64,
+    /// Sessions that were open then and have not been ended: what they know may be of a history that is no more.
+    pub void: Vec<SessionId>,
+}
+
 /// An inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InodeRow {
@@ -266,6 +280,8 @@ pub enum Row {
     Pairs(Vec<Pair>),
     /// Under [`Key::Ended`], the oldest first.
     Ended(Vec<SessionId>),
+    /// Under [`Key::Recovery`].
+    Recovery(RecoveryRow),
     /// Under [`Key::Session`].
     Session(SessionRow),
     /// Under [`Key::Outcome`].
@@ -301,6 +317,7 @@ impl Row {
             Row::Counters(row) => stored(&codec::encode(row)),
             Row::Pairs(row) => stored(&codec::encode(row)),
             Row::Ended(row) => stored(&codec::encode(row)),
+            Row::Recovery(row) => stored(&codec::encode(row)),
             Row::Session(row) => stored(&codec::encode(row)),
             Row::Outcome(row) => stored(&codec::encode(row)),
             Row::Orphan => stored(&[]),
@@ -325,6 +342,7 @@ impl Row {
             tag::COUNTERS => Row::Counters(codec::decode(value).map_err(malformed)?),
             tag::PAIRS => Row::Pairs(codec::decode(value).map_err(malformed)?),
             tag::ENDED => Row::Ended(codec::decode(value).map_err(malformed)?),
+            tag::RECOVERY => Row::Recovery(codec::decode(value).map_err(malformed)?),
             tag::SESSION => Row::Session(codec::decode(value).map_err(malformed)?),
             tag::OUTCOME => Row::Outcome(codec::decode(value).map_err(malformed)?),
             tag::ORPHAN => Row::Orphan,
@@ -358,7 +376,7 @@ mod tests {
     fn keys() -> impl Strategy<Value = Key> {
         let number = prop_oneof![0u64..4, any::<u64>()];
         let name = proptest::collection::vec(prop_oneof![1u8..=3, 0x30u8..=0xff], 1..4);
-        (0u8..13, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
+        (0u8..14, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
             0 => Key::Applied,
             1 => Key::Counters,
             2 => Key::Pairs,
@@ -371,6 +389,7 @@ mod tests {
             9 => Key::Index(Ino(a), b),
             10 => Key::Xattr(Ino(a), name.into()),
             11 => Key::Target(Ino(a)),
+            12 => Key::Recovery,
             _ => Key::Doom(Ino(a), LogIndex(b)),
         })
     }

@@ -4,7 +4,7 @@
 use super::Effect;
 use super::fault::Fault;
 use super::overlay::Overlay;
-use super::rows::{AppliedRow, Counters, EntryRow, IndexRow, InodeRow, Key, Row, SessionRow, prefix};
+use super::rows::{AppliedRow, Counters, EntryRow, IndexRow, InodeRow, Key, RecoveryRow, Row, SessionRow, prefix};
 use crate::board::Doom;
 use bytes::Bytes;
 use raidfs_common::attr::{Attr, FileKind};
@@ -64,6 +64,7 @@ pub(super) struct State {
     pub counters: Counters,
     pub pairs: Arc<Vec<Pair>>,
     pub ended: Vec<SessionId>,
+    pub recovery: RecoveryRow,
     pub sessions: BTreeMap<SessionId, OpenSession>,
     pub dooms: BTreeMap<(Ino, LogIndex), Vec<Doom>>,
     /// What the entry being applied has led to so far.
@@ -71,6 +72,7 @@ pub(super) struct State {
     pub counters_changed: bool,
     pub pairs_changed: bool,
     pub ended_changed: bool,
+    pub recovery_changed: bool,
 }
 
 fn missing(key: &Key, problem: &'static str) -> Fault {
@@ -92,18 +94,24 @@ impl State {
             Some(Row::Ended(ended)) => ended,
             _ => Vec::new(),
         };
+        let recovery = match rows.row(&Key::Recovery)? {
+            Some(Row::Recovery(recovery)) => recovery,
+            _ => RecoveryRow::default(),
+        };
         let (sessions, dooms) = (load_sessions(&rows)?, load_dooms(&rows)?);
         Ok(State {
             rows,
             counters,
             pairs,
             ended,
+            recovery,
             sessions,
             dooms,
             effects: Vec::new(),
             counters_changed: false,
             pairs_changed: false,
             ended_changed: false,
+            recovery_changed: false,
         })
     }
 
@@ -130,6 +138,9 @@ impl State {
         }
         if std::mem::take(&mut self.ended_changed) {
             self.rows.put(&Key::Ended, Row::Ended(self.ended.clone()));
+        }
+        if std::mem::take(&mut self.recovery_changed) {
+            self.rows.put(&Key::Recovery, Row::Recovery(self.recovery.clone()));
         }
         self.rows.put(&Key::Applied, Row::Applied(applied));
         effects

@@ -38,9 +38,10 @@ impl NamesServer {
     /// A lapsed session needs no takeover; one that is taken over or lapsed ends in good order first (rule 15).
     async fn make_way(&self, request: &Request) {
         let Change::OpenSession { takeover, .. } = &request.change else { return };
-        if let Some(open) = self.proposer.session().filter(|open| *open != request.session)
-            && (*takeover || self.duties.session_lapsed(open))
-        {
+        let Some(open) = self.proposer.session().filter(|open| *open != request.session) else { return };
+        if self.proposer.is_void(open) {
+            self.duties.end_void_session(open).await;
+        } else if *takeover || self.duties.session_lapsed(open) {
             self.duties.end_session(open).await;
         }
     }
@@ -90,6 +91,9 @@ impl NamesService for NamesServer {
         self.tally.query();
         let machine = &self.proposer.machine;
         machine.reach(at_least, REACH_PATIENCE).await?;
+        if !machine.may_answer() {
+            return Err(Rejection::NoQuorum);
+        }
         machine.query(&query)
     }
 
@@ -105,7 +109,7 @@ impl NamesService for NamesServer {
         if !self.proposer.leads() {
             return Err(self.not_leader());
         }
-        if self.proposer.session() != Some(session) {
+        if self.proposer.session() != Some(session) || self.proposer.is_void(session) {
             return Err(Rejection::NoSession);
         }
         self.duties.session_heard(session);

@@ -14,6 +14,8 @@ mod xattr;
 #[cfg(test)]
 mod tests;
 
+pub(super) use session::recovered;
+
 use super::Refused;
 use super::fault::Fault;
 use super::state::{Caller, Refusal, State};
@@ -44,6 +46,9 @@ pub(super) fn apply(state: &mut State, request: &Request) -> Result<std::result:
         return outcome(by_cluster(state, &request.change)).map(Ok);
     }
     let Some(session) = state.sessions.get(&caller.session) else { return Ok(Err(Refused::NoSession)) };
+    if state.recovery.void.contains(&caller.session) {
+        return Ok(Err(Refused::NoSession));
+    }
     if request.seq == 0 {
         return Ok(Ok(Err(FsError::Invalid)));
     }

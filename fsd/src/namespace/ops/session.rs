@@ -26,6 +26,9 @@ pub(super) fn open(
     if id == SessionId::CLUSTER {
         return Ok(Ok(Err(FsError::Invalid)));
     }
+    if state.recovery.void.contains(&id) {
+        return Ok(Err(Refused::NoSession));
+    }
     if let Some(session) = state.sessions.get(&id) {
         return Ok(Ok(Ok(granted(session.row.first_grant))));
     }
@@ -58,6 +61,21 @@ pub(super) fn end(state: &mut State, session: SessionId) -> Result<Done> {
         close(state, session)?;
     }
     Ok(Done::Nothing)
+}
+
+/// Inode numbers passed over at each recovery. Grants are never lost, so this is for what nobody has thought of.
+const RECOVERY_JUMP: u64 = INO_GRANT << 4;
+
+/// Applies a [`raidfs_common::namespace::Command::Recovered`]: what the open sessions know may be of a history that is
+/// no more, so nothing of them is taken. They are ended in good order, by the leader, once sizes could be recovered.
+pub(in crate::namespace) fn recovered(state: &mut State) {
+    state.recovery.generation += 1;
+    state.recovery.void = state.sessions.keys().copied().collect();
+    state.recovery_changed = true;
+    state.counters.next_ino += RECOVERY_JUMP;
+    state.counters_changed = true;
+    let ended = state.recovery.void.iter().map(|id| Effect::SessionEnded(*id));
+    state.effects.extend(ended);
 }
 
 /// Applies a [`raidfs_common::namespace::Change::GrantInos`].
@@ -106,6 +124,10 @@ fn close(state: &mut State, id: SessionId) -> Result<(), Fault> {
         }
     }
     state.rows.delete(&Key::Session(id));
+    if let Some(at) = state.recovery.void.iter().position(|void| *void == id) {
+        state.recovery.void.remove(at);
+        state.recovery_changed = true;
+    }
     if state.ended.len() >= ENDED_KEPT {
         state.ended.remove(0);
     }

@@ -6,11 +6,43 @@ use crate::namespace::{Effect, Refused};
 use bytes::Bytes;
 use raidfs_common::attr::FileKind;
 use raidfs_common::error::FsError;
-use raidfs_common::id::{Epoch, Incarnation, Ino, PairId, ServerId, SessionId};
+use raidfs_common::id::{Epoch, Incarnation, Ino, PairId, ServerId, SessionId, Term};
 use raidfs_common::limits::*;
 use raidfs_common::namespace::*;
 use raidfs_common::pair::{CopyState, Space};
 use raidfs_common::time::Time;
+
+#[test]
+fn a_recovery_voids_what_was_open_and_nothing_else() {
+    let mut f = Fixture::new();
+    let (kept, next_ino) = (f.file(1, "kept"), f.next_ino);
+    f.ok(unlink_kept(1, "kept"));
+    let index = f.namespace.applied().0.next();
+    let applied = f.namespace.apply(index, Term(9), &Command::Recovered).unwrap();
+    assert_eq!(applied.effects, [Effect::SessionEnded(SESSION)]);
+    assert!(f.namespace.is_void(SESSION) && f.namespace.sessions().is_empty() && f.namespace.generation() == 1);
+    assert_eq!(f.namespace.session().unwrap().0, SESSION, "it is there until it is ended in good order");
+    let refused = |f: &mut Fixture, change| {
+        let request = f.request(change);
+        assert_eq!(f.one(request), Err(Refused::NoSession));
+    };
+    refused(&mut f, Change::GrantInos);
+    refused(&mut f, open_session(true));
+    let seq = f.seq;
+    let again = Request { seq: 1, ..f.request(Change::GrantInos) };
+    assert_eq!(f.one(again), Err(Refused::NoSession), "its outcomes are of the old history, too");
+    f.seq = seq;
+    f.flush();
+    let mut f = Fixture::reopened(f.store);
+    assert!(f.namespace.is_void(SESSION), "it survives a start");
+    f.by_cluster(Change::EndSession { session: SESSION }).unwrap();
+    assert_eq!(f.attr(kept), None, "its orphans die");
+    assert!(!f.namespace.is_void(SESSION));
+    let other = Request { session: SessionId(5), ..f.request(open_session(false)) };
+    let Ok(Ok(Done::Session { from, .. })) = f.one(other) else { panic!("it opens") };
+    assert!(from.0 > next_ino + INO_GRANT * 8, "numbers jump ahead");
+    f.check();
+}
 
 #[test]
 fn make_gives_a_name_and_changes_the_directory() {
