@@ -145,6 +145,8 @@ pub trait ChunkService {
     /// Makes all changes of these chunks that were acknowledged durable on this server.
     async fn sync(view: View, chunks: Vec<ChunkId>) -> Result<(), Rejection>;
 
+    /// The same for all chunks of a file, or (None) of all files: for what would take too long to name.
+    async fn sync_whole(view: View, file: Option<Ino>) -> Result<(), Rejection>;
     /// Ranges of blocks that are not holes: first block and number of blocks, in order; and the chunk's length.
     async fn extents(view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection>;
 

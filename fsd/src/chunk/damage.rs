@@ -252,6 +252,19 @@ fn without_room_a_copy_leaves_what_was_there() {
 }
 
 #[test]
+fn a_sync_of_a_file_syncs_its_changed_chunks_and_no_others() {
+    let (store, _dir, _file) = store();
+    let _ = store.write(chunk(7, 0), 0, b"x").unwrap();
+    let _ = store.write(chunk(7, 900), 0, b"x").unwrap();
+    store.sync_file(Ino(7)).unwrap();
+    fault::plan(Call::Sync, 0, libc::EIO);
+    store.sync_file(Ino(7)).unwrap();
+    assert_eq!(fault::left(), 1, "it is clean, whatever the others are");
+    let _ = store.write(chunk(7, 900), 0, b"y").unwrap();
+    assert!(store.sync_file(Ino(7)).is_err());
+}
+
+#[test]
 fn after_a_failed_write_or_sync_nothing_is_changed_any_more() {
     for call in [Call::Write, Call::Sync] {
         let (store, dir, _file) = store();

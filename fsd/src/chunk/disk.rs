@@ -189,6 +189,13 @@ impl Disk {
         self.poison.check()
     }
 
+    fn sync_chunks_of(&self, ino: Ino) -> Result<(), ChunkError> {
+        match self.ledger.dirty_of(ino) {
+            Some(chunks) => self.sync(&chunks),
+            None => self.sync_all(),
+        }
+    }
+
     fn sync_all(&self) -> Result<(), ChunkError> {
         self.poison.check()?;
         let dirty = self.ledger.dirty();
@@ -272,6 +279,10 @@ impl ChunkStore for DiskChunks {
 
     fn sync(&self, chunks: &[ChunkId]) -> Result<(), ChunkError> {
         self.disk.sync(chunks)
+    }
+
+    fn sync_file(&self, ino: Ino) -> Result<(), ChunkError> {
+        self.disk.sync_chunks_of(ino)
     }
 
     fn sync_all(&self) -> Result<(), ChunkError> {

@@ -173,6 +173,10 @@ impl ChunkStore for MemoryChunks {
         Ok(())
     }
 
+    fn sync_file(&self, _: Ino) -> Result<(), ChunkError> {
+        Ok(())
+    }
+
     fn sync_all(&self) -> Result<(), ChunkError> {
         Ok(())
     }

@@ -113,6 +113,8 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn read_cached(&self, chunk: ChunkId, offset: u32, length: u32) -> Option<Result<Bytes, ChunkError>>;
     /// Makes all that returned on these chunks durable, their existence included.
     fn sync(&self, chunks: &[ChunkId]) -> Result<(), ChunkError>;
+    /// The same for all chunks of a file.
+    fn sync_file(&self, ino: Ino) -> Result<(), ChunkError>;
     /// Makes everything that returned durable.
     fn sync_all(&self) -> Result<(), ChunkError>;
     /// The chunk's length and its runs of blocks that are no holes.

@@ -3,8 +3,9 @@
 use super::disk::rejection;
 use super::tally::add;
 use super::{Replica, SYNC_STUCK};
+use crate::chunk::ChunkStore;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::ChunkId;
+use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::rpc::chunks::View;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,6 +79,18 @@ impl Replica {
         self.judge_now(&view).map(drop)
     }
 
+    /// Makes all changes of a file (or, without one, of all files) that were acknowledged durable on this server.
+    pub async fn sync_whole(self: &Arc<Self>, view: View, file: Option<Ino>) -> Result<(), Rejection> {
+        self.judged(&view).await?;
+        add(&self.tally.syncs, 1);
+        let sync = move |store: &dyn ChunkStore| match file {
+            Some(ino) => store.sync_file(ino),
+            None => store.sync_all(),
+        };
+        self.disk(SYNC_STUCK, "sync chunks", sync).await.map_err(rejection)?;
+        self.judge_now(&view).map(drop)
+    }
+
     async fn run_syncs(self: Arc<Self>, chunks: Vec<ChunkId>, answer: Answer) {
         let (mut chunks, mut answers) = (chunks, vec![answer]);
         while !chunks.is_empty() {
@@ -94,7 +107,6 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raidfs_common::id::Ino;
 
     #[test]
     fn a_sync_that_runs_is_not_joined_but_the_next_is_shared() {

@@ -3,7 +3,7 @@
 use crate::replica::Replica;
 use raidfs_common::codec::Blob;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, LogIndex, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{
     Applied, ChangeId, ChunkChange, ChunkCopy, ChunkService, ChunkSummary, Grown, Noted, Ordered, View,
@@ -53,6 +53,10 @@ impl ChunkService for ChunkServer {
 
     async fn sync(self, _: Context, view: View, chunks: Vec<ChunkId>) -> Result<(), Rejection> {
         self.replica.sync(view, chunks).await
+    }
+
+    async fn sync_whole(self, _: Context, view: View, file: Option<Ino>) -> Result<(), Rejection> {
+        self.replica.sync_whole(view, file).await
     }
 
     async fn extents(self, _: Context, view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection> {

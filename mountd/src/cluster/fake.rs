@@ -370,6 +370,7 @@ impl Serve for Chunks {
             Ask::Change { view, id, chunk, change } => Say::Change(self.0.change_chunk(view, id, chunk, change).await),
             Ask::Read { view, chunk, offset, length } => Say::Read(self.0.read(view, chunk, offset, length).await),
             Ask::Sync { view, chunks } => Say::Sync(self.0.sync(view, chunks).await),
+            Ask::SyncWhole { view, file: _ } => Say::SyncWhole(self.0.sync(view, Vec::new()).await),
             Ask::Extents { view, chunk } => Say::Extents(self.0.extents(view, chunk).await),
             _ => return Err(not_scripted()),
         })

@@ -234,6 +234,10 @@ impl Cluster for ClusterClient {
         self.syncs.sync(chunks).await
     }
 
+    async fn sync_whole(&self, file: Option<Ino>) -> Result<(), FsError> {
+        self.syncs.sync_whole(file).await
+    }
+
     async fn extents(&self, at: ChunkAddress) -> Result<(u32, Vec<(u16, u16)>), FsError> {
         self.chunks.extents(at).await
     }

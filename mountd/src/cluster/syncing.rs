@@ -8,7 +8,7 @@ use super::waiting::{Waiting, weigh};
 use crate::vfs::cluster::ChunkAddress;
 use futures::future::{join_all, try_join_all};
 use raidfs_common::error::{FsError, Rejection};
-use raidfs_common::id::{ChunkId, Epoch, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Ino, PairId, ServerId};
 use raidfs_common::pair::{CopyState, Pair, place};
 use raidfs_common::rpc::chunks::View;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,15 @@ const TRY_MAX: Duration = Duration::from_secs(10);
 
 /// What a server said to a sync, and the epoch that it was asked under.
 type Said = (Epoch, Result<Result<(), Rejection>, NoAnswer>);
+
+/// What is to be synced on a pair.
+#[derive(Clone)]
+enum What {
+    /// These chunks.
+    Chunks(Vec<ChunkId>),
+    /// All of a file, or of all files.
+    Whole(Option<Ino>),
+}
 
 /// Syncs of one client.
 pub struct Syncs {
@@ -43,11 +52,18 @@ impl Syncs {
             let place = place(at.placement, at.chunk.index, self.core.config.pairs.len());
             by_pair.entry(place.pair).or_default().push(at.chunk);
         }
-        let pairs = by_pair.into_iter().map(|(pair, chunks)| self.sync_pair(pair, chunks));
+        let pairs = by_pair.into_iter().map(|(pair, chunks)| self.sync_pair(pair, What::Chunks(chunks)));
         try_join_all(pairs).await.map(|_| ())
     }
 
-    async fn sync_pair(&self, id: PairId, chunks: Vec<ChunkId>) -> Result<(), FsError> {
+    /// The same for all chunks of a file, or (None) of all files: those of all pairs.
+    pub async fn sync_whole(&self, file: Option<Ino>) -> Result<(), FsError> {
+        let pairs =
+            (0..self.core.config.pairs.len() as u16).map(|pair| self.sync_pair(PairId(pair), What::Whole(file)));
+        try_join_all(pairs).await.map(|_| ())
+    }
+
+    async fn sync_pair(&self, id: PairId, what: What) -> Result<(), FsError> {
         let mut waiting = Waiting::new(&self.core);
         loop {
             let known = waiting.known();
@@ -56,7 +72,7 @@ impl Syncs {
                 && !self.core.is_over()
             {
                 tokio::select! {
-                    done = self.try_pair(pair, &chunks) => if done? {
+                    done = self.try_pair(pair, &what) => if done? {
                         return Ok(());
                     },
                     () = self.epoch_after(pair) => continue,
@@ -68,9 +84,9 @@ impl Syncs {
     }
 
     /// Asks every in-sync server; true: all have it under `pair`'s epoch, which is still the newest known.
-    async fn try_pair(&self, pair: &Pair, chunks: &[ChunkId]) -> Result<bool, FsError> {
+    async fn try_pair(&self, pair: &Pair, what: &What) -> Result<bool, FsError> {
         let servers: Vec<ServerId> = pair.in_sync().map(|m| m.server).filter(|s| self.core.knows(*s)).collect();
-        let answers = join_all(servers.iter().map(|server| self.ask(pair.id, *server, chunks.to_vec()))).await;
+        let answers = join_all(servers.iter().map(|server| self.ask(pair.id, *server, what.clone()))).await;
         let mut all = true;
         for (server, answer) in servers.iter().zip(answers) {
             let (epoch, said) = answer.ok_or(FsError::Io)?;
@@ -83,8 +99,12 @@ impl Syncs {
         Ok(all && newest == Some(pair.epoch))
     }
 
-    async fn ask(&self, pair: PairId, server: ServerId, chunks: Vec<ChunkId>) -> Option<Said> {
+    async fn ask(&self, pair: PairId, server: ServerId, what: What) -> Option<Said> {
         let core = Arc::clone(&self.core);
+        let chunks = match what {
+            What::Chunks(chunks) => chunks,
+            What::Whole(file) => return Some(send_whole(core, pair, server, file).await),
+        };
         let run = move |groups: Vec<Vec<ChunkId>>| {
             let chunks: BTreeSet<ChunkId> = groups.into_iter().flatten().collect();
             send(Arc::clone(&core), pair, server, chunks.into_iter().collect())
@@ -106,6 +126,15 @@ impl Syncs {
 fn serving(pair: &Pair, member: usize) -> Option<(ServerId, u64)> {
     let member = &pair.members[member];
     (member.state == CopyState::InSync).then_some((member.server, member.incarnation.0))
+}
+
+/// One request for all chunks of a file, or of all files.
+async fn send_whole(core: Arc<Core>, pair: PairId, server: ServerId, file: Option<Ino>) -> Said {
+    let epoch = core.pairs.now().pair(pair).map_or(Epoch(0), |p| p.epoch);
+    let view = View { pair, epoch, at_least: core.needed(file), turn: 0 };
+    let until = Instant::now() + TRY_MAX.min(core.config.io_timeout);
+    let ask = core.link(server).chunks(until, |c, context| async move { c.sync_whole(context, view, file).await });
+    (epoch, ask.await)
 }
 
 /// One group's request, under the newest epoch known when it leaves.

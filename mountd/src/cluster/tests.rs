@@ -433,6 +433,20 @@ async fn a_sync_asks_both_mirrors_and_starts_over_when_one_is_evicted_meanwhile(
 }
 
 #[tokio::test]
+async fn a_sync_of_everything_asks_every_server_that_is_in_sync() {
+    let cluster = FakeCluster::start().await;
+    let client = connect(&cluster).await;
+    cluster.with(|w| w.evict(ServerId(2)));
+    client.sync_whole(None).await.unwrap();
+    let epochs = cluster.with(|w| w.pairs.iter().map(|p| p.epoch).collect::<Vec<_>>());
+    let answered = cluster.with(|w| std::mem::take(&mut w.syncs)).into_iter();
+    // An answer of before the eviction does not count.
+    let counts = answered.filter(|(server, epoch, _)| *epoch == epochs[usize::from(server.0 - 1) / 2]);
+    let servers: std::collections::BTreeSet<u16> = counts.map(|(server, ..)| server.0).collect();
+    assert_eq!(servers, [1, 3, 4].into());
+}
+
+#[tokio::test]
 async fn barriers_are_made_once_for_what_was_acknowledged() {
     let cluster = FakeCluster::start().await;
     let client = connect(&cluster).await;

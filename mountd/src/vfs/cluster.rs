@@ -55,6 +55,8 @@ pub trait Cluster: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Bytes, FsError>> + Send;
     /// Makes what was acknowledged of these chunks durable on every in-sync mirror.
     fn sync_chunks(&self, chunks: Vec<ChunkAddress>) -> impl Future<Output = Result<(), FsError>> + Send;
+    /// The same for all chunks of a file, or (None) of all files, whoever changed them.
+    fn sync_whole(&self, file: Option<Ino>) -> impl Future<Output = Result<(), FsError>> + Send;
     /// A chunk's length and its runs of blocks that are no holes.
     fn extents(&self, at: ChunkAddress) -> impl Future<Output = Result<(u32, Vec<(u16, u16)>), FsError>> + Send;
     /// Makes every change of names that was acknowledged so far durable on a quorum.

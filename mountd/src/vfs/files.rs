@@ -2,6 +2,7 @@
 
 use super::cluster::{ChunkAddress, Cluster};
 use super::handles::Handle;
+use super::late::{Late, Told};
 use super::readahead::Readahead;
 use super::write_behind::WriteBehind;
 use super::{Shared, Vfs};
@@ -44,6 +45,16 @@ impl Unsynced {
         Unsynced::Chunks(BTreeSet::new())
     }
 
+    /// This one, too.
+    pub fn insert(&mut self, index: u32) {
+        if let Unsynced::Chunks(chunks) = self {
+            chunks.insert(index);
+            if chunks.len() > UNSYNCED_MAX {
+                *self = Unsynced::All;
+            }
+        }
+    }
+
     /// These, and those.
     pub fn and(self, others: &Unsynced) -> Unsynced {
         match (self, others) {
@@ -68,8 +79,8 @@ pub(super) struct FileData {
     pub behind: WriteBehind,
     /// Where its chunks lie; None until the cluster has said so of a new file.
     pub placement: Option<Placement>,
-    /// The first error of a write that was answered before it was made; told once, at the next fsync or close.
-    pub late: Option<FsError>,
+    /// Errors of writes that were answered before they were made.
+    pub late: Late,
     /// Cuts and punches under way: nothing is sent, and nothing read from the cluster, before they have ended.
     pub holds: u32,
     /// What was written until then is to be sent now.
@@ -93,11 +104,23 @@ pub(super) struct FileData {
     pub version: u64,
 }
 
+/// More chunks than this are not remembered by name.
+const UNSYNCED_MAX: usize = 1 << 16;
+
 /// An open handle of a file.
 pub(super) struct OpenFile {
     pub file: Arc<File>,
     pub mode: OpenMode,
     pub ahead: Mutex<Readahead>,
+    /// What it was told of late errors.
+    pub told: Mutex<Told>,
+}
+
+impl OpenFile {
+    /// Tells an error of a write that was answered before it was made, once.
+    pub fn late(&self) -> Result<(), FsError> {
+        self.file.data.lock().late.tell(&mut self.told.lock())
+    }
 }
 
 impl<C: Cluster> Vfs<C> {
@@ -126,8 +149,7 @@ impl<C: Cluster> Vfs<C> {
     /// A program closes a descriptor: tells an error of a write that was answered before it was made.
     pub fn flush(&self, handle: u64) -> Result<(), FsError> {
         let open = self.0.handles.lock().file(handle)?;
-        let late = open.file.data.lock().late.take();
-        late.map_or(Ok(()), Err)
+        open.late()
     }
 
     /// Takes written bytes if that needs no waiting, else gives None. The count is always the whole.
@@ -152,11 +174,11 @@ impl<C: Cluster> Vfs<C> {
         self.0.room().await;
         self.0.write(&open.file, offset, data)?;
         if open.mode.sync {
-            return self.0.sync_file(&open.file).await;
+            return self.0.sync_file(&open).await;
         }
         if self.0.scarce.load(Ordering::Relaxed) {
             self.0.landed(&open.file).await;
-            return open.file.data.lock().late.take().map_or(Ok(()), Err);
+            return open.late();
         }
         Ok(())
     }
@@ -180,7 +202,7 @@ impl<C: Cluster> Shared<C> {
             let data = FileData {
                 behind: WriteBehind::default(),
                 placement: (placement != UNPLACED).then_some(placement),
-                late: None,
+                late: Late::default(),
                 holds: 0,
                 cutoff: None,
                 report: false,
@@ -200,11 +222,15 @@ impl<C: Cluster> Shared<C> {
     }
 
     pub(super) fn open(&self, attr: Attr, mode: OpenMode) -> u64 {
-        let file = self.file(&attr, |state| state.opens += 1);
+        let mut told = Told::default();
+        let file = self.file(&attr, |state| {
+            state.opens += 1;
+            told = state.late.opened();
+        });
         if let Some(node) = self.names.lock().tree.node(attr.ino) {
             node.opens += 1;
         }
-        let open = OpenFile { file, mode, ahead: Mutex::new(Readahead::default()) };
+        let open = OpenFile { file, mode, ahead: Mutex::new(Readahead::default()), told: Mutex::new(told) };
         self.handles.lock().insert(Handle::File(Arc::new(open)))
     }
 

@@ -283,6 +283,18 @@ impl Cluster for MemoryCluster {
         Ok(())
     }
 
+    async fn sync_whole(&self, file: Option<Ino>) -> Result<(), FsError> {
+        self.counts.syncs.fetch_add(1, Ordering::Relaxed);
+        let faults = self.until(|f| !f.syncs_hang).await;
+        if let Some(error) = faults.chunk_changes {
+            return Err(error);
+        }
+        let mut chunks = self.chunks.lock();
+        let meant = chunks.iter_mut().filter(|(id, _)| file.is_none_or(|ino| id.ino == ino));
+        meant.for_each(|(_, chunk)| chunk.synced = true);
+        Ok(())
+    }
+
     async fn extents(&self, at: ChunkAddress) -> Result<(u32, Vec<(u16, u16)>), FsError> {
         let chunks = self.chunks.lock();
         let Some(chunk) = chunks.get(&at.chunk) else { return Ok((0, Vec::new())) };

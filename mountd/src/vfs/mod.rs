@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`tree`], [`predict`] | pure: what is known, and what follows from it |
 //! | [`change_queue`], [`write_behind`], [`readahead`] | pure: what is to be sent or fetched, and in which order |
+//! | [`late`] | pure: who is told of writes that could not be made |
 //! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
 //! | `memory_cluster` | a cluster for tests |
@@ -19,6 +20,7 @@ pub mod cluster;
 mod dirs;
 mod files;
 mod handles;
+pub mod late;
 #[cfg(test)]
 pub mod memory_cluster;
 mod names;
@@ -114,6 +116,8 @@ struct Shared<C> {
     closing: Notify,
     /// The disks are nearly full: writes are answered when they are stored.
     scarce: AtomicBool,
+    /// Bytes have landed that no sync of everything has covered.
+    unsynced: AtomicBool,
     doubtful: mpsc::Sender<Doubtful>,
     doubts: Mutex<Option<mpsc::Receiver<Doubtful>>>,
 }
@@ -136,6 +140,7 @@ impl<C: Cluster> Vfs<C> {
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             scarce: AtomicBool::new(false),
+            unsynced: AtomicBool::new(false),
             doubtful,
             doubts: Mutex::new(Some(doubts)),
         });
@@ -150,7 +155,7 @@ impl<C: Cluster> Vfs<C> {
         self.0.doubts.lock().take()
     }
 
-    /// Sends everything that is written behind, and ends. Says what could not be sent, if anything.
+    /// Sends everything that is written behind, has it on stable storage, and ends. Says what could not be, if anything.
     pub async fn close(&self) -> Result<(), raidfs_common::error::FsError> {
         let result = self.sync_all().await;
         self.0.closed.store(true, Ordering::Release);

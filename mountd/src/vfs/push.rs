@@ -195,9 +195,9 @@ impl<C: Cluster> Shared<C> {
                 _ => None,
             };
             let push = push.map(|(sync, push, placement)| (push, placement, sync));
-            if let (Some((push, _, false)), Unsynced::Chunks(chunks)) = (&push, &mut state.unsynced) {
+            if let Some((push, _, false)) = &push {
                 // Also once it has landed, as a sync may have taken this by then.
-                chunks.insert((push.offset / CHUNK_BYTES) as u32);
+                state.unsynced.insert((push.offset / CHUNK_BYTES) as u32);
             }
             // What is held back, or overlaps what is under way, is looked at again when that has ended.
             state.ready = push.is_some();
@@ -235,11 +235,12 @@ impl<C: Cluster> Shared<C> {
             let mut state = file.data.lock();
             state.behind.landed(push.offset);
             let durable = result.is_ok_and(|changed| changed.durable);
-            if let (Unsynced::Chunks(chunks), false) = (&mut state.unsynced, durable) {
-                chunks.insert(index);
+            if !durable {
+                state.unsynced.insert(index);
+                self.unsynced.store(true, Ordering::Relaxed);
             }
             if let Some(error) = result.err().filter(|_| !state.doomed) {
-                state.late.get_or_insert(error);
+                state.late.happened(error);
                 tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
             }
             // The size must not run ahead of the blocks: one lock over both.
@@ -320,8 +321,7 @@ impl<C: Cluster> Shared<C> {
         let Some(file) = self.files.lock().get(&ino).cloned() else { return Ok(()) };
         self.landed(&file).await;
         self.report_written(ino);
-        let late = file.data.lock().late;
-        late.map_or(Ok(()), Err)
+        file.data.lock().late.unseen()
     }
 
     /// Waits until everything that was written to a file until now has landed. Its times are told when they would be
@@ -357,7 +357,7 @@ impl<C: Cluster> Shared<C> {
             let mut state = file.data.lock();
             state.placement = placement.or(Some(super::files::UNPLACED));
             if placement.is_none() {
-                state.late.get_or_insert(FsError::Io);
+                state.late.happened(FsError::Io);
                 state.doomed = true;
             }
             let dropped = if state.doomed { state.behind.drop_waiting(0..u64::MAX) } else { 0 };

@@ -13,6 +13,7 @@ use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Bytes of one step of a copy.
@@ -89,7 +90,7 @@ impl<C: Cluster> Vfs<C> {
             self.0.set_attr(ino, now, set).await?;
         }
         if open.mode.sync {
-            self.0.sync_file(&open.file).await?;
+            self.0.sync_file(&open).await?;
         }
         Ok(())
     }
@@ -280,9 +281,8 @@ impl<C: Cluster> Shared<C> {
                     }
                 }
             }
-            if let Unsynced::Chunks(chunks) = &mut file.data.lock().unsynced {
-                chunks.insert(piece.index);
-            }
+            file.data.lock().unsynced.insert(piece.index);
+            self.unsynced.store(true, Ordering::Relaxed);
         }
         {
             let now = self.now();

@@ -2,7 +2,7 @@
 
 use super::change_queue::Ticket;
 use super::cluster::{ChunkAddress, Cluster};
-use super::files::{File, Unsynced};
+use super::files::{File, OpenFile, Unsynced};
 use super::{Shared, Vfs};
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
@@ -27,7 +27,7 @@ impl<C: Cluster> Vfs<C> {
     /// Returns once a file's bytes, and what is needed to reach them, are on stable storage.
     pub async fn fsync(&self, handle: u64) -> Result<(), FsError> {
         let open = self.0.handles.lock().file(handle)?;
-        self.0.sync_file(&open.file).await
+        self.0.sync_file(&open).await
     }
 
     /// Returns once a directory's entries are on stable storage.
@@ -36,7 +36,7 @@ impl<C: Cluster> Vfs<C> {
         self.0.names_durable(changed).await
     }
 
-    /// Returns once everything that was written has landed, and all changes of names are on stable storage.
+    /// Returns once everything that was written, and all changes of names, are on stable storage.
     pub async fn sync_all(&self) -> Result<(), FsError> {
         let mut late = Ok(());
         // A closed file whose bytes fly is told of nowhere else.
@@ -47,25 +47,35 @@ impl<C: Cluster> Vfs<C> {
         for file in &files {
             self.0.landed(file).await;
             self.0.report_written(file.ino);
-            late = late.and(file.data.lock().late.map_or(Ok(()), Err));
+            late = late.and(file.data.lock().late.unseen());
         }
         self.0.send_atimes();
         let last = self.0.names.lock().queue.last();
-        late.and(self.0.names_durable(last).await)
+        let (bytes, names) = futures::join!(self.0.bytes_durable(), self.0.names_durable(last));
+        late.and(bytes).and(names)
     }
 }
 
 impl<C: Cluster> Shared<C> {
-    pub(super) async fn sync_file(self: &Arc<Self>, file: &Arc<File>) -> Result<(), FsError> {
+    /// Has all bytes that have landed on stable storage.
+    async fn bytes_durable(&self) -> Result<(), FsError> {
+        if !self.unsynced.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let synced = self.cluster.sync_whole(None).await;
+        synced.inspect_err(|_| self.unsynced.store(true, Ordering::Relaxed))
+    }
+
+    /// Returns once the bytes of a handle's file, and what is needed to reach them, are on stable storage.
+    pub(super) async fn sync_file(self: &Arc<Self>, open: &OpenFile) -> Result<(), FsError> {
+        let file = &open.file;
         file.data.lock().waits += 1;
         let waits = Waits(file);
         self.landed(file).await;
         drop(waits);
         let (placement, mine, unsynced) = {
             let mut state = file.data.lock();
-            if let Some(error) = state.late.take() {
-                return Err(error);
-            }
+            state.late.tell(&mut open.told.lock())?;
             if self.names.lock().tree.node(file.ino).is_some_and(|n| n.attr.size > n.sent || n.blocks != 0) {
                 self.report(file.ino, &state.behind);
             }
@@ -77,11 +87,7 @@ impl<C: Cluster> Shared<C> {
         };
         let (size, changed) =
             self.names.lock().tree.node(file.ino).map_or((0, Ticket::MAX), |n| (n.attr.size, n.changed));
-        let chunks = match &unsynced {
-            Unsynced::Chunks(chunks) => chunks.iter().copied().collect(),
-            Unsynced::All => (0..size.div_ceil(CHUNK_BYTES) as u32).collect::<Vec<u32>>(),
-        };
-        let bytes = self.sync_chunks(file.ino, placement, &chunks);
+        let bytes = self.sync_bytes(file.ino, placement, &unsynced, size);
         let names = self.names_durable(changed);
         let (bytes, names) = futures::join!(bytes, names);
         {
@@ -94,8 +100,22 @@ impl<C: Cluster> Shared<C> {
         bytes.and(names)
     }
 
-    async fn sync_chunks(&self, ino: Ino, placement: Option<Placement>, chunks: &[u32]) -> Result<(), FsError> {
+    async fn sync_bytes(
+        &self,
+        ino: Ino,
+        placement: Option<Placement>,
+        unsynced: &Unsynced,
+        size: u64,
+    ) -> Result<(), FsError> {
         let Some(placement) = placement else { return Ok(()) };
+        let chunks: Vec<u32> = match unsynced {
+            Unsynced::Chunks(chunks) => chunks.iter().copied().collect(),
+            // A file may be almost nothing but holes: the servers know which of its chunks there are.
+            Unsynced::All if size.div_ceil(CHUNK_BYTES) > SYNC_CHUNKS_MAX as u64 => {
+                return self.cluster.sync_whole(Some(ino)).await;
+            }
+            Unsynced::All => (0..size.div_ceil(CHUNK_BYTES) as u32).collect(),
+        };
         for part in chunks.chunks(SYNC_CHUNKS_MAX) {
             let address = |index: &u32| ChunkAddress { chunk: ChunkId { ino, index: *index }, placement };
             self.cluster.sync_chunks(part.iter().map(address).collect()).await?;

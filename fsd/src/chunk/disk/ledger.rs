@@ -6,7 +6,7 @@
 
 use crate::chunk::layout::Dir;
 use parking_lot::Mutex;
-use raidfs_common::id::ChunkId;
+use raidfs_common::id::{ChunkId, Ino};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -106,6 +106,14 @@ impl Ledger {
         books.chunks.contains_key(&chunk) || books.unnamed > books.unnamed_synced
     }
 
+    /// The chunks of a file of which there is something to sync; None if that is not known of each.
+    pub fn dirty_of(&self, ino: Ino) -> Option<Vec<ChunkId>> {
+        let books = self.books.lock();
+        let chunks = ChunkId { ino, index: 0 }..=ChunkId { ino, index: u32::MAX };
+        let known = books.unnamed == books.unnamed_synced;
+        known.then(|| books.chunks.range(chunks).map(|(chunk, _)| *chunk).collect())
+    }
+
     /// Has a chunk synced unless it is clean.
     pub fn sync_chunk<E>(&self, chunk: ChunkId, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let (cell, unnamed) = {
@@ -179,7 +187,6 @@ impl Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raidfs_common::id::Ino;
 
     const CHUNK: ChunkId = ChunkId { ino: Ino(1), index: 0 };
 
@@ -275,8 +282,9 @@ mod tests {
         assert!(syncs(&ledger, chunk(DIRTY_CHUNKS_MAX)));
         assert!(syncs(&ledger, chunk(DIRTY_CHUNKS_MAX + 5)), "it is not known whether it was changed");
         let dirty = ledger.dirty();
-        assert!(!dirty.is_few(usize::MAX));
+        assert!(!dirty.is_few(usize::MAX) && ledger.dirty_of(Ino(5)).is_none());
         ledger.synced(dirty);
+        assert_eq!(ledger.dirty_of(Ino(5)), Some(vec![]));
         assert!(!syncs(&ledger, chunk(DIRTY_CHUNKS_MAX)));
     }
 }

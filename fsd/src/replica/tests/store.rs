@@ -211,6 +211,10 @@ impl ChunkStore for TestStore {
         chunks.first().map_or(Ok(()), |chunk| self.disk(*chunk, false))
     }
 
+    fn sync_file(&self, ino: Ino) -> Result<(), ChunkError> {
+        self.sync(&[ChunkId { ino, index: 0 }])
+    }
+
     fn sync_all(&self) -> Result<(), ChunkError> {
         self.can_sync()?;
         self.disk(ChunkId { ino: Ino(0), index: 0 }, false)?;

@@ -3,6 +3,7 @@
 use super::*;
 use crate::vfs::{Allocate, Seek, Set};
 use proptest::prelude::*;
+use raidfs_common::id::ChunkId;
 use raidfs_common::limits::CHUNK_BYTES;
 
 /// Steps work near the border between the first two chunks.
@@ -202,5 +203,44 @@ fn small_writes_are_sent_together() {
         vfs.fsync(handle).await.unwrap();
         let sent = cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed);
         assert!(sent <= 4, "2 MiB took {sent} requests");
+    });
+}
+
+#[test]
+fn a_sync_of_everything_makes_the_bytes_of_closed_files_durable() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, b"x", false).await.unwrap();
+        vfs.release(handle).unwrap();
+        vfs.sync_all().await.unwrap();
+        let chunk = ChunkId { ino: attr.ino, index: 0 };
+        assert!(cluster.chunk(chunk).is_some() && cluster.is_synced(chunk));
+        let syncs = || cluster.counts.syncs.load(std::sync::atomic::Ordering::Relaxed);
+        let before = syncs();
+        vfs.close().await.unwrap();
+        assert_eq!(syncs(), before, "there is nothing more to sync");
+    });
+}
+
+#[test]
+fn a_huge_file_of_holes_is_synced_by_what_there_is_of_it() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        let size = 1u64 << 46;
+        vfs.write(handle, size, b"x", false).await.unwrap();
+        vfs.release(handle).unwrap();
+        let last = ChunkId { ino: attr.ino, index: (size / CHUNK_BYTES) as u32 };
+        super::until(|| cluster.chunk(last).is_some() && vfs.0.files.lock().is_empty()).await;
+        assert!(!cluster.is_synced(last));
+        // What was written before the file was opened is synced, too.
+        let handle = vfs.open(attr.ino, PLAIN).await.unwrap();
+        let syncs = || cluster.counts.syncs.load(std::sync::atomic::Ordering::Relaxed);
+        let before = syncs();
+        vfs.fsync(handle).await.unwrap();
+        assert!(cluster.is_synced(last) && syncs() <= before + 1);
     });
 }

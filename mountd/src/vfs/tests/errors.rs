@@ -41,6 +41,25 @@ fn a_lost_write_is_told_at_close() {
 }
 
 #[test]
+fn a_lost_write_is_told_to_everyone_who_has_the_file_open() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, one) = new_file(&vfs, "f").await;
+        let two = vfs.open(attr.ino, PLAIN).await.unwrap();
+        cluster.set_faults(broken(FsError::Io));
+        vfs.write(one, 0, b"lost", false).await.unwrap();
+        let both = futures::join!(vfs.fsync(one), vfs.fsync(two));
+        assert_eq!(both, (Err(FsError::Io), Err(FsError::Io)));
+        cluster.set_faults(Faults::default());
+        let later = vfs.open(attr.ino, PLAIN).await.unwrap();
+        for handle in [one, two, later] {
+            assert_eq!(vfs.fsync(handle).await, Ok(()));
+        }
+    });
+}
+
+#[test]
 fn writers_wait_while_too_much_is_kept() {
     run(async {
         let cluster = MemoryCluster::new();
