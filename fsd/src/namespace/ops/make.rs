@@ -1,4 +1,4 @@
-//! A new inode and its first name; where a new file's chunks go.
+//! A new inode and its first name.
 
 use super::Result;
 use super::xattr::{check_name, check_value};
@@ -10,12 +10,6 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, SessionId};
 use raidfs_common::limits::{SYMLINK_MAX_BYTES, XATTR_TOTAL_MAX_BYTES};
 use raidfs_common::namespace::{Change, Done};
-use raidfs_common::pair::Pair;
-
-/// A pair is full when less than this share of its fuller disk is free, one in so many,
-const FULL_SHARE: u64 = 20;
-/// or less than so many bytes.
-const FULL_BYTES: u64 = 64 << 20;
 
 /// Applies a [`Change::Make`].
 pub(super) fn make(state: &mut State, caller: Caller, change: &Change) -> Result<Done> {
@@ -126,19 +120,8 @@ fn take_number(state: &mut State, session: SessionId, ino: Ino) -> Result<(), Fs
 /// Ranges of unused numbers that a session has at most.
 const UNUSED_RANGES_MAX: usize = 1024;
 
-/// Pairs in turn, and of each pair both servers in turn; pairs without room are passed over while another has some.
 fn next_placement(state: &mut State) -> Placement {
-    let pairs = state.pairs.len() as u64;
     let number = state.counters.placed;
     state.counters.placed += 1;
-    let first = number % pairs;
-    let candidates = (0..pairs).map(|step| (first + step) % pairs);
-    let chosen = candidates.into_iter().find(|at| has_room(&state.pairs[*at as usize])).unwrap_or(first);
-    Placement { first_pair: chosen as u16, turn: ((number / pairs) % 2) as u8 }
-}
-
-fn has_room(pair: &Pair) -> bool {
-    let space = pair.space;
-    let full = space.total > 0 && (space.free < space.total / FULL_SHARE || space.free < FULL_BYTES);
-    !full && pair.in_sync().next().is_some()
+    super::placement::place_file(number, &state.pairs)
 }

@@ -4,6 +4,7 @@
 mod link;
 mod make;
 mod pair;
+mod placement;
 mod rename;
 mod session;
 mod setattr;
