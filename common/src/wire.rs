@@ -75,6 +75,14 @@ impl<In, Out> Wire<In, Out> {
         Poll::Ready(Ok(()))
     }
 
+    /// What came is no message: said once, as the connection ends with it.
+    fn complain(&self, error: io::Error) -> io::Error {
+        let peer = self.stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string());
+        let why = crate::log::chain(&error);
+        tracing::warn!("{peer} sends what is no message ({why}); that connection is dropped");
+        error
+    }
+
     /// Lengths of header and payload of the frame that `received` begins with.
     fn frame_lengths(&self) -> io::Result<Option<(usize, usize)>> {
         if self.received.len() < FRAME_HEAD_BYTES {
@@ -98,7 +106,7 @@ impl<In: DeserializeOwned, Out> Stream for Wire<In, Out> {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
         let this = self.get_mut();
         loop {
-            let lengths = this.frame_lengths()?;
+            let lengths = this.frame_lengths().map_err(|error| this.complain(error))?;
             if let Some((header, payload)) = lengths
                 && this.received.len() >= FRAME_HEAD_BYTES + header + payload
             {
@@ -111,7 +119,8 @@ impl<In: DeserializeOwned, Out> Stream for Wire<In, Out> {
                     this.received.split_to(payload).freeze()
                 };
                 let item = codec::decode_frame(&header, payload);
-                return Poll::Ready(Some(item.map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))));
+                let malformed = |error| this.complain(io::Error::new(io::ErrorKind::InvalidData, error));
+                return Poll::Ready(Some(item.map_err(malformed)));
             }
             let wanted = lengths.map_or(READ_BYTES, |(h, p)| (FRAME_HEAD_BYTES + h + p).max(READ_BYTES));
             this.received.reserve(wanted.saturating_sub(this.received.len()).max(4096));

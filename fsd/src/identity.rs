@@ -128,6 +128,11 @@ pub struct DataDir {
 }
 
 impl DataDir {
+    /// Whether there is a data directory, whosever it is: opening it makes nothing then.
+    pub fn is_made(root: &Path) -> bool {
+        root.join(IDENTITY).exists()
+    }
+
     /// Opens a server's data directory, making it if there is none, and begins a new life in it. What begins is durable
     /// before this returns.
     pub fn open(root: &Path, wanted: &Identity) -> Result<DataDir, IdentityError> {
@@ -227,6 +232,11 @@ pub struct OfflineDir {
 }
 
 impl OfflineDir {
+    /// Whether there is a data directory, whosever it is: opening it makes nothing then.
+    pub fn is_made(root: &Path) -> bool {
+        root.join(IDENTITY).exists()
+    }
+
     /// Opens it, whoever's it is; refused if a server runs in it. Changes nothing, and works on a read-only file system.
     pub fn open(root: &Path) -> Result<OfflineDir, IdentityError> {
         let identity = readable(root, record::read(&root.join(IDENTITY)))?;

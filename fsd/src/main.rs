@@ -62,8 +62,15 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     let address = config.address(me).ok_or("the configuration names no address for this server")?;
     // Its lock comes before its new life: a second process of the same directory is told so, and changes nothing.
     let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
+    let bound = TcpListener::bind(address).map_err(|e| format!("cannot listen on {address} for {me}: {e}"));
+    // A directory in use is told before a port in use, which follows from it; but no directory is made for nothing.
+    if !DataDir::is_made(&flags.data)
+        && let Err(why) = &bound
+    {
+        return Err(why.clone().into());
+    }
     let home = DataDir::open(&flags.data, &identity)?;
-    let listener = TcpListener::bind(address).map_err(|e| format!("cannot listen on {address} for {me}: {e}"))?;
+    let listener = bound?;
     let stop = Arc::new(Notify::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {

@@ -28,6 +28,8 @@ pub struct Guest {
 
 /// Whether a first frame is welcome; else why not.
 pub fn judge(hello: &Hello, config: &Config, me: ServerId, peer: SocketAddr) -> Result<(), String> {
+    // Without its port, so that a client that tries again hears the same and need not say it again.
+    let peer = peer.ip();
     if hello.version != PROTOCOL_VERSION {
         let theirs = hello.version;
         return Err(format!(

@@ -117,7 +117,7 @@ pub enum Failure {
     #[error("/dev/fuse is not there: the kernel's fuse module is missing, or this container was not given the device")]
     NoFuse,
     /// Mounting is not for everyone.
-    #[error("mounting needs root, or the fusermount3 program (package fuse3)")]
+    #[error("mounting needs root")]
     NotRoot,
     /// Something that is no place to mount on.
     #[error("cannot mount on {}: {why}", path.display())]

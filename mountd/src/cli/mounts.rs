@@ -174,6 +174,23 @@ fn maps(proc: &Path, path: &Path) -> bool {
     })
 }
 
+/// Whether a mount of ours can be on `path` soon: it is empty, or can be made, or has a dead mount that will be cleared
+/// away. Changes nothing.
+pub fn check_place(path: &Path) -> Result<(), Failure> {
+    match state(path) {
+        MountState::None if path.exists() => check_mount_point(path),
+        MountState::None => match path.ancestors().skip(1).find(|above| above.exists()) {
+            Some(above) if above.is_dir() => Ok(()),
+            above => {
+                let above = above.unwrap_or(path).display().to_string();
+                Err(Failure::MountPoint { path: path.to_owned(), why: format!("{above} is not a directory") })
+            }
+        },
+        MountState::Dead(_) => Ok(()),
+        other => Err(Failure::MountPoint { path: path.to_owned(), why: other.words() }),
+    }
+}
+
 /// Whether something can be mounted on `path`: a directory that is there and empty.
 pub fn check_mount_point(path: &Path) -> Result<(), Failure> {
     let no = |why: &str| Err(Failure::MountPoint { path: path.to_owned(), why: why.to_owned() });
@@ -194,10 +211,7 @@ pub fn check_may_mount() -> Result<(), Failure> {
         return Err(Failure::NoFuse);
     }
     // SAFETY: geteuid cannot fail and touches nothing.
-    let root = unsafe { libc::geteuid() } == 0;
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let helper = std::env::split_paths(&path).any(|d| d.join("fusermount3").exists());
-    if root || helper { Ok(()) } else { Err(Failure::NotRoot) }
+    if unsafe { libc::geteuid() } == 0 { Ok(()) } else { Err(Failure::NotRoot) }
 }
 
 #[cfg(test)]

@@ -30,6 +30,9 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         println!("it is up already, mounted at {}; nothing was changed", at.path.display());
         return Ok(ExitCode::SUCCESS);
     }
+    if local.pid(Name::Mount).is_none() {
+        mounts::check_place(&at.path)?;
+    }
     if !missing.is_empty() {
         let again = if new || missing.len() == all.len() { "" } else { " (the others run already)" };
         println!("starting {}{again}", human::list(&missing));
@@ -65,13 +68,7 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
             (0..=shape.servers).map(|n| (Name::Server(ServerId(n)), (Ipv4Addr::LOCALHOST, shape.base_port + n).into()));
         bring::check_ports(names)?;
         let place = absolute_mount(args.mount.as_deref().unwrap_or(Path::new(DEFAULT_MOUNT)))?;
-        match mounts::state(&place) {
-            MountState::None if !place.exists() => {}
-            MountState::None => mounts::check_mount_point(&place)?,
-            // Dead mounts are cleared later.
-            MountState::Dead(_) => {}
-            other => return Err(Failure::MountPoint { path: place, why: other.words() }),
-        }
+        mounts::check_place(&place)?;
         std::fs::create_dir_all(&dir).map_err(Failure::file("make", &dir))?;
         let lock = Lock::take(&dir)?;
         // Another `up` may have been faster.

@@ -117,6 +117,8 @@ struct Ground {
     epoch: Instant,
     /// The last reason for having no connection, for messages and so that it is logged once.
     trouble: Mutex<Option<String>>,
+    /// The last try to connect was answered: with a refusal.
+    refused: AtomicBool,
     closed: watch::Sender<bool>,
 }
 
@@ -133,7 +135,9 @@ impl Ground {
         let text = chain(error);
         let mut trouble = self.trouble.lock();
         // A server that is away is told of when it is lost; one that refuses us needs an operator.
-        if matches!(error, ConnectError::Refused(_) | ConnectError::Foreign) && trouble.as_deref() != Some(&text) {
+        let refused = matches!(error, ConnectError::Refused(_) | ConnectError::Foreign);
+        self.refused.store(refused, Ordering::Relaxed);
+        if refused && trouble.as_deref() != Some(&text) {
             tracing::warn!("{}: {text}", self.server);
         }
         *trouble = Some(text);
@@ -210,6 +214,7 @@ impl<C: Speaks> Lane<C> {
     async fn live(&self, wire: Wire<C::In, C::Out>, ground: &Ground) {
         let (client, drive) = C::over(wire);
         *ground.trouble.lock() = None;
+        ground.refused.store(false, Ordering::Relaxed);
         self.hears(ground);
         // A cut that was meant for the connection before this one.
         let _ = self.cut.notified().now_or_never();
@@ -266,6 +271,7 @@ impl Link {
             heard_us: AtomicU64::new(0),
             epoch: Instant::now(),
             trouble: Mutex::new(None),
+            refused: AtomicBool::new(false),
             closed: watch::Sender::new(false),
         };
         Link {
@@ -370,6 +376,11 @@ impl Link {
     /// When the server last answered anything.
     pub fn heard(&self) -> Instant {
         self.ground.heard()
+    }
+
+    /// Whether it is there and does not want us: waiting does not help.
+    pub fn is_refused(&self) -> bool {
+        self.ground.refused.load(Ordering::Relaxed)
     }
 
     /// Why there is no connection, as far as is known.

@@ -98,6 +98,10 @@ impl ClusterClient {
     /// Opens the mount session. `holder` says who we are to others (see [`holder::Holder`]); `takeover` ends another
     /// session that is open. One whose process is certainly gone is ended without being asked to.
     pub async fn open(&self, holder: &str, takeover: bool) -> Result<(), OpenError> {
+        // Of another cluster, or another version: waiting for a quorum would change nothing.
+        if self.core.links.values().all(|link| link.is_refused()) {
+            return Err(OpenError::NoQuorum { missing: self.missing() });
+        }
         let inos = match session::open(&self.core, &self.outbox, holder.to_owned(), takeover).await {
             Err(OpenError::Busy { holder: other }) if Holder::parse(&other).is_some_and(|other| other.is_gone()) => {
                 tracing::info!("{other} is gone: its mount session is ended");

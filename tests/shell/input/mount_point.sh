@@ -12,7 +12,24 @@ fails_with "mounted already" "mounted at" m "$MNT"
 mkdir "$CASE_DIR/second"
 fails_with "a second mountd on the same store, with who holds it" "mounted already by .*$MNT" m "$CASE_DIR/second"
 check "the first mount is unharmed" sh -c 'echo x > "$1/f" && cat "$1/f"' - "$MNT"
+fails_with "no /dev/fuse" "/dev/fuse" unshare -m sh -c \
+  'mount -t tmpfs none /dev && exec timeout 20 "$1" --config "$2" "$3"' - "$BIN/mountd" "$DIR/raidfs.toml" "$CASE_DIR/second"
+
+# The same by `raidfs up`, which finds it before it makes anything.
+up() { timeout 60 "$BIN/raidfs" up --dir "$CASE_DIR/new" --base-port $((PORT + 10)) --mount "$1"; }
+fails_with "up: not a directory" "not a directory" up "$CASE_DIR/file"
+fails_with "up: below a file" "not a directory" up "$CASE_DIR/file/below"
+fails_with "up: not empty" "not empty" up "$CASE_DIR/full"
+fails_with "up: mounted already" "mounted" up "$MNT"
+fails_with "up: no /dev/fuse" "/dev/fuse" unshare -m sh -c \
+  'mount -t tmpfs none /dev && exec "$1" up --dir "$2" --mount "$3"' - "$BIN/raidfs" "$CASE_DIR/new" "$CASE_DIR/second"
 if command -v setpriv > /dev/null; then
-  fails_with "not root" "root|ermission" setpriv --reuid 65534 --regid 65534 --clear-groups timeout 20 "$BIN/mountd" --config "$DIR/raidfs.toml" "$CASE_DIR/second"
+  as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups timeout 20 "$@"; }
+  chmod 755 "$CASE_DIR"; mkdir -m 1777 "$CASE_DIR/anybody"
+  fails_with "not root" "needs root" as_nobody "$BIN/mountd" --config "$DIR/raidfs.toml" "$CASE_DIR/second"
+  fails_with "up: not root" "needs root" as_nobody "$BIN/raidfs" up --dir "$CASE_DIR/anybody/new" --mount "$CASE_DIR/anybody/mnt"
+  same "nothing was made" "" "$(ls "$CASE_DIR/anybody")"
 fi
+refuse "up has made nothing" test -e "$CASE_DIR/new"
+refuse "and nothing listens there" bash -c "exec 3<> /dev/tcp/127.0.0.1/$((PORT + 10))"
 check "the cluster is healthy" healthy

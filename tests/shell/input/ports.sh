@@ -7,12 +7,27 @@ refuse "nothing was made" test -e "$CASE_DIR/second"
 config_of_second() { mkdir -p "$CASE_DIR/d"; sed 's/^cluster = .*/cluster = "second"/' "$DIR/raidfs.toml" > "$CASE_DIR/d/raidfs.toml"; }
 config_of_second
 fails_with "fsd says so, too" "127.0.0.1:$((PORT + 1))|in use" timeout 20 "$BIN/fsd" --config "$CASE_DIR/d/raidfs.toml" --id 1 --data "$CASE_DIR/d/data"
+fails_with "the witness, too" "127.0.0.1:$PORT|in use" timeout 20 "$BIN/fsd" --config "$CASE_DIR/d/raidfs.toml" --witness --data "$CASE_DIR/d/data"
+refuse "no data directory was made" test -e "$CASE_DIR/d/data"
 echo before > "$MNT/f"
+begun=$(wc -l < "$DIR/log/fsd1.log")
 for n in 0 1 2 3 4; do
   check "garbage, oversized and foreign first frames on port $n are dropped" probe garbage "127.0.0.1:$((PORT + n))"
 done
-check "all serve on" wait_healthy 30
-same "and nothing happened to the files" before "$(cat "$MNT/f")"
-for name in fsd1 witness; do
-  within "$name's log says so, not once per byte" 1 200 "$(wc -l < "$DIR/log/$name.log")"
+within "fsd1's log says so, not once per try" 1 3 $(($(wc -l < "$DIR/log/fsd1.log") - begun))
+mkdir "$CASE_DIR/at"
+took=$(millis refuse "a mount of another cluster is refused" \
+  sh -c 'timeout 60 "$1" --config "$2" "$3" 2> "$4"' - "$BIN/mountd" "$CASE_DIR/d/raidfs.toml" "$CASE_DIR/at" "$CASE_DIR/refused")
+within "at once" 0 5000 "$took"
+says "with both names" "mountd: .*is of the cluster .second., fsd1 is of .local-" cat "$CASE_DIR/refused"
+same "said once for each server" 1 "$(grep -c "WARN fsd1: refused" "$CASE_DIR/refused")"
+says "and status says why nobody answers" "fsd1 refused: .* is of the cluster .second." "$BIN/raidfs" status --config "$CASE_DIR/d/raidfs.toml"
+
+for n in 0 1 2 3 4; do
+  check "garbage behind a right first frame, and names that are none, too (server $n)" probe garbage "$DIR/raidfs.toml" $n
 done
+says "the log says what came" "sends what is no message .*a file name is not empty" cat "$DIR/log/fsd1.log"
+says "and what was too large" "is larger than any message" cat "$DIR/log/fsd1.log"
+check "all serve on" wait_healthy 30
+same "and nothing happened to the files" "f before" "$(cd "$MNT" && echo $(ls) $(cat f))"
+check "verify finds nothing wrong" verify

@@ -1,4 +1,5 @@
-//! Damages a row of one server's store of names, while nothing uses it, so that `raidfs verify` has something to find.
+//! Damages a row of one server's store of names, or its identity, while nothing uses it, so that there is something to
+//! find.
 
 use super::{Found, tried};
 use raidfs_common::id::Ino;
@@ -29,6 +30,15 @@ pub fn damage(data: &str, name: &str, what: &str) -> Found {
     let batch = Batch { rows: vec![(key.encode(), value.as_ref().map(Row::encode))] };
     tried("write the row", store.write(batch))?;
     tried("make the store durable", store.sync())
+}
+
+/// Gives a sealed file (lines, and a sum over them) another first line, and the sum that belongs to it.
+pub fn seal(file: &str, first: &str) -> Found {
+    let text = tried("read the file", std::fs::read_to_string(file))?;
+    let middle = text.lines().skip(1).filter(|line| !line.starts_with("sum "));
+    let mut lines: String = std::iter::once(first).chain(middle).map(|line| format!("{line}\n")).collect();
+    lines.push_str(&format!("sum {:08x}\n", raidfs_common::checksum::record(lines.as_bytes())));
+    tried("write the file", std::fs::write(file, lines))
 }
 
 fn altered(store: &DiskStore, entry: &EntryRow, what: &str) -> Result<InodeRow, String> {

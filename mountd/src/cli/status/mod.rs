@@ -10,10 +10,11 @@ use super::local::{Local, Name};
 use super::mounts::{self, MountState};
 use super::process::State;
 use super::{Failure, admin};
-use crate::cluster::survey::survey;
+use crate::cluster::survey::{SURVEY_PATIENCE, connect_admin, survey};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::rpc::admin::ServerStatus;
+use raidfs_common::wire::ConnectError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ pub struct Seen {
     pub config: Config,
     /// What each server says of itself and the others, the witness too; None: no answer.
     pub answers: BTreeMap<ServerId, Option<ServerStatus>>,
+    /// Why the first server refuses to talk to us, if it does: another cluster's, or another version.
+    pub refusal: Option<String>,
     /// Of a local cluster: its processes.
     pub processes: Option<BTreeMap<Name, State>>,
     /// Of a local cluster: where its logs are.
@@ -90,7 +93,8 @@ fn look(target: &Target) -> Seen {
         Target::Config(_) => None,
     };
     let mount = std::thread::spawn(move || place.map(|path| (path.clone(), mounts::state(&path))));
-    let answers = admin::runtime().block_on(survey(config)).into_iter().collect();
+    let (answers, refusal) = admin::runtime().block_on(futures::future::join(survey(config), refusal(config)));
+    let answers = answers.into_iter().collect();
     let processes = match target {
         Target::Local(local) => {
             let names = local.servers().into_iter().chain([Name::Mount]);
@@ -103,7 +107,15 @@ fn look(target: &Target) -> Seen {
         Target::Config(_) => None,
     };
     let mount = mount.join().expect("asking for the state of a mount does not panic");
-    Seen { config: config.clone(), answers, processes, logs, mount, now: SystemTime::now() }
+    Seen { config: config.clone(), answers, refusal, processes, logs, mount, now: SystemTime::now() }
+}
+
+/// Why the first server does not want us, if it does not.
+async fn refusal(config: &Config) -> Option<String> {
+    match connect_admin(config, ServerId(1), SURVEY_PATIENCE).await {
+        Err(refused @ (ConnectError::Refused(_) | ConnectError::Foreign)) => Some(refused.to_string()),
+        _ => None,
+    }
 }
 
 impl Seen {

@@ -19,7 +19,15 @@ pub fn seen() -> Seen {
         io_timeout: Duration::from_secs(30),
     };
     let answers = config.voters().into_iter().map(|s| (s, Some(status(s)))).collect();
-    Seen { config, answers, processes: None, logs: None, mount: None, now: UNIX_EPOCH + Duration::from_secs(1_000_000) }
+    Seen {
+        config,
+        answers,
+        refusal: None,
+        processes: None,
+        logs: None,
+        mount: None,
+        now: UNIX_EPOCH + Duration::from_secs(1_000_000),
+    }
 }
 
 fn status(server: ServerId) -> ServerStatus {

@@ -54,8 +54,12 @@ pub fn judge(seen: &Seen) -> Verdict {
     let answering = seen.answers.values().flatten().count();
     match seen.leader() {
         None if answering == 0 => {
-            let why = if nothing_runs(seen) { "nothing of it runs" } else { "no server answers" };
-            found.push((Level::Unavailable, why.to_owned()));
+            let why = match &seen.refusal {
+                _ if nothing_runs(seen) => "nothing of it runs".to_owned(),
+                Some(why) => format!("no server answers: fsd1 {why}"),
+                None => "no server answers".to_owned(),
+            };
+            found.push((Level::Unavailable, why));
         }
         None => {
             let text = format!(
