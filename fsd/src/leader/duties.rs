@@ -173,9 +173,14 @@ impl<P: Proposer> Duties<P> {
         let silent = |pair| judgement::silent_member(pair, |s| self.heard(s)).filter(|s| counts(*s));
         let found: Vec<(&Pair, ServerId)> = pairs.iter().filter_map(|pair| Some((pair, silent(pair)?))).collect();
         let evictions = found.into_iter().map(|(pair, server)| async move {
+            // Both may have died at once, and only one have been noticed: then either is as good as the other, and an
+            // eviction would only keep the one from serving that comes back first.
+            let Some(mirror) = pair.mirror_of(server).copied() else { return };
+            if self.ping(mirror.server).await != Some(mirror.incarnation) {
+                return;
+            }
             if self.pair_event(pair.id, pair.epoch, PairEvent::Evict { server }).await {
-                let mirror = pair.mirror_of(server).map_or_else(String::new, |m| m.server.to_string());
-                tracing::warn!("{server} is evicted: {reason}; {mirror} serves alone");
+                tracing::warn!("{server} is evicted: {reason}; {} serves alone", mirror.server);
             }
         });
         futures::future::join_all(evictions).await;

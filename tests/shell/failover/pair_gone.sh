@@ -19,6 +19,7 @@ check "names of both are there" test "$(ls "$MNT" | wc -l)" = 8
 check "names change" mv "$MNT/f1" "$MNT/g1"
 need mv "$MNT/g1" "$MNT/f1"
 says "status says that files cannot be served" "^unavailable: files on fsd3.fsd4" r status
+# Killed in the same instant, neither is worse than the other: whichever returns first serves.
 begin reader cat "$first"
 back fsd3
 check "one that was in sync returns: what waited goes on" finish reader

@@ -16,7 +16,8 @@ for victim in fsd1 fsd2 fsd3 fsd4 witness leader; do
   tell stall
   check "no error when $victim ($who) is killed" finish stall
   cat "$(output_of stall)"
-  within "and no wait over 0.2 s" 0 200 "$(sed -n 's/^stall_ms=\([0-9]*\).*/\1/p' "$(output_of stall)")"
+  waited=$(sed -n 's/^stall_ms=\([0-9]*\).*/\1/p' "$(output_of stall)")
+  within "and no wait over 0.2 s ($waited ms)" 0 200 "$waited"
   back "$who"
   need wait_healthy 60
 done
