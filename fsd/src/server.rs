@@ -14,7 +14,7 @@ use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
 use crate::identity::{DataDir, Life};
 use crate::leader::duties::Duties;
-use crate::machine::{NamesMachine, flush, stores::Stores};
+use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
 use crate::peers::{PeerEvent, Peers};
 use crate::replica::Replica;
 use crate::serve::admin::AdminServer;
@@ -139,10 +139,7 @@ pub async fn run(
     }
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
-    let pending = names.pending_dooms().into_iter();
-    let pending = pending.flat_map(|(ino, list)| list.into_iter().map(move |(index, _)| (ino, index))).collect();
-    let cuts = Cuts::open(&home.cuts(), names.applied().0, &pending).map_err(cannot("open the record of cuts"))?;
-    board.keep_cuts(cuts);
+    board.keep_cuts(open_cuts(home, &names).map_err(cannot("open the record of cuts"))?);
     if !life.first && names.applied().0 == LogIndex(0) {
         // The names are fetched anew, and all cuts that the log still has come by again: the mirror has it right.
         chunks.note_everything().map_err(cannot("note all chunks"))?;
@@ -153,6 +150,7 @@ pub async fn run(
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
     let node = Node::start(setup(&config, me, life, doubtful), log, machine.clone(), transport);
+    machine.sync_log_by(sync_log_of(&node));
     let cluster = Arc::new(Cluster {
         config: config.clone(),
         me,
@@ -192,6 +190,22 @@ pub async fn run(
         failed = server.clone().trust_in_time(home) => Err(failed),
         ended = server.until_end(home, stop) => ended,
     }
+}
+
+fn open_cuts(home: &DataDir, names: &namespace::Namespace) -> std::io::Result<Cuts> {
+    let pending = names.pending_dooms().into_iter();
+    let pending = pending.flat_map(|(ino, list)| list.into_iter().map(move |(index, _)| (ino, index))).collect();
+    Cuts::open(&home.cuts(), names.applied().0, &pending)
+}
+
+/// How threads that may block have the log on disk up to an entry.
+fn sync_log_of(node: &Arc<NamesNode>) -> SyncLog {
+    let (node, runtime) = (Arc::downgrade(node), tokio::runtime::Handle::current());
+    Box::new(move |index| {
+        let node = node.upgrade().ok_or_else(|| std::io::Error::other("the server ends"))?;
+        let synced = node.own_durable() >= index || runtime.block_on(node.sync_all());
+        if synced { Ok(()) } else { Err(std::io::Error::other("the log was not synced in time")) }
+    })
 }
 
 /// Starts the thread that serves chunks; connections are handed to it.

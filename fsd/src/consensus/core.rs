@@ -212,6 +212,11 @@ impl<L: LogStore> Core<L> {
         matches!(&self.role, Role::Leader(lead) if self.commit >= lead.term_start)
     }
 
+    /// It leads, and what it has applied is everything that ever was agreed before its term.
+    pub fn leads_with(&self, applied: LogIndex) -> bool {
+        matches!(&self.role, Role::Leader(lead) if applied >= lead.term_start)
+    }
+
     /// Everything up to here is agreed.
     pub fn commit(&self) -> LogIndex {
         self.commit

@@ -20,6 +20,8 @@ mod log_conformance;
 pub mod log_disk;
 pub mod log_memory;
 pub mod node;
+#[cfg(test)]
+mod node_tests;
 mod segment;
 #[cfg(test)]
 mod tests;

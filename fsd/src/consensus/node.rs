@@ -89,6 +89,9 @@ pub enum Fatal {
     OtherHistory(String),
 }
 
+/// A step applies for so long at most.
+const APPLY_SPAN: Duration = Duration::from_millis(5);
+
 struct Waiter<O> {
     term: Term,
     answer: oneshot::Sender<Result<(LogIndex, O), Lost>>,
@@ -100,6 +103,12 @@ struct Inner<L, M: Machine> {
     waiters: BTreeMap<LogIndex, Waiter<M::Outcome>>,
     syncing: bool,
     sync_again: bool,
+    /// Another's state is about to replace what is applied: nothing is applied meanwhile.
+    replacing: bool,
+    /// More is agreed than one step applies,
+    backlog: bool,
+    /// and another step is on its way.
+    again: bool,
     status: Status,
 }
 
@@ -139,6 +148,9 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                 waiters: BTreeMap::new(),
                 syncing: false,
                 sync_again: false,
+                replacing: false,
+                backlog: false,
+                again: false,
                 status: Status::default(),
             }),
             machine,
@@ -292,12 +304,14 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         }
     }
 
-    /// Takes a piece of a snapshot; the last one replaces the state.
+    /// Takes a piece of a snapshot; the last one replaces the state. From the moment that it is found newer than what is
+    /// applied until it has taken its place, nothing is applied: neither would fit the other any more.
     pub async fn on_snapshot(self: &Arc<Self>, piece: SnapshotPiece) -> (Term, bool) {
         let SnapshotPiece { from, term, index, entry_term, number, last, data } = piece;
         let fits = self.step(|inner, now| {
-            let newer = index > inner.applied;
-            inner.core.on_snapshot_piece(from, term, now) && newer
+            let fits = inner.core.on_snapshot_piece(from, term, now) && index > inner.applied && !inner.replacing;
+            inner.replacing |= fits && last;
+            fits
         });
         let current = || self.inner.lock().core.term();
         if !fits {
@@ -305,11 +319,16 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         }
         let machine = self.machine.clone();
         let taken = tokio::task::spawn_blocking(move || machine.install(number, data.0, last, index, entry_term)).await;
+        if last {
+            self.step(|inner, now| {
+                inner.replacing = false;
+                if matches!(taken, Ok(Ok(()))) {
+                    inner.core.on_snapshot_installed(from, term, index, entry_term, now);
+                    inner.applied = index;
+                }
+            });
+        }
         match taken {
-            Ok(Ok(())) if last => self.step(|inner, now| {
-                inner.core.on_snapshot_installed(from, term, index, entry_term, now);
-                inner.applied = inner.applied.max(index);
-            }),
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
                 tracing::warn!("cannot take the names from {from}: {error}");
@@ -329,11 +348,22 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         if inner.core.next_tick() < tick {
             self.timer.notify_one();
         }
+        let again = inner.backlog && !inner.again;
+        inner.again |= again;
         drop(inner);
         for output in outputs {
             self.carry_out(output);
         }
+        if again {
+            tokio::spawn(self.clone().apply_on());
+        }
         result
+    }
+
+    /// Goes on with applying, once whatever came in meanwhile has had its turn.
+    async fn apply_on(self: Arc<Self>) {
+        tokio::task::yield_now().await;
+        self.step(|inner, _| inner.again = false);
     }
 
     /// Applies what is agreed, answers who waits, starts a sync if one is wanted, publishes what is known.
@@ -354,8 +384,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         outputs
     }
 
+    /// Applies what is agreed, for a while at most: heartbeats must be answered while a server catches up.
     fn apply(&self, inner: &mut Inner<L, M>) {
-        while inner.applied < inner.core.commit() {
+        let begun = Instant::now();
+        inner.backlog = inner.again;
+        while !inner.replacing && !inner.backlog && inner.applied < inner.core.commit() {
             let entries = match inner.core.log().read(inner.applied.next(), 1 << 20) {
                 Ok(entries) if !entries.is_empty() => entries,
                 Ok(_) => break,
@@ -366,6 +399,10 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             };
             for entry in entries {
                 if entry.index > inner.core.commit() {
+                    break;
+                }
+                if begun.elapsed() >= APPLY_SPAN {
+                    inner.backlog = true;
                     break;
                 }
                 let outcome = self.machine.apply(&entry);
@@ -394,7 +431,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         let status = Status {
             term: core.term(),
             leader: core.leader(),
-            leads: core.leads_surely(),
+            leads: core.leads_with(inner.applied),
             commit: inner.applied,
             durable: core.quorum_durable(),
             spare: core.spare(),

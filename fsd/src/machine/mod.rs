@@ -22,12 +22,14 @@ use raidfs_common::pair::Pair;
 use raidfs_common::rpc::names::Seen;
 use raidfs_common::rpc::peer::LogEntry;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use stores::Stores;
 use tokio::sync::watch;
 
+/// Has the log on this server's disk up to an entry; blocking.
+pub type SyncLog = Box<dyn Fn(LogIndex) -> io::Result<()> + Send + Sync>;
 /// See [`NamesMachine::new`].
 pub type BeforeReplacing = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
 
@@ -56,6 +58,7 @@ pub struct NamesMachine {
     /// The store holds the state after this entry, at least.
     flushed: AtomicU64,
     before_replacing: BeforeReplacing,
+    sync_log: OnceLock<SyncLog>,
     cache_bytes: usize,
 }
 
@@ -93,11 +96,17 @@ impl NamesMachine {
             replaced: watch::Sender::new(0),
             flushed: AtomicU64::new(0),
             before_replacing,
+            sync_log: OnceLock::new(),
             cache_bytes,
         };
         machine.flushed.store(machine.applied.borrow().index.0, Ordering::Release);
         machine.announce_all();
         Arc::new(machine)
+    }
+
+    /// Says how the log gets to this server's disk. Until then nobody can have the store complete.
+    pub fn sync_log_by(&self, sync: SyncLog) {
+        let _ = self.sync_log.set(sync);
     }
 
     /// Tells the board everything, as at the start or after a snapshot.
@@ -217,16 +226,27 @@ impl NamesMachine {
         self.flushed.store(index.0, Ordering::Release);
     }
 
-    /// Writes all changed rows; for those who need the store to be complete. Blocking.
+    /// Writes all changed rows, behind the log like any flush; for those who need the store to be complete. Blocking.
     fn flush_now(&self) -> io::Result<Arc<dyn Store>> {
         let _one_at_a_time = self.flushing.blocking_lock();
+        let sync_log = self.sync_log.get().ok_or_else(|| io::Error::other("it has just started"))?;
+        // First without a batch: nothing is lost if it fails. What is applied meanwhile is little.
+        let applied = self.names.read().applied().0;
+        sync_log(applied)?;
         if let Some(batch) = self.begin_flush() {
-            batch.write().map_err(io::Error::other)?;
+            let written = sync_log(batch.applied().index).and_then(|()| batch.write().map_err(io::Error::other));
+            if let Err(error) = written {
+                self.fail(&format!("cannot write names: {}", raidfs_common::log::chain(&error)));
+                return Err(error);
+            }
             self.end_flush(batch);
         }
         Ok(self.names.read().store().clone())
     }
 }
+
+#[cfg(test)]
+mod tests;
 
 fn open_sessions(names: &Namespace) -> Vec<SessionId> {
     names.sessions()

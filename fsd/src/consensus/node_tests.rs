@@ -1,0 +1,165 @@
+//! The node: what runs beside what.
+
+use super::core::Setup;
+use super::log::{LogStore, Vote};
+use super::log_memory::MemoryLog;
+use super::node::{Machine, Node, PieceStream, Status, Transport};
+use super::timing::Timing;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, SnapshotPiece, VoteReply, VoteRequest};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// Applies slowly, and installs when told to.
+#[derive(Default)]
+struct Slow {
+    applied: Mutex<(LogIndex, Term)>,
+    span: Duration,
+    install: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+}
+
+impl Machine for Slow {
+    type Outcome = ();
+
+    fn apply(&self, entry: &LogEntry) {
+        let begun = Instant::now();
+        while begun.elapsed() < self.span {
+            std::hint::spin_loop();
+        }
+        let mut applied = self.applied.lock();
+        assert_eq!(entry.index, applied.0.next(), "the next entry, whatever happens");
+        *applied = (entry.index, entry.term);
+    }
+
+    fn applied(&self) -> (LogIndex, Term) {
+        *self.applied.lock()
+    }
+
+    fn observe(&self, _: &Status) {}
+
+    fn snapshot(&self) -> io::Result<(LogIndex, Term, PieceStream)> {
+        Err(io::Error::other("nobody asks"))
+    }
+
+    fn install(&self, _: u64, _: Bytes, _: bool, index: LogIndex, term: Term) -> io::Result<()> {
+        if let Some((begun, go_on)) = self.install.lock().take() {
+            let _ = begun.send(());
+            let _ = go_on.recv();
+        }
+        *self.applied.lock() = (index, term);
+        Ok(())
+    }
+}
+
+/// Nobody answers.
+struct Alone;
+
+impl Transport for Alone {
+    async fn vote(&self, _: ServerId, _: VoteRequest) -> Option<VoteReply> {
+        None
+    }
+    async fn append(&self, _: ServerId, _: AppendRequest) -> Option<AppendReply> {
+        None
+    }
+    async fn snapshot(&self, _: ServerId, _: SnapshotPiece) -> Option<(Term, bool)> {
+        None
+    }
+    async fn take_over(&self, _: ServerId, _: Term) -> Option<bool> {
+        None
+    }
+}
+
+fn setup(voters: u16) -> Setup {
+    Setup {
+        me: ServerId(1),
+        voters: (1..=voters).map(ServerId).collect(),
+        timing: Timing::default(),
+        seed: 1,
+        doubtful: false,
+        strict: false,
+        on_recovery: Bytes::new(),
+    }
+}
+
+fn entry(index: u64) -> LogEntry {
+    LogEntry { term: Term(1), index: LogIndex(index), synced: false, data: Bytes::from_static(b"x") }
+}
+
+/// A leader's words; it has agreed on everything that it sends.
+fn append(round: u64, from: u64, to: u64) -> AppendRequest {
+    AppendRequest {
+        from: ServerId(2),
+        term: Term(1),
+        round,
+        heard: 0,
+        prev_index: LogIndex(from - 1),
+        prev_term: if from > 1 { Term(1) } else { Term(0) },
+        entries: (from..=to).map(entry).collect(),
+        commit: LogIndex(to),
+        durable: LogIndex(0),
+        sync_to: LogIndex(0),
+        leader_last: LogIndex(to),
+        spare: LogIndex(0),
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_has_much_to_apply_answers_meanwhile() {
+    const ENTRIES: u64 = 400;
+    let mut log = MemoryLog::default();
+    log.save_vote(Vote { term: Term(1), given: None }).expect("memory does not fail");
+    let machine = Arc::new(Slow { span: Duration::from_millis(1), ..Slow::default() });
+    let node = Node::start(setup(3), log, machine.clone(), Arc::new(Alone));
+    let mut most = 0;
+    let mut before = 0;
+    assert!(node.on_append(append(1, 1, ENTRIES)).await.is_some_and(|a| a.ok));
+    // Heartbeats come all the time, and each is answered before much more is applied.
+    for round in 2.. {
+        let now = machine.applied().0.0;
+        most = most.max(now - before);
+        before = now;
+        if now == ENTRIES {
+            break;
+        }
+        assert!(node.on_append(append(round, ENTRIES + 1, ENTRIES)).await.is_some_and(|a| a.ok));
+        tokio::task::yield_now().await;
+    }
+    assert!(most <= ENTRIES / 4, "{most} entries were applied between two heartbeats");
+    assert_eq!(node.status().commit, LogIndex(ENTRIES));
+}
+
+#[tokio::test]
+async fn nothing_is_applied_while_a_snapshot_takes_the_place_of_the_state() {
+    let (begun, is_begun) = channel();
+    let (go_on, goes_on) = channel();
+    let machine = Arc::new(Slow { install: Mutex::new(Some((begun, goes_on))), ..Slow::default() });
+    let node = Node::start(setup(3), MemoryLog::default(), machine.clone(), Arc::new(Alone));
+    assert!(node.on_append(append(1, 1, 10)).await.is_some_and(|a| a.ok));
+    assert_eq!(machine.applied().0, LogIndex(10));
+    let piece = |number| SnapshotPiece {
+        from: ServerId(2),
+        term: Term(1),
+        index: LogIndex(15),
+        entry_term: Term(1),
+        number,
+        last: true,
+        data: Bytes::new().into(),
+    };
+    let installing = tokio::spawn({
+        let (node, piece) = (node.clone(), piece(0));
+        async move { node.on_snapshot(piece).await }
+    });
+    tokio::task::spawn_blocking(move || is_begun.recv()).await.expect("it runs").expect("it is begun");
+    // Entries before, at and behind the snapshot's become agreed.
+    assert!(node.on_append(append(2, 11, 20)).await.is_some_and(|a| a.ok));
+    assert_eq!(machine.applied().0, LogIndex(10), "they wait");
+    assert!(!node.on_snapshot(piece(0)).await.1, "so does another snapshot");
+    go_on.send(()).expect("it waits for that");
+    assert_eq!(installing.await.expect("it ends"), (Term(1), true));
+    node.watch().wait_for(|status| status.commit == LogIndex(20)).await.expect("the rest is applied");
+    assert_eq!(machine.applied().0, LogIndex(20));
+}

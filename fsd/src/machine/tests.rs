@@ -1,0 +1,60 @@
+//! The machine by itself: what it has on disk, and when.
+
+use super::*;
+use raidfs_common::config::Durability;
+use raidfs_common::id::{Incarnation, ServerId};
+
+fn config() -> Config {
+    let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    Config {
+        cluster: "machine".into(),
+        pairs: vec![[at(1), at(2)], [at(3), at(4)]],
+        witness: at(5),
+        durability: Durability::Relaxed,
+        io_timeout: Duration::from_secs(1),
+    }
+}
+
+fn machine(dir: &std::path::Path) -> Arc<NamesMachine> {
+    let mut stores = Stores::open(dir).expect("a directory");
+    let (names, new) = stores.namespace(&config(), 1 << 20).expect("a namespace");
+    assert!(new);
+    let (board, _) = Board::new(ServerId(1), Incarnation(1));
+    NamesMachine::new(names, board, stores, 1 << 20, Box::new(|| Ok(())))
+}
+
+fn noop(index: u64) -> LogEntry {
+    LogEntry { term: Term(1), index: LogIndex(index), synced: false, data: Bytes::new() }
+}
+
+#[test]
+fn the_store_is_never_ahead_of_the_log_on_disk() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let machine = machine(dir.path());
+    (1..=9).for_each(|index| drop(machine.apply(&noop(index))));
+    assert!(machine.flushed_view().is_err(), "nobody has said how the log gets to disk");
+    let (log, seen) = (Arc::new(AtomicU64::new(0)), Arc::downgrade(&machine));
+    let synced = log.clone();
+    machine.sync_log_by(Box::new(move |index| {
+        let machine = seen.upgrade().expect("it is asking");
+        let stored =
+            snapshot::applied(machine.with(|names| names.store().view()).as_ref()).map_err(io::Error::other)?;
+        assert!(stored.index.0 <= synced.load(Ordering::Acquire), "{:?} is in the store already", stored.index);
+        if index.0 > 20 {
+            return Err(io::Error::other("the disk hangs"));
+        }
+        synced.fetch_max(index.0, Ordering::AcqRel);
+        // More is applied while the log is synced.
+        (machine.applied().0.0 < 12).then(|| machine.apply(&noop(machine.applied().0.0 + 1)));
+        Ok(())
+    }));
+    let view = machine.flushed_view().expect("it is written");
+    let stored = snapshot::applied(view.as_ref()).expect("it is whole").index.0;
+    assert!(stored >= 9 && stored <= log.load(Ordering::Acquire), "{stored}");
+    let next = machine.applied().0.0 + 1;
+    (next..=21).for_each(|index| drop(machine.apply(&noop(index))));
+    assert!(machine.snapshot().is_err(), "without the log on disk there is no snapshot");
+    assert!(machine.watch_fatal().borrow().is_none(), "and nothing is lost by it");
+    let stored = snapshot::applied(machine.with(|names| names.store().view()).as_ref()).expect("it is whole");
+    assert!(stored.index.0 <= log.load(Ordering::Acquire));
+}
