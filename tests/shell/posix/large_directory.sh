@@ -1,6 +1,6 @@
-# limit: 120
+# limit: 300
 # A large directory is read whole while it changes.
-files=20000
+files=100000
 check "$files files are made" probe fill d $files
 same "ls shows them all" $files "$(ls -f d | grep -c stable)"
 check "each is seen exactly once while others come and go" probe scan d $files
