@@ -3,7 +3,7 @@
 use super::cluster::{ChunkAddress, Cluster};
 use super::handles::Handle;
 use super::late::{Late, Told};
-use super::readahead::Readahead;
+use super::prefetch::{Kept, SMALL_BYTES};
 use super::write_behind::WriteBehind;
 use super::{Shared, Vfs};
 use bytes::{Bytes, BytesMut};
@@ -100,8 +100,6 @@ pub(super) struct FileData {
     pub opens: u32,
     /// It has no name and no handle any more.
     pub doomed: bool,
-    /// Goes up with each change of contents: bytes read ahead before it are not to be used.
-    pub version: u64,
 }
 
 /// More chunks than this are not remembered by name.
@@ -111,7 +109,6 @@ const UNSYNCED_MAX: usize = 1 << 16;
 pub(super) struct OpenFile {
     pub file: Arc<File>,
     pub mode: OpenMode,
-    pub ahead: Mutex<Readahead>,
     /// What it was told of late errors.
     pub told: Mutex<Told>,
 }
@@ -187,7 +184,7 @@ impl<C: Cluster> Vfs<C> {
     pub async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Bytes, FsError> {
         let open = self.0.handles.lock().file(handle)?;
         self.0.accessed(open.file.ino);
-        self.0.read_ahead(&open, offset, length).await
+        self.0.read_open(&open.file, offset, length).await
     }
 }
 
@@ -213,7 +210,6 @@ impl<C: Cluster> Shared<C> {
                 waits: 0,
                 opens: 0,
                 doomed: false,
-                version: 0,
             };
             Arc::new(File { ino: attr.ino, data: Mutex::new(data), moved: Notify::new() })
         });
@@ -230,7 +226,7 @@ impl<C: Cluster> Shared<C> {
         if let Some(node) = self.names.lock().tree.node(attr.ino) {
             node.opens += 1;
         }
-        let open = OpenFile { file, mode, ahead: Mutex::new(Readahead::default()), told: Mutex::new(told) };
+        let open = OpenFile { file, mode, told: Mutex::new(told) };
         self.handles.lock().insert(Handle::File(Arc::new(open)))
     }
 
@@ -248,7 +244,7 @@ impl<C: Cluster> Shared<C> {
             let mut state = file.data.lock();
             let before = state.behind.bytes();
             state.behind.write(offset, data, now);
-            state.version += 1;
+            self.prefetch.lock().forget(file.ino);
             let full = state.behind.has_full() && !std::mem::replace(&mut state.ready, true);
             let young = !std::mem::replace(&mut state.aging, true);
             // Under the file's lock, so that the size never runs ahead of the bytes that stand for it.
@@ -326,10 +322,64 @@ impl<C: Cluster> Shared<C> {
         Ok(padded(&parts, &pieces))
     }
 
-    /// Reads for a handle.
-    async fn read_ahead(&self, open: &OpenFile, offset: u64, length: u32) -> Result<Bytes, FsError> {
-        open.ahead.lock().sequential(offset, u64::from(length));
-        self.read(&open.file, offset, u64::from(length)).await
+    /// Reads for a program.
+    async fn read_open(self: &Arc<Self>, file: &File, offset: u64, length: u32) -> Result<Bytes, FsError> {
+        if offset == 0
+            && let Some(bytes) = self.fetched(file.ino, length).await
+        {
+            return Ok(bytes);
+        }
+        self.read(file, offset, u64::from(length)).await
+    }
+
+    /// The beginning of a small file, if it was fetched before it was asked for; and has the next ones fetched if that
+    /// may be of use.
+    async fn fetched(self: &Arc<Self>, ino: Ino, length: u32) -> Option<Bytes> {
+        let size = self.names.lock().tree.node(ino)?.attr.size;
+        if size > SMALL_BYTES {
+            return None;
+        }
+        let (next, kept) = {
+            let mut prefetch = self.prefetch.lock();
+            let kept = prefetch.take(ino, Instant::now());
+            (prefetch.read(ino), kept)
+        };
+        for ino in next.start.0..next.end.0 {
+            self.fetch(Ino(ino));
+        }
+        let bytes = match kept? {
+            Kept::Bytes(bytes) => bytes,
+            Kept::Coming(coming) => coming.await.ok()?,
+        };
+        (bytes.len() as u64 == size).then(|| bytes.slice(..bytes.len().min(length as usize)))
+    }
+
+    /// Fetches a file's bytes if it is a small file that nobody has open.
+    fn fetch(self: &Arc<Self>, ino: Ino) {
+        let attr = {
+            let mut names = self.names.lock();
+            let Some(node) = names.tree.node(ino).filter(|n| n.pending == 0 && !n.written) else { return };
+            node.attr
+        };
+        let small = (1..=SMALL_BYTES).contains(&attr.size);
+        if attr.kind != FileKind::File || attr.nlink == 0 || attr.placement == UNPLACED || !small {
+            return;
+        }
+        let Some(fetch) = self.prefetch.lock().ask(ino, Instant::now()) else { return };
+        // Asked before this look: who opens the file behind it, and changes it, finds something to forget.
+        if self.files.lock().contains_key(&ino) {
+            self.prefetch.lock().forget(ino);
+            return;
+        }
+        let shared = self.clone();
+        tokio::spawn(async move {
+            let at = ChunkAddress { chunk: ChunkId { ino, index: 0 }, placement: attr.placement };
+            let piece = Piece { index: 0, offset: 0, length: attr.size as u32 };
+            let read = shared.cluster.read_chunk(at, piece.offset, piece.length).await;
+            // Who waits for it reads anew, and is told of the error then.
+            let bytes = read.ok().map(|bytes| padded(&[bytes], &[piece]));
+            shared.prefetch.lock().came(ino, fetch, bytes, Instant::now());
+        });
     }
 
     /// Set-uid and set-gid bits go, because somebody without the right to keep them wrote to the file.

@@ -61,6 +61,8 @@ pub struct Counts {
     pub questions: AtomicU64,
     /// Changes of chunks.
     pub chunk_changes: AtomicU64,
+    /// Reads of chunks.
+    pub reads: AtomicU64,
     /// Syncs of chunks.
     pub syncs: AtomicU64,
     /// Barriers.
@@ -260,6 +262,7 @@ impl Cluster for MemoryCluster {
     }
 
     async fn read_chunk(&self, at: ChunkAddress, offset: u32, length: u32) -> Result<Bytes, FsError> {
+        self.counts.reads.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
         let chunks = self.chunks.lock();
         let Some(chunk) = chunks.get(&at.chunk) else { return Ok(Bytes::new()) };

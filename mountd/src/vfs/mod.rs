@@ -4,7 +4,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`tree`], [`predict`] | pure: what is known, and what follows from it |
-//! | [`change_queue`], [`write_behind`], [`readahead`] | pure: what is to be sent or fetched, and in which order |
+//! | [`change_queue`], [`write_behind`], [`prefetch`] | pure: what is to be sent or fetched, and in which order |
 //! | [`late`] | pure: who is told of writes that could not be made |
 //! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
@@ -26,8 +26,8 @@ pub mod memory_cluster;
 mod names;
 mod place;
 pub mod predict;
+pub mod prefetch;
 mod push;
-pub mod readahead;
 mod space;
 mod sync;
 #[cfg(test)]
@@ -49,6 +49,7 @@ use cluster::Cluster;
 use files::File;
 use handles::Handles;
 use parking_lot::Mutex;
+use prefetch::Prefetch;
 use push::Pusher;
 use raidfs_common::id::Ino;
 use raidfs_common::time::Time;
@@ -112,6 +113,7 @@ struct Shared<C> {
     files: Mutex<BTreeMap<Ino, Arc<File>>>,
     handles: Mutex<Handles>,
     pusher: Pusher,
+    prefetch: Mutex<Prefetch>,
     closed: AtomicBool,
     closing: Notify,
     /// The disks are nearly full: writes are answered when they are stored.
@@ -137,6 +139,7 @@ impl<C: Cluster> Vfs<C> {
             files: Mutex::new(BTreeMap::new()),
             handles: Mutex::new(Handles::default()),
             pusher: Pusher::default(),
+            prefetch: Mutex::default(),
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             scarce: AtomicBool::new(false),

@@ -184,10 +184,8 @@ impl<C: Cluster> Shared<C> {
         set: SetAttr,
     ) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
-        let file = self.file(&attr, |state| {
-            state.holds += 1;
-            state.version += 1;
-        });
+        let file = self.file(&attr, |state| state.holds += 1);
+        self.prefetch.lock().forget(ino);
         let hold = Hold(file.clone());
         let shorter = self.names.lock().tree.node(ino).is_some_and(|n| size < n.attr.size);
         if shorter {
@@ -257,9 +255,9 @@ impl<C: Cluster> Shared<C> {
         let placement = {
             let mut state = file.data.lock();
             state.holds += 1;
-            state.version += 1;
             state.placement.ok_or(FsError::Io)
         };
+        self.prefetch.lock().forget(file.ino);
         let hold = Hold(file.clone());
         let placement = placement?;
         self.not_flying(file, 0..u64::MAX).await;

@@ -41,9 +41,8 @@ pub fn run(run: &mut Run<'_>, dir: &Path) -> Result<(), Failed> {
     }
     if run.wants("read-tree") {
         run.time("read-tree", Caches::Cold, files, || {
-            command(
-                Command::new("tar").args(["-cf", "-", "-C"]).arg(&copy).arg(".").stdout(std::process::Stdio::null()),
-            )
+            // Not into /dev/null at once: tar sees that, and reads nothing.
+            command(Command::new("sh").args(["-c", "tar -cf - -C \"$0\" . | cat > /dev/null"]).arg(&copy))
         })?;
     }
     if run.wants("rm") {

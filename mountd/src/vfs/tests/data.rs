@@ -244,3 +244,49 @@ fn a_huge_file_of_holes_is_synced_by_what_there_is_of_it() {
         assert!(cluster.is_synced(last) && syncs() <= before + 1);
     });
 }
+
+#[test]
+fn small_files_read_in_order_are_fetched_ahead_and_never_old() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let mut files = Vec::new();
+        for n in 0..40u8 {
+            let (attr, handle) = new_file(&vfs, &format!("f{n}")).await;
+            vfs.write(handle, 0, &[n; 100], false).await.unwrap();
+            vfs.fsync(handle).await.unwrap();
+            vfs.release(handle).unwrap();
+            files.push(attr.ino);
+        }
+        vfs.sync_all().await.unwrap();
+        until(|| vfs.0.files.lock().is_empty()).await;
+        let read = async |n: usize| {
+            let handle = vfs.open(files[n], PLAIN).await.unwrap();
+            let bytes = vfs.read(handle, 0, 4096).await.unwrap();
+            vfs.release(handle).unwrap();
+            bytes
+        };
+        let reads = || cluster.counts.reads.load(std::sync::atomic::Ordering::Relaxed);
+        let before = reads();
+        for n in 0..5 {
+            assert_eq!(read(n).await, vec![n as u8; 100]);
+        }
+        until(|| reads() - before >= 30).await;
+        // What is changed after it was fetched: written to, cut, made a hole.
+        let handle = vfs.open(files[10], PLAIN).await.unwrap();
+        vfs.write(handle, 0, &[99; 100], false).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        vfs.setattr(USER, files[11], Set { size: Some(50), ..Set::default() }).await.unwrap();
+        vfs.setattr(USER, files[11], Set { size: Some(100), ..Set::default() }).await.unwrap();
+        let punched = vfs.open(files[12], PLAIN).await.unwrap();
+        vfs.allocate(punched, 0..60, Allocate::Punch, true).await.unwrap();
+        let before = reads();
+        for n in (5..30).filter(|n| !(10..13).contains(n)) {
+            assert_eq!(read(n).await, vec![n as u8; 100]);
+        }
+        assert!(reads() - before < 10, "they were fetched before");
+        assert_eq!(read(10).await, vec![99; 100]);
+        assert_eq!(read(11).await, [vec![11; 50], vec![0; 50]].concat());
+        assert_eq!(read(12).await, [vec![0; 60], vec![12; 40]].concat());
+    });
+}
