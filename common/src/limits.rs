@@ -34,6 +34,8 @@ pub const HELLO_MAX_BYTES: usize = 1024;
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that one server serves at once; more are refused.
 pub const CONNECTIONS_MAX: usize = 1024;
+/// Requests of one connection that are served at once; the next is read when one of them is done.
+pub const REQUESTS_PER_CONNECTION_MAX: usize = 256;
 
 /// Changes that one log entry carries at most.
 pub const CHANGES_PER_ENTRY_MAX: usize = 1024;

@@ -36,6 +36,8 @@ const FRAME_HEAD_BYTES: usize = 8;
 const OUTGOING_HIGH_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
 const SLICES_PER_WRITE: usize = 32;
+/// A frame's buffer grows to so many times what was received of it: a sender gets no more memory by announcing much.
+const BUFFER_GROWTH: usize = 16;
 
 impl<In, Out> Wire<In, Out> {
     /// A transport over a connection whose first frames were exchanged.
@@ -123,7 +125,8 @@ impl<In: DeserializeOwned, Out> Stream for Wire<In, Out> {
                 return Poll::Ready(Some(item.map_err(malformed)));
             }
             let wanted = lengths.map_or(READ_BYTES, |(h, p)| (FRAME_HEAD_BYTES + h + p).max(READ_BYTES));
-            this.received.reserve(wanted.saturating_sub(this.received.len()).max(4096));
+            let most = (this.received.len() * BUFFER_GROWTH).max(READ_BYTES);
+            this.received.reserve(wanted.min(most).saturating_sub(this.received.len()).max(4096));
             let stream = Pin::new(&mut this.stream);
             let n = ready!(tokio_util::io::poll_read_buf(stream, cx, &mut this.received))?;
             if n == 0 {
@@ -339,6 +342,37 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let mut wire: Wire<Message, Message> = Wire::new(stream);
         assert_eq!(wire.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[tokio::test]
+    async fn memory_follows_what_was_received_not_what_was_announced() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut wire: Wire<Message, Message> = Wire::new(stream);
+        let message = (7, Blob::from(vec![3; FRAME_PAYLOAD_MAX_BYTES]));
+        let mut frame = vec![0; FRAME_HEAD_BYTES];
+        let payload = codec::encode_frame(&message, &mut frame).concat();
+        let header = (frame.len() - FRAME_HEAD_BYTES) as u32;
+        frame[..4].copy_from_slice(&header.to_le_bytes());
+        frame[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+        frame.extend_from_slice(&payload);
+        let mut sent = 0;
+        for upto in [FRAME_HEAD_BYTES, 20, 1000, 50_000, 300_000] {
+            client.write_all(&frame[sent..upto]).await.unwrap();
+            sent = upto;
+            while wire.received.len() < sent {
+                assert!(futures::poll!(wire.next()).is_pending(), "it is not whole");
+                tokio::task::yield_now().await;
+            }
+            assert!(futures::poll!(wire.next()).is_pending(), "it is not whole");
+            // A buffer that grows is at least doubled.
+            let most = (2 * sent * BUFFER_GROWTH).max(2 * READ_BYTES);
+            assert!(wire.received.capacity() <= most, "{} bytes for {sent}", wire.received.capacity());
+        }
+        let rest = tokio::spawn(async move { client.write_all(&frame[sent..]).await.map(|()| client) });
+        assert_eq!(wire.next().await.unwrap().unwrap(), message);
+        rest.await.unwrap().unwrap();
     }
 
     #[tokio::test]

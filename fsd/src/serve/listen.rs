@@ -126,18 +126,89 @@ async fn admit(stream: &mut TcpStream, config: &Config, me: ServerId, peer: Sock
     }
 }
 
-/// Serves one connection with a tarpc service, until it ends.
+/// Serves one connection with a tarpc service, until it ends. While as many of its requests are served as may be, no
+/// other is read: the sender feels it. Each of them ends, at its deadline at the latest, and has room for its answer.
 #[macro_export]
 macro_rules! serve_guest {
     ($stream:expr, $service:expr) => {{
         use futures::StreamExt as _;
         use tarpc::server::Channel as _;
         let wire = raidfs_common::wire::Wire::new($stream);
-        let config = tarpc::server::Config { pending_response_buffer: 1024 };
+        let most = raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
+        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(most));
+        let config = tarpc::server::Config { pending_response_buffer: most };
         let requests = tarpc::server::BaseChannel::new(config, wire).execute($service);
         futures::pin_mut!(requests);
         while let Some(request) = requests.next().await {
-            tokio::spawn(request);
+            let place = places.clone().acquire_owned().await;
+            tokio::spawn(async move {
+                request.await;
+                drop(place);
+            });
         }
     }};
+}
+
+#[cfg(test)]
+mod tests {
+    use raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
+    use raidfs_common::wire::Wire;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::Semaphore;
+
+    #[tarpc::service]
+    trait Patient {
+        async fn wait();
+    }
+
+    #[derive(Clone)]
+    struct Server {
+        here: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+        gate: Arc<Semaphore>,
+    }
+
+    impl Patient for Server {
+        async fn wait(self, _: tarpc::context::Context) {
+            self.most.fetch_max(self.here.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let _open = self.gate.acquire().await;
+            self.here.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_requests_of_a_connection_that_are_served_at_once_are_bounded() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
+        let service = server.clone();
+        let served = tokio::spawn(async move { serve_guest!(accepted, service.serve()) });
+        let mut config = tarpc::client::Config::default();
+        (config.max_in_flight_requests, config.pending_request_buffer) = (4096, 4096);
+        let client = PatientClient::new(config, Wire::new(stream)).spawn();
+        let all = REQUESTS_PER_CONNECTION_MAX * 3;
+        let calls: Vec<_> = (0..all)
+            .map(|_| {
+                let client = client.clone();
+                tokio::spawn(async move { client.wait(tarpc::context::current()).await })
+            })
+            .collect();
+        while server.here.load(Ordering::SeqCst) < REQUESTS_PER_CONNECTION_MAX {
+            tokio::task::yield_now().await;
+        }
+        // Whatever else has arrived has had its turn many times over.
+        for _ in 0..1000 {
+            tokio::task::yield_now().await;
+        }
+        server.gate.add_permits(all);
+        for call in calls {
+            call.await.unwrap().expect("each is answered");
+        }
+        assert_eq!(server.most.load(Ordering::SeqCst), REQUESTS_PER_CONNECTION_MAX);
+        drop(client);
+        served.await.unwrap();
+    }
 }
