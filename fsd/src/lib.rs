@@ -20,6 +20,7 @@ pub mod identity;
 pub mod leader;
 pub mod machine;
 pub mod namespace;
+mod own_copy;
 pub mod peers;
 pub mod replica;
 pub mod serve;

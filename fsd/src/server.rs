@@ -25,7 +25,7 @@ use crate::serve::peer::{Hears, PeerServer};
 use crate::serve::tally::Tally;
 use crate::sweep;
 use crate::transport::PeerTransport;
-use crate::{namespace, serve_guest};
+use crate::{namespace, own_copy, serve_guest};
 use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
@@ -182,6 +182,7 @@ pub async fn run(
     tokio::spawn(server.clone().watch_peers());
     tokio::spawn(server.clone().say_hello(life));
     tokio::spawn(server.clone().report_space());
+    tokio::spawn(own_copy::tell(server.board.clone(), me, life.incarnation));
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
     let guests = server.clone();
     tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));

@@ -2,7 +2,9 @@
 # up makes, finds again and changes nothing; down leaves nothing but the data.
 check "up makes a cluster and mounts it" "$BIN/raidfs" up --dir "$DIR" --mount "$MNT" --base-port "$PORT"
 check "it is healthy when it returns" healthy
-check "and knows its room" test "$(df --output=size "$MNT" | tail -n 1)" -gt 0
+rooms() { for p in 0 1; do json /pairs/$p/space/total; done; }
+same "df shows the room of both pairs together, each counted once" \
+  $((($(rooms | paste -sd +)) / 1024)) "$(df --output=size -k "$MNT" | tail -n 1 | tr -d ' ')"
 check "the mount is usable when it returns" sh -c 'echo kept > "$1/f" && sync "$1/f"' - "$MNT"
 for name in fsd1 fsd2 fsd3 fsd4 witness mountd; do
   check "DIR/run/$name.pid names its process" kill -0 "$(cat "$DIR/run/$name.pid")"

@@ -13,6 +13,7 @@ took=$(millis wait_until 60 copy_is fsd2 "in sync")
 check "it is in sync again" copy_is fsd2 "in sync"
 within "within 5 s (the bound is 15 s for a build without optimisation)" 0 15000 "$took"
 echo "caught up in $took ms"
+says "its own log says so, too" "this server's copy is in sync: it serves" tail -n 3 "$DIR/log/fsd2.log"
 check "all is healthy" wait_healthy 20
 check "what was written meanwhile is there" same_trees "$CASE_DIR/tree" "$MNT/new"
 crash fsd1
