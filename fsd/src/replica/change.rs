@@ -206,6 +206,9 @@ impl Replica {
         let standing = self.standing_known().await;
         let (chunk, change) = (forward.chunk, forward.change.clone());
         let (local, remote) = if self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. }) {
+            if self.both_full(&standing).await && self.needs_room(chunk, &change).await {
+                return Step::End(Err(Rejection::Full));
+            }
             // A full disk here is found out before the mirror has changed anything.
             let local = self.make_here(chunk, change).await;
             if let Err(ChunkError::Full { .. }) = local {

@@ -1,9 +1,11 @@
 //! Room of the disk: looked at in the background, and minded where it grows short.
 
-use super::judge::Standing;
-use super::{APPLY_PATIENCE, Replica};
+use super::judge::{Standing, range_of};
+use super::{APPLY_PATIENCE, DISK_STUCK, Replica};
+use raidfs_common::id::ChunkId;
+use raidfs_common::limits::BLOCK_BYTES;
 use raidfs_common::pair::Space;
-use raidfs_common::rpc::chunks::ChunkServiceClient;
+use raidfs_common::rpc::chunks::{ChunkChange, ChunkServiceClient};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,8 @@ const SHORT_BYTES: u64 = 1 << 30;
 /// A mirror with less than this counts as full, too: neither is evicted for the last few bytes.
 const SPARE_BYTES: u64 = 64 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The same while there is little: less is written in between than the last few bytes.
+const LOOK_OFTEN: Duration = Duration::from_millis(100);
 
 impl Replica {
     /// Whether this disk or the mirror's may be full soon.
@@ -22,19 +26,44 @@ impl Replica {
 
     /// Whether the mirror's disk has more room than the last few bytes.
     pub(super) async fn mirror_has_room(self: &Arc<Self>, standing: &Standing) -> bool {
+        self.mirrors_room(standing).await.is_some_and(|space| space.free > SPARE_BYTES)
+    }
+
+    /// Whether both disks are down to the last few bytes: which of them is the first to refuse a change is chance then,
+    /// and no reason to put it out.
+    pub(super) async fn both_full(self: &Arc<Self>, standing: &Standing) -> bool {
+        let full = |space: &Space| space.total > 0 && space.free <= SPARE_BYTES;
+        let here = full(&self.space.lock());
+        here && standing.mirror_in_sync() && self.mirrors_room(standing).await.is_some_and(|space| full(&space))
+    }
+
+    /// Whether a change puts bytes where this copy has a hole.
+    pub(super) async fn needs_room(self: &Arc<Self>, chunk: ChunkId, change: &ChunkChange) -> bool {
+        let Ok((offset, length @ 1..)) = range_of(change) else { return false };
+        let (first, last) = (u64::from(offset) / BLOCK_BYTES, u64::from(offset + length - 1) / BLOCK_BYTES);
+        let runs = self.disk(DISK_STUCK, "read a chunk", move |store| store.extents(chunk)).await;
+        let holds =
+            |(from, count): &(u16, u16)| (u64::from(*from)..=last).contains(&first) && last < u64::from(from + count);
+        runs.map_or(true, |(_, runs)| !runs.iter().any(holds))
+    }
+
+    async fn mirrors_room(self: &Arc<Self>, standing: &Standing) -> Option<Space> {
         let (me, view) = (self.me, standing.view());
         let ask = |client: ChunkServiceClient, context| async move { client.room(context, me, view).await };
-        let room = self.peers.call(standing.mirror.server, APPLY_PATIENCE, ask).await;
-        matches!(room, Ok(Ok(space)) if space.free > SPARE_BYTES)
+        self.peers.call(standing.mirror.server, APPLY_PATIENCE, ask).await.ok()?.ok()
     }
 
     pub(super) async fn run_room(self: Arc<Self>) {
         loop {
             let store = self.store.clone();
+            let mut pause = LOOK_EVERY;
             if let Ok(Ok(space)) = tokio::task::spawn_blocking(move || store.space()).await {
                 *self.space.lock() = space;
+                if space.free < SHORT_BYTES {
+                    pause = LOOK_OFTEN;
+                }
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }
 }

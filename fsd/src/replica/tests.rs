@@ -1,11 +1,12 @@
 //! Two replicas against each other, with everything between them that can go wrong.
 
+mod disks;
 mod durable;
 mod harness;
+mod sizes;
 pub(super) mod store;
 
 use crate::board::Doom;
-use crate::chunk::ChunkStore;
 use harness::{A, B, Cluster, PATIENCE, chunk, until, write};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
@@ -80,52 +81,6 @@ async fn a_hung_mirror_is_evicted_and_brought_up_to_date_when_it_returns() {
     cluster.in_sync().await;
     cluster.assert_equal();
     assert_eq!(cluster.read(B, chunk(1), 0, 1).await.unwrap(), b"b");
-}
-
-#[tokio::test]
-async fn a_server_whose_disk_stalls_is_evicted_though_it_answers() {
-    let cluster = Cluster::new().await;
-    cluster.store(B).stall(true);
-    cluster.change(0, chunk(1), write(0, b"b")).await;
-    assert_ne!(cluster.state(B), CopyState::InSync);
-    cluster.store(B).stall(false);
-    cluster.in_sync().await;
-    cluster.assert_equal();
-}
-
-#[tokio::test]
-async fn a_disk_that_is_stuck_alone_is_found_out_by_its_own_server() {
-    let cluster = Cluster::new().await;
-    cluster.store(A).stall(true);
-    let begun = Instant::now();
-    // A read, which no mirror waits for, and whose client goes away.
-    let (view, wait) = (cluster.view(0), Duration::from_millis(50));
-    let read = |c: ChunkServiceClient, x| async move { c.read(x, view, chunk(1), 0, 1).await };
-    assert!(cluster.client.call(A, wait, read).await.is_err());
-    until("A is evicted", || cluster.state(A) != CopyState::InSync).await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
-    assert!(accused(&cluster, A) && !accused(&cluster, B));
-    cluster.store(A).stall(false);
-}
-
-#[tokio::test]
-async fn a_stall_of_both_disks_evicts_nobody() {
-    let cluster = Arc::new(Cluster::new().await);
-    for server in [A, B] {
-        cluster.store(server).stall(true);
-    }
-    let asked = cluster.clone();
-    let change = tokio::spawn(async move { asked.change(0, chunk(1), write(0, b"x")).await });
-    let begun = Instant::now();
-    // Long enough for either to accuse itself, and for the primary to accuse its mirror.
-    until("it lasts", || begun.elapsed() > Duration::from_millis(3500)).await;
-    assert!(!change.is_finished());
-    for server in [A, B] {
-        cluster.store(server).stall(false);
-    }
-    change.await.unwrap();
-    assert!(!accused(&cluster, A) && !accused(&cluster, B));
-    assert_eq!(cluster.view(0).epoch, Epoch(1));
 }
 
 #[tokio::test]
@@ -573,26 +528,6 @@ async fn a_file_that_ended_so_long_ago_that_nobody_remembers_does_not_rise_again
 }
 
 #[tokio::test]
-async fn a_size_that_is_not_committed_can_still_be_found_after_the_notes_are_dropped() {
-    let cluster = Cluster::quiet().await;
-    cluster.names.lock().sizes.extend([(Ino(1), 2), (Ino(2), 3)]);
-    for ino in [1, 2] {
-        cluster.change(0, chunk(ino), write(0, b"xyz")).await;
-    }
-    let settle = async || assert!(cluster.servers[0].replica.settle_round(Duration::ZERO).await);
-    for _ in 0..3 {
-        settle().await;
-        assert_eq!(grown(&cluster, A).await.concat(), [(Ino(1), 3)]);
-        assert_eq!(grown(&cluster, B).await.concat(), [(Ino(1), 3)]);
-    }
-    cluster.names.lock().sizes.insert(Ino(1), 3);
-    for _ in 0..2 {
-        settle().await;
-    }
-    assert_eq!(cluster.stores.each_ref().map(|s| s.noted_names()), [0, 0]);
-}
-
-#[tokio::test]
 async fn notes_are_dropped_on_both_and_never_beside_a_stale_mirror() {
     let mut cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(0, b"x")).await;
@@ -603,38 +538,6 @@ async fn notes_are_dropped_on_both_and_never_beside_a_stale_mirror() {
     cluster.change(0, chunk(1), write(0, b"y")).await;
     assert!(!cluster.servers[0].replica.settle_round(Duration::ZERO).await);
     assert_eq!(cluster.store(A).noted_names(), 1);
-}
-
-#[tokio::test]
-async fn a_full_mirror_is_evicted_and_two_full_disks_refuse() {
-    let cluster = Cluster::new().await;
-    cluster.change(0, chunk(1), write(0, b"x")).await;
-    for store in &cluster.stores {
-        store.full.store(true, Ordering::Relaxed);
-    }
-    let full = cluster.try_change(A, cluster.view(0), cluster.id(), chunk(2), write(0, b"y")).await;
-    assert_eq!(full, Err(Rejection::Full));
-    assert_eq!(cluster.names.lock().pair.epoch, Epoch(1));
-    cluster.store(A).full.store(false, Ordering::Relaxed);
-    cluster.change(0, chunk(2), write(0, b"y")).await;
-    assert_ne!(cluster.state(B), CopyState::InSync);
-    cluster.store(B).full.store(false, Ordering::Relaxed);
-    cluster.in_sync().await;
-    cluster.assert_equal();
-}
-
-#[tokio::test]
-async fn a_server_whose_sync_or_write_fails_takes_itself_out() {
-    let cluster = Cluster::new().await;
-    cluster.change(0, chunk(1), write(0, b"x")).await;
-    cluster.store(A).failing.store(true, Ordering::Relaxed);
-    let view = cluster.view(0);
-    let sync = cluster.call(A, |c, x| async move { c.sync(x, view, vec![chunk(1)]).await }).await.unwrap();
-    assert_eq!(sync, Err(Rejection::DiskFailed));
-    until("A is evicted", || cluster.state(A) != CopyState::InSync).await;
-    assert!(cluster.servers[0].replica.status().disk_error.is_some());
-    cluster.change(0, chunk(1), write(0, b"y")).await;
-    assert_eq!(cluster.read(B, chunk(1), 0, 1).await.unwrap(), b"y");
 }
 
 /// Sends something, and waits until it is stuck behind a stalled disk.
@@ -767,61 +670,4 @@ async fn a_new_primary_waits_for_what_the_old_one_ordered() {
     assert_eq!(cluster.view(1).epoch, new.epoch, "nobody was evicted");
     assert_eq!(cluster.read(B, chunk(1), 0, 9).await.unwrap(), b"xyyx");
     cluster.assert_equal();
-}
-
-#[tokio::test]
-async fn the_ends_are_asked_for_behind_the_changes_under_way() {
-    let cluster = Arc::new(Cluster::new().await);
-    cluster.store(B).stall(true);
-    let asked = cluster.clone();
-    let change = tokio::spawn(async move { asked.change(0, chunk(1), write(0, b"xyz")).await });
-    until("the change is under way", || cluster.store(A).contents().len() == 1).await;
-    let asked = cluster.clone();
-    let grown = tokio::spawn(async move {
-        asked.call(A, |c, x| async move { c.grown(x, PairId(0), LogIndex(1), None).await }).await.unwrap().unwrap()
-    });
-    cluster.read(A, chunk(2), 0, 1).await.unwrap();
-    assert!(!grown.is_finished(), "a change may still make a file longer");
-    cluster.store(B).stall(false);
-    change.await.unwrap();
-    assert_eq!(grown.await.unwrap().files, [(Ino(1), 3)]);
-}
-
-#[tokio::test]
-async fn the_ends_of_what_may_have_grown_are_known() {
-    let cluster = Cluster::new().await;
-    cluster.change(0, chunk(1), write(10, b"x")).await;
-    let second = raidfs_common::id::ChunkId { ino: Ino(1), index: 2 };
-    cluster.change(0, second, write(0, b"yy")).await;
-    cluster.change(0, chunk(2), write(0, &[1; 100])).await;
-    cluster.doom(2, Doom::Cut { size: 30 });
-    assert_eq!(grown(&cluster, B).await, [vec![(Ino(1), 2 * CHUNK_BYTES + 2), (Ino(2), 30)], vec![]]);
-}
-
-/// All pages of what may have grown on a server.
-async fn grown(cluster: &Cluster, server: ServerId) -> Vec<Vec<(Ino, u64)>> {
-    let (mut pages, mut after) = (Vec::new(), None);
-    loop {
-        let ask = |c: ChunkServiceClient, x| async move { c.grown(x, PairId(0), LogIndex(0), after).await };
-        let page = cluster.call(server, ask).await.unwrap().unwrap();
-        pages.push(page.files);
-        after = page.next;
-        if after.is_none() {
-            return pages;
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_ends_of_very_many_files_are_told_in_pages() {
-    let cluster = Cluster::quiet().await;
-    let files = 2 * super::grown::PAGE as u64 + 10;
-    for ino in 1..=files {
-        let _ = cluster.store(A).note(chunk(ino)).unwrap();
-        cluster.store(A).write(chunk(ino), 0, b"xyz").unwrap();
-    }
-    let pages = grown(&cluster, A).await;
-    assert!(pages.len() > 2 && pages.iter().all(|page| page.len() <= super::grown::PAGE));
-    let all: Vec<(Ino, u64)> = pages.concat();
-    assert_eq!(all, (1..=files).map(|ino| (Ino(ino), 3)).collect::<Vec<_>>());
 }

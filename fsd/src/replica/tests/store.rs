@@ -48,6 +48,8 @@ pub struct TestStore {
     stalled: Mutex<Stalled>,
     resumed: Condvar,
     pub full: AtomicBool,
+    /// It says that it has room for the last few bytes only.
+    pub nearly_full: AtomicBool,
     /// Writes find no room, copies do.
     pub refuses_writes: AtomicBool,
     pub failing: AtomicBool,
@@ -302,7 +304,7 @@ impl ChunkStore for TestStore {
     }
 
     fn space(&self) -> Result<Space, ChunkError> {
-        Ok(Space { total: 1 << 40, free: 1 << 39 })
+        Ok(Space { total: 1 << 40, free: if self.nearly_full.load(Ordering::Relaxed) { 1 << 20 } else { 1 << 39 } })
     }
 
     fn note(&self, chunk: ChunkId) -> Result<Intent, ChunkError> {

@@ -1,0 +1,111 @@
+//! Disks that stall, fill up and fail: who is put out for it, and who is not.
+
+use super::accused;
+use super::harness::{A, B, Cluster, chunk, until, write};
+use raidfs_common::error::Rejection;
+use raidfs_common::id::Epoch;
+use raidfs_common::pair::CopyState;
+use raidfs_common::rpc::chunks::ChunkServiceClient;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn a_server_whose_disk_stalls_is_evicted_though_it_answers() {
+    let cluster = Cluster::new().await;
+    cluster.store(B).stall(true);
+    cluster.change(0, chunk(1), write(0, b"b")).await;
+    assert_ne!(cluster.state(B), CopyState::InSync);
+    cluster.store(B).stall(false);
+    cluster.in_sync().await;
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn a_disk_that_is_stuck_alone_is_found_out_by_its_own_server() {
+    let cluster = Cluster::new().await;
+    cluster.store(A).stall(true);
+    let begun = Instant::now();
+    // A read, which no mirror waits for, and whose client goes away.
+    let (view, wait) = (cluster.view(0), Duration::from_millis(50));
+    let read = |c: ChunkServiceClient, x| async move { c.read(x, view, chunk(1), 0, 1).await };
+    assert!(cluster.client.call(A, wait, read).await.is_err());
+    until("A is evicted", || cluster.state(A) != CopyState::InSync).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+    assert!(accused(&cluster, A) && !accused(&cluster, B));
+    cluster.store(A).stall(false);
+}
+
+#[tokio::test]
+async fn a_stall_of_both_disks_evicts_nobody() {
+    let cluster = Arc::new(Cluster::new().await);
+    for server in [A, B] {
+        cluster.store(server).stall(true);
+    }
+    let asked = cluster.clone();
+    let change = tokio::spawn(async move { asked.change(0, chunk(1), write(0, b"x")).await });
+    let begun = Instant::now();
+    // Long enough for either to accuse itself, and for the primary to accuse its mirror.
+    until("it lasts", || begun.elapsed() > Duration::from_millis(3500)).await;
+    assert!(!change.is_finished());
+    for server in [A, B] {
+        cluster.store(server).stall(false);
+    }
+    change.await.unwrap();
+    assert!(!accused(&cluster, A) && !accused(&cluster, B));
+    assert_eq!(cluster.view(0).epoch, Epoch(1));
+}
+
+#[tokio::test]
+async fn a_full_mirror_is_evicted_and_two_full_disks_refuse() {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    for store in &cluster.stores {
+        store.full.store(true, Ordering::Relaxed);
+    }
+    let full = cluster.try_change(A, cluster.view(0), cluster.id(), chunk(2), write(0, b"y")).await;
+    assert_eq!(full, Err(Rejection::Full));
+    assert_eq!(cluster.names.lock().pair.epoch, Epoch(1));
+    cluster.store(A).full.store(false, Ordering::Relaxed);
+    cluster.change(0, chunk(2), write(0, b"y")).await;
+    assert_ne!(cluster.state(B), CopyState::InSync);
+    cluster.store(B).full.store(false, Ordering::Relaxed);
+    cluster.in_sync().await;
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn of_two_disks_that_fill_up_together_neither_is_evicted() {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    for store in &cluster.stores {
+        store.nearly_full.store(true, Ordering::Relaxed);
+    }
+    let little = || cluster.servers.iter().all(|s| matches!(s.replica.status().space.free, 1..=0x10_0000));
+    until("both know", little).await;
+    cluster.store(B).full.store(true, Ordering::Relaxed);
+    for (at, offset) in [(chunk(1), 4095), (chunk(1), 4096), (chunk(2), 0)] {
+        let refused = cluster.try_change(A, cluster.view(0), cluster.id(), at, write(offset, b"yy")).await;
+        assert_eq!(refused, Err(Rejection::Full));
+    }
+    cluster.store(B).full.store(false, Ordering::Relaxed);
+    // What is there already can be overwritten.
+    cluster.change(0, chunk(1), write(0, b"z")).await;
+    assert_eq!(cluster.view(0).epoch, Epoch(1), "nobody was evicted");
+    assert_eq!(cluster.read(A, chunk(1), 0, 9).await.unwrap(), b"z");
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn a_server_whose_sync_or_write_fails_takes_itself_out() {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    cluster.store(A).failing.store(true, Ordering::Relaxed);
+    let view = cluster.view(0);
+    let sync = cluster.call(A, |c, x| async move { c.sync(x, view, vec![chunk(1)]).await }).await.unwrap();
+    assert_eq!(sync, Err(Rejection::DiskFailed));
+    until("A is evicted", || cluster.state(A) != CopyState::InSync).await;
+    assert!(cluster.servers[0].replica.status().disk_error.is_some());
+    cluster.change(0, chunk(1), write(0, b"y")).await;
+    assert_eq!(cluster.read(B, chunk(1), 0, 1).await.unwrap(), b"y");
+}
