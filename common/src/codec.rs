@@ -47,7 +47,10 @@ pub fn encode_frame<T: Serialize>(value: &T, header: &mut Vec<u8>) -> Vec<Bytes>
 /// Decodes a frame from its header and the payload beside it.
 pub fn decode_frame<T: DeserializeOwned>(header: &[u8], payload: Bytes) -> Result<T, Malformed> {
     BESIDE.with(|beside| *beside.borrow_mut() = Some(payload));
-    let result = options().deserialize(header);
+    // tarpc adds the deadline that a frame names to the time of day, and panics if that is too far off: what is beside
+    // must not stay there, and one connection's garbage must end that connection only.
+    let decoded = std::panic::catch_unwind(|| options().deserialize(header));
+    let result = decoded.unwrap_or_else(|_| Err(bincode::Error::custom("a value that nobody can have meant")));
     let left = BESIDE.with(|beside| beside.borrow_mut().take());
     match result {
         Ok(_) if left.is_some_and(|rest| !rest.is_empty()) => {
@@ -127,6 +130,22 @@ mod tests {
         encode_frame(&Blob::from(vec![1; 10]), &mut header);
         assert!(decode_frame::<Blob>(&header, Bytes::from(vec![1; 9])).is_err());
         assert!(decode_frame::<Blob>(&header, Bytes::from(vec![1; 11])).is_err());
+    }
+
+    #[test]
+    fn a_deadline_beyond_all_time_is_refused() {
+        let mut request = encode(&(0u32, u64::MAX - 1, 0u32));
+        request.extend_from_slice(&[0; 64]);
+        for payload in [Bytes::new(), Bytes::from_static(b"beside")] {
+            let decoded =
+                decode_frame::<tarpc::ClientMessage<crate::rpc::names::NamesServiceRequest>>(&request, payload);
+            assert!(decoded.is_err());
+            assert_eq!(
+                decode::<Blob>(&encode(&Blob::from(vec![1, 2]))).unwrap(),
+                Blob::from(vec![1, 2]),
+                "nothing stays"
+            );
+        }
     }
 
     proptest! {

@@ -14,6 +14,9 @@ use std::time::Duration;
 /// A point in time: since some moment of this process's life, by a clock that never jumps.
 pub type Now = Duration;
 
+/// No cluster comes that far; a voter that says so would leave no term to come.
+pub(super) const TERM_MAX: Term = Term(u64::MAX >> 8);
+
 /// Later than any life of a process.
 const NEVER: Now = Duration::from_secs(u32::MAX as u64);
 

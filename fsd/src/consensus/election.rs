@@ -1,6 +1,6 @@
 //! Who leads: asking for votes, giving them, and taking over at once when the leader is seen to be gone.
 
-use super::core::{Campaign, Core, Doubt, Now, Output, Role};
+use super::core::{Campaign, Core, Doubt, Now, Output, Role, TERM_MAX};
 use super::log::{LogStore, Vote};
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{VoteReply, VoteRequest};
@@ -63,7 +63,7 @@ impl<L: LogStore> Core<L> {
     /// Answers a request for a vote.
     pub fn on_vote(&mut self, request: &VoteRequest, now: Now) -> VoteReply {
         let (last_index, last_term) = self.log.last();
-        let stands = self.setup.voters.contains(&request.from) && self.failed.is_none();
+        let stands = self.setup.voters.contains(&request.from) && self.failed.is_none() && request.term <= TERM_MAX;
         let up_to_date = (request.last_term, request.last_index) >= (last_term, last_index);
         let trusted = self.doubt == Doubt::None || request.recovery;
         let free = self.leaderless(now) || (!request.pre && request.transfer);
@@ -141,7 +141,7 @@ impl<L: LogStore> Core<L> {
 
     /// Steps back if `term` is newer than its own; says whether it was.
     pub(super) fn observe_term(&mut self, term: Term, now: Now) -> bool {
-        if term <= self.vote.term {
+        if term <= self.vote.term || term > TERM_MAX {
             return false;
         }
         let vote = Vote { term, given: None };

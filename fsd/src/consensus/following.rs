@@ -1,9 +1,20 @@
 //! What a follower does with the leader's words.
 
-use super::core::{Core, Failure, Now, Output};
+use super::core::{Core, Failure, Now, Output, TERM_MAX};
 use super::log::LogStore;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
+
+/// Whether an honest leader could have said it: entries without gaps, of terms that do not fall and are not to come.
+fn is_sound(request: &AppendRequest) -> bool {
+    let mut before = (request.prev_index, request.prev_term);
+    let follows = |e: &LogEntry| {
+        let fits = before.0.0.checked_add(1) == Some(e.index.0) && e.term >= before.1 && e.term <= request.term;
+        before = (e.index, e.term);
+        fits
+    };
+    request.term <= TERM_MAX && request.entries.iter().all(follows)
+}
 
 /// An answer to the leader, and what must happen before it is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +28,7 @@ pub struct Answer {
 impl<L: LogStore> Core<L> {
     /// Takes entries, or a heartbeat.
     pub fn on_append(&mut self, request: AppendRequest, now: Now) -> Option<Answer> {
-        if self.failed.is_some() || !self.setup.voters.contains(&request.from) {
+        if self.failed.is_some() || !self.setup.voters.contains(&request.from) || !is_sound(&request) {
             return None;
         }
         if request.term < self.vote.term {

@@ -331,6 +331,55 @@ fn a_leader_is_elected_and_entries_are_agreed_everywhere() {
 }
 
 #[test]
+fn what_no_voter_says_is_refused_and_changes_nothing() {
+    let mut world = World::new(5, 9);
+    world.until("a leader", |w| w.leader().is_some());
+    (0..5).for_each(|n| world.propose(n, false));
+    world.run(Duration::from_millis(300));
+    let (leader, now) = (world.leader().expect("it leads"), world.now);
+    let other = (1..5).map(ServerId).find(|id| *id != leader).expect("there are three");
+    let core = world.cores.get_mut(&other).expect("it lives");
+    let (term, (last, last_term)) = (core.term(), core.log().last());
+    let entry = |index, term| LogEntry { term: Term(term), index: LogIndex(index), synced: false, data: Bytes::new() };
+    let request = |term, prev_index, prev_term, entries: Vec<LogEntry>| AppendRequest {
+        from: leader,
+        term: Term(term),
+        round: 999,
+        heard: 0,
+        prev_index: LogIndex(prev_index),
+        prev_term: Term(prev_term),
+        entries,
+        commit: LogIndex(0),
+        durable: LogIndex(0),
+        sync_to: LogIndex(0),
+        leader_last: last,
+        spare: LogIndex(0),
+    };
+    let (t, at) = (last_term.0, last.0);
+    for unsound in [
+        request(t, at, t, vec![entry(at + 2, t)]),
+        request(t, at, t, vec![entry(at + 1, t), entry(at + 1, t)]),
+        request(t, at, t, vec![entry(at + 1, t + 1)]),
+        request(t, at, t, vec![entry(at + 1, t - 1)]),
+        request(t, u64::MAX, t, vec![entry(0, t)]),
+        request(u64::MAX, at, t, Vec::new()),
+    ] {
+        assert_eq!(core.on_append(unsound.clone(), now), None, "{unsound:?}");
+    }
+    let vote = |pre| VoteRequest {
+        from: leader,
+        term: Term(u64::MAX),
+        pre,
+        transfer: true,
+        recovery: true,
+        last_term: Term(u64::MAX),
+        last_index: LogIndex(u64::MAX),
+    };
+    assert!(!core.on_vote(&vote(true), now).granted && !core.on_vote(&vote(false), now).granted);
+    assert_eq!((core.term(), core.log().last(), core.failure().is_none()), (term, (last, last_term), true));
+}
+
+#[test]
 fn a_dead_leader_is_replaced_within_fifty_milliseconds() {
     for seed in 0..20 {
         let mut world = World::new(5, seed);
