@@ -2,11 +2,13 @@
 
 use super::system::System;
 use super::{Failed, disk::Disk, tried};
+use crate::wait;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs a program to its end; what it said is the error if it fails.
 pub fn run<const N: usize>(program: &str, options: [&Path; N], rest: &[&Path]) -> Result<String, Failed> {
@@ -58,6 +60,20 @@ pub fn mounts_below(dir: &Path) -> Vec<PathBuf> {
 /// The processor time, in seconds, that the system's processes have used so far.
 pub fn processor_time(system: &dyn System) -> f64 {
     system.processes().iter().filter_map(|&pid| ticks(pid)).sum::<u64>() as f64 / ticks_per_second()
+}
+
+/// Waits until a system's processes have little left to do: what they were given to write behind, a FUSE file system is
+/// not asked for by syncfs. Gives up after a while.
+pub fn wait_until_idle(system: &dyn System) {
+    const WINDOW: Duration = Duration::from_millis(500);
+    if system.processes().is_empty() {
+        return;
+    }
+    wait::until(WINDOW * 20, || {
+        let (before, began) = (processor_time(system), Instant::now());
+        wait::rest_of(WINDOW, began);
+        processor_time(system) - before < WINDOW.as_secs_f64() / 5.0
+    });
 }
 
 fn ticks(pid: i32) -> Option<u64> {

@@ -159,6 +159,7 @@ impl Run<'_> {
     /// Brings what was written before to the disk, so that no step pays for the one before it.
     fn settle(&self) -> Result<(), Failed> {
         machine::sync(self.system.root())?;
+        machine::wait_until_idle(self.system);
         machine::sync(self.disk.root())
     }
 }

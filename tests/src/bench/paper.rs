@@ -63,7 +63,8 @@ const HOW: &str = "\
 `make bench` (and `make bench-peers`, with GlusterFS) writes this file. One sparse image of 6 GiB with an ext4 of its own \
 holds the data of all systems: a plain directory, the four raidfs servers and the witness, the four GlusterFS bricks. \
 So all share one disk and one journal, and both mirrored systems write everything to it twice. Each round does each \
-group of work on each system in turn. Before a timed step everything is written back; \"cold\" means that the kernel's \
+group of work on each system in turn. Before a timed step everything is written back, and the system's \
+processes have come to rest; \"cold\" means that the kernel's \
 caches are dropped too (`sync; echo 3 > /proc/sys/vm/drop_caches`).
 
 - Sequential: 512 MiB in one file, 1 MiB at a time; the write ends with fsync.
