@@ -8,7 +8,7 @@ use crate::codec;
 use crate::limits::{FRAME_HEADER_MAX_BYTES, FRAME_PAYLOAD_MAX_BYTES, HELLO_MAX_BYTES, HELLO_TIMEOUT};
 use crate::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Welcome};
 use bytes::{Buf, Bytes, BytesMut};
-use futures::{Sink, Stream};
+use futures::{FutureExt, Sink, Stream};
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -19,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::oneshot;
 
 /// A tarpc transport that receives `In` and sends `Out`.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Wire<In, Out> {
     /// What is still to be written: headers and payloads in turn.
     outgoing: VecDeque<Bytes>,
     outgoing_bytes: usize,
+    /// Dropped when the other end has gone.
+    open: Option<oneshot::Sender<()>>,
     types: PhantomData<fn(Out) -> In>,
 }
 
@@ -47,8 +50,17 @@ impl<In, Out> Wire<In, Out> {
             received: BytesMut::with_capacity(READ_BYTES),
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
+            open: None,
             types: PhantomData,
         }
+    }
+
+    /// Ends as soon as the other end is seen to have gone, while it is read from. A tarpc server notices only once all
+    /// requests of the connection are served, and one of them may wait for a disk.
+    pub fn closed(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let (open, closed) = oneshot::channel();
+        self.open = Some(open);
+        closed.map(drop)
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -107,6 +119,17 @@ impl<In: DeserializeOwned, Out> Stream for Wire<In, Out> {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
         let this = self.get_mut();
+        let next = this.poll_frame(cx);
+        if let Poll::Ready(None | Some(Err(_))) = next {
+            this.open = None;
+        }
+        next
+    }
+}
+
+impl<In: DeserializeOwned, Out> Wire<In, Out> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
+        let this = self;
         loop {
             let lengths = this.frame_lengths().map_err(|error| this.complain(error))?;
             if let Some((header, payload)) = lengths

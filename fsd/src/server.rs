@@ -276,12 +276,14 @@ impl Server {
                         hears: Ear(self.duties.clone()),
                         incarnation: self.cluster.incarnation,
                     };
-                    serve_guest!(stream, service.serve());
-                    if let Speaker::Server(peer) = speaker
-                        && self.cluster.peers.probe(peer).await
-                    {
-                        self.gone(peer).await;
-                    }
+                    let once_closed = async move {
+                        if let Speaker::Server(peer) = speaker
+                            && self.cluster.peers.probe(peer).await
+                        {
+                            self.gone(peer).await;
+                        }
+                    };
+                    serve_guest!(stream, service.serve(), once_closed);
                 }
                 Service::Admin => {
                     let service = AdminServer {

@@ -65,12 +65,14 @@ pub async fn run(
             match service {
                 Service::Peer => {
                     let service = PeerServer { node: node.clone(), hears: Deaf, incarnation };
-                    serve_guest!(stream, service.serve());
-                    if let Speaker::Server(peer) = speaker
-                        && peers.probe(peer).await
-                    {
-                        node.on_gone(peer);
-                    }
+                    let once_closed = async move {
+                        if let Speaker::Server(peer) = speaker
+                            && peers.probe(peer).await
+                        {
+                            node.on_gone(peer);
+                        }
+                    };
+                    serve_guest!(stream, service.serve(), once_closed);
                 }
                 Service::Admin => {
                     let service = WitnessAdmin { node, incarnation, started, stop };

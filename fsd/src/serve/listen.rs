@@ -128,12 +128,21 @@ async fn admit(stream: &mut TcpStream, config: &Config, me: ServerId, peer: Sock
 
 /// Serves one connection with a tarpc service, until it ends. While as many of its requests are served as may be, no
 /// other is read: the sender feels it. Each of them ends, at its deadline at the latest, and has room for its answer.
+/// The future that may follow runs as soon as the other end has gone, whatever is still being served.
 #[macro_export]
 macro_rules! serve_guest {
-    ($stream:expr, $service:expr) => {{
+    ($stream:expr, $service:expr) => {
+        $crate::serve_guest!($stream, $service, std::future::ready(()))
+    };
+    ($stream:expr, $service:expr, $once_closed:expr) => {{
         use futures::StreamExt as _;
         use tarpc::server::Channel as _;
-        let wire = raidfs_common::wire::Wire::new($stream);
+        let mut wire = raidfs_common::wire::Wire::new($stream);
+        let (closed, once_closed) = (wire.closed(), $once_closed);
+        tokio::spawn(async move {
+            closed.await;
+            once_closed.await;
+        });
         let most = raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
         let places = std::sync::Arc::new(tokio::sync::Semaphore::new(most));
         let config = tarpc::server::Config { pending_response_buffer: most };
@@ -176,6 +185,26 @@ mod tests {
             let _open = self.gate.acquire().await;
             self.here.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_is_noticed_while_its_requests_are_served() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
+        let (service, (ended, end)) = (server.clone(), tokio::sync::oneshot::channel());
+        tokio::spawn(async move { serve_guest!(accepted, service.serve(), async move { ended.send(()).unwrap() }) });
+        let driven = PatientClient::new(tarpc::client::Config::default(), Wire::new(stream));
+        let client = driven.client;
+        let connection = tokio::spawn(driven.dispatch);
+        tokio::spawn(async move { client.wait(tarpc::context::current()).await });
+        while server.here.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        connection.abort();
+        tokio::time::timeout(std::time::Duration::from_secs(5), end).await.expect("it is noticed").unwrap();
+        assert_eq!(server.here.load(Ordering::SeqCst), 1, "the request is still served");
     }
 
     #[tokio::test]
