@@ -234,9 +234,7 @@ impl Peers {
             }
         }
     }
-}
 
-impl Peers {
     /// A connection of `server` to this one has ended: is its process gone? Tries until it answers, or its port does
     /// not, for a while at most. If it is gone, [`PeerEvent::Gone`] tells so, too.
     pub async fn probe(&self, server: ServerId) -> bool {

@@ -3,4 +3,5 @@
 pub mod bench;
 pub mod in_process;
 pub mod probe;
+pub mod told;
 pub mod wait;

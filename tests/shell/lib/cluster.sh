@@ -42,6 +42,8 @@ copy_of() { json "/servers/$((${1#fsd} - 1))/copy"; }
 copy_is() { [ "$(copy_of "$1")" = "$2" ]; }
 
 pid_of() { cat "$DIR/run/$1.pid"; }
+# most_mib fsd1: the memory that it had resident at most, in MiB.
+most_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$(pid_of "$1")/status"; }
 mirror_of() { local n=${1#fsd}; echo "fsd$((n % 2 ? n + 1 : n - 1))"; }
 mounted() { grep -qF " $MNT " /proc/self/mountinfo; }
 

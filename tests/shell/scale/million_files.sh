@@ -12,7 +12,6 @@ look() {
   for d in "$@"; do ms find "$MNT/$d" -newer /proc/1; done | median > "$CASE_DIR/find"
   echo "ls -l of 1,000 files: $(cat "$CASE_DIR/ls") ms, find: $(cat "$CASE_DIR/find") ms" >&3
 }
-mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$(pid_of "$1")/status"; }
 
 for d in $(seq 1 10); do ms fill "$MNT/$d"; done | median > "$CASE_DIR/made"
 made_first=$(cat "$CASE_DIR/made")
@@ -29,7 +28,7 @@ within "1,000 files more are made within 1.5 times ($made_first ms at first, $ma
 within "ls -l, nothing cached, within 1.5 times ($ls_first ms, $ls_last ms)" 0 "$(slack "$ls_first")" "$ls_last"
 within "find, nothing cached, within 1.5 times ($find_first ms, $find_last ms)" 0 "$(slack "$find_first")" "$find_last"
 same "all are there" 1001001 "$(find "$MNT" | wc -l)"
-within "mountd under 300 MiB ($(mib mountd))" 1 299 "$(mib mountd)"
-for n in 1 2 3 4; do within "fsd$n under 700 MiB ($(mib fsd$n))" 1 699 "$(mib fsd$n)"; done
+within "mountd under 300 MiB ($(most_mib mountd))" 1 299 "$(most_mib mountd)"
+for n in 1 2 3 4; do within "fsd$n under 700 MiB ($(most_mib fsd$n))" 1 699 "$(most_mib fsd$n)"; done
 du -sm "$DIR"/data/* | sed "s|$DIR/data/|MiB on the disk of |" >&3
 check "verify finds nothing wrong" verify

@@ -25,10 +25,10 @@ mod system;
 mod table;
 mod trees;
 
+use crate::told::{listen, told_to_end};
 use options::Options;
 use results::Results;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use system::{Plain, System};
 
@@ -135,7 +135,7 @@ impl Run<'_> {
         amount: f64,
         step: impl FnOnce() -> Result<(), Failed>,
     ) -> Result<(), Failed> {
-        if interrupted() {
+        if told_to_end() {
             return Err("interrupted".to_owned());
         }
         self.settle()?;
@@ -167,23 +167,4 @@ impl Run<'_> {
 /// Names what was tried when a system call fails.
 fn tried<T, E: std::fmt::Display>(what: impl std::fmt::Display, result: Result<T, E>) -> Result<T, Failed> {
     result.map_err(|e| format!("{what}: {e}"))
-}
-
-static TOLD: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn tell(_signal: i32) {
-    TOLD.store(true, Ordering::Relaxed);
-}
-
-/// From now on SIGINT and SIGTERM end the run between two steps, so that it can clean up.
-fn listen() {
-    // SAFETY: the handler only stores to an atomic.
-    unsafe {
-        libc::signal(libc::SIGTERM, tell as *const () as libc::sighandler_t);
-        libc::signal(libc::SIGINT, tell as *const () as libc::sighandler_t);
-    }
-}
-
-fn interrupted() -> bool {
-    TOLD.load(Ordering::Relaxed)
 }

@@ -13,8 +13,8 @@ mod rows;
 mod stall;
 mod tree;
 
+use crate::told::{listen, told_to_end};
 use std::fmt::Display;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a probe ends: an error is what was not as it should be.
 pub type Found = Result<(), String>;
@@ -62,23 +62,4 @@ fn tried<T, E: Display>(what: impl Display, result: Result<T, E>) -> Result<T, S
 /// Fails with `what` unless it holds.
 fn demand(holds: bool, what: impl Display) -> Found {
     if holds { Ok(()) } else { Err(what.to_string()) }
-}
-
-static TOLD: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn tell(_signal: i32) {
-    TOLD.store(true, Ordering::Relaxed);
-}
-
-/// From now on SIGTERM and SIGINT ask the probe to end, which it sees by [`told_to_end`].
-fn listen() {
-    // SAFETY: the handler only stores to an atomic.
-    unsafe {
-        libc::signal(libc::SIGTERM, tell as *const () as libc::sighandler_t);
-        libc::signal(libc::SIGINT, tell as *const () as libc::sighandler_t);
-    }
-}
-
-fn told_to_end() -> bool {
-    TOLD.load(Ordering::Relaxed)
 }
