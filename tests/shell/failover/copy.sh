@@ -1,10 +1,16 @@
-# limit: 300
-# A checksummed copy of a tree of 2,000 files goes on while servers die, and is whole.
-need probe tree "$CASE_DIR/tree" 2000 1
+# limit: 600
+# A tree of 1,000 files with checksums is copied again and again while servers die, and every copy is whole.
+need probe tree "$CASE_DIR/tree" 1000 1
 need sums "$CASE_DIR/tree" > "$CASE_DIR/sums"
 cluster_up
-load() { cp -a "$CASE_DIR/tree" "$MNT/copy$1"; }
+load() { mkdir "$MNT/copy$1" && in_rounds "load$1" copy "$MNT/copy$1"; }
+copy() { cp -a "$CASE_DIR/tree" "$1/$2"; }
 progress() { find "$MNT/copy$1" -type f 2> /dev/null | wc -l; }
-outcome() { (cd "$MNT/copy$1" && sha256sum --quiet -c "$CASE_DIR/sums"); }
-START=300 survives_each_victim
+outcome() {
+  local round
+  for round in $(seq "$(rounds_of "load$1")"); do
+    (cd "$MNT/copy$1/$round" && sha256sum --quiet -c "$CASE_DIR/sums") || return 1
+  done
+}
+START=300 MORE=300 survives_each_victim
 check "verify finds nothing wrong" verify

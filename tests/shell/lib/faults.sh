@@ -33,9 +33,9 @@ back() { local name; for name in "$@"; do need r start "$name"; done; }
 VICTIMS=(fsd1 fsd2 fsd3 fsd4 witness "fsd1 fsd3" "fsd2 fsd4")
 
 # survives_each_victim: for each victim, a load on the mount is begun, the victim killed in the middle of it, and the
-# load must end well; then the victim comes back. The case defines
-#   load N        the load; one that goes on until it is told to end sets TOLD=1 (see `tell`)
-#   progress N    prints how far it is, a number
+# load must go on and, once told to, end well; then the victim comes back. The case defines
+#   load N        the load, which goes on until it is told to end (see `tell`, `in_rounds`)
+#   progress N    prints how far it is, a number that only grows
 #   outcome N     checks what the load left
 #   START, MORE   the victim dies once progress is at START; the load is told to end once it made MORE after that
 survives_each_victim() {
@@ -44,14 +44,12 @@ survives_each_victim() {
     n=$((n + 1)) words=${victim// / and }
     begin "load$n" load "$n"
     need wait_until 60 progressed "$n" "${START:-100}"
-    need running "load$n"
     # shellcheck disable=SC2086
     crash $victim
     at=$(progress "$n")
-    if [ "${TOLD:-0}" = 1 ]; then
-      check "it goes on when $words died" wait_until 20 progressed "$n" $((at + ${MORE:-20}))
-      tell "load$n"
-    fi
+    check "it goes on when $words died" wait_until 60 progressed "$n" $((at + ${MORE:-20}))
+    need running "load$n"
+    tell "load$n"
     check "no program notices that $words died" finish "load$n"
     check "and nothing is missing or different" outcome "$n"
     # shellcheck disable=SC2086

@@ -17,6 +17,20 @@ running() { kill -0 "${LOADS[$1]}" 2> /dev/null; }
 tell() { : > "$CASE_DIR/$1.told"; kill -TERM "${LOADS[$1]}" 2> /dev/null; }
 told() { [ -e "$CASE_DIR/$1.told" ]; }
 
+# in_rounds NAME COMMAND...: a load of finite pieces that goes on until it is told to end: the command with 1, 2, 3 ...
+# as its last word, and the number printed once it is done. So a fault hits the middle of it on any machine, however
+# fast. The first failure ends it.
+in_rounds() {
+  local name=$1 n=0; shift
+  trap '' TERM
+  until told "$name"; do
+    n=$((n + 1))
+    "$@" "$n" || return 1
+    echo "$n"
+  done
+}
+rounds_of() { wc -l < "$(output_of "$1")"; }
+
 # finish NAME: waits for it; its exit code.
 finish() {
   local code
