@@ -14,6 +14,7 @@ const KILL_GRACE: Duration = Duration::from_secs(10);
 /// Starts it and waits until it is of use.
 pub fn start(args: &OneArgs) -> Result<ExitCode, Failure> {
     let (local, _lock, name) = find(args)?;
+    local.wait_for_remains(name);
     let at = local.mount_point();
     let lives = local.pid(name);
     let usable = name != Name::Mount || at.as_ref().is_some_and(|at| mounts::state(&at.path) == MountState::Answers);

@@ -14,6 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// How long what was killed may take to end.
+const END_PATIENCE: Duration = Duration::from_secs(10);
+
 /// A process that was started by this command.
 #[derive(Debug)]
 pub struct Started {
@@ -57,6 +60,7 @@ impl Local {
     fn is(&self, name: Name, pid: i32) -> bool {
         // A zombie has no arguments any more, so it does not count.
         std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| self.is_command_line(name, &line))
+            && !is_ending(pid)
     }
 
     /// Whether a process with these arguments (each ended by NUL) is that one.
@@ -145,6 +149,15 @@ impl Local {
         ended.is_ok_and(|e| e.is_some())
     }
 
+    /// Waits until nothing of a process that does not run any more holds a port or a file: one that was killed a moment
+    /// ago may not have come to die yet.
+    pub fn wait_for_remains(&self, name: Name) {
+        let text = std::fs::read_to_string(self.pid_file(name)).unwrap_or_default();
+        let Ok(pid) = text.trim().parse::<i32>() else { return };
+        // If it takes longer, whoever needs the port or the file says so.
+        let _ = wait::until(END_PATIENCE, || Ok::<_, Failure>((!is_ending(pid) || !has_threads(pid)).then_some(())));
+    }
+
     /// Forgets a process that has ended in good order.
     pub fn forget(&self, name: Name) -> Result<(), Failure> {
         let path = self.pid_file(name);
@@ -186,12 +199,35 @@ impl Started {
             Ok(None) | Err(_) => Ok(()),
             Ok(Some(status)) => Err(Failure::Died {
                 name: self.name,
-                how: format!("ended at once ({status})"),
+                how: format!("ended ({status})"),
                 log: local.log_file(self.name),
                 tail: local.log_tail(self.name, self.log_from),
             }),
         }
     }
+}
+
+/// Whether a process that can still be seen is about to end: it was killed, or ends by itself. On a busy machine there is
+/// a while between the signal and the end.
+fn is_ending(pid: i32) -> bool {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    is_killed(&read("status")) || is_exiting(&read("stat"))
+}
+
+/// Whether /proc/PID/status says that SIGKILL is on its way.
+fn is_killed(status: &str) -> bool {
+    let pending = status.lines().filter_map(|l| l.strip_prefix("SigPnd:").or_else(|| l.strip_prefix("ShdPnd:")));
+    let mut sets = pending.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok());
+    sets.any(|set| set & (1 << (libc::SIGKILL - 1)) != 0)
+}
+
+/// Whether /proc/PID/stat has the kernel's mark of a task that is exiting (`PF_EXITING`) among the flags.
+fn is_exiting(stat: &str) -> bool {
+    const EXITING: u64 = 4;
+    // Behind the program's name, which may have blanks and brackets in it: state, parent, group, session, terminal,
+    // its group, flags.
+    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
+    flags.and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & EXITING != 0)
 }
 
 /// Whether threads of a process still run: of one that was killed, some may be inside the kernel for a while after the
@@ -291,6 +327,23 @@ mod tests {
         local.forget(name).unwrap();
         assert_eq!(local.state(name), State::Stopped);
         local.forget(name).unwrap();
+    }
+
+    #[test]
+    fn who_is_about_to_end_is_known() {
+        assert!(!is_ending(std::process::id() as i32));
+        let mut child = Command::new("true").spawn().unwrap();
+        // Nobody has waited for it, so it stays to be seen.
+        let pid = child.id() as i32;
+        let ended = wait::until(Duration::from_secs(10), || Ok::<_, Failure>(is_ending(pid).then_some(()))).unwrap();
+        assert!(ended.is_some());
+        child.wait().unwrap();
+        let status = |own: &str, shared: &str| format!("State:\tR (running)\nSigPnd:\t{own}\nShdPnd:\t{shared}\n");
+        assert!(!is_killed(&status("0000000000000000", "0000000000004000")));
+        assert!(is_killed(&status("0000000000000100", "0000000000000000")));
+        assert!(is_killed(&status("0000000000000000", "0000000000000100")));
+        assert!(!is_exiting("7 (a) 4 b) R 1 7 7 0 -1 4194304 0"));
+        assert!(is_exiting("7 (a) 4 b) R 1 7 7 0 -1 4194308 0"));
     }
 
     #[test]

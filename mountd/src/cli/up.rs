@@ -21,6 +21,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     program("fsd")?;
     program("mountd")?;
     let (local, _lock, new) = find_or_make(args)?;
+    local.servers().into_iter().chain([Name::Mount]).for_each(|name| local.wait_for_remains(name));
     let mut at = mount_point(&local, args.mount.as_deref())?;
     let all: Vec<Name> = local.servers();
     let states: Vec<(Name, State)> = all.iter().map(|&n| (n, local.state(n))).collect();

@@ -16,6 +16,13 @@ says "status tells a crash from a stop" "fsd3 is down \(it crashed or was killed
 says "and what to do" "raidfs start fsd3" r status
 check "start" r start fsd3
 check "it is healthy again" wait_healthy 30
+# Who was killed by another hand a moment ago does not count as running, though the kernel may not have ended it yet.
+killed_and_started() {
+  local n
+  for n in 1 2 3 4 5 6 7 8; do need kill -KILL "$(pid_of fsd3)"; r start fsd3 | grep -v already || return 1; done
+}
+check "start at once after kill -9" killed_and_started
+check "it is healthy again" wait_healthy 30
 check "stop mountd unmounts" r stop mountd
 refuse "nothing is mounted" mounted
 check "start mountd mounts" r start mountd
