@@ -112,6 +112,8 @@ impl Names {
             Err(error) => {
                 if queued.expected {
                     unpin_names(&mut self.tree, &queued.change);
+                }
+                if queued.expected && !self.has_ended(queued, *error) {
                     self.late.get_or_insert(*error);
                     self.unkept += 1;
                 }
@@ -121,6 +123,13 @@ impl Names {
                 }
             }
         }
+    }
+
+    /// Whether a change came too late for a file that was unlinked meanwhile and that nobody has open: bytes that were
+    /// on their way when it ended are reported behind its end. Nobody can see the file, so nobody has to be told.
+    fn has_ended(&mut self, queued: &Queued<Waiter>, error: FsError) -> bool {
+        let [ino] = queued.touched.as_slice() else { return false };
+        error == FsError::Stale && self.tree.node(*ino).is_none_or(|n| n.opens == 0)
     }
 
     /// Forgets all that a change was about, here and (later) in the kernel.
@@ -397,5 +406,52 @@ fn names_of(change: &Change) -> impl Iterator<Item = (Ino, &[u8])> {
 fn unpin_names(tree: &mut Tree, change: &Change) {
     for (parent, name) in names_of(change) {
         tree.unpin_name(parent, name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raidfs_common::attr::Placement;
+
+    fn file(ino: Ino) -> Attr {
+        let never = Time::default();
+        Attr {
+            ino,
+            kind: FileKind::File,
+            perm: 0o644,
+            nlink: 1,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            size: 0,
+            blocks: 0,
+            atime: never,
+            mtime: never,
+            ctime: never,
+            btime: never,
+            cut_gen: 0,
+            placement: Placement::default(),
+            parent: Ino::ROOT,
+            xattrs: 0,
+        }
+    }
+
+    /// What is kept for the next sync after the size of a file was reported and the file was gone.
+    fn told(opens: u32) -> (Option<FsError>, usize) {
+        let mut names = Names::new(Limits { nodes: 10, entries: 10 });
+        let ino = Ino(7);
+        names.tree.born(file(ino)).opens = opens;
+        let change = Change::Wrote { ino, cut_gen: 0, size: 1, blocks: 1, mtime: Time::default() };
+        names.submit(Time::default(), change, vec![ino], true, None);
+        let Next::Batch(batch) = names.queue.next(true) else { panic!("nothing to be sent") };
+        names.settle(&batch[0], &Err(FsError::Stale));
+        (names.late, names.unkept)
+    }
+
+    #[test]
+    fn the_size_of_a_file_that_was_unlinked_meanwhile_is_no_error_to_anybody() {
+        assert_eq!(told(0), (None, 0));
+        assert_eq!(told(1), (Some(FsError::Stale), 1), "who has it open was promised that it lives on");
     }
 }
