@@ -132,6 +132,9 @@ pub enum Rejection {
     /// The request is of a form that no honest client sends: give up.
     #[error("bad request: {0}")]
     Bad(String),
+    /// The file has ended, and its bytes with it: give up, nobody can see it any more.
+    #[error("the file is gone")]
+    Gone,
 }
 
 /// What a client does after a [`Rejection`].
@@ -161,7 +164,9 @@ impl Rejection {
             | Rejection::Away => NextMove::Another,
             Rejection::WrongEpoch { .. } | Rejection::NotInCharge | Rejection::DiskFailed => NextMove::Refresh,
             Rejection::Damaged => NextMove::OtherMirror,
-            Rejection::NoSession | Rejection::Forgotten | Rejection::Full | Rejection::Bad(_) => NextMove::GiveUp,
+            Rejection::NoSession | Rejection::Forgotten | Rejection::Full | Rejection::Bad(_) | Rejection::Gone => {
+                NextMove::GiveUp
+            }
         }
     }
 }

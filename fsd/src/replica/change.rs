@@ -2,7 +2,6 @@
 //! both have it. Each runs in a task of its own, so that a client that goes away leaves no half of a change behind.
 
 use super::disk::rejection;
-use super::dooms::gone;
 use super::ends::end_of;
 use super::forward::{Forward, Forwarded};
 use super::judge::{Standing, check_session, range_of};
@@ -143,7 +142,7 @@ impl Replica {
                 continue;
             }
             if self.past.lock().is_gone(chunk.ino) {
-                return Err(gone());
+                return Err(Rejection::Gone);
             }
             let held = self.locks.hold(chunk.ino, span, Mode::Change).await;
             if !begun {

@@ -73,11 +73,6 @@ impl Past {
     }
 }
 
-/// What is said to who changes a file that is gone.
-pub fn gone() -> Rejection {
-    Rejection::Bad("the file is gone".into())
-}
-
 impl Replica {
     /// Carries out what dooms a file by entries up to `up_to`, having had the entries made durable.
     pub(super) async fn settle_dooms(self: &Arc<Self>, ino: Ino, up_to: LogIndex) -> Result<(), Rejection> {
@@ -160,7 +155,7 @@ impl Replica {
         }
         let sizes = self.board.sizes(vec![ino]).await.ok_or(Rejection::Away)?;
         if sizes == [None] {
-            return Err(gone());
+            return Err(Rejection::Gone);
         }
         self.past.lock().seen(ino);
         Ok(())

@@ -85,6 +85,8 @@ pub fn weigh(core: &Core, pair: PairId, server: ServerId, rejection: &Rejection)
             Err(FsError::Io)
         }
         Rejection::Full => Err(FsError::NoSpace),
+        // Somebody unlinked it while its bytes were on their way: that is no trouble of the cluster's.
+        Rejection::Gone => Err(FsError::Stale),
         Rejection::Forgotten | Rejection::Bad(_) => {
             tracing::error!("{server} refuses a request about chunks of pair {pair} for good: {rejection}");
             Err(FsError::Io)
