@@ -13,6 +13,10 @@ check "read-only" helper "$DIR/raidfs.toml" "$MNT" -o ro
 fails_with "nothing is written then" "Read-only" touch "$MNT/g"
 fails_with "a second mount at the same place is refused" "mounted" helper "$DIR/raidfs.toml" "$MNT"
 check "umount" umount "$MNT"
+mkdir "$CASE_DIR/a place"
+check "a mount point with a blank in its name" timeout 20 sh -c 'PATH=$1:$PATH; shift; sh "$@"' - "$BIN" \
+  "$LIB/../../../packaging/mount.raidfs" "$DIR/raidfs.toml" "$CASE_DIR/a place" -o "log=$CASE_DIR/mount.log"
+check "umount" umount "$CASE_DIR/a place"
 fails_with "an unknown option is refused" "unknown mount option" helper "$DIR/raidfs.toml" "$MNT" -o nonsense
 fails_with "a missing configuration too" "cannot read the configuration" helper "$CASE_DIR/none" "$MNT"
 fails_with "and a missing mount point" "." helper "$DIR/raidfs.toml" "$CASE_DIR/none/x"
