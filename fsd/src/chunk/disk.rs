@@ -14,6 +14,7 @@ mod ledger;
 mod open_files;
 mod remove;
 mod room;
+mod told;
 mod walk;
 
 use super::format::{FOOTER_AT, FOOTER_BYTES, Footer};
@@ -34,6 +35,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use told::Told;
 
 /// Open chunk files that nobody uses at the moment are kept up to this number, fewer if the process may not open twice
 /// as many files.
@@ -58,6 +60,7 @@ struct Disk {
     room: Room,
     census: Census,
     poison: Arc<Poison>,
+    told: Told,
     /// On this file system, syncing a new file makes its name durable, too.
     names_follow: bool,
 }
@@ -86,6 +89,7 @@ impl DiskChunks {
             ledger: Ledger::default(),
             census: Census::default(),
             names_follow,
+            told: Told::default(),
             poison: Arc::clone(&poison),
         };
         disk.count()?;
@@ -157,8 +161,10 @@ impl Disk {
         };
         let bytes = io::read_up_to(&file, FOOTER_AT, FOOTER_BYTES).map_err(failed)?;
         let footer = Footer::decode(chunk, &bytes);
-        if let Err(reason) = &footer {
-            tracing::warn!("chunk {chunk} is damaged: {reason}");
+        match &footer {
+            Ok(_) => self.told.is_whole(chunk),
+            Err(reason) if self.told.is_news(chunk) => tracing::warn!("chunk {chunk} is damaged: {reason}"),
+            Err(_) => {}
         }
         Ok(Some(Open { file: Arc::new(file), footer }))
     }
