@@ -153,6 +153,9 @@ pub enum Failure {
     /// A data directory without files.
     #[error("{} holds no files: it is the witness's, or of a server that never was up", .0.display())]
     NoFiles(PathBuf),
+    /// What comes out of a data directory is to be put into it.
+    #[error("{} lies in the data directory, which is not changed: take another --to", .0.display())]
+    IntoItself(PathBuf),
     /// A name without an inode.
     #[error("the names are damaged: inode {:x} is missing", .0.0)]
     NoInode(raidfs_common::id::Ino),

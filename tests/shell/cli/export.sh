@@ -33,6 +33,9 @@ same "its time" "$(stat -c %y "$CASE_DIR/original/hard")" "$(stat -c %y "$hard")
 same "its other name" 2 "$(stat -c %h "$hard")"
 if command -v getfattr > /dev/null; then same "its attributes" green "$(getfattr --only-values -n user.colour "$hard")"; fi
 same "links lead where they led" d0/e0 "$(readlink "$CASE_DIR/out-fsd1/tree/link")"
+fails_with "what comes out is not put into the data directory" "not changed" \
+  "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$DIR/data/fsd1/out"
+refuse "nothing was made there" test -e "$DIR/data/fsd1/out"
 check "the data directory was not changed: it starts again" "$BIN/raidfs" up --dir "$DIR"
 check "and is healthy" wait_healthy 60
 fails_with "a running server's directory is refused" "used|runs" "$BIN/raidfs" export --data "$DIR/data/fsd1" --list

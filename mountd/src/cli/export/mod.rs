@@ -50,6 +50,11 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     if !data.is_dir() {
         return Err(Failure::NoDataDirectory(data));
     }
+    if let Some(to) = &args.to
+        && local::absolute(to)?.starts_with(&data)
+    {
+        return Err(Failure::IntoItself(to.clone()));
+    }
     let dir = OfflineDir::open(&data)?;
     let identity = dir.identity().clone();
     if identity.server.is_witness() {
