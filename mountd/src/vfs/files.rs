@@ -4,6 +4,7 @@ use super::cluster::{ChunkAddress, Cluster};
 use super::handles::Handle;
 use super::late::{Late, Told};
 use super::prefetch::{Kept, SMALL_BYTES};
+use super::unreadable::Unreadable;
 use super::write_behind::WriteBehind;
 use super::{Shared, Vfs};
 use bytes::{Bytes, BytesMut};
@@ -100,6 +101,8 @@ pub(super) struct FileData {
     pub opens: u32,
     /// It has no name and no handle any more.
     pub doomed: bool,
+    /// What could not be read a moment ago.
+    pub unreadable: Unreadable,
 }
 
 /// More chunks than this are not remembered by name.
@@ -210,6 +213,7 @@ impl<C: Cluster> Shared<C> {
                 waits: 0,
                 opens: 0,
                 doomed: false,
+                unreadable: Unreadable::default(),
             };
             Arc::new(File { ino: attr.ino, data: Mutex::new(data), moved: Notify::new() })
         });
@@ -329,7 +333,16 @@ impl<C: Cluster> Shared<C> {
         {
             return Ok(bytes);
         }
-        self.read(file, offset, u64::from(length)).await
+        let began = Instant::now();
+        if file.data.lock().unreadable.covers(offset, began) {
+            return Err(FsError::Io);
+        }
+        let result = self.read(file, offset, u64::from(length)).await;
+        if result == Err(FsError::Io) {
+            let range = offset..offset.saturating_add(u64::from(length));
+            file.data.lock().unreadable.failed(range, began, Instant::now());
+        }
+        result
     }
 
     /// The beginning of a small file, if it was fetched before it was asked for; and has the next ones fetched if that

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`tree`], [`predict`] | pure: what is known, and what follows from it |
 //! | [`change_queue`], [`write_behind`], [`prefetch`] | pure: what is to be sent or fetched, and in which order |
-//! | [`late`] | pure: who is told of writes that could not be made |
+//! | [`late`], [`unreadable`] | pure: who is told of writes that could not be made, and what need not be asked for again |
 //! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
 //! | `memory_cluster` | a cluster for tests |
@@ -33,6 +33,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 pub mod tree;
+pub mod unreadable;
 pub mod write_behind;
 mod xattrs;
 

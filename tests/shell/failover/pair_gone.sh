@@ -14,7 +14,7 @@ crash fsd3 fsd4
 for f in $kept; do check "a file on the other pair is read ($(basename "$f"))" cat "$f" > /dev/null; done
 first=$(echo "$lost" | head -n 1)
 took=$(millis fails_with "a file on the dead pair gives EIO" "Input/output error" cat "$first")
-within "after waiting for io_timeout (2 s)" 1500 8000 "$took"
+within "after waiting for io_timeout (2 s), once" 1500 3500 "$took"
 check "names of both are there" test "$(ls "$MNT" | wc -l)" = 8
 check "names change" mv "$MNT/f1" "$MNT/g1"
 need mv "$MNT/g1" "$MNT/f1"
