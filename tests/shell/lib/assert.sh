@@ -52,8 +52,8 @@ need() {
 
 # skip_without PROGRAM: the case needs a program that this machine may lack. `make setup` installs all of them, so a
 # skipped case is said aloud, not passed over.
-skip_without() {
-  command -v "$1" > /dev/null && return
+skip_without() { command -v "$1" > /dev/null || skip "$1"; }
+skip() {
   echo "ok - $CASE # SKIP $1 is not installed (make setup)" >&3
   exit 0
 }
