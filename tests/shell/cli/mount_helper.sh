@@ -16,7 +16,9 @@ check "umount" umount "$MNT"
 mkdir "$CASE_DIR/a place"
 check "a mount point with a blank in its name" timeout 20 sh -c 'PATH=$1:$PATH; shift; sh "$@"' - "$BIN" \
   "$LIB/../../../packaging/mount.raidfs" "$DIR/raidfs.toml" "$CASE_DIR/a place" -o "log=$CASE_DIR/mount.log"
-check "umount" umount "$CASE_DIR/a place"
+same "with what is in the store" kept "$(cat "$CASE_DIR/a place/f")"
+# Whoever looks at each new mount of the machine may be in it for a moment.
+check "umount" wait_until 10 umount "$CASE_DIR/a place"
 fails_with "an unknown option is refused" "unknown mount option" helper "$DIR/raidfs.toml" "$MNT" -o nonsense
 fails_with "a missing configuration too" "cannot read the configuration" helper "$CASE_DIR/none" "$MNT"
 fails_with "and a missing mount point" "." helper "$DIR/raidfs.toml" "$CASE_DIR/none/x"

@@ -13,8 +13,8 @@ pids_below() {
 clean_below() {
   local dir=$1 pid at
   for pid in $(pids_below "$dir"); do kill -CONT "$pid"; kill -KILL "$pid"; done 2> /dev/null
-  # The deepest first; a mount of a dead mountd can only be detached.
+  # The deepest first; a mount of a dead mountd can only be detached. Blanks are listed as numbers.
   awk -v d="$dir/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while IFS= read -r at; do
-    umount -l "$at" 2> /dev/null
+    umount -l "$(printf '%b' "$at")" 2> /dev/null
   done
 }
