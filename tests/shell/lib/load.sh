@@ -52,3 +52,10 @@ sums() { (cd "$1" && find . -type f -print0 | sort -z | xargs -0r sha256sum); }
 # same_trees A B: both have the same files with the same contents, modes and links.
 same_trees() { diff <(listing "$1") <(listing "$2") && diff <(sums "$1") <(sums "$2"); }
 listing() { (cd "$1" && find . ! -type d -printf '%p %y %m %s %l\n' -o -printf '%p %y %m\n' | sort); }
+
+# attributes DIR: what `listing` does not say of each file: owner, time, how many names, extended attributes.
+attributes() {
+  (cd "$1" && find . -printf '%p %U:%G %n %T@\n' | sort && find . -print0 | sort -z | xargs -0r getfattr -h -d -m '^(user|trusted|security)\.' -e hex 2> /dev/null)
+}
+# acls DIR: the access control lists of each, by number.
+acls() { (cd "$1" && find . ! -type l -print0 | sort -z | xargs -0r getfacl -n -p); }

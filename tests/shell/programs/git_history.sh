@@ -32,7 +32,7 @@ same "all commits are on top of it" 5 "$(git log --oneline main..topic | wc -l)"
 check "thousands of objects are loose" test "$(git count-objects | cut -d' ' -f1)" -gt 1200
 check "fsck of them" git fsck --strict --full
 check "a clone by the protocol" git clone -q --no-local . ../clone
-check "a clone with hard links" git clone -q . ../linked
+check "a clone with hard links" git clone -q --bare . ../linked
 check "gc" git gc -q --prune=now
 same "packs all" 0 "$(git count-objects | cut -d' ' -f1)"
 check "fsck of the pack" git fsck --strict --full
