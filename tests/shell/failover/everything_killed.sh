@@ -1,4 +1,4 @@
-# limit: 180
+# limit: 300
 # All servers, the witness and mountd are killed at once and started again: all that was acknowledged is there.
 need probe tree "$CASE_DIR/tree" 500 5
 cluster_up

@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 300
 # The leader of the namespace dies again and again; another takes over, names stay right.
 cluster_up
 mkdir "$MNT/d"

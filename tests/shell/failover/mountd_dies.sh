@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 300
 # mountd is killed: it is mounted again at once, what was synced is there with its size, and nothing leaks.
 cluster_up
 head -c 9000000 /dev/urandom > "$CASE_DIR/data"

@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 300
 # One server of each pair dies at the same moment, the leader among them: nothing is noticed, nothing is missing.
 cluster_up
 lead=$(leader)

@@ -1,4 +1,4 @@
-# limit: 180
+# limit: 300
 # Both servers of a pair gone: what needs them waits, then gives EIO; all else goes on; when they return, so do they.
 config 'io_timeout = "2s"'
 cluster_up

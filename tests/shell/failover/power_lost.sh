@@ -1,4 +1,4 @@
-# limit: 180
+# limit: 300
 # Power is lost everywhere: what was synced is there, and the mount of before is not taken for the one of now.
 cluster_up
 refuses_to_sync() { ! { echo late > "$MNT/d/late$round" && sync "$MNT/d/late$round"; }; }

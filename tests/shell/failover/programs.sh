@@ -1,4 +1,4 @@
-# limit: 240
+# limit: 600
 # git, rsync, sqlite3 with a write-ahead log and cargo go on at the same time while servers die and return: the leader,
 # one of each pair, and the witness.
 skip_without git
@@ -63,13 +63,13 @@ all_beyond() { # MARK...: every load has finished a round since, or has ended
 declare -A marks
 mark() { local l; for l in "${loads[@]}"; do marks[$l]=$(done_of "$l"); done; }
 for l in "${loads[@]}"; do marks[$l]=0; done
-need wait_until 60 all_beyond
+need wait_until 120 all_beyond
 for victim in leader "fsd1 fsd3" witness "fsd2 fsd4"; do
   [ "$victim" = leader ] && who=$(leader) || who=$victim
   # shellcheck disable=SC2086
   crash $who
   mark
-  check "all go on without $who" wait_until 60 all_beyond
+  check "all go on without $who" wait_until 120 all_beyond
   # shellcheck disable=SC2086
   back $who
   check "$who returns" wait_healthy 60

@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 300
 # The copy of a server that missed something is never served, even if it is the only one left.
 config 'io_timeout = "2s"'
 cluster_up
