@@ -6,10 +6,16 @@ use raidfs_common::limits::SESSION_LEASE;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Leases are looked at many times a second. A longer pause than this was the server's own, as of a machine that stood
+/// still: it could not have heard anyone meanwhile, so the pause counts against no lease.
+const OWN_PAUSE: Duration = Duration::from_millis(500);
+
 /// When each session was last heard, in time since this process started.
 #[derive(Debug, Default)]
 pub struct Leases {
     heard: BTreeMap<SessionId, Duration>,
+    /// When it was last looked whether a session had lapsed.
+    looked: Option<Duration>,
 }
 
 impl Leases {
@@ -21,10 +27,17 @@ impl Leases {
     /// This server has begun to lead: whatever it heard before is old.
     pub fn restart(&mut self) {
         self.heard.clear();
+        self.looked = None;
     }
 
     /// Whether an open session has lapsed. One not heard of yet is given a whole lease.
     pub fn lapsed(&mut self, session: SessionId, now: Duration) -> bool {
+        let pause = self.looked.replace(now).map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        if pause > OWN_PAUSE {
+            for heard in self.heard.values_mut() {
+                *heard = (*heard + pause).min(now);
+            }
+        }
         let since = *self.heard.entry(session).or_insert(now);
         now.saturating_sub(since) >= SESSION_LEASE
     }
@@ -39,16 +52,35 @@ impl Leases {
 mod tests {
     use super::*;
 
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Whether it lapses while it is looked at every 100 ms in that time.
+    fn lapses(leases: &mut Leases, session: SessionId, from: u64, to: u64) -> bool {
+        (from / 100..=to / 100).any(|n| leases.lapsed(session, at(n * 100)))
+    }
+
     #[test]
     fn a_session_lapses_after_its_lease_and_a_new_leader_gives_another() {
         let mut leases = Leases::default();
-        let (one, at) = (SessionId(1), Duration::from_secs);
-        assert!(!leases.lapsed(one, at(100)));
-        assert!(!leases.lapsed(one, at(109)));
-        assert!(leases.lapsed(one, at(110)));
-        leases.heard(one, at(110));
-        assert!(!leases.lapsed(one, at(119)));
+        let one = SessionId(1);
+        assert!(!lapses(&mut leases, one, 100_000, 109_900));
+        assert!(leases.lapsed(one, at(110_000)));
+        leases.heard(one, at(110_000));
+        assert!(!lapses(&mut leases, one, 110_100, 119_000));
         leases.restart();
-        assert!(!leases.lapsed(one, at(125)));
+        assert!(!lapses(&mut leases, one, 125_000, 134_900));
+    }
+
+    #[test]
+    fn a_pause_of_the_server_itself_counts_against_no_lease() {
+        let mut leases = Leases::default();
+        let one = SessionId(1);
+        leases.heard(one, at(1_000));
+        assert!(!lapses(&mut leases, one, 1_000, 5_000));
+        // The machine stands still for half a minute, and hears nobody.
+        assert!(!lapses(&mut leases, one, 35_000, 40_900));
+        assert!(leases.lapsed(one, at(41_000)));
     }
 }
