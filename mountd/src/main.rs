@@ -28,15 +28,16 @@ const LAST_FLUSH: Duration = Duration::from_secs(60);
 #[command(name = "mountd", version)]
 struct Arguments {
     /// The cluster's configuration (raidfs.toml)
-    #[arg(long, value_name = "FILE")]
-    config: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "options")]
+    config: Option<PathBuf>,
     /// Where the mount keeps files of its own; it needs none at present
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// End the mount session that is open elsewhere
     #[arg(long)]
     takeover: bool,
-    /// Mount options, separated by commas: ro, nosuid, nodev, noexec, noatime, nonempty, takeover, _netdev, x-...
+    /// Mount options, separated by commas: ro, nosuid, nodev, noexec, noatime, nodiratime, relatime, strictatime,
+    /// nonempty, takeover, _netdev, nofail, x-...; with remount, a mount that is there gets the others, and that is all
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
     /// The directory to mount at
@@ -61,8 +62,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     for list in &arguments.options {
         options.add(list)?;
     }
+    if options.remount {
+        return Ok(session::remount(&arguments.mount_point, &arguments.options)?);
+    }
     options.takeover |= arguments.takeover;
-    let config = Config::load(&arguments.config)?;
+    let config = Config::load(arguments.config.as_deref().ok_or("--config says which cluster is to be mounted")?)?;
     if let Some(dir) = &arguments.cache {
         std::fs::create_dir_all(dir)?;
     }
@@ -81,7 +85,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
     let holder = Holder::this_process(&mount_point.display().to_string()).to_string();
     let cluster = ClusterClient::connect(&config, holder, options.takeover).await?;
     let strict = config.durability == Durability::Strict;
-    let behaviour = vfs::Options { atime: options.atime, strict, ..vfs::Options::default() };
+    let behaviour = vfs::Options { strict, ..vfs::Options::default() };
     let vfs = Vfs::new(cluster.clone(), behaviour);
     let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
     let mounted = {

@@ -9,6 +9,7 @@ pub mod errno;
 mod interrupt;
 pub mod options;
 pub mod session;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -16,7 +17,7 @@ use self::convert::{attr_of, kind_of, node_of, set_of};
 use self::errno::errno;
 use self::interrupt::interrupted;
 use crate::vfs::cluster::Cluster;
-use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Seek, Vfs};
+use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Pages, Seek, Vfs};
 use bytes::Bytes;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
@@ -164,14 +165,28 @@ fn name(name: &OsStr) -> Vec<u8> {
 }
 
 fn open_mode(flags: i32) -> OpenMode {
-    // O_SYNC contains O_DSYNC; what they differ in (times) is not worth a barrier.
-    OpenMode { sync: flags & libc::O_DSYNC != 0 }
+    let access = flags & libc::O_ACCMODE;
+    OpenMode {
+        // O_SYNC contains O_DSYNC; what they differ in (times) is not worth a barrier.
+        sync: flags & libc::O_DSYNC != 0,
+        reads: access != libc::O_WRONLY,
+        writes: access != libc::O_RDONLY,
+        quiet: flags & libc::O_NOATIME != 0,
+    }
+}
+
+fn pages_flag(pages: Pages) -> FopenFlags {
+    match pages {
+        Pages::Keep => FopenFlags::FOPEN_KEEP_CACHE,
+        Pages::Drop => FopenFlags::empty(),
+        Pages::Bypass => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_DIRECT_IO,
+    }
 }
 
 /// A file without a chance of a late error needs no flush at its close.
-fn open_reply(flags: i32) -> FopenFlags {
-    let keep = FopenFlags::FOPEN_KEEP_CACHE;
-    if flags & libc::O_ACCMODE == libc::O_RDONLY { keep | FopenFlags::FOPEN_NOFLUSH } else { keep }
+fn open_reply(flags: i32, pages: Pages) -> FopenFlags {
+    let pages = pages_flag(pages);
+    if flags & libc::O_ACCMODE == libc::O_RDONLY { pages | FopenFlags::FOPEN_NOFLUSH } else { pages }
 }
 
 /// What the kernel caches as "there is no such name".
@@ -210,6 +225,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             // Only what is written through this mount changes a file: the kernel knows by itself.
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
             InitFlags::FUSE_ABORT_ERROR,
+            // A file that was opened while it was empty may be mapped later.
+            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
         ];
         for flag in wanted {
             if let Err(missing) = config.add_capabilities(flag) {
@@ -334,9 +351,12 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
         // A handle that nobody learns of would never be closed.
-        let operation = async move { vfs.open(ino(number), open_mode(flags.0)).await };
+        let operation = async move {
+            let handle = vfs.open(ino(number), open_mode(flags.0)).await?;
+            Ok((handle, vfs.pages(handle).await))
+        };
         self.run(0, operation, move |result| match result {
-            Ok(handle) => reply.opened(FileHandle(handle), open_reply(flags.0)),
+            Ok((handle, pages)) => reply.opened(FileHandle(handle), open_reply(flags.0, pages)),
             Err(error) => reply.error(errno(error)),
         });
     }
@@ -408,11 +428,15 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         self.empty(request, reply, async move { vfs.fsync(handle.0).await });
     }
 
-    fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let vfs = self.vfs.clone();
-        self.run(0, async move { vfs.opendir(ino(number)).await }, |result| match result {
-            Ok(handle) => {
-                reply.opened(FileHandle(handle), FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR);
+        let operation = async move {
+            let handle = vfs.opendir(ino(number), open_mode(flags.0)).await?;
+            Ok((handle, vfs.pages(handle).await))
+        };
+        self.run(0, operation, |result| match result {
+            Ok((handle, pages)) => {
+                reply.opened(FileHandle(handle), pages_flag(pages) | FopenFlags::FOPEN_CACHE_DIR);
             }
             Err(error) => reply.error(errno(error)),
         });
@@ -544,11 +568,13 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
         let operation = async move {
             let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);
-            vfs.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await
+            let (attr, handle) = vfs.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await?;
+            Ok((attr, handle, vfs.pages(handle).await))
         };
         self.run(0, operation, move |result| match result {
-            Ok((attr, handle)) => {
-                reply.created(&TTL, &attr_of(&attr), GENERATION, FileHandle(handle), open_reply(flags));
+            Ok((attr, handle, pages)) => {
+                let flags = open_reply(flags, pages);
+                reply.created(&TTL, &attr_of(&attr), GENERATION, FileHandle(handle), flags);
             }
             Err(error) => reply.error(errno(error)),
         });

@@ -1,24 +1,57 @@
-//! Mount options, as `-o` and fstab have them.
-
-use crate::vfs::Atime;
+//! Mount options, as `-o`, fstab and the mount table have them.
 
 /// What the options say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// For mount(2): `MS_RDONLY` and the like.
     pub flags: libc::c_ulong,
-    /// Access times.
-    pub atime: Atime,
     /// A directory with entries may be mounted over.
     pub nonempty: bool,
     /// The session that is open is to be ended.
     pub takeover: bool,
+    /// The mount is there already: it gets these options.
+    pub remount: bool,
 }
 
 /// An option that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown mount option {0:?}")]
 pub struct UnknownOption(String);
+
+/// Options that are one flag, with the word that takes it back.
+const FLAGS: [(&str, &str, libc::c_ulong); 7] = [
+    ("ro", "rw", libc::MS_RDONLY),
+    ("nosuid", "suid", libc::MS_NOSUID),
+    ("nodev", "dev", libc::MS_NODEV),
+    ("noexec", "exec", libc::MS_NOEXEC),
+    ("sync", "async", libc::MS_SYNCHRONOUS),
+    ("nodiratime", "diratime", libc::MS_NODIRATIME),
+    ("lazytime", "nolazytime", libc::MS_LAZYTIME),
+];
+/// Which reads move access times: one of these at most.
+const ATIME: libc::c_ulong = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+/// Always so, or for those who read fstab.
+const IGNORED: [&str; 17] = [
+    "allow_other",
+    "default_permissions",
+    "defaults",
+    "_netdev",
+    "auto",
+    "noauto",
+    "nofail",
+    "user",
+    "nouser",
+    "users",
+    "nousers",
+    "owner",
+    "noowner",
+    "group",
+    "nogroup",
+    "silent",
+    "loud",
+];
+/// The same, with a value. The numbers are the kernel's, and come back from the mount table.
+const IGNORED_PREFIXES: [&str; 6] = ["x-", "X-", "comment=", "user=", "user_id=", "group_id="];
 
 impl Options {
     /// Takes one comma-separated list of options; later ones win over earlier ones.
@@ -27,27 +60,28 @@ impl Options {
     }
 
     fn add_one(&mut self, option: &str) -> Result<(), UnknownOption> {
+        for (set, unset, flag) in FLAGS {
+            if option == set {
+                self.flags |= flag;
+                return Ok(());
+            }
+            if option == unset {
+                self.flags &= !flag;
+                return Ok(());
+            }
+        }
         match option {
-            "ro" => self.flags |= libc::MS_RDONLY,
-            "rw" => self.flags &= !libc::MS_RDONLY,
-            "nosuid" => self.flags |= libc::MS_NOSUID,
-            "suid" => self.flags &= !libc::MS_NOSUID,
-            "nodev" => self.flags |= libc::MS_NODEV,
-            "dev" => self.flags &= !libc::MS_NODEV,
-            "noexec" => self.flags |= libc::MS_NOEXEC,
-            "exec" => self.flags &= !libc::MS_NOEXEC,
-            "sync" => self.flags |= libc::MS_SYNCHRONOUS,
-            "async" => self.flags &= !libc::MS_SYNCHRONOUS,
             "dirsync" => self.flags |= libc::MS_DIRSYNC,
-            "noatime" => self.atime = Atime::Off,
-            "relatime" | "atime" | "nodiratime" | "diratime" => self.atime = Atime::Relative,
+            "noatime" => self.flags = self.flags & !ATIME | libc::MS_NOATIME,
+            "strictatime" => self.flags = self.flags & !ATIME | libc::MS_STRICTATIME,
+            "atime" | "relatime" | "norelatime" | "nostrictatime" => {
+                self.flags = self.flags & !ATIME | libc::MS_RELATIME;
+            }
             "nonempty" => self.nonempty = true,
             "takeover" => self.takeover = true,
-            // Always so.
-            "allow_other" | "default_permissions" | "defaults" => {}
-            // For those who read fstab.
-            "_netdev" | "auto" | "noauto" | "nofail" | "user" | "nouser" | "users" | "owner" | "group" => {}
-            other if other.starts_with("x-") || other.starts_with("comment=") => {}
+            "remount" => self.remount = true,
+            other if IGNORED.contains(&other) => {}
+            other if IGNORED_PREFIXES.iter().any(|prefix| other.starts_with(prefix)) => {}
             other => return Err(UnknownOption(other.to_owned())),
         }
         Ok(())
@@ -58,13 +92,25 @@ impl Options {
 mod tests {
     use super::*;
 
+    fn flags(lists: &[&str]) -> libc::c_ulong {
+        let mut options = Options::default();
+        lists.iter().for_each(|list| options.add(list).unwrap());
+        options.flags
+    }
+
     #[test]
     fn later_options_win() {
-        let mut options = Options::default();
-        options.add("ro,nosuid,noatime,x-systemd.automount,_netdev").unwrap();
-        options.add("rw,suid,,nodev").unwrap();
-        assert_eq!(options.atime, Atime::Off);
-        assert_eq!(options.flags, libc::MS_NODEV);
+        let lists = ["ro,nosuid,noatime,x-systemd.automount,_netdev", "rw,suid,,nodev"];
+        assert_eq!(flags(&lists), libc::MS_NODEV | libc::MS_NOATIME);
+        assert_eq!(flags(&["noatime", "strictatime"]), libc::MS_STRICTATIME);
+        assert_eq!(flags(&["strictatime,noatime,relatime"]), libc::MS_RELATIME);
+    }
+
+    #[test]
+    fn what_fstab_and_the_mount_table_say_is_taken() {
+        assert_eq!(flags(&["defaults,user=alice,comment=x,nofail"]), 0);
+        let table = "rw,nosuid,relatime,user_id=0,group_id=0,default_permissions,allow_other";
+        assert_eq!(flags(&[table]), libc::MS_NOSUID | libc::MS_RELATIME);
     }
 
     #[test]

@@ -2,8 +2,9 @@
 
 use super::Adapter;
 use super::options::Options;
-use crate::vfs::Doubtful;
+use super::table::{Follower, Line, SOURCE, mounted_at};
 use crate::vfs::cluster::Cluster;
+use crate::vfs::{Doubtful, Forget, Vfs};
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
 use std::ffi::{CString, OsStr};
 use std::fs::{File, OpenOptions};
@@ -11,14 +12,13 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// How far the kernel reads ahead, in KiB.
 const READ_AHEAD_KIB: u32 = 8192;
 /// The type of such mounts in the mount table.
 const KIND: &str = "fuse.raidfs";
-/// What their source begins with; the cluster's name follows.
-const SOURCE: &str = "raidfs:";
 /// Threads that read requests. More gain nothing: what takes long does not run on them.
 const LOOP_THREADS: usize = 1;
 
@@ -69,6 +69,9 @@ pub enum MountError {
         /// Why.
         source: io::Error,
     },
+    /// There is nothing to be mounted anew.
+    #[error("no raidfs is mounted at {}", .0.display())]
+    NotMounted(PathBuf),
     /// The kernel says no.
     #[error("cannot mount at {}", path.display())]
     Mount {
@@ -90,6 +93,41 @@ fn forget(notifier: &Notifier, doubtful: &Doubtful) {
     }
 }
 
+/// Has the kernel forget attributes and pages. The writers of pages that it finds locked may wait for whoever serves them, as long as
+/// these do not wait for this.
+fn forget_pages(notifier: &Notifier, forget: Forget) {
+    let Forget { ino, range, done } = forget;
+    // A negative offset means no pages, a length of 0 all up to the end.
+    let offset = if range.is_empty() { -1 } else { range.start as i64 };
+    let length = i64::try_from(range.end - range.start).unwrap_or(0);
+    if let Err(error) = notifier.inval_inode(INodeNo(ino.0), offset, length) {
+        tracing::debug!("the kernel did not forget {range:?} of {ino}: {error}");
+    }
+    // Whoever waited may have gone on.
+    let _ = done.send(());
+}
+
+/// Follows the mount's options for as long as it is there.
+fn follow<C: Cluster>(mut follower: Follower, vfs: &Vfs<C>, runtime: &Handle) -> io::Result<()> {
+    let mut read_only = false;
+    while let Some(line) = follower.next()? {
+        vfs.set_atime_rule(line.atime_rule());
+        if line.is_read_only() && !read_only {
+            // As a local disk is clean once it is mounted read-only.
+            let vfs = vfs.clone();
+            runtime.spawn(async move {
+                if let Err(error) = vfs.sync_all().await {
+                    tracing::warn!(
+                        "not everything that was written before the mount became read-only is stored: {error}"
+                    );
+                }
+            });
+        }
+        read_only = line.is_read_only();
+    }
+    Ok(())
+}
+
 fn open_device() -> io::Result<File> {
     OpenOptions::new().read(true).write(true).open("/dev/fuse")
 }
@@ -102,21 +140,6 @@ fn mount(device: &File, path: &Path, cluster: &str, flags: libc::c_ulong) -> io:
     // SAFETY: the strings live until the call has returned.
     let result = unsafe { libc::mount(source.as_ptr(), path.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-/// A line of /proc/self/mountinfo.
-#[derive(Debug, PartialEq, Eq)]
-struct MountLine {
-    device: String,
-    path: PathBuf,
-    kind: String,
-    source: String,
-}
-
-impl MountLine {
-    fn is_ours(&self) -> bool {
-        self.kind.starts_with("fuse") && self.source.starts_with(SOURCE)
-    }
 }
 
 /// Checks that a file system can be mounted at `path`, and clears a dead raidfs mount away that a crash left there.
@@ -153,6 +176,23 @@ pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
     Ok(path)
 }
 
+/// Gives a mount that is there other options: `lists` on top of those that it has.
+pub fn remount(path: &Path, lists: &[String]) -> Result<(), MountError> {
+    let failed = |source| MountError::Mount { path: path.to_owned(), source };
+    let at = whole_path(path).map_err(failed)?;
+    let line = mounted_at(&at).map_err(failed)?.filter(Line::is_ours);
+    let line = line.ok_or_else(|| MountError::NotMounted(at.clone()))?;
+    let mut options = Options::default();
+    for list in [&line.options].into_iter().chain(lists) {
+        options.add(list).map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    }
+    let at = CString::new(at.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
+    let (none, flags) = (std::ptr::null(), options.flags | libc::MS_REMOUNT);
+    // SAFETY: the path lives until the call has returned, and a remount reads nothing else.
+    let result = unsafe { libc::mount(none, at.as_ptr(), none, flags, none.cast()) };
+    if result == 0 { Ok(()) } else { Err(failed(io::Error::last_os_error())) }
+}
+
 /// The path without symbolic links. The last component is not entered: a dead mount may be there.
 fn whole_path(path: &Path) -> io::Result<PathBuf> {
     match (path.parent(), path.file_name()) {
@@ -168,48 +208,6 @@ fn whole_path(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// What is mounted at exactly this path, the uppermost.
-fn mounted_at(path: &Path) -> io::Result<Option<MountLine>> {
-    let text = std::fs::read("/proc/self/mountinfo")?;
-    Ok(text.split(|b| *b == b'\n').filter_map(mount_line).rfind(|line| line.path == path))
-}
-
-fn mount_line(line: &[u8]) -> Option<MountLine> {
-    let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
-    let separator = fields.iter().position(|f| *f == b"-")?;
-    let text = |at: usize| fields.get(at).map(|f| String::from_utf8_lossy(f).into_owned());
-    let path = unescaped(fields.get(4)?);
-    Some(MountLine {
-        device: text(2)?,
-        path: PathBuf::from(OsStr::from_bytes(&path)),
-        kind: text(separator + 1)?,
-        source: text(separator + 2)?,
-    })
-}
-
-/// Octal escapes of mountinfo (`\040` for a space) as the bytes that they stand for.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(field.len());
-    let mut at = 0;
-    while at < field.len() {
-        let octal = field.get(at + 1..at + 4).and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(digits, 8).ok()
-        });
-        match (field[at], octal) {
-            (b'\\', Some(byte)) => {
-                out.push(byte);
-                at += 4;
-            }
-            (byte, _) => {
-                out.push(byte);
-                at += 1;
-            }
-        }
-    }
-    out
-}
-
 fn unmount(path: &Path, flags: libc::c_int) -> io::Result<()> {
     let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: the string lives until the call has returned.
@@ -217,6 +215,10 @@ fn unmount(path: &Path, flags: libc::c_int) -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
 }
 
 /// A mount that is served.
@@ -247,19 +249,33 @@ impl Mounted {
         mount(&device, path, cluster, options.flags).map_err(failed)?;
         let mut config = Config::default();
         config.n_threads = Some(LOOP_THREADS);
-        let doubts = adapter.vfs.doubts();
+        let (vfs, runtime) = (adapter.vfs.clone(), adapter.runtime.clone());
         let served = Session::from_fd(adapter, OwnedFd::from(device), SessionACL::All, config);
         let session = served.map_err(|source| {
             // Nothing serves it: it must not stay.
             let _ = unmount(path, libc::MNT_DETACH);
             failed(source)
         })?;
-        if let Some(doubts) = doubts {
+        // The kernel may make a notification wait for requests: nobody who serves them may send one. And one about a name
+        // may wait for requests that wait for pages to be forgotten.
+        if let Some(doubts) = vfs.doubts() {
             let notifier = session.notifier();
-            // The kernel may make a notification wait for requests: nobody who serves them may send one.
-            let tell = move || doubts.into_iter().for_each(|doubtful| forget(&notifier, &doubtful));
-            std::thread::Builder::new().name("forget".to_owned()).spawn(tell).map_err(failed)?;
+            spawn("forget", move || doubts.into_iter().for_each(|doubtful| forget(&notifier, &doubtful)))
+                .map_err(failed)?;
         }
+        if let Some(forgets) = vfs.forgets() {
+            let notifier = session.notifier();
+            spawn("forget-pages", move || forgets.into_iter().for_each(|forget| forget_pages(&notifier, forget)))
+                .map_err(failed)?;
+        }
+        let (follower, line) = Follower::new(path).map_err(failed)?;
+        vfs.set_atime_rule(line.atime_rule());
+        spawn("mount-table", move || {
+            if let Err(error) = follow(follower, &vfs, &runtime) {
+                tracing::warn!("cannot follow the mount's options: {error}");
+            }
+        })
+        .map_err(failed)?;
         let (end, ended) = watch::channel(None);
         let at = path.to_owned();
         let serve = move || {
@@ -270,7 +286,7 @@ impl Mounted {
             });
             end.send_replace(Some(error.map_or_else(String::new, |error| error.to_string())));
         };
-        std::thread::Builder::new().name("fuse".to_owned()).spawn(serve).map_err(failed)?;
+        spawn("fuse", serve).map_err(failed)?;
         if let Err(error) = set_read_ahead(path) {
             tracing::warn!("cannot set the kernel's read-ahead of {}: {error}", path.display());
         }
@@ -309,21 +325,6 @@ fn set_read_ahead(path: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mount_lines_are_read() {
-        let line = br"36 35 0:46 / /mnt/a\040b rw,nosuid shared:7 - fuse.raidfs raidfs:home rw,user_id=0";
-        let got = mount_line(line).expect("a whole line");
-        let want = MountLine {
-            device: "0:46".into(),
-            path: "/mnt/a b".into(),
-            kind: "fuse.raidfs".into(),
-            source: "raidfs:home".into(),
-        };
-        assert_eq!(got, want);
-        assert_eq!(mount_line(b""), None);
-        assert_eq!(unescaped(br"\1"), br"\1");
-    }
 
     #[test]
     fn bad_mount_points_are_refused() {

@@ -174,11 +174,18 @@ impl<C: Cluster> Shared<C> {
         };
         self.queued();
         match outcome {
-            None if self.options.strict => self.settled(ticket).await,
-            None => {}
+            None => {
+                if self.options.strict {
+                    self.settled(ticket).await;
+                }
+                self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
+            }
             Some(outcome) => {
                 return match outcome.await {
-                    Ok(Ok(Done::Attrs(attrs))) => Ok(attrs),
+                    Ok(Ok(Done::Attrs(attrs))) => {
+                        self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
+                        Ok(attrs)
+                    }
                     Ok(Ok(_)) => Ok(Vec::new()),
                     Ok(Err(error)) => Err(error),
                     Err(_) => Err(FsError::Io),

@@ -1,6 +1,7 @@
 //! Open directories and reading them, at offsets that stay valid while entries come and go.
 
 use super::cluster::Cluster;
+use super::files::OpenMode;
 use super::handles::Handle;
 use super::tree::{Named, Stamp};
 use super::{Shared, Vfs};
@@ -34,6 +35,7 @@ pub struct DirEntry {
 /// An open handle of a directory.
 pub(super) struct OpenDir {
     pub ino: Ino,
+    pub mode: OpenMode,
     page: Mutex<Page>,
 }
 
@@ -54,7 +56,7 @@ struct Page {
 
 impl<C: Cluster> Vfs<C> {
     /// Opens a directory; returns its handle.
-    pub async fn opendir(&self, ino: Ino) -> Result<u64, FsError> {
+    pub async fn opendir(&self, ino: Ino, mode: OpenMode) -> Result<u64, FsError> {
         let attr = self.0.getattr(ino).await?;
         if attr.kind != FileKind::Dir {
             return Err(FsError::NotDir);
@@ -65,7 +67,7 @@ impl<C: Cluster> Vfs<C> {
         if let Some(node) = self.0.names.lock().tree.node(ino) {
             node.opens += 1;
         }
-        let dir = OpenDir { ino, page: Mutex::new(Page::default()) };
+        let dir = OpenDir { ino, mode, page: Mutex::new(Page::default()) };
         Ok(self.0.handles.lock().insert(Handle::Dir(Arc::new(dir))))
     }
 
@@ -79,7 +81,7 @@ impl<C: Cluster> Vfs<C> {
         mut each: impl FnMut(DirEntry) -> bool + Send,
     ) -> Result<(), FsError> {
         let dir = self.0.handles.lock().dir(handle)?;
-        self.0.accessed(dir.ino);
+        self.0.read_by(dir.ino, dir.mode);
         if offset < DOTS {
             let attr = self.0.getattr(dir.ino).await?;
             for (at, name, ino) in [(0, &b"."[..], dir.ino), (1, &b".."[..], attr.parent)] {

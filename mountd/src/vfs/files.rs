@@ -29,6 +29,12 @@ pub(super) const UNPLACED: Placement = Placement { first_pair: u16::MAX, turn: u
 pub struct OpenMode {
     /// Each write is on stable storage when it returns.
     pub sync: bool,
+    /// It is for reading.
+    pub reads: bool,
+    /// It is for writing.
+    pub writes: bool,
+    /// Its reads move no access time.
+    pub quiet: bool,
 }
 
 /// Chunks whose changes may not be on stable storage.
@@ -186,7 +192,7 @@ impl<C: Cluster> Vfs<C> {
     /// Reads up to `length` bytes; fewer only at the end of the file.
     pub async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Bytes, FsError> {
         let open = self.0.handles.lock().file(handle)?;
-        self.0.accessed(open.file.ino);
+        self.0.read_by(open.file.ino, open.mode);
         self.0.read_open(&open.file, offset, length).await
     }
 }

@@ -32,6 +32,11 @@ impl Handles {
         slot as u64
     }
 
+    /// What is open under this number.
+    pub fn get(&self, number: u64) -> Result<Handle, FsError> {
+        self.slots.get(number as usize).cloned().flatten().ok_or(FsError::BadHandle)
+    }
+
     /// The open file with this number.
     pub fn file(&self, number: u64) -> Result<Arc<OpenFile>, FsError> {
         match self.slots.get(number as usize) {

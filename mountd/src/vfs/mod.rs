@@ -6,12 +6,16 @@
 //! | [`tree`], [`predict`] | pure: what is known, and what follows from it |
 //! | [`change_queue`], [`write_behind`], [`prefetch`] | pure: what is to be sent or fetched, and in which order |
 //! | [`late`], [`unreadable`] | pure: who is told of writes that could not be made, and what need not be asked for again |
+//! | [`atime`] | pure: which reads move access times |
 //! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
+//! | `access` | access times, and reads that the kernel would answer by itself |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
 //! | `memory_cluster` | a cluster for tests |
 //!
 //! Two kinds of locks, both short and never held across an await: a file's data before the names.
 
+mod access;
+pub mod atime;
 mod attrs;
 mod care;
 pub mod change_queue;
@@ -37,6 +41,8 @@ pub mod unreadable;
 pub mod write_behind;
 mod xattrs;
 
+pub use access::{Forget, Pages};
+pub use atime::{Atime, AtimeRule};
 pub use attrs::{Set, SetTime};
 pub use changes::Doubtful;
 pub use dirs::DirEntry;
@@ -69,21 +75,9 @@ pub struct Caller {
     pub gid: u32,
 }
 
-/// Whether reading a file updates its access time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Atime {
-    /// When it is older than the last change, or than a day.
-    #[default]
-    Relative,
-    /// Never.
-    Off,
-}
-
 /// How the file system behaves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
-    /// Access times.
-    pub atime: Atime,
     /// A change of names is answered only once a quorum has it on stable storage.
     pub strict: bool,
     /// How much is remembered of names and attributes.
@@ -123,6 +117,11 @@ struct Shared<C> {
     unsynced: AtomicBool,
     doubtful: mpsc::Sender<Doubtful>,
     doubts: Mutex<Option<mpsc::Receiver<Doubtful>>>,
+    atime: Mutex<AtimeRule>,
+    to_forget: mpsc::Sender<Forget>,
+    forgets: Mutex<Option<mpsc::Receiver<Forget>>>,
+    /// Somebody passes on to the kernel what it is to forget.
+    kernel_hears: AtomicBool,
 }
 
 impl<C: Cluster> Vfs<C> {
@@ -130,6 +129,7 @@ impl<C: Cluster> Vfs<C> {
     /// behind until [`Vfs::close`].
     pub fn new(cluster: Arc<C>, options: Options) -> Vfs<C> {
         let (doubtful, doubts) = mpsc::channel();
+        let (to_forget, forgets) = mpsc::channel();
         let shared = Arc::new(Shared {
             cluster,
             options,
@@ -147,6 +147,10 @@ impl<C: Cluster> Vfs<C> {
             unsynced: AtomicBool::new(false),
             doubtful,
             doubts: Mutex::new(Some(doubts)),
+            atime: Mutex::default(),
+            to_forget,
+            forgets: Mutex::new(Some(forgets)),
+            kernel_hears: AtomicBool::new(false),
         });
         tokio::spawn(shared.clone().send_changes());
         tokio::spawn(shared.clone().push_files());

@@ -164,13 +164,16 @@ impl<C: Cluster> Vfs<C> {
 
     /// A symbolic link's target.
     pub async fn readlink(&self, ino: Ino) -> Result<Bytes, FsError> {
-        if let Some(target) = self.0.names.lock().tree.node(ino).and_then(|n| n.target.clone()) {
-            return Ok(target);
-        }
-        match self.0.cluster.ask(Query::ReadLink { ino }).await? {
-            Answer::Bytes(target) => Ok(target),
-            _ => Err(FsError::Io),
-        }
+        let known = self.0.names.lock().tree.node(ino).and_then(|n| n.target.clone());
+        let target = match known {
+            Some(target) => target,
+            None => match self.0.cluster.ask(Query::ReadLink { ino }).await? {
+                Answer::Bytes(target) => target,
+                _ => return Err(FsError::Io),
+            },
+        };
+        self.0.link_read(ino);
+        Ok(target)
     }
 }
 

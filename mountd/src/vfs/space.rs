@@ -148,6 +148,7 @@ impl<C: Cluster> Vfs<C> {
             self.write(to.0, to.1 + done, &bytes, false).await?;
             done += bytes.len() as u64;
         }
+        self.0.copied(source.file.ino, source.mode).await;
         Ok(done)
     }
 }

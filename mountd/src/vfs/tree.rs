@@ -88,6 +88,8 @@ pub struct Node {
     pub xattrs: Option<Xattrs>,
     /// A symbolic link's target, if it is known.
     pub target: Option<Bytes>,
+    /// The kernel was told the target, and does not ask again.
+    pub link_cached: bool,
     dir: Option<Box<Dir>>,
     stamp: Stamp,
     used: bool,
@@ -109,6 +111,7 @@ impl Node {
             synced: false,
             xattrs: None,
             target: None,
+            link_cached: false,
             dir: None,
             stamp,
             used: false,

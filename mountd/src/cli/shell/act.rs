@@ -177,7 +177,7 @@ async fn remove<C: Cluster>(vfs: &Vfs<C>, parent: Ino, name: &[u8], all: bool, d
 
 /// A directory's entries without `.` and `..`, by name.
 async fn entries<C: Cluster>(vfs: &Vfs<C>, dir: Ino) -> Result<Vec<(Vec<u8>, Option<Attr>)>, FsError> {
-    let handle = vfs.opendir(dir).await?;
+    let handle = vfs.opendir(dir, OpenMode::default()).await?;
     let mut entries = Vec::new();
     let result = vfs
         .readdir(handle, 0, true, |entry| {

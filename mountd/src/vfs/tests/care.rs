@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::vfs::memory_cluster::Faults;
-use crate::vfs::{Atime, Doubtful, Set, SetTime};
+use crate::vfs::{Atime, AtimeRule, Doubtful, Forget, Pages, Set, SetTime};
 use raidfs_common::error::FsError;
 use raidfs_common::pair::Space;
 use raidfs_common::time::Time;
 
-async fn read_file(options: Options) -> (Attr, Attr, Attr) {
+async fn read_file(rule: AtimeRule) -> (Attr, Attr, Attr) {
     let cluster = MemoryCluster::new();
-    let vfs = Vfs::new(cluster.clone(), options);
+    let vfs = super::vfs(&cluster);
+    vfs.set_atime_rule(rule);
     let (attr, handle) = new_file(&vfs, "f").await;
     vfs.write(handle, 0, b"x", false).await.unwrap();
     let old = SetTime::At(Time { secs: 5, nanos: 0 });
@@ -25,7 +26,7 @@ async fn read_file(options: Options) -> (Attr, Attr, Attr) {
 #[test]
 fn reading_moves_an_old_access_time_and_nothing_else() {
     run(async {
-        let (before, after, stored) = read_file(Options::default()).await;
+        let (before, after, stored) = read_file(AtimeRule::default()).await;
         assert!(after.atime > before.atime);
         assert_eq!((after.mtime, after.ctime), (before.mtime, before.ctime));
         assert_eq!((stored.atime, stored.mtime, stored.ctime), (after.atime, after.mtime, after.ctime));
@@ -52,8 +53,89 @@ fn reading_again_moves_it_no_further() {
 #[test]
 fn access_times_can_be_switched_off() {
     run(async {
-        let (before, after, stored) = read_file(Options { atime: Atime::Off, ..Options::default() }).await;
+        let (before, after, stored) = read_file(AtimeRule { atime: Atime::Off, no_dirs: false }).await;
         assert_eq!((after.atime, stored.atime), (before.atime, before.atime));
+    });
+}
+
+/// A file of so many bytes that was read since it was changed.
+async fn read_since(vfs: &Vfs<MemoryCluster>, name: &str, size: u64) -> Ino {
+    let (attr, handle) = new_file(vfs, name).await;
+    vfs.setattr(USER, attr.ino, Set { size: Some(size), ..Set::default() }).await.unwrap();
+    vfs.read(handle, 0, 1).await.unwrap();
+    vfs.release(handle).unwrap();
+    attr.ino
+}
+
+async fn pages(vfs: &Vfs<MemoryCluster>, ino: Ino, mode: OpenMode) -> Pages {
+    let handle = vfs.open(ino, mode).await.unwrap();
+    let pages = vfs.pages(handle).await;
+    vfs.release(handle).unwrap();
+    pages
+}
+
+const READ: OpenMode = OpenMode { writes: false, ..PLAIN };
+
+#[test]
+fn the_kernel_gives_up_its_pages_once_after_a_change() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let ino = read_since(&vfs, "f", 100).await;
+        assert_eq!(pages(&vfs, ino, READ).await, Pages::Keep, "it was read since it was changed");
+        vfs.setattr(USER, ino, Set { perm: Some(0o600), ..Set::default() }).await.unwrap();
+        for mode in [READ, PLAIN] {
+            assert_eq!(pages(&vfs, ino, mode).await, Pages::Drop);
+        }
+        for mode in [OpenMode { quiet: true, ..READ }, OpenMode { reads: false, ..PLAIN }] {
+            assert_eq!(pages(&vfs, ino, mode).await, Pages::Keep, "nothing is read that counts");
+        }
+        let empty = read_since(&vfs, "empty", 0).await;
+        vfs.setattr(USER, empty, Set { perm: Some(0o600), ..Set::default() }).await.unwrap();
+        assert_eq!(pages(&vfs, empty, READ).await, Pages::Bypass);
+        assert_eq!(pages(&vfs, empty, PLAIN).await, Pages::Drop, "it may not stay empty");
+    });
+}
+
+#[test]
+fn of_a_large_file_the_kernel_gives_up_both_ends_and_is_waited_for() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let forgets = vfs.forgets().unwrap();
+        let told = std::thread::spawn(move || {
+            let mut told = Vec::new();
+            for Forget { ino, range, done } in forgets {
+                told.push((ino, range));
+                // Its test may be over.
+                let _ = done.send(());
+            }
+            told
+        });
+        let ino = read_since(&vfs, "f", 10 << 20).await;
+        vfs.setattr(USER, ino, Set { perm: Some(0o600), ..Set::default() }).await.unwrap();
+        assert_eq!(pages(&vfs, ino, READ).await, Pages::Keep);
+        vfs.close().await.unwrap();
+        drop(vfs);
+        let want = [(ino, 0..64 << 10), (ino, (10 << 20) - (64 << 10)..10 << 20)];
+        assert_eq!(tokio::task::spawn_blocking(|| told.join().unwrap()).await.unwrap(), want);
+    });
+}
+
+#[test]
+fn a_link_that_was_changed_is_asked_for_again() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let forgets = vfs.forgets().unwrap();
+        let link = vfs.make(USER, ROOT, b"l", NewNode::symlink("t".into())).await.unwrap();
+        let chown = Set { uid: Some(7), ..Set::default() };
+        vfs.setattr(USER, link.ino, chown).await.unwrap();
+        assert!(forgets.try_iter().next().is_none(), "nobody knows its target");
+        let before = vfs.getattr(link.ino).await.unwrap();
+        vfs.readlink(link.ino).await.unwrap();
+        let after = vfs.getattr(link.ino).await.unwrap();
+        assert!(after.atime > before.atime && after.ctime == before.ctime);
+        vfs.setattr(USER, link.ino, chown).await.unwrap();
+        let told: Vec<Ino> = forgets.try_iter().map(|forget| forget.ino).collect();
+        assert_eq!(told, [link.ino]);
     });
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const ROOT: Ino = Ino::ROOT;
 const USER: Caller = Caller { uid: 1000, gid: 1000 };
-const PLAIN: OpenMode = OpenMode { sync: false };
+const PLAIN: OpenMode = OpenMode { sync: false, reads: true, writes: true, quiet: false };
 
 /// Runs a test on a runtime of its own; a test that waits for ever fails.
 fn run<T>(test: impl Future<Output = T>) -> T {
@@ -39,7 +39,7 @@ async fn new_dir(vfs: &Vfs<MemoryCluster>, name: &str) -> Ino {
 }
 
 async fn names_in(vfs: &Vfs<MemoryCluster>, dir: Ino) -> Vec<String> {
-    let handle = vfs.opendir(dir).await.unwrap();
+    let handle = vfs.opendir(dir, PLAIN).await.unwrap();
     let mut names = Vec::new();
     let mut each = |entry: super::DirEntry| {
         names.push(String::from_utf8(entry.name).unwrap());

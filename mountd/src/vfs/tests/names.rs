@@ -95,7 +95,7 @@ impl Side {
                 Err(error) => Err(error),
             },
             Step::List(dir) => {
-                if let Ok(handle) = vfs.opendir(self.dir(*dir)).await {
+                if let Ok(handle) = vfs.opendir(self.dir(*dir), PLAIN).await {
                     let result = vfs.readdir(handle, 0, true, |_| false).await;
                     vfs.release(handle)?;
                     result?;
@@ -186,7 +186,7 @@ fn a_directory_is_read_whole_while_it_changes() {
         for i in 0..3000 {
             vfs.make(USER, dir, format!("{i}").as_bytes(), NewNode::file(0o644)).await.unwrap();
         }
-        let handle = vfs.opendir(dir).await.unwrap();
+        let handle = vfs.opendir(dir, PLAIN).await.unwrap();
         let (mut seen, mut offset) = (Vec::new(), 0);
         loop {
             let before = seen.len();

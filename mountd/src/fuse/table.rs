@@ -1,0 +1,177 @@
+//! The mount table: what is mounted where, with which options; and following it, because mount(8) can change the options
+//! of a mount without a word to whoever serves it.
+
+use crate::vfs::{Atime, AtimeRule};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+const TABLE: &str = "/proc/self/mountinfo";
+/// What the source of our mounts begins with; the cluster's name follows.
+pub const SOURCE: &str = "raidfs:";
+
+/// A line of the table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The number of its device, `major:minor`.
+    pub device: String,
+    /// Where.
+    pub path: PathBuf,
+    /// The type of file system.
+    pub kind: String,
+    /// What is mounted.
+    pub source: String,
+    /// Of the file system as a whole, and then of this mount.
+    pub options: String,
+}
+
+impl Line {
+    /// Whether it is a raidfs mount.
+    pub fn is_ours(&self) -> bool {
+        self.kind.starts_with("fuse") && self.source.starts_with(SOURCE)
+    }
+
+    fn has(&self, option: &str) -> bool {
+        self.options.split(',').any(|each| each == option)
+    }
+
+    /// Whether nothing can be changed through it.
+    pub fn is_read_only(&self) -> bool {
+        self.has("ro")
+    }
+
+    /// Which reads move access times.
+    pub fn atime_rule(&self) -> AtimeRule {
+        let atime = if self.is_read_only() || self.has("noatime") {
+            Atime::Off
+        } else if self.has("relatime") {
+            Atime::Relative
+        } else {
+            Atime::Strict
+        };
+        AtimeRule { atime, no_dirs: self.has("nodiratime") }
+    }
+}
+
+/// What is mounted at exactly this path, the uppermost.
+pub fn mounted_at(path: &Path) -> io::Result<Option<Line>> {
+    Ok(uppermost(&std::fs::read(TABLE)?, path))
+}
+
+fn uppermost(table: &[u8], path: &Path) -> Option<Line> {
+    table.split(|b| *b == b'\n').filter_map(line).rfind(|line| line.path == path)
+}
+
+/// Follows one mount for as long as it is there.
+pub struct Follower {
+    table: File,
+    path: PathBuf,
+    device: String,
+}
+
+impl Follower {
+    /// Of what is mounted at `path`; gives how it is now, too.
+    pub fn new(path: &Path) -> io::Result<(Follower, Line)> {
+        let mut follower = Follower { table: File::open(TABLE)?, path: path.to_owned(), device: String::new() };
+        let now = follower.read()?.ok_or(io::ErrorKind::NotFound)?;
+        follower.device.clone_from(&now.device);
+        Ok((follower, now))
+    }
+
+    /// Waits until the table has changed. None: the mount has gone.
+    pub fn next(&mut self) -> io::Result<Option<Line>> {
+        let mut poll = libc::pollfd { fd: self.table.as_raw_fd(), events: libc::POLLPRI, revents: 0 };
+        // SAFETY: it is one structure, which lives until the call has returned.
+        while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        let device = self.device.clone();
+        Ok(self.read()?.filter(|line| line.device == device))
+    }
+
+    fn read(&mut self) -> io::Result<Option<Line>> {
+        let mut text = Vec::new();
+        self.table.rewind()?;
+        self.table.read_to_end(&mut text)?;
+        Ok(uppermost(&text, &self.path))
+    }
+}
+
+fn line(line: &[u8]) -> Option<Line> {
+    let fields: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
+    let separator = fields.iter().position(|f| *f == b"-")?;
+    let text = |at: usize| fields.get(at).map(|f| String::from_utf8_lossy(f).into_owned());
+    let path = unescaped(fields.get(4)?);
+    Some(Line {
+        device: text(2)?,
+        path: PathBuf::from(OsStr::from_bytes(&path)),
+        kind: text(separator + 1)?,
+        source: text(separator + 2)?,
+        options: format!("{},{}", text(separator + 3)?, text(5)?),
+    })
+}
+
+/// Octal escapes of mountinfo (`\040` for a space) as the bytes that they stand for.
+fn unescaped(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut at = 0;
+    while at < field.len() {
+        let octal = field.get(at + 1..at + 4).and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 8).ok()
+        });
+        match (field[at], octal) {
+            (b'\\', Some(byte)) => {
+                out.push(byte);
+                at += 4;
+            }
+            (byte, _) => {
+                out.push(byte);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read() {
+        let text = br"36 35 0:46 / /mnt/a\040b rw,nosuid shared:7 - fuse.raidfs raidfs:home rw,user_id=0";
+        let got = line(text).expect("a whole line");
+        let want = Line {
+            device: "0:46".into(),
+            path: "/mnt/a b".into(),
+            kind: "fuse.raidfs".into(),
+            source: "raidfs:home".into(),
+            options: "rw,user_id=0,rw,nosuid".into(),
+        };
+        assert_eq!(got, want);
+        assert!(got.is_ours());
+        assert_eq!(line(b""), None);
+        assert_eq!(unescaped(br"\1"), br"\1");
+    }
+
+    #[test]
+    fn options_say_which_reads_move_access_times() {
+        let rule = |options: &str| {
+            let text = format!("36 35 0:46 / /mnt {options} - fuse.raidfs raidfs:home rw,user_id=0");
+            line(text.as_bytes()).expect("a whole line").atime_rule()
+        };
+        let whole = |atime| AtimeRule { atime, no_dirs: false };
+        assert_eq!(rule("rw,relatime"), whole(Atime::Relative));
+        assert_eq!(rule("rw,nosuid"), whole(Atime::Strict));
+        assert_eq!(rule("rw,noatime"), whole(Atime::Off));
+        assert_eq!(rule("ro,relatime"), whole(Atime::Off));
+        assert_eq!(rule("rw,nodiratime,relatime"), AtimeRule { atime: Atime::Relative, no_dirs: true });
+    }
+}
