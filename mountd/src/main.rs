@@ -89,7 +89,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
     let vfs = Vfs::new(cluster.clone(), behaviour);
     let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
     let mounted = {
-        let (path, name, options) = (mount_point.to_owned(), config.cluster.clone(), *options);
+        let (path, name, options) = (mount_point.to_owned(), config.cluster.clone(), options.clone());
         // The kernel's first request is answered on the way: not on the thread that runs everything.
         tokio::task::spawn_blocking(move || Mounted::start(adapter, &path, &name, &options)).await?
     };

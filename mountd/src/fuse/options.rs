@@ -1,10 +1,12 @@
 //! Mount options, as `-o`, fstab and the mount table have them.
 
 /// What the options say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Options {
     /// For mount(2): `MS_RDONLY` and the like.
     pub flags: libc::c_ulong,
+    /// What the mount table is to call what is mounted, if not the cluster's name.
+    pub source: Option<String>,
     /// A directory with entries may be mounted over.
     pub nonempty: bool,
     /// The session that is open is to be ended.
@@ -30,6 +32,8 @@ const FLAGS: [(&str, &str, libc::c_ulong); 7] = [
 ];
 /// Which reads move access times: one of these at most.
 const ATIME: libc::c_ulong = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
+/// What is mounted, in the words of whoever mounts.
+const SOURCE: &str = "fsname=";
 /// Always so, or for those who read fstab.
 const IGNORED: [&str; 17] = [
     "allow_other",
@@ -80,6 +84,7 @@ impl Options {
             "nonempty" => self.nonempty = true,
             "takeover" => self.takeover = true,
             "remount" => self.remount = true,
+            other if other.starts_with(SOURCE) => self.source = Some(other[SOURCE.len()..].to_owned()),
             other if IGNORED.contains(&other) => {}
             other if IGNORED_PREFIXES.iter().any(|prefix| other.starts_with(prefix)) => {}
             other => return Err(UnknownOption(other.to_owned())),

@@ -2,7 +2,7 @@
 
 use super::Adapter;
 use super::options::Options;
-use super::table::{Follower, Line, SOURCE, mounted_at};
+use super::table::{Follower, KIND, Line, mounted_at};
 use crate::vfs::cluster::Cluster;
 use crate::vfs::{Doubtful, Forget, Vfs};
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
@@ -17,8 +17,8 @@ use tokio::sync::watch;
 
 /// How far the kernel reads ahead, in KiB.
 const READ_AHEAD_KIB: u32 = 8192;
-/// The type of such mounts in the mount table.
-const KIND: &str = "fuse.raidfs";
+/// What is mounted, in the mount table, if nobody says otherwise; the cluster's name follows.
+const SOURCE: &str = "raidfs:";
 /// Threads that read requests. More gain nothing: what takes long does not run on them.
 const LOOP_THREADS: usize = 1;
 
@@ -133,12 +133,13 @@ fn open_device() -> io::Result<File> {
 }
 
 /// Mounts; the kernel's first request waits in `device` then.
-fn mount(device: &File, path: &Path, cluster: &str, flags: libc::c_ulong) -> io::Result<()> {
+fn mount(device: &File, path: &Path, cluster: &str, options: &Options) -> io::Result<()> {
     let data = format!("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions,allow_other", device.as_raw_fd());
-    let source = CString::new(format!("{SOURCE}{cluster}"))?;
+    let source = CString::new(options.source.clone().unwrap_or_else(|| format!("{SOURCE}{cluster}")))?;
     let (path, kind, data) = (CString::new(path.as_os_str().as_bytes())?, CString::new(KIND)?, CString::new(data)?);
     // SAFETY: the strings live until the call has returned.
-    let result = unsafe { libc::mount(source.as_ptr(), path.as_ptr(), kind.as_ptr(), flags, data.as_ptr().cast()) };
+    let result =
+        unsafe { libc::mount(source.as_ptr(), path.as_ptr(), kind.as_ptr(), options.flags, data.as_ptr().cast()) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -246,7 +247,7 @@ impl Mounted {
     ) -> Result<Mounted, MountError> {
         let failed = |source| MountError::Mount { path: path.to_owned(), source };
         let device = open_device().map_err(MountError::NoDevice)?;
-        mount(&device, path, cluster, options.flags).map_err(failed)?;
+        mount(&device, path, cluster, options).map_err(failed)?;
         let mut config = Config::default();
         config.n_threads = Some(LOOP_THREADS);
         let (vfs, runtime) = (adapter.vfs.clone(), adapter.runtime.clone());

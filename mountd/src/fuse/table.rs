@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 const TABLE: &str = "/proc/self/mountinfo";
-/// What the source of our mounts begins with; the cluster's name follows.
-pub const SOURCE: &str = "raidfs:";
+/// The type of our mounts.
+pub const KIND: &str = "fuse.raidfs";
 
 /// A line of the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub struct Line {
 impl Line {
     /// Whether it is a raidfs mount.
     pub fn is_ours(&self) -> bool {
-        self.kind.starts_with("fuse") && self.source.starts_with(SOURCE)
+        self.kind == KIND
     }
 
     fn has(&self, option: &str) -> bool {
