@@ -1,3 +1,21 @@
 # flock and fcntl locks between processes.
 check "flock" probe flock f
 check "fcntl" probe fcntl g
+# Waiting for a lock, and its end.
+: > h
+begin holder flock -x h sh -c 'echo here; exec tail -f /dev/null'
+need wait_until 10 lines_at_least "$(output_of holder)" 1
+waits() { grep -q locks_lock_inode_wait "/proc/$1/stack" 2> /dev/null || [ "$(process_state "$1")" = S ]; }
+begin waiter flock -x h true
+need wait_until 10 waits "${LOADS[waiter]}"
+kill -TERM "${LOADS[waiter]}"
+check "a process that waits for a lock can be ended" wait_until 5 gone "${LOADS[waiter]}"
+begin waiter flock -x h true
+need wait_until 10 waits "${LOADS[waiter]}"
+kill -KILL "${LOADS[waiter]}"
+check "and killed" wait_until 5 gone "${LOADS[waiter]}"
+check "a time limit holds" test "$(flock -w 0.1 -E 9 h true; echo $?)" = 9
+begin waiter flock -x h echo got
+need wait_until 10 waits "${LOADS[waiter]}"
+need kill -KILL "$(pgrep -P "${LOADS[holder]}")" "${LOADS[holder]}"
+check "a lock ends with its holder, and goes to who waits" finish waiter

@@ -1,0 +1,31 @@
+# limit: 240
+# A program that waits for servers that do not come is ended by a signal long before io_timeout.
+config 'io_timeout = "100s"'
+cluster_up
+for i in $(seq 1 8); do head -c 100000 /dev/urandom > "$MNT/f$i"; done
+sync "$MNT"/f*
+on_pair() { for f in "$MNT"/f*; do [ "$(holders_of "$f")" = "$1 " ] && echo "$f"; done; }
+lost=($(on_pair "fsd3 fsd4"))
+need test "${#lost[@]}" -ge 2
+for f in "$MNT"/f*; do dd if="$f" iflag=nocache count=0 status=none; done; echo 3 > /proc/sys/vm/drop_caches
+crash fsd3 fsd4
+# It waits in the kernel for the answer to a request, or for a page that one is to bring.
+asks() { grep -qE "request_wait_answer|folio_wait" "/proc/$1/stack" 2> /dev/null; }
+ends_by() { # SIGNAL WHAT COMMAND...
+  local signal=$1 what=$2 pid; shift 2
+  begin waiter "$@"
+  pid=${LOADS[waiter]}
+  need wait_until 20 asks "$pid"
+  need kill "-$signal" "$pid"
+  check "SIG$signal ends $what" wait_until 10 gone "$pid"
+}
+for signal in TERM KILL INT HUP; do
+  # A shell has its background ignore SIGINT: `env` undoes that.
+  ends_by $signal "a read" env --default-signal=INT,QUIT cat "${lost[0]}"
+done
+for signal in TERM KILL; do
+  ends_by $signal "an fsync" dd if=/dev/zero of="${lost[1]}" bs=4096 count=1 conv=notrunc,fsync status=none
+done
+back fsd3 fsd4
+check "they return" wait_healthy 60
+check "verify finds nothing wrong" verify
