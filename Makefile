@@ -19,7 +19,7 @@ RAIDFS   := $(RELEASE)/raidfs
 PROGRAMS := fsd mountd raidfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-scale test-all bench bench-peers doc
+.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-posix test-scale test-all bench bench-peers doc
 
 help: ## show this
 	@echo "make TARGET [DIR=$(DIR)] [MOUNT=$(MOUNT)]"
@@ -78,6 +78,12 @@ test-shell: ## the cases on a real mount; CASES="posix failover/leader_dies" run
 test-faults: ## the cases with faults only
 	@packaging/setup test
 	@tests/all --shell failover
+
+test-posix: build ## the public suites in full, also while servers are killed and return: two hours; MINUTES= of each, OPS= of a round, SEED=
+	@packaging/setup suites
+	@packaging/tools
+	$(CARGO) build --release --locked -p raidfs-tests --bin probe
+	@tests/shell/run --bin "$(RELEASE)" --long suites
 
 test-scale: build ## 1,000,000 files, and one of 20 GiB (GIB= to change): memory and speed; takes long, and 43 GB of disk
 	@packaging/setup test

@@ -23,7 +23,7 @@ fn function_names() -> BTreeSet<String> {
     names
 }
 
-const SHELL_ROOMS: [&str; 5] = ["posix/", "failover/", "programs/", "cli/", "input/"];
+const SHELL_ROOMS: [&str; 6] = ["posix/", "failover/", "programs/", "cli/", "input/", "suites/"];
 
 /// Names of tests that are not there: shell cases (`failover/x`) and Rust tests (`room::test_name`).
 fn missing_tests(text: &str) -> Vec<String> {

@@ -1,6 +1,6 @@
 # Runs one case: the vocabulary, the case, and the end of everything that the case began.
 set -u
-for part in assert wait cluster faults load postgres clean mounting; do
+for part in assert wait cluster faults load postgres suites clean mounting; do
   # shellcheck source=/dev/null
   source "$LIB/$part.sh"
 done

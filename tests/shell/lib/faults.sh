@@ -58,3 +58,37 @@ survives_each_victim() {
   done
 }
 progressed() { [ "$(progress "$1")" -ge "$2" ]; }
+
+# come_and_go GAP: until told, kills the servers in turn, one at a time, every GAP seconds, and starts each again after as
+# long; then it waits until both copies of everything are in sync. A load, begun by `begin faults come_and_go 2`; each
+# round that was a fault in full is a line of its output.
+come_and_go() {
+  local gap=$1 name
+  # Heard between two steps; not ignored, which the servers that are started here would inherit.
+  trap : TERM
+  while :; do
+    for name in fsd1 fsd3 witness fsd2 fsd4; do
+      wait_until "$gap" told faults && return
+      crash "$name"
+      need degraded_within 20
+      wait_until "$gap" told faults
+      back "$name" >&2
+      need wait_healthy 90 >&2
+      echo "$name"
+    done
+  done
+}
+degraded_within() { wait_until "$1" not healthy; }
+
+# while_servers_come_and_go GAP ROUNDS COMMAND...: runs the command, a function of checks, once while they do; there must
+# have been ROUNDS faults at least, else it proves nothing.
+while_servers_come_and_go() {
+  local gap=$1 rounds=$2; shift 2
+  begin faults come_and_go "$gap"
+  "$@"
+  wait_until 120 lines_at_least "$(output_of faults)" "$rounds"
+  tell faults
+  check "servers came and went meanwhile, $(lines "$(output_of faults)") times" finish faults
+  within "at least $rounds times" "$rounds" 1000000 "$(lines "$(output_of faults)")"
+}
+lines() { wc -l < "$1"; }

@@ -1,4 +1,5 @@
 # limit: 3600
+# only when asked
 # A file of GIB GiB (20 unless set) written through takes no more memory than a small one.
 cluster_up
 gib=${GIB:-20}

@@ -1,4 +1,5 @@
 # limit: 3600
+# only when asked
 # 1,000,000 files in 1,000 directories: memory stays bounded, and nothing gets slower than it was with 10,000.
 cluster_up
 fill() { mkdir "$1" && (cd "$1" && for f in $(seq 1 1000); do : > "$f"; done); }

@@ -3,12 +3,15 @@
 //! `probe NAME ARGUMENTS`; a failure says on standard error what was expected and what came instead. Those that run
 //! "until told" end in good order at SIGTERM, and then print what they found as `key=value` words on one line.
 
+mod dice;
+mod direct;
 mod directory;
 mod files;
 mod garbage;
 mod json;
 mod locks;
 mod log;
+mod race;
 mod rows;
 mod stall;
 mod tree;
@@ -34,6 +37,12 @@ pub fn run(arguments: &[String]) -> Found {
         ["held", file] => files::held(file),
         ["mmap", file] => files::map(file),
         ["holes", file] => files::holes(file),
+        ["direct", file, steps, seed] => direct::run(file, number(steps)?, number(seed)? as u64),
+        ["race", dir, processes, steps, seed] => {
+            race::run(dir, number(processes)?, number(steps)?, number(seed)? as u64)
+        }
+        ["racer", dir, steps, seed] => race::steps::run(dir, number(steps)?, number(seed)? as u64),
+        ["consistent", dir] => race::consistent::check(dir),
         ["punch", file] => files::punch(file),
         ["noreplace", from, to] => files::rename(from, to, libc::RENAME_NOREPLACE),
         ["exchange", from, to] => files::rename(from, to, libc::RENAME_EXCHANGE),

@@ -1,12 +1,13 @@
 //! A tree of many files, the same for the same seed: mostly small ones, some over several chunks, in nested directories.
 
+use super::dice::Dice;
 use super::{Found, tried};
 use std::fs;
 use std::path::Path;
 
 /// Makes `files` files in a new directory.
 pub fn make(dir: &str, files: usize, seed: u64) -> Found {
-    let mut random = Random(seed.wrapping_mul(2).wrapping_add(1));
+    let mut random = Dice::new(seed);
     for n in 0..files {
         let folder = Path::new(dir).join(format!("d{}/e{}", n % 17, n % 5));
         if n < 17 * 5 {
@@ -21,25 +22,4 @@ pub fn make(dir: &str, files: usize, seed: u64) -> Found {
         tried(path.display(), fs::write(&path, random.bytes(length as usize)))?;
     }
     Ok(())
-}
-
-/// xorshift64*: good enough for contents, and the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(length + 8);
-        while bytes.len() < length {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(length);
-        bytes
-    }
 }
