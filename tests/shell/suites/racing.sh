@@ -11,4 +11,5 @@ while :; do
   seed=$((seed + 1))
   [ "$LONG" = 1 ] && within_minutes "${MINUTES:-15}" || break
 done
+check "the mount had nothing to tell its operator" quiet
 check "verify finds nothing wrong" verify
