@@ -4,6 +4,7 @@ use super::cluster::{ChunkAddress, Cluster};
 use super::handles::Handle;
 use super::late::{Late, Told};
 use super::prefetch::{Kept, SMALL_BYTES};
+use super::rhythm::Rhythm;
 use super::unreadable::Unreadable;
 use super::write_behind::WriteBehind;
 use super::{Shared, Vfs};
@@ -103,6 +104,10 @@ pub(super) struct FileData {
     pub syncing: Vec<Arc<Unsynced>>,
     /// Syncs that wait for what was written to land.
     pub waits: u32,
+    /// When it is about to be synced.
+    pub rhythm: Rhythm,
+    /// What was written last is expected to be synced at once.
+    pub expected: bool,
     /// Open handles.
     pub opens: u32,
     /// It has no name and no handle any more.
@@ -217,6 +222,8 @@ impl<C: Cluster> Shared<C> {
                 unsynced: if synced { Unsynced::Chunks(BTreeSet::new()) } else { Unsynced::All },
                 syncing: Vec::new(),
                 waits: 0,
+                rhythm: Rhythm::default(),
+                expected: false,
                 opens: 0,
                 doomed: false,
                 unreadable: Unreadable::default(),
@@ -255,7 +262,12 @@ impl<C: Cluster> Shared<C> {
             let before = state.behind.bytes();
             state.behind.write(offset, data, now);
             self.prefetch.lock().forget(file.ino);
-            let full = state.behind.has_full() && !std::mem::replace(&mut state.ready, true);
+            if state.rhythm.wrote() {
+                state.expected = true;
+                state.cutoff = Some(now);
+            }
+            let leaves = state.expected || state.behind.has_full();
+            let full = leaves && !std::mem::replace(&mut state.ready, true);
             let young = !std::mem::replace(&mut state.aging, true);
             // Under the file's lock, so that the size never runs ahead of the bytes that stand for it.
             self.names.lock().tree.wrote(file.ino, end, self.now());

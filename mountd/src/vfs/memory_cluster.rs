@@ -254,7 +254,9 @@ impl Cluster for MemoryCluster {
                 let mut chunks = self.chunks.lock();
                 let chunk = chunks.entry(at.chunk).or_default();
                 let durable = matches!(change, ChunkChange::Write { sync: true, .. });
-                Ok(Changed { blocks: change_bytes(chunk, range.clone(), &change), durable })
+                let blocks = change_bytes(chunk, range.clone(), &change);
+                chunk.synced = durable;
+                Ok(Changed { blocks, durable })
             }
         };
         self.under_way.lock().retain(|(c, r)| (*c, r.clone()) != (at.chunk, range.clone()));

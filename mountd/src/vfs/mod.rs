@@ -32,6 +32,7 @@ mod place;
 pub mod predict;
 pub mod prefetch;
 mod push;
+mod rhythm;
 mod space;
 mod sync;
 #[cfg(test)]

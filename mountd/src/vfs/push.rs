@@ -190,7 +190,9 @@ impl<C: Cluster> Shared<C> {
                 Some(placement) if state.holds == 0 => {
                     let cutoff = state.cutoff;
                     let push = state.behind.next(cutoff);
-                    push.map(|push| (self.is_synced(file.ino, &state, &push), push, placement))
+                    let push = push.map(|push| (self.is_synced(file.ino, &state, &push), push, placement));
+                    state.expected = false;
+                    push
                 }
                 _ => None,
             };
@@ -211,14 +213,14 @@ impl<C: Cluster> Shared<C> {
         self.pusher.list.lock().ready.push_back(file.clone());
     }
 
-    /// Whether a push is made durable on its way: when a sync waits for it and few others, and would have nothing else
-    /// to do for its chunk. Not if the file's size has to follow: that goes to other disks, at the same time as these
+    /// Whether a push is made durable on its way: when a sync waits for it and few others, or is expected to, and would
+    /// have nothing else to do for its chunk. Not if the file's size has to follow: that goes to other disks, at the same time as these
     /// bytes are synced.
     fn is_synced(&self, ino: Ino, state: &FileData, push: &Push) -> bool {
         let index = (push.offset / CHUNK_BYTES) as u32;
         let clean = matches!(&state.unsynced, Unsynced::Chunks(chunks) if !chunks.contains(&index));
         let known = |end: u64| self.names.lock().tree.node(ino).is_some_and(|n| end <= n.sent && n.attr.size <= n.sent);
-        state.waits > 0
+        (state.waits > 0 || state.expected)
             && push.bytes.len() <= SYNCED_BYTES_MAX
             && state.behind.pieces() < SYNCED_PIECES_MAX
             && clean

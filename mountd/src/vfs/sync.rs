@@ -69,7 +69,11 @@ impl<C: Cluster> Shared<C> {
     /// Returns once the bytes of a handle's file, and what is needed to reach them, are on stable storage.
     pub(super) async fn sync_file(self: &Arc<Self>, open: &OpenFile) -> Result<(), FsError> {
         let file = &open.file;
-        file.data.lock().waits += 1;
+        {
+            let mut state = file.data.lock();
+            state.rhythm.synced();
+            state.waits += 1;
+        }
         let waits = Waits(file);
         self.landed(file).await;
         drop(waits);

@@ -182,3 +182,23 @@ fn set_ids_go_when_others_write() {
         assert_eq!(vfs.getattr(attr.ino).await.unwrap().perm, 0o2644, "not a group to run as");
     });
 }
+
+#[test]
+fn what_is_expected_to_be_synced_is_made_durable_before_that_is_asked_for() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "log").await;
+        for round in 0..6 {
+            vfs.write(handle, 0, &[round; 100], false).await.unwrap();
+            vfs.fsync(handle).await.unwrap();
+        }
+        vfs.write(handle, 0, &[9; 100], false).await.unwrap();
+        let chunk = ChunkId { ino: attr.ino, index: 0 };
+        until(|| cluster.chunk(chunk).as_deref() == Some(&[9; 100][..]) && cluster.is_synced(chunk)).await;
+        let before = cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed);
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed), before);
+        no_surprises(&vfs);
+    });
+}
