@@ -9,10 +9,10 @@
 //! | [`extent`], [`checksum`] | byte ranges of a file as ranges of chunks; block sums |
 //! | [`error`] | outcomes that applications see; rejections that the client acts on |
 //! | [`rpc`] | the services, and the first frame of every connection |
-//! | [`wire`], [`codec`] | tarpc over TCP with payloads beside the header; the only use of bincode |
+//! | [`stream`], [`wire`], [`codec`] | connections, tarpc over them with payloads beside the header; the only use of bincode |
 //! | [`config`], [`limits`], [`log`] | the configuration file, every bound of the system, log lines |
 //!
-//! One rule: apart from `wire`, `config` and `log` nothing here does I/O or asks for the time.
+//! One rule: apart from `stream`, `wire`, `config` and `log` nothing here does I/O or asks for the time.
 
 pub mod attr;
 pub mod checksum;
@@ -27,5 +27,6 @@ pub mod name;
 pub mod namespace;
 pub mod pair;
 pub mod rpc;
+pub mod stream;
 pub mod time;
 pub mod wire;

@@ -1,4 +1,4 @@
-//! tarpc over TCP: connecting, the first frame, and frames whose payload travels beside the encoded header.
+//! tarpc over one connection: connecting, the first frame, and frames whose payload travels beside the encoded header.
 //!
 //! A frame is `header length: u32, payload length: u32` (little-endian), the header (bincode), the payload (the
 //! [`crate::codec::Blob`]s of the message in order, never copied in user space). Lengths above the limits of
@@ -7,6 +7,7 @@
 use crate::codec;
 use crate::limits::{FRAME_HEADER_MAX_BYTES, FRAME_PAYLOAD_MAX_BYTES, HELLO_MAX_BYTES, HELLO_TIMEOUT};
 use crate::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Welcome};
+use crate::stream::Stream as Connection;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{FutureExt, Sink, Stream};
 use serde::{Serialize, de::DeserializeOwned};
@@ -17,14 +18,13 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 /// A tarpc transport that receives `In` and sends `Out`.
 #[derive(Debug)]
 pub struct Wire<In, Out> {
-    stream: TcpStream,
+    stream: Connection,
     received: BytesMut,
     /// What is still to be written: headers and payloads in turn.
     outgoing: VecDeque<Bytes>,
@@ -44,9 +44,9 @@ const BUFFER_GROWTH: usize = 16;
 
 impl<In, Out> Wire<In, Out> {
     /// A transport over a connection whose first frames were exchanged.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: impl Into<Connection>) -> Self {
         Wire {
-            stream,
+            stream: stream.into(),
             received: BytesMut::with_capacity(READ_BYTES),
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
@@ -91,7 +91,7 @@ impl<In, Out> Wire<In, Out> {
 
     /// What came is no message: said once, as the connection ends with it.
     fn complain(&self, error: io::Error) -> io::Error {
-        let peer = self.stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string());
+        let peer = self.stream.peer();
         let why = crate::log::chain(&error);
         tracing::warn!("{peer} sends what is no message ({why}); that connection is dropped");
         error
@@ -234,10 +234,9 @@ pub async fn connect<In, Out>(
     timeout: Duration,
 ) -> Result<Wire<In, Out>, ConnectError> {
     let attempt = async {
-        let mut stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        let mut stream = Connection::connect(address).await?;
         write_first(&mut stream, hello).await?;
-        match read_first::<Welcome>(&mut stream).await {
+        match read_first::<Welcome, _>(&mut stream).await {
             Ok((PROTOCOL_VERSION, Welcome::Yes)) => Ok(Wire::new(stream)),
             Ok((_, Welcome::No(why))) => Err(ConnectError::Refused(why)),
             Ok((version, Welcome::Yes)) => {
@@ -251,9 +250,8 @@ pub async fn connect<In, Out>(
 }
 
 /// Reads a caller's first frame; its version is checked by [`welcome`]'s caller.
-pub async fn read_hello(stream: &mut TcpStream) -> io::Result<Hello> {
-    stream.set_nodelay(true)?;
-    let read = read_first::<Hello>(stream);
+pub async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Hello> {
+    let read = read_first::<Hello, _>(stream);
     let (version, mut hello) =
         tokio::time::timeout(HELLO_TIMEOUT, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     hello.version = version;
@@ -261,12 +259,12 @@ pub async fn read_hello(stream: &mut TcpStream) -> io::Result<Hello> {
 }
 
 /// Answers a caller's first frame.
-pub async fn welcome(stream: &mut TcpStream, answer: &Welcome) -> io::Result<()> {
+pub async fn welcome(stream: &mut (impl AsyncWrite + Unpin), answer: &Welcome) -> io::Result<()> {
     write_first(stream, answer).await
 }
 
 // The first frame is `MAGIC, version: u16, length: u16, body`, so that other versions can be told apart for ever.
-async fn write_first<T: Serialize>(stream: &mut TcpStream, value: &T) -> io::Result<()> {
+async fn write_first<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
     let body = codec::encode(value);
     let mut frame = Vec::with_capacity(8 + body.len());
     frame.extend_from_slice(&MAGIC);
@@ -276,7 +274,7 @@ async fn write_first<T: Serialize>(stream: &mut TcpStream, value: &T) -> io::Res
     stream.write_all(&frame).await
 }
 
-async fn read_first<T: DeserializeOwned>(stream: &mut TcpStream) -> io::Result<(u16, T)> {
+async fn read_first<T: DeserializeOwned, S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(u16, T)> {
     let invalid = |text: &'static str| io::Error::new(io::ErrorKind::InvalidData, text);
     let mut head = [0; 8];
     stream.read_exact(&mut head).await?;
@@ -312,7 +310,7 @@ mod tests {
     use crate::id::{ClusterId, ServerId};
     use crate::rpc::{Service, Speaker};
     use futures::{SinkExt, StreamExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     fn hello() -> Hello {
         Hello {

@@ -36,9 +36,9 @@ use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
 use raidfs_common::rpc::peer::{PeerService, PeerServiceClient, Report};
 use raidfs_common::rpc::{Service, Speaker};
+use raidfs_common::stream::{Listener, Moving};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
 
 /// Why a server ended.
@@ -130,8 +130,7 @@ pub async fn run(
     listener: std::net::TcpListener,
     stop: Arc<Notify>,
 ) -> Result<(), Ended> {
-    listener.set_nonblocking(true).map_err(cannot("use the port"))?;
-    let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
+    let listener = Listener::new(listener).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     if doubtful {
@@ -241,7 +240,7 @@ fn start_chunk_thread(
                 let service = ChunkServer::new(served.clone());
                 tokio::spawn(async move {
                     let _place = place;
-                    let Ok(stream) = stream.into_std().and_then(tokio::net::TcpStream::from_std) else { return };
+                    let Ok(stream) = stream.leave().and_then(Moving::arrive) else { return };
                     serve_guest!(stream, service.serve());
                 });
             }

@@ -17,9 +17,9 @@ use raidfs_common::id::LogIndex;
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::peer::PeerService;
 use raidfs_common::rpc::{Service, Speaker};
+use raidfs_common::stream::Listener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 const SYNC_EVERY: Duration = raidfs_common::limits::LOG_SYNC_EVERY;
@@ -34,8 +34,7 @@ pub async fn run(
     stop: Arc<Notify>,
 ) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
-    listener.set_nonblocking(true).map_err(cannot("use the port"))?;
-    let listener = TcpListener::from_std(listener).map_err(cannot("use the port"))?;
+    let listener = Listener::new(listener).map_err(cannot("use the port"))?;
     let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
     let machine = Arc::new(WitnessMachine::new(log.base()));
     let peers = Peers::new(&config, me);

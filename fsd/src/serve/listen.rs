@@ -5,19 +5,19 @@ use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::limits::CONNECTIONS_MAX;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker, Welcome};
+use raidfs_common::stream::{Listener, Stream};
 use raidfs_common::wire;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A connection that was welcomed.
 #[derive(Debug)]
 pub struct Guest {
     /// The connection.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Who.
     pub speaker: Speaker,
     /// For what.
@@ -76,7 +76,7 @@ impl Complaints {
 
 /// Accepts connections for ever, and hands over those that are welcome.
 pub async fn run(
-    listener: TcpListener,
+    listener: Listener,
     config: Config,
     me: ServerId,
     hand_over: impl Fn(Guest) + Clone + Send + Sync + 'static,
@@ -113,7 +113,7 @@ pub async fn run(
     }
 }
 
-async fn admit(stream: &mut TcpStream, config: &Config, me: ServerId, peer: SocketAddr) -> Result<Hello, String> {
+async fn admit(stream: &mut Stream, config: &Config, me: ServerId, peer: SocketAddr) -> Result<Hello, String> {
     let hello = wire::read_hello(stream).await.map_err(|e| format!("no proper first frame: {e}"))?;
     let answer = match judge(&hello, config, me, peer) {
         Ok(()) => Welcome::Yes,

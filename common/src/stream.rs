@@ -1,0 +1,264 @@
+//! One connection's bytes: TCP, or a Unix socket where both ends name each other by a loopback address. Such a pair is on
+//! one machine, where a Unix socket carries a message for about half of the processor time.
+//!
+//! Beside its port a server listens on an abstract Unix socket that is named by the same address. Abstract names belong to
+//! a network namespace, as addresses do, so the two always lead to the same server; where nobody listens there (or not yet),
+//! TCP is used.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr as UnixAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+/// Bytes that a Unix socket takes before its sender waits for the other end.
+const SEND_BUFFER_BYTES: libc::c_int = 2 << 20;
+
+/// A connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over the network.
+    Tcp(TcpStream),
+    /// Within this machine.
+    Unix(UnixStream),
+}
+
+/// A connection that is on its way to another runtime.
+#[derive(Debug)]
+pub enum Moving {
+    /// Over the network.
+    Tcp(std::net::TcpStream),
+    /// Within this machine.
+    Unix(std::os::unix::net::UnixStream),
+}
+
+/// The name of a server's Unix socket.
+fn local_name(address: SocketAddr) -> io::Result<UnixAddr> {
+    UnixAddr::from_abstract_name(format!("raidfs/{address}"))
+}
+
+impl Stream {
+    /// Connects to a server.
+    pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
+        if address.ip().is_loopback()
+            && let Ok(stream) = connect_here(address).await
+        {
+            return Ok(Stream::Unix(stream));
+        }
+        TcpStream::connect(address).await.map(Stream::from)
+    }
+
+    /// Takes it off this runtime; [`Moving::arrive`] puts it on another.
+    pub fn leave(self) -> io::Result<Moving> {
+        match self {
+            Stream::Tcp(stream) => stream.into_std().map(Moving::Tcp),
+            Stream::Unix(stream) => stream.into_std().map(Moving::Unix),
+        }
+    }
+
+    /// Who is at the other end, for messages.
+    pub fn peer(&self) -> String {
+        match self {
+            Stream::Tcp(stream) => stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string()),
+            Stream::Unix(_) => "a process of this machine".to_owned(),
+        }
+    }
+}
+
+impl Moving {
+    /// Puts it on the runtime that this is called on.
+    pub fn arrive(self) -> io::Result<Stream> {
+        match self {
+            Moving::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
+            Moving::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+        }
+    }
+}
+
+async fn connect_here(address: SocketAddr) -> io::Result<UnixStream> {
+    let name = [b"\0", local_name(address)?.as_abstract_name().unwrap_or_default()].concat();
+    UnixStream::connect(OsStr::from_bytes(&name)).await.inspect(make_room)
+}
+
+/// Gives what is sent the room that TCP would give it: by default a megabyte would take five turns of both ends.
+fn make_room(stream: &UnixStream) {
+    let bytes: libc::c_int = SEND_BUFFER_BYTES;
+    // Beyond the administrator's limit only root gets it; anybody else gets the limit.
+    for option in [libc::SO_SNDBUFFORCE, libc::SO_SNDBUF] {
+        // SAFETY: the descriptor is open, and the option's value an integer that lives until the call has returned.
+        let set = unsafe {
+            let value = (&raw const bytes).cast();
+            libc::setsockopt(
+                stream.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                value,
+                size_of_val(&bytes) as libc::socklen_t,
+            )
+        };
+        if set == 0 {
+            return;
+        }
+    }
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Stream {
+        // Small messages must not wait for more; a connection that is broken already says so when it is used.
+        let _ = stream.set_nodelay(true);
+        Stream::Tcp(stream)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+/// A server's port, and the Unix socket beside it.
+#[derive(Debug)]
+pub struct Listener {
+    tcp: TcpListener,
+    here: Option<UnixListener>,
+    /// Whom those who come by the Unix socket are taken for.
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens beside a port that is bound already.
+    pub fn new(port: std::net::TcpListener) -> io::Result<Listener> {
+        port.set_nonblocking(true)?;
+        let address = port.local_addr()?;
+        let here = if address.ip().is_loopback() { listen_here(address) } else { None };
+        Ok(Listener { tcp: TcpListener::from_std(port)?, here, address })
+    }
+
+    /// The next connection, and the address that it comes from.
+    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        let here = async {
+            match &self.here {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.tcp.accept() => accepted.map(|(stream, peer)| (stream.into(), peer)),
+            accepted = here => accepted.map(|(stream, _)| {
+                make_room(&stream);
+                (Stream::Unix(stream), self.address)
+            }),
+        }
+    }
+}
+
+/// None: the name is taken, or such sockets are not to be had. The port is there for everybody.
+fn listen_here(address: SocketAddr) -> Option<UnixListener> {
+    let bound = local_name(address).and_then(|name| {
+        let listener = std::os::unix::net::UnixListener::bind_addr(&name)?;
+        listener.set_nonblocking(true)?;
+        UnixListener::from_std(listener)
+    });
+    bound.inspect_err(|error| tracing::debug!("no Unix socket beside {address}: {error}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    async fn speaks(mut one: Stream, mut other: Stream) {
+        one.write_all(b"over").await.unwrap();
+        let mut got = [0; 4];
+        other.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"over");
+        drop(one);
+        assert_eq!(other.read(&mut got).await.unwrap(), 0, "the end is seen");
+    }
+
+    #[tokio::test]
+    async fn who_is_on_this_machine_gets_a_unix_socket() {
+        let listener = Listener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let (client, accepted) = tokio::join!(Stream::connect(listener.address), listener.accept());
+        let (server, peer) = accepted.unwrap();
+        assert!(matches!((&server, client.as_ref().unwrap()), (Stream::Unix(_), Stream::Unix(_))));
+        assert!(peer.ip().is_loopback());
+        let moved = server.leave().unwrap().arrive().unwrap();
+        speaks(client.unwrap(), moved).await;
+    }
+
+    #[tokio::test]
+    async fn where_only_a_port_listens_tcp_is_used() {
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (client, accepted) = tokio::join!(Stream::connect(port.local_addr().unwrap()), port.accept());
+        let server = Stream::from(accepted.unwrap().0);
+        assert!(matches!(client, Ok(Stream::Tcp(_))));
+        speaks(server.leave().unwrap().arrive().unwrap(), client.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn where_nobody_listens_it_is_refused_at_once() {
+        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let error = Stream::connect(address).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_taken_leaves_the_port() {
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = port.local_addr().unwrap();
+        let taken = std::os::unix::net::UnixListener::bind_addr(&local_name(address).unwrap()).unwrap();
+        let listener = Listener::new(port).unwrap();
+        assert!(listener.here.is_none());
+        drop(taken);
+        let (client, accepted) = tokio::join!(Stream::connect(address), listener.accept());
+        speaks(client.unwrap(), accepted.unwrap().0).await;
+    }
+}
