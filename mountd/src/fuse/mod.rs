@@ -38,7 +38,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
-/// How long the kernel may believe names and attributes: as long as it likes, since nothing changes behind its back.
+/// How long the kernel may believe names and attributes: as long as it likes, since nothing changes behind its back. (But
+/// for what [`Vfs::is_guess`] says.)
 const TTL: Duration = Duration::from_secs(3600);
 /// Background requests (read-ahead, asynchronous direct I/O) that the kernel keeps under way.
 const BACKGROUND: u16 = 256;
@@ -106,8 +107,9 @@ impl<C: Cluster> Adapter<C> {
         reply: ReplyEntry,
         operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
     ) {
-        self.run(request.pid(), operation, |result| match result {
-            Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
+        let vfs = self.vfs.clone();
+        self.run(request.pid(), operation, move |result| match result {
+            Ok(attr) => reply.entry(&ttl(&vfs, &attr), &attr_of(&attr), GENERATION),
             Err(error) => reply.error(errno(error)),
         });
     }
@@ -118,8 +120,9 @@ impl<C: Cluster> Adapter<C> {
         reply: ReplyAttr,
         operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
     ) {
-        self.run(request.pid(), operation, |result| match result {
-            Ok(attr) => reply.attr(&TTL, &attr_of(&attr)),
+        let vfs = self.vfs.clone();
+        self.run(request.pid(), operation, move |result| match result {
+            Ok(attr) => reply.attr(&ttl(&vfs, &attr), &attr_of(&attr)),
             Err(error) => reply.error(errno(error)),
         });
     }
@@ -189,6 +192,11 @@ fn open_reply(flags: i32, pages: Pages) -> FopenFlags {
     if flags & libc::O_ACCMODE == libc::O_RDONLY { pages | FopenFlags::FOPEN_NOFLUSH } else { pages }
 }
 
+/// How long the kernel may believe these attributes.
+fn ttl<C: Cluster>(vfs: &Vfs<C>, attr: &Attr) -> Duration {
+    if vfs.is_guess(attr.ino) { Duration::ZERO } else { TTL }
+}
+
 /// What the kernel caches as "there is no such name".
 fn no_entry() -> FileAttr {
     let time = SystemTime::UNIX_EPOCH;
@@ -241,9 +249,10 @@ impl<C: Cluster> Filesystem for Adapter<C> {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        let operation = async move { vfs.lookup(ino(parent), &name).await };
-        self.run(request.pid(), operation, |result| match result {
-            Ok(attr) => reply.entry(&TTL, &attr_of(&attr), GENERATION),
+        let asked = vfs.clone();
+        let operation = async move { asked.lookup(ino(parent), &name).await };
+        self.run(request.pid(), operation, move |result| match result {
+            Ok(attr) => reply.entry(&ttl(&vfs, &attr), &attr_of(&attr), GENERATION),
             Err(FsError::NotFound) => reply.entry(&TTL, &no_entry(), GENERATION),
             Err(error) => reply.error(errno(error)),
         });
@@ -479,7 +488,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
                     Some(attr) => attr_of(attr),
                     None => FileAttr { ino: node, kind: kind_of(entry.kind), ..no_entry() },
                 };
-                reply.add(node, entry.next, OsStr::from_bytes(&entry.name), &TTL, &attr, GENERATION)
+                let ttl = entry.attr.as_ref().map_or(TTL, |attr| ttl(&vfs, attr));
+                reply.add(node, entry.next, OsStr::from_bytes(&entry.name), &ttl, &attr, GENERATION)
             };
             let result = vfs.readdir(handle.0, offset, true, add).await;
             Ok((reply, result))
@@ -531,12 +541,13 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         _position: u32,
         reply: ReplyEmpty,
     ) {
+        let (vfs, name, value) = (self.vfs.clone(), name(name_), value.to_vec());
         let mode = match flags {
             libc::XATTR_CREATE => XattrMode::Create,
             libc::XATTR_REPLACE => XattrMode::Replace,
-            _ => XattrMode::Any,
+            0 => XattrMode::Any,
+            _ => return self.empty(request, reply, async move { vfs.refuse_setxattr(ino(number), &name).await }),
         };
-        let (vfs, name, value) = (self.vfs.clone(), name(name_), value.to_vec());
         self.empty(request, reply, async move { vfs.setxattr(ino(number), &name, &value, mode).await });
     }
 
@@ -566,15 +577,16 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyCreate,
     ) {
         let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+        let asked = vfs.clone();
         let operation = async move {
             let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);
-            let (attr, handle) = vfs.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await?;
-            Ok((attr, handle, vfs.pages(handle).await))
+            let (attr, handle) = asked.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await?;
+            Ok((attr, handle, asked.pages(handle).await))
         };
         self.run(0, operation, move |result| match result {
             Ok((attr, handle, pages)) => {
                 let flags = open_reply(flags, pages);
-                reply.created(&TTL, &attr_of(&attr), GENERATION, FileHandle(handle), flags);
+                reply.created(&ttl(&vfs, &attr), &attr_of(&attr), GENERATION, FileHandle(handle), flags);
             }
             Err(error) => reply.error(errno(error)),
         });
@@ -598,8 +610,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             _ => return reply.error(errno(FsError::NotSupported)),
         };
         let Some(end) = offset.checked_add(length) else { return reply.error(errno(FsError::TooBig)) };
-        let vfs = self.vfs.clone();
-        self.empty(request, reply, async move { vfs.allocate(handle.0, offset..end, what, keep_size).await });
+        let (vfs, caller) = (self.vfs.clone(), caller(request));
+        self.empty(request, reply, async move { vfs.allocate(caller, handle.0, offset..end, what, keep_size).await });
     }
 
     fn lseek(
@@ -639,10 +651,10 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     ) {
         // The reply counts in 32 bits; whoever copies more asks again.
         const COPY_MAX: u64 = 1 << 30;
-        let vfs = self.vfs.clone();
+        let (vfs, caller) = (self.vfs.clone(), caller(request));
         let operation = async move {
             let (from, to) = ((from_handle.0, from_offset), (to_handle.0, to_offset));
-            vfs.copy(from, to, length.min(COPY_MAX)).await
+            vfs.copy(caller, from, to, length.min(COPY_MAX)).await
         };
         self.run(request.pid(), operation, |result| match result {
             Ok(count) => reply.written(count as u32),

@@ -96,7 +96,8 @@ impl<C: Cluster> Vfs<C> {
             let page = self.0.page(&dir, after, attrs).await?;
             let first = page.entries.partition_point(|e| e.cookie <= after);
             for entry in &page.entries[first..] {
-                let Some(found) = self.0.still_there(dir.ino, &page, entry).await? else { continue };
+                let Some(mut found) = self.0.still_there(dir.ino, &page, entry).await? else { continue };
+                found.attr = found.attr.map(|attr| self.0.with_unsent_blocks(attr));
                 if each(found) {
                     return Ok(());
                 }

@@ -414,7 +414,7 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// Set-uid and set-gid bits go, because somebody without the right to keep them wrote to the file.
-    async fn strip_ids(self: &Arc<Self>, ino: Ino) -> Result<(), FsError> {
+    pub(super) async fn strip_ids(self: &Arc<Self>, ino: Ino) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
         let perm = super::attrs::without_set_ids(attr.perm);
         if perm == attr.perm {

@@ -66,7 +66,7 @@ impl<C: Cluster> Vfs<C> {
                 let dir = self.getattr(parent).await?;
                 self.getattr(dir.parent).await
             }
-            _ => self.0.lookup(parent, &file_name(name)?).await,
+            _ => Ok(self.0.with_unsent_blocks(self.0.lookup(parent, &file_name(name)?).await?)),
         }
     }
 

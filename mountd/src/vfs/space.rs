@@ -2,12 +2,12 @@
 
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{File, Unsynced};
-use super::{Shared, Vfs};
+use super::{Caller, Shared, Vfs};
 use raidfs_common::attr::Attr;
 use raidfs_common::error::FsError;
 use raidfs_common::extent;
 use raidfs_common::id::{ChunkId, Ino};
-use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES, FILE_MAX_BYTES};
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES, FILE_MAX_BYTES};
 use raidfs_common::namespace::{Answer, Change, Query, SetAttr};
 use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
@@ -18,6 +18,10 @@ use std::time::Instant;
 
 /// Bytes of one step of a copy.
 const COPY_BYTES: u64 = 1 << 20;
+
+/// A file with holes that is cut to no more than this, or by no more, has its blocks counted; else they are guessed, as it
+/// takes a question for each chunk.
+const COUNTED_BYTES_MAX: u64 = 1 << 30;
 
 /// What the file system holds, and has room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +68,7 @@ impl<C: Cluster> Vfs<C> {
     /// fallocate: `keep_size` leaves the file as long as it is.
     pub async fn allocate(
         &self,
+        caller: Caller,
         handle: u64,
         range: Range<u64>,
         what: Allocate,
@@ -77,11 +82,19 @@ impl<C: Cluster> Vfs<C> {
             return Err(FsError::TooBig);
         }
         let ino = open.file.ino;
+        if caller.uid != 0 {
+            self.0.strip_ids(ino).await?;
+        }
         let size = self.0.getattr(ino).await?.size;
         let grow = !keep_size && range.end > size;
         match what {
             Allocate::Reserve => self.0.reshape(&open.file, range.clone(), &[reserve]).await?,
-            Allocate::Punch => self.0.reshape(&open.file, range.start..range.end.min(size), &[punch]).await?,
+            Allocate::Punch => {
+                // The last block goes as a whole if all that the file has of it does.
+                let end = if range.end < size { range.end } else { size.next_multiple_of(BLOCK_BYTES) };
+                let end = if range.start < size { end } else { range.start };
+                self.0.reshape(&open.file, range.start..end, &[punch]).await?;
+            }
             Allocate::Zero => self.0.reshape(&open.file, range.clone(), &[punch, reserve]).await?,
         }
         if grow {
@@ -93,6 +106,12 @@ impl<C: Cluster> Vfs<C> {
             self.0.sync_file(&open).await?;
         }
         Ok(())
+    }
+
+    /// Whether the attributes that were just given of a file will be others soon, though nobody changes it: its blocks
+    /// are only guessed while bytes of it are on their way.
+    pub fn is_guess(&self, ino: Ino) -> bool {
+        self.0.files.lock().get(&ino).is_some_and(|file| !file.data.lock().behind.is_empty())
     }
 
     /// The first byte of data, or of a hole, at or behind `offset`.
@@ -136,7 +155,7 @@ impl<C: Cluster> Vfs<C> {
     }
 
     /// Copies bytes from one file to another; returns how many.
-    pub async fn copy(&self, from: (u64, u64), to: (u64, u64), length: u64) -> Result<u64, FsError> {
+    pub async fn copy(&self, caller: Caller, from: (u64, u64), to: (u64, u64), length: u64) -> Result<u64, FsError> {
         let source = self.0.handles.lock().file(from.0)?;
         let mut done = 0;
         while done < length {
@@ -145,7 +164,7 @@ impl<C: Cluster> Vfs<C> {
             if bytes.is_empty() {
                 break;
             }
-            self.write(to.0, to.1 + done, &bytes, false).await?;
+            self.write(to.0, to.1 + done, &bytes, caller.uid != 0).await?;
             done += bytes.len() as u64;
         }
         self.0.copied(source.file.ino, source.mode).await;
@@ -185,6 +204,7 @@ impl<C: Cluster> Shared<C> {
         set: SetAttr,
     ) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
+        let left = self.left_by_cut(&attr, size).await?;
         let file = self.file(&attr, |state| state.holds += 1);
         self.prefetch.lock().forget(ino);
         let hold = Hold(file.clone());
@@ -203,6 +223,14 @@ impl<C: Cluster> Shared<C> {
         if !shorter {
             return Ok(());
         }
+        if let Some(left) = left {
+            let mut names = self.names.lock();
+            if let Some(node) = names.tree.node(ino) {
+                let more = left as i64 - node.attr.blocks as i64;
+                node.blocks += more;
+                node.attr.blocks = node.attr.blocks.saturating_add_signed(more);
+            }
+        }
         if let Unsynced::Chunks(chunks) = &mut file.data.lock().unsynced {
             chunks.retain(|index| u64::from(*index) * CHUNK_BYTES < size);
         }
@@ -214,6 +242,49 @@ impl<C: Cluster> Shared<C> {
             shared.push_soon(&file);
         });
         Ok(())
+    }
+
+    /// The blocks that a file will have once it is cut to `size`, if that has to be counted: the namespace takes it that
+    /// a cut leaves every block that fits, which is wrong of a file with holes, and of one that has room reserved behind
+    /// its end.
+    async fn left_by_cut(self: &Arc<Self>, attr: &Attr, size: u64) -> Result<Option<u64>, FsError> {
+        if size == 0 || size >= attr.size {
+            return Ok(None);
+        }
+        let file = self.file(attr, |_| {});
+        if !file.data.lock().behind.is_empty() {
+            self.landed(&file).await;
+        }
+        let attr = self.getattr(attr.ino).await?;
+        if attr.blocks == 0 || attr.blocks == attr.size.div_ceil(BLOCK_BYTES) {
+            return Ok(None);
+        }
+        self.unheld(&file).await;
+        if size <= COUNTED_BYTES_MAX {
+            return self.blocks_in(&file, 0..size).await.map(Some);
+        }
+        if attr.size - size <= COUNTED_BYTES_MAX {
+            let cut = self.blocks_in(&file, size.next_multiple_of(BLOCK_BYTES)..attr.size).await?;
+            return Ok(Some(attr.blocks.saturating_sub(cut)));
+        }
+        Ok(None)
+    }
+
+    /// How many blocks a file has in a range that begins with one.
+    async fn blocks_in(&self, file: &File, range: Range<u64>) -> Result<u64, FsError> {
+        let placement = file.data.lock().placement.ok_or(FsError::Io)?;
+        let (first, end) = (range.start / BLOCK_BYTES, range.end.div_ceil(BLOCK_BYTES));
+        let mut found = 0;
+        for index in range.start / CHUNK_BYTES..range.end.div_ceil(CHUNK_BYTES) {
+            let start = index * BLOCKS_PER_CHUNK as u64;
+            let address = ChunkAddress { chunk: ChunkId { ino: file.ino, index: index as u32 }, placement };
+            let (_, runs) = self.cluster.extents(address).await?;
+            for (from, count) in runs {
+                let from = start + u64::from(from);
+                found += (from + u64::from(count)).min(end).saturating_sub(from.max(first));
+            }
+        }
+        Ok(found)
     }
 
     /// Waits until nothing of a range is under way.
@@ -249,6 +320,9 @@ impl<C: Cluster> Shared<C> {
         changes: &[fn(u32, u32) -> ChunkChange],
     ) -> Result<(), FsError> {
         if range.is_empty() {
+            // Asked for, if for nothing.
+            self.names.lock().tree.wrote(file.ino, 0, self.now());
+            self.push_soon(file);
             return Ok(());
         }
         self.landed(file).await;

@@ -18,8 +18,12 @@ fn check_name(name: &[u8]) -> Result<(), FsError> {
     if name.len() > XATTR_NAME_MAX_BYTES {
         return Err(FsError::Range);
     }
-    let kept = KEPT.iter().any(|prefix| name.starts_with(prefix) && name.len() > prefix.len());
-    if kept { Ok(()) } else { Err(FsError::NotSupported) }
+    match KEPT.iter().find(|prefix| name.starts_with(prefix)) {
+        // As the kernel answers for its own file systems: the namespace is known, and nothing is named in it.
+        Some(prefix) if name.len() == prefix.len() => Err(FsError::Invalid),
+        Some(_) => Ok(()),
+        None => Err(FsError::NotSupported),
+    }
 }
 
 impl<C: Cluster> Vfs<C> {
@@ -56,6 +60,11 @@ impl<C: Cluster> Vfs<C> {
         }
         let (name, value) = (Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
         self.0.change(Change::SetXattr { ino, name, value, mode, perm: None }).await.map(drop)
+    }
+
+    /// Why an extended attribute that is to be new, and to replace one, is not set.
+    pub async fn refuse_setxattr(&self, ino: Ino, name: &[u8]) -> Result<(), FsError> {
+        self.getxattr(ino, name).await.and(Err(FsError::Exists))
     }
 
     /// Takes an extended attribute away.

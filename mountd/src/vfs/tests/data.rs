@@ -1,6 +1,7 @@
 //! Bytes against a plain vector.
 
 use super::*;
+use crate::vfs::cluster::{ChunkAddress, Cluster};
 use crate::vfs::{Allocate, Seek, Set};
 use proptest::prelude::*;
 use raidfs_common::id::ChunkId;
@@ -84,16 +85,16 @@ async fn check(steps: Vec<Step>) {
                 model.0.resize(size as usize, 0);
             }
             Step::Punch(at, n) => {
-                vfs.allocate(handle, NEAR + at..NEAR + at + n, Allocate::Punch, true).await.unwrap();
+                vfs.allocate(USER, handle, NEAR + at..NEAR + at + n, Allocate::Punch, true).await.unwrap();
                 model.zero(at as usize, (at + n) as usize);
             }
             Step::Zero(at, n) => {
-                vfs.allocate(handle, NEAR + at..NEAR + at + n, Allocate::Zero, false).await.unwrap();
+                vfs.allocate(USER, handle, NEAR + at..NEAR + at + n, Allocate::Zero, false).await.unwrap();
                 model.grow((at + n) as usize);
                 model.zero(at as usize, (at + n) as usize);
             }
             Step::Reserve(at, n) => {
-                vfs.allocate(handle, NEAR + at..NEAR + at + n, Allocate::Reserve, false).await.unwrap();
+                vfs.allocate(USER, handle, NEAR + at..NEAR + at + n, Allocate::Reserve, false).await.unwrap();
                 model.grow((at + n) as usize);
             }
             Step::Fsync => vfs.fsync(handle).await.unwrap(),
@@ -116,6 +117,12 @@ async fn check(steps: Vec<Step>) {
     let found = fresh.lookup(ROOT, b"f").await.unwrap();
     assert_eq!(found, vfs.getattr(attr.ino).await.unwrap());
     assert_eq!(found.size, NEAR + model.0.len() as u64);
+    let mut blocks = 0;
+    for index in 0..3 {
+        let at = ChunkAddress { chunk: ChunkId { ino: attr.ino, index }, placement: found.placement };
+        blocks += cluster.extents(at).await.unwrap().1.iter().map(|(_, n)| u64::from(*n)).sum::<u64>();
+    }
+    assert_eq!(found.blocks, blocks, "the blocks that there are");
     let handle = fresh.open(found.ino, PLAIN).await.unwrap();
     assert_eq!(fresh.read(handle, NEAR, 200_000).await.unwrap(), model.0);
     // And what a longer file would show behind its old end.
@@ -148,6 +155,47 @@ fn holes_are_found() {
         assert_eq!(hole(2 * CHUNK_BYTES + 8192).await, Ok(2 * CHUNK_BYTES + 12288));
         assert_eq!(data(2 * CHUNK_BYTES + 12288).await, Err(raidfs_common::error::FsError::NoAddress));
         assert_eq!(vfs.getattr(vfs.lookup(ROOT, b"f").await.unwrap().ino).await.unwrap().blocks, 2);
+    });
+}
+
+#[test]
+fn whoever_changes_contents_without_the_right_to_takes_set_ids_away() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let root = Caller { uid: 0, gid: 0 };
+        let (from, source) = new_file(&vfs, "from").await;
+        vfs.write(source, 0, &[1; 100], false).await.unwrap();
+        let (attr, handle) = new_file(&vfs, "f").await;
+        let set = Set { perm: Some(0o6755), ..Set::default() };
+        for allocates in [true, false] {
+            for (caller, perm) in [(root, 0o6755), (USER, 0o755)] {
+                vfs.setattr(root, attr.ino, set).await.unwrap();
+                if allocates {
+                    vfs.allocate(caller, handle, 0..10, Allocate::Reserve, true).await.unwrap();
+                } else {
+                    vfs.copy(caller, (source, 0), (handle, 0), 100).await.unwrap();
+                }
+                assert_eq!(vfs.getattr(attr.ino).await.unwrap().perm, perm, "{allocates} {caller:?}");
+            }
+        }
+        assert_eq!(vfs.getattr(from.ino).await.unwrap().perm, 0o644);
+    });
+}
+
+#[test]
+fn a_hole_up_to_the_end_takes_the_last_block_with_it() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, &[1; 10_000], false).await.unwrap();
+        let blocks = async || vfs.getattr(attr.ino).await.unwrap().blocks;
+        for (range, left) in
+            [(5000..9999, 3), (9000..50_000, 3), (8192..50_000, 2), (20_000..30_000, 2), (0..10_000, 0)]
+        {
+            vfs.allocate(USER, handle, range.clone(), Allocate::Punch, true).await.unwrap();
+            assert_eq!(blocks().await, left, "after {range:?}");
+        }
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, 10_000);
     });
 }
 
@@ -279,7 +327,7 @@ fn small_files_read_in_order_are_fetched_ahead_and_never_old() {
         vfs.setattr(USER, files[11], Set { size: Some(50), ..Set::default() }).await.unwrap();
         vfs.setattr(USER, files[11], Set { size: Some(100), ..Set::default() }).await.unwrap();
         let punched = vfs.open(files[12], PLAIN).await.unwrap();
-        vfs.allocate(punched, 0..60, Allocate::Punch, true).await.unwrap();
+        vfs.allocate(USER, punched, 0..60, Allocate::Punch, true).await.unwrap();
         let before = reads();
         for n in (5..30).filter(|n| !(10..13).contains(n)) {
             assert_eq!(read(n).await, vec![n as u8; 100]);
