@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod in_process;
+pub mod instep;
 pub mod probe;
 pub mod told;
 pub mod wait;

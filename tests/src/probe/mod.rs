@@ -26,6 +26,8 @@ pub type Found = Result<(), String>;
 pub fn run(arguments: &[String]) -> Found {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
+        ["instep", rest @ ..] => crate::instep::main(rest),
+        ["instep-worker", mount, local, process, rest @ ..] => crate::instep::serve(mount, local, process, rest),
         ["stall", dir] => stall::run(dir),
         ["log", file] => log::write(file),
         ["log-check", file, acknowledged] => log::check(file, acknowledged),

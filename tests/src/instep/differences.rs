@@ -1,0 +1,180 @@
+//! The differences from a local ext4 that are accepted, each with its reason. Everything else is a failure.
+
+use super::file_ops::{FileOp, flags_of};
+use super::name_ops::NameOp;
+use super::op::Op;
+use super::seen::{Nanos, Stat};
+use super::sys::Call;
+use super::xattr_ops::XattrOp;
+
+/// An accepted difference.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// A word for it.
+    pub name: &'static str,
+    /// Why it is accepted.
+    pub reason: &'static str,
+}
+
+/// `open` with O_TMPFILE.
+pub const TMPFILE: Accepted = Accepted { name: "O_TMPFILE", reason: "the FUSE library offers no such request" };
+/// `renameat2` with RENAME_WHITEOUT.
+pub const WHITEOUT: Accepted =
+    Accepted { name: "RENAME_WHITEOUT", reason: "whiteouts belong to overlay file systems; nothing else makes them" };
+/// `fallocate` that moves what is behind.
+pub const SHIFT: Accepted =
+    Accepted { name: "fallocate COLLAPSE and INSERT", reason: "chunks lie at fixed places; nothing can be moved" };
+/// O_DIRECT of any length at any place.
+pub const DIRECT: Accepted = Accepted {
+    name: "O_DIRECT",
+    reason: "the mount asks for no alignment; the local side reads and writes through its cache",
+};
+/// What a directory's length is.
+pub const DIRECTORY_SIZE: Accepted =
+    Accepted { name: "size of a directory", reason: "it is the number of its entries" };
+/// The blocks of what has no bytes.
+pub const OTHER_BLOCKS: Accepted =
+    Accepted { name: "blocks of directories and links", reason: "they have no bytes of their own" };
+/// How many blocks a file has.
+pub const BLOCKS: Accepted = Accepted {
+    name: "blocks of a file",
+    reason: "compared once it is synced; not less than where data is, and not more than ext4 counts, which counts what it \
+             keeps extents and extended attributes in",
+};
+/// When an inode was made.
+pub const BIRTH: Accepted = Accepted { name: "time of birth", reason: "the FUSE library has no statx" };
+
+/// What lseek finds.
+pub const RESERVED: Accepted =
+    Accepted { name: "SEEK_DATA and SEEK_HOLE", reason: "room that is reserved is data: zeros that have been written" };
+/// The times of a fifo that is read and written.
+pub const FIFO: Accepted =
+    Accepted { name: "times of a fifo in use", reason: "its bytes pass through the kernel, which does not tell" };
+/// An extended attribute that is set to what it is.
+pub const SAME_XATTR: Accepted = Accepted {
+    name: "ctime of setting an extended attribute to what it is",
+    reason: "ext4 notices that nothing changes; other file systems do not",
+};
+/// Access control lists.
+pub const ACL: Accepted = Accepted { name: "access control lists", reason: "they are not kept" };
+/// Whether a read sets the time of access.
+pub const ATIME: Accepted = Accepted {
+    name: "time of access",
+    reason: "whether a read sets it depends on which of two times is later, and the local clock is too coarse to tell",
+};
+
+/// Those that are told by the documentation, in its order.
+pub const ALL: [&Accepted; 13] = [
+    &TMPFILE,
+    &WHITEOUT,
+    &SHIFT,
+    &DIRECT,
+    &DIRECTORY_SIZE,
+    &OTHER_BLOCKS,
+    &BLOCKS,
+    &BIRTH,
+    &ATIME,
+    &RESERVED,
+    &FIFO,
+    &SAME_XATTR,
+    &ACL,
+];
+
+/// What the mount refuses by design: it is asked of the mount alone, which must refuse it.
+pub fn refused(op: &Op) -> Option<&'static Accepted> {
+    match op {
+        Op::File(FileOp::Open { flags, .. }) if flags_of(flags) & libc::O_TMPFILE == libc::O_TMPFILE => Some(&TMPFILE),
+        Op::Name(NameOp::Rename { flags, .. }) if flags & libc::RENAME_WHITEOUT != 0 => Some(&WHITEOUT),
+        Op::File(FileOp::Allocate { mode, .. })
+            if mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0 =>
+        {
+            Some(&SHIFT)
+        }
+        Op::Xattr(XattrOp::SetAcl { .. }) => Some(&ACL),
+        Op::Xattr(XattrOp::Set { name, .. } | XattrOp::Get { name, .. } | XattrOp::Remove { name, .. })
+            if name.starts_with("system.posix_acl_") =>
+        {
+            Some(&ACL)
+        }
+        _ => None,
+    }
+}
+
+/// Blocks, in units of 512 bytes, that ext4 counts beyond a file's own: of extents and of extended attributes.
+const EXT4_MORE: u64 = 32;
+
+/// What differs in the attributes of something, apart from its times and its number.
+pub fn in_attributes(local: &Stat, mount: &Stat) -> Option<String> {
+    let kind = local.mode & libc::S_IFMT;
+    let differs = |what: &str, l: u64, m: u64| (l != m).then(|| format!("{what} is {l} locally, {m} on the mount"));
+    let mode =
+        (local.mode != mount.mode).then(|| format!("mode is {:o} locally, {:o} on the mount", local.mode, mount.mode));
+    mode.or_else(|| differs("nlink", local.nlink.into(), mount.nlink.into()))
+        .or_else(|| differs("uid", local.uid.into(), mount.uid.into()))
+        .or_else(|| differs("gid", local.gid.into(), mount.gid.into()))
+        .or_else(|| differs("rdev", local.rdev, mount.rdev))
+        .or_else(|| if kind == libc::S_IFDIR { None } else { differs("size", local.size, mount.size) })
+        .or_else(|| {
+            let counted = kind == libc::S_IFREG && local.settled && mount.settled;
+            // A time of birth: it is another ext4.
+            let right = match mount.btime {
+                0 => mount.blocks <= local.blocks,
+                _ => mount.blocks.abs_diff(local.blocks) <= EXT4_MORE,
+            };
+            if counted && !right { differs("blocks", local.blocks, mount.blocks) } else { None }
+        })
+}
+
+/// How much a time may be earlier than the step that set it: local file systems read a coarse clock.
+pub const COARSE: Nanos = 20_000_000;
+
+/// [`ATIME`]: by relatime a read sets the time of access if it is not later than the other two. Whether it was is not
+/// certain, on either side, if they were set at nearly the same moment.
+pub fn atime_may_differ(before: Option<(&Stat, &Stat)>, now: (&Stat, &Stat)) -> bool {
+    let close = |stat: &Stat| {
+        let near = |other: Nanos| (stat.atime - other).abs() <= COARSE;
+        near(stat.mtime) || near(stat.ctime)
+    };
+    READS_KEEP_ATIME || [Some(now), before].into_iter().flatten().any(|(local, mount)| close(local) || close(mount))
+}
+
+/// [`RESERVED`]: the mount has data wherever the local side has.
+pub fn data_is_right(local: &[(u64, u64)], mount: &[(u64, u64)]) -> bool {
+    local.iter().all(|l| mount.iter().any(|m| m.0 <= l.0 && l.1 <= m.1))
+}
+
+/// [`RESERVED`], for a single lseek.
+pub fn seek_is_right(data: bool, local: Call, mount: Call) -> bool {
+    match (local, mount) {
+        (Ok(local), Ok(mount)) if data => mount <= local,
+        (Ok(local), Ok(mount)) => mount >= local,
+        (Err(libc::ENXIO), Ok(_)) => data,
+        _ => local == mount,
+    }
+}
+
+/// [`FIFO`]: whether it may be one.
+pub fn is_fifo(stat: &Stat) -> bool {
+    stat.mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// [`SAME_XATTR`]: whether it may be such a step.
+pub fn same_xattr(op: &Op) -> bool {
+    matches!(op, Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. }))
+}
+
+/// The mount keeps the time of access as it was set.
+const READS_KEEP_ATIME: bool = true;
+
+#[test]
+fn the_accepted_differences_are_told() {
+    let paper = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/TESTING.md");
+    let text = std::fs::read_to_string(paper).expect("readable");
+    for accepted in ALL {
+        assert!(
+            text.contains(&format!("| {} |", accepted.name)),
+            "docs/TESTING.md does not tell of: {}",
+            accepted.name
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! Locks that do not wait: flock, fcntl byte ranges of a process, and of an open file description.
+
+use super::dice::Dice;
+use super::names::slot;
+use super::seen::Seen;
+use super::side::Side;
+use super::sys::call;
+use serde::{Deserialize, Serialize};
+
+/// An operation on locks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named as the system calls and their arguments are")]
+pub enum LockOp {
+    Flock {
+        slot: u8,
+        what: i32,
+    },
+    /// `kind` 0 read, 1 write, 2 unlock; `of_file`: of the open file description, not the process.
+    Set {
+        slot: u8,
+        of_file: bool,
+        kind: i16,
+        start: i64,
+        length: i64,
+    },
+    Get {
+        slot: u8,
+        of_file: bool,
+        kind: i16,
+        start: i64,
+        length: i64,
+    },
+}
+
+/// Any of them.
+pub fn random(dice: &mut Dice) -> LockOp {
+    let (slot, of_file, kind) = (slot(dice), dice.percent(40), dice.below(3) as i16);
+    let (start, length) = (dice.below(40) as i64, dice.below(30) as i64);
+    match dice.below(3) {
+        0 => LockOp::Flock { slot, what: dice.pick(&[libc::LOCK_SH, libc::LOCK_EX, libc::LOCK_UN]) },
+        1 => LockOp::Set { slot, of_file, kind, start, length },
+        _ => LockOp::Get { slot, of_file, kind: kind.min(1), start, length },
+    }
+}
+
+fn lock(kind: i16, start: i64, length: i64) -> libc::flock {
+    // SAFETY: plain data, for which zeros are a value.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    let kinds = [libc::F_RDLCK, libc::F_WRLCK, libc::F_UNLCK];
+    lock.l_type = kinds[kind.clamp(0, 2) as usize] as i16;
+    lock.l_whence = libc::SEEK_SET as i16;
+    lock.l_start = start;
+    lock.l_len = length;
+    lock
+}
+
+/// Does it.
+pub fn perform(op: &LockOp, side: &Side) -> Vec<Seen> {
+    match op {
+        LockOp::Flock { slot, what } => {
+            vec![Seen::returned(call!(libc::flock(side.fd(*slot), *what | libc::LOCK_NB)))]
+        }
+        LockOp::Set { slot, of_file, kind, start, length } => {
+            let lock = lock(*kind, *start, *length);
+            let command = if *of_file { libc::F_OFD_SETLK } else { libc::F_SETLK };
+            vec![Seen::returned(call!(libc::fcntl(side.fd(*slot), command, &lock)))]
+        }
+        LockOp::Get { slot, of_file, kind, start, length } => {
+            let mut lock = lock(*kind, *start, *length);
+            let command = if *of_file { libc::F_OFD_GETLK } else { libc::F_GETLK };
+            let call = call!(libc::fcntl(side.fd(*slot), command, &mut lock));
+            let found = format!("type {} from {} length {} of {}", lock.l_type, lock.l_start, lock.l_len, lock.l_pid);
+            vec![Seen::returned(call), Seen::text("lock", found)]
+        }
+    }
+}

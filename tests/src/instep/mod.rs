@@ -1,0 +1,205 @@
+//! The same generated operations, in step on a mount and on a local ext4: every return value, errno, attribute, extended
+//! attribute, listing and byte must be the same, but for what [`differences`] lists.
+//!
+//! `probe instep --mount DIR --local DIR [--seed N] [--ops N] [--processes 1|2] [--replay FILE]...`. What fails is made
+//! small and printed as text that `--replay` takes; such texts are kept in `tests/instep`, and replayed first. Both
+//! directories are the program's own: it makes and removes directories in them. It needs root: it becomes other users,
+//! and makes each tree the root of its world.
+
+mod attr_ops;
+mod dice;
+pub mod differences;
+mod dir_ops;
+mod file_ops;
+mod judge;
+mod lock_ops;
+mod map_ops;
+mod name_ops;
+mod names;
+mod op;
+mod options;
+mod seen;
+mod shrink;
+mod side;
+mod sys;
+mod tree;
+mod worker;
+mod xattr_ops;
+
+use op::{Step, Writer};
+use options::Options;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use worker::{Found, Hand, Order, Roots};
+
+/// Steps of one history. Short enough to be made small, long enough for things to get entangled.
+const HISTORY_STEPS: usize = 500;
+/// How often a history is made again that has failed once.
+const AGAIN_MAX: u32 = 3;
+/// Steps that a process may be behind what it was told.
+const AHEAD_MAX: usize = 32;
+
+/// Runs `probe instep`.
+pub fn main(words: &[&str]) -> Result<(), String> {
+    let options = Options::parse(words)?;
+    // Before anything else: the trees become the root of the world, and paths lead elsewhere.
+    let read = |file: &String| {
+        let text = fs::read_to_string(file).map_err(|e| format!("{file}: {e}"))?;
+        Ok::<_, String>((file.clone(), op::from_text(&text).map_err(|e| format!("{file}: {e}"))?))
+    };
+    let kept = options.replay.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let mut stage = Stage::new(&options)?;
+    for (file, history) in kept {
+        if let Some((_, found)) = stage.run(&history)? {
+            return Err(format!("{file}: {}\n{}", found.kind, found.text));
+        }
+    }
+    let mut done = 0;
+    let mut round = 0;
+    while done < options.ops {
+        let seed = options.seed.wrapping_add(round);
+        let history = Writer::new(seed, options.processes).history(HISTORY_STEPS.min(options.ops - done));
+        if let Some((at, found)) = stage.run(&history)? {
+            return Err(stage.report(seed, &history[..=at], &found)?);
+        }
+        done += history.len();
+        round += 1;
+    }
+    println!("seed={} processes={} ops={done} replayed={}", options.seed, options.processes, options.replay.len());
+    Ok(())
+}
+
+/// Runs `probe instep-worker`: makes what another process orders.
+pub fn serve(mount: &str, local: &str, process: &str, words: &[&str]) -> Result<(), String> {
+    let process = process.parse().map_err(|_| format!("{process:?} is no number"))?;
+    let (sabotage, same) = (words.contains(&"--sabotage"), words.contains(&"--same"));
+    worker::serve(Roots { mount: mount.into(), local: local.into(), sabotage, same }, process)
+}
+
+/// The two sides, and the processes that work there.
+struct Stage {
+    roots: Roots,
+    hands: Vec<Hand>,
+    runs: u32,
+}
+
+impl Stage {
+    fn new(options: &Options) -> Result<Stage, String> {
+        let roots = options.roots.clone();
+        let hands = match options.processes {
+            1 => vec![Hand::own(roots.clone())?],
+            n => (0..n).map(|process| Hand::other(&roots, process)).collect::<Result<_, _>>()?,
+        };
+        Ok(Stage { roots, hands, runs: 0 })
+    }
+
+    /// Runs a history in fresh directories; gives the first difference and the step that showed it.
+    fn run(&mut self, history: &[Step]) -> Result<Option<(usize, Found)>, String> {
+        self.runs += 1;
+        let run = format!("run{}", self.runs);
+        for root in [&self.roots.mount, &self.roots.local] {
+            clear(&root.join(&run))?;
+            for tree in (0..self.hands.len()).map(|n| format!("p{n}")).chain(["shared".to_owned()]) {
+                make(&root.join(&run).join(tree))?;
+            }
+        }
+        for hand in &mut self.hands {
+            hand.tell(&Order::Begin(run.clone()))?;
+            hand.answer()?;
+        }
+        let found = self.steps(history)?;
+        for hand in &mut self.hands {
+            hand.tell(&Order::End)?;
+            hand.answer()?;
+        }
+        for root in [&self.roots.mount, &self.roots.local] {
+            clear(&root.join(&run))?;
+        }
+        Ok(found)
+    }
+
+    fn steps(&mut self, history: &[Step]) -> Result<Option<(usize, Found)>, String> {
+        // For each hand, which steps it has been told and not answered.
+        let mut told: Vec<std::collections::VecDeque<usize>> = vec![Default::default(); self.hands.len()];
+        let mut first: Option<(usize, Found)> = None;
+        for (at, step) in history.iter().enumerate() {
+            let process = usize::from(step.process) % self.hands.len();
+            let all = step.shared || step.op == op::Op::Tree;
+            for (n, told) in told.iter_mut().enumerate() {
+                let ahead = if all { 0 } else { AHEAD_MAX };
+                while told.len() > ahead && first.is_none() {
+                    self.fetch(n, told, &mut first)?;
+                }
+            }
+            if first.is_some() {
+                break;
+            }
+            self.hands[process].tell(&Order::Step(step.clone()))?;
+            told[process].push_back(at);
+            if step.shared {
+                self.fetch(process, &mut told[process], &mut first)?;
+            }
+        }
+        for (n, told) in told.iter_mut().enumerate() {
+            while !told.is_empty() {
+                self.fetch(n, told, &mut first)?;
+            }
+        }
+        Ok(first)
+    }
+
+    fn fetch(
+        &mut self,
+        hand: usize,
+        told: &mut std::collections::VecDeque<usize>,
+        first: &mut Option<(usize, Found)>,
+    ) -> Result<(), String> {
+        let Some(at) = told.pop_front() else { return Ok(()) };
+        if let Some(found) = self.hands[hand].answer()?
+            && first.as_ref().is_none_or(|(before, _)| at < *before)
+        {
+            *first = Some((at, found));
+        }
+        Ok(())
+    }
+
+    /// Makes a failing history small, and says all about it.
+    fn report(&mut self, seed: u64, history: &[Step], found: &Found) -> Result<String, String> {
+        let title = format!("seed {seed}, step {}: {}\n{}", history.len(), found.kind, found.text);
+        let (mut last, mut trouble) = (found.clone(), None);
+        let mut fails = |candidate: &[Step]| match self.run(candidate) {
+            Ok(Some((_, again))) if again.kind == found.kind => {
+                last = again;
+                true
+            }
+            Ok(_) => false,
+            Err(why) => {
+                trouble = Some(why);
+                false
+            }
+        };
+        if !(0..AGAIN_MAX).any(|_| fails(history)) {
+            let end = &history[history.len().saturating_sub(20)..];
+            return Ok(format!("{title}\nit did not come again; the last steps before it:\n{}", op::to_text(end)));
+        }
+        let small = shrink::shrink(history.to_vec(), &mut fails);
+        match trouble {
+            Some(why) => Err(why),
+            None => Ok(format!("{title}\nmade small: {}\n{}", last.text, op::to_text(&small))),
+        }
+    }
+}
+
+fn make(path: &Path) -> Result<(), String> {
+    let made = fs::create_dir_all(path).and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o777)));
+    made.map_err(|e| format!("making {}: {e}", path.display()))
+}
+
+/// Removes a tree, if it is there.
+fn clear(path: &Path) -> Result<(), String> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(format!("removing {}: {e}", path.display())),
+        _ => Ok(()),
+    }
+}

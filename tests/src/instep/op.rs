@@ -1,0 +1,172 @@
+//! The operations of a history, and its text: one step a line, as JSON, so that what was found can be kept and replayed.
+
+use super::dice::Dice;
+use super::names::{Spot, Subject};
+use super::seen::Seen;
+use super::side::Side;
+use super::{attr_ops, dir_ops, file_ops, lock_ops, map_ops, name_ops, tree, xattr_ops};
+use serde::{Deserialize, Serialize};
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Op {
+    /// On the contents of files.
+    File(file_ops::FileOp),
+    /// On mapped files.
+    Map(map_ops::MapOp),
+    /// On names.
+    Name(name_ops::NameOp),
+    /// On attributes.
+    Attr(attr_ops::AttrOp),
+    /// On extended attributes and access control lists.
+    Xattr(xattr_ops::XattrOp),
+    /// On directories.
+    Dir(dir_ops::DirOp),
+    /// On locks.
+    Lock(lock_ops::LockOp),
+    /// Looks at everything that the tree holds.
+    Tree,
+}
+
+/// One operation and its circumstances.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Which process makes it.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub process: u8,
+    /// In the tree that all processes share, not in the process's own; there each step waits for the one before.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
+    /// As which of the users of [`super::side::USERS`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub user: u8,
+    /// Whether the attributes of everything that it touches are looked at behind it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub look: bool,
+    /// What is done.
+    pub op: Op,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(n: &u8) -> bool {
+    *n == 0
+}
+
+impl Op {
+    /// Any operation.
+    pub fn random(dice: &mut Dice) -> Op {
+        let family = dice.weighed(&[(40, 0), (4, 1), (22, 2), (14, 3), (8, 4), (6, 5), (5, 6), (1, 7)]);
+        match family {
+            0 => Op::File(file_ops::random(dice)),
+            1 => Op::Map(map_ops::random(dice)),
+            2 => Op::Name(name_ops::random(dice)),
+            3 => Op::Attr(attr_ops::random(dice)),
+            4 => Op::Xattr(xattr_ops::random(dice)),
+            5 => Op::Dir(dir_ops::random(dice)),
+            6 => Op::Lock(lock_ops::random(dice)),
+            _ => Op::Tree,
+        }
+    }
+
+    /// Does it on one side.
+    pub fn perform(&self, side: &mut Side) -> Vec<Seen> {
+        match self {
+            Op::File(op) => file_ops::perform(op, side),
+            Op::Map(op) => map_ops::perform(op, side),
+            Op::Name(op) => name_ops::perform(op, side),
+            Op::Attr(op) => attr_ops::perform(op, side),
+            Op::Xattr(op) => xattr_ops::perform(op, side),
+            Op::Dir(op) => dir_ops::perform(op, side),
+            Op::Lock(op) => lock_ops::perform(op, side),
+            Op::Tree => tree::everything(),
+        }
+    }
+
+    /// What it may have changed.
+    pub fn touches(&self) -> Vec<Subject> {
+        let mut touched = match self {
+            Op::File(op) => file_ops::touches(op),
+            Op::Map(op) => vec![Subject::Slot(op.slot)],
+            Op::Name(op) => name_ops::touches(op),
+            Op::Attr(op) => attr_ops::touches(op),
+            Op::Xattr(op) => vec![xattr_ops::subject(op).clone()],
+            Op::Dir(op) => dir_ops::touches(op),
+            Op::Lock(_) | Op::Tree => Vec::new(),
+        };
+        let parents: Vec<Subject> = touched
+            .iter()
+            .filter_map(|subject| match subject {
+                Subject::Path(spot) | Subject::Link(spot) => Some(Subject::Path(spot.parent())),
+                Subject::Slot(_) => None,
+            })
+            .collect();
+        touched.extend(parents);
+        touched.dedup();
+        touched
+    }
+}
+
+/// Slots and paths that a history has used, so that most of its operations meet something.
+pub struct Writer {
+    dice: Dice,
+    processes: u8,
+}
+
+impl Writer {
+    /// Writes histories for so many processes.
+    pub fn new(seed: u64, processes: u8) -> Writer {
+        Writer { dice: Dice::new(seed), processes }
+    }
+
+    /// A history of so many steps that ends with a look at everything.
+    pub fn history(&mut self, steps: usize) -> Vec<Step> {
+        let mut history = Vec::with_capacity(steps + 2);
+        // Two processes are now apart, now at the same tree in turn.
+        let mut shared = false;
+        for _ in 0..steps {
+            if self.processes > 1 && self.dice.percent(2) {
+                shared = !shared;
+            }
+            history.push(self.step(shared));
+        }
+        for process in 0..self.processes {
+            history.push(Step { process, shared: false, user: 0, look: false, op: Op::Tree });
+        }
+        if self.processes > 1 {
+            history.push(Step { process: 0, shared: true, user: 0, look: false, op: Op::Tree });
+        }
+        history
+    }
+
+    fn step(&mut self, shared: bool) -> Step {
+        let dice = &mut self.dice;
+        let op = Op::random(dice);
+        let user = if op == Op::Tree { 0 } else { dice.weighed(&[(70, 0), (18, 1), (12, 2)]) };
+        let process = dice.below(u64::from(self.processes)) as u8;
+        Step { process, shared, user, look: dice.percent(85), op }
+    }
+}
+
+/// A history as text.
+pub fn to_text(history: &[Step]) -> String {
+    history.iter().map(|step| serde_json::to_string(step).expect("a step is plain data") + "\n").collect()
+}
+
+/// Text as a history; lines that begin with `#` are remarks.
+pub fn from_text(text: &str) -> Result<Vec<Step>, String> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.map(|(n, line)| serde_json::from_str(line).map_err(|e| format!("line {}: {e}", n + 1))).collect()
+}
+
+/// A spot as something whose attributes are looked at, without following a link.
+pub fn link(spot: &Spot) -> Subject {
+    Subject::Link(spot.clone())
+}
+
+#[test]
+fn a_history_is_its_text() {
+    let history = Writer::new(7, 2).history(2000);
+    assert_eq!(from_text(&to_text(&history)).expect("readable"), history);
+    assert!(from_text("# a remark\n\n").expect("remarks are no steps").is_empty());
+    assert!(from_text("nonsense").is_err());
+}
