@@ -163,7 +163,7 @@ pub fn same_xattr(op: &Op) -> bool {
     matches!(op, Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. }))
 }
 
-/// The mount keeps the time of access as it was set.
+/// Until reading moves access times on the mount whenever it does locally, they are compared only where both moved.
 const READS_KEEP_ATIME: bool = true;
 
 #[test]

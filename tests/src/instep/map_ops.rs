@@ -40,7 +40,7 @@ pub fn random(dice: &mut Dice) -> MapOp {
     }
 }
 
-/// Does it. Pages behind the end of the file are not touched: that would be a signal, not an answer.
+/// Does it. What is behind the end of the file is not touched: that would be a signal, not an answer.
 pub fn perform(op: &MapOp, side: &Side) -> Vec<Seen> {
     let fd = side.fd(op.slot);
     let protection = if op.write.1 > 0 { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
@@ -52,7 +52,8 @@ pub fn perform(op: &MapOp, side: &Side) -> Vec<Seen> {
     if address == libc::MAP_FAILED {
         return vec![Seen::returned(called(-1))];
     }
-    let usable = size.saturating_sub(from).next_multiple_of(PAGE).min(length);
+    // What is written behind the end, in the last page, is there until the kernel looks at the page again: at any time.
+    let usable = size.saturating_sub(from).min(length);
     // SAFETY: the mapping is `length` bytes long, the file reaches into its first `usable` ones, and nobody cuts it
     // meanwhile; it lives until the munmap below.
     let bytes = unsafe { std::slice::from_raw_parts_mut(address.cast::<u8>(), usable) };
