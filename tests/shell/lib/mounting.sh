@@ -4,13 +4,19 @@
 # installed: installs below the case's directory, and makes the namespaces in which /sbin is what was installed.
 installed() {
   local sbin; sbin=$(readlink -f /sbin)
-  need cp -a "$sbin" "$CASE_DIR/sbin"
-  need "$LIB/../../../packaging/install" "$BIN" "" "$CASE_DIR/usr" "$CASE_DIR/sbin"
+  installed_sbin
   # shellcheck disable=SC2016
   begin space unshare --mount --propagation private --pid --fork --kill-child --mount-proc \
     sh -c 'mount --bind "$1" "$2" && echo ready && exec tail -f /dev/null' - "$CASE_DIR/sbin" "$sbin"
   need wait_until 10 lines_at_least "$(output_of space)" 1
   SPACE=$(ps --ppid "${LOADS[space]}" -o pid= | tr -d ' ')
+}
+
+# installed_sbin: what /sbin is once raidfs is installed, as sbin in the case's directory.
+installed_sbin() {
+  [ -d "$CASE_DIR/sbin" ] && return
+  need cp -a "$(readlink -f /sbin)" "$CASE_DIR/sbin"
+  need "$LIB/../../../packaging/install" "$BIN" "" "$CASE_DIR/usr" "$CASE_DIR/sbin"
 }
 
 # there COMMAND...: runs it there, with the case's own fstab.

@@ -13,6 +13,7 @@ quiet() { ! grep -E ' (WARN|ERROR) ' "$DIR/log/mountd.log"; }
 # run_pjdfstest DIR: all of it. Its results, one `name result` a line, go to pjdfstest.results, its words to pjdfstest.out.
 run_pjdfstest() {
   local dir=$1 remount pattern
+  installed_sbin > /dev/null
   mkdir -p "$dir" "$CASE_DIR/second"
   : > "$CASE_DIR/pjdfstest.out"
   for remount in false true; do
@@ -33,10 +34,12 @@ allow_remount = $remount
 # Two users that every Debian has, each with a group of its own.
 entries = [["daemon", "daemon"], ["bin", "bin"]]
 END
-    # shellcheck disable=SC2086
-    set -- pjdfstest -c "$CASE_DIR/pjdfstest.toml" -s "$CASE_DIR/second" -p "$dir" $pattern
-    # Names of sockets are short: for the others the directory is called /mnt, where nobody else sees it.
-    [ $remount = true ] || set -- unshare -m sh -c "mount --bind '$dir' /mnt && pjdfstest -c '$CASE_DIR/pjdfstest.toml' -s '$CASE_DIR/second' -p /mnt"
+    # In a namespace of its own. There /sbin has what mount(8) needs to mount it read-only. And for the others the directory
+    # is called /mnt, since names of sockets are short.
+    [ $remount = true ] && set -- "$CASE_DIR/sbin" "$(readlink -f /sbin)" "$dir" || set -- "$dir" /mnt /mnt
+    # shellcheck disable=SC2016,SC2086
+    set -- unshare --mount sh -c 'mount --bind "$1" "$2" && shift 2 && exec pjdfstest "$@"' - "$1" "$2" \
+      -c "$CASE_DIR/pjdfstest.toml" -s "$CASE_DIR/second" -p "$3" $pattern
     NO_COLOR=1 "$@" >> "$CASE_DIR/pjdfstest.out" 2>&1
   done
   sed 's/\x1b\[[0-9;]*m//g' "$CASE_DIR/pjdfstest.out" |
