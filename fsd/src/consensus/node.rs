@@ -91,6 +91,8 @@ pub enum Fatal {
 
 /// A step applies for so long at most.
 const APPLY_SPAN: Duration = Duration::from_millis(5);
+/// What is read of the log at once for that: what is not applied in time is read again in the next turn.
+const APPLY_PIECE_BYTES: usize = 16 << 10;
 
 struct Waiter<O> {
     term: Term,
@@ -386,10 +388,10 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
 
     /// Applies what is agreed, for a while at most: heartbeats must be answered while a server catches up.
     fn apply(&self, inner: &mut Inner<L, M>) {
-        let begun = Instant::now();
+        let mut begun = None;
         inner.backlog = inner.again;
         while !inner.replacing && !inner.backlog && inner.applied < inner.core.commit() {
-            let entries = match inner.core.log().read(inner.applied.next(), 1 << 20) {
+            let entries = match inner.core.log().read(inner.applied.next(), APPLY_PIECE_BYTES) {
                 Ok(entries) if !entries.is_empty() => entries,
                 Ok(_) => break,
                 Err(error) => {
@@ -397,6 +399,8 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                     break;
                 }
             };
+            // What a slow disk takes for the first piece does not count: each turn comes at least one entry further.
+            let begun = *begun.get_or_insert_with(Instant::now);
             for entry in entries {
                 if entry.index > inner.core.commit() {
                     break;

@@ -1,7 +1,7 @@
 //! The node: what runs beside what.
 
 use super::core::Setup;
-use super::log::{LogStore, Vote};
+use super::log::{LogStore, SyncJob, SyncMark, Vote};
 use super::log_memory::MemoryLog;
 use super::node::{Machine, Node, PieceStream, Status, Transport};
 use super::timing::Timing;
@@ -52,6 +52,56 @@ impl Machine for Slow {
         }
         *self.applied.lock() = (index, term);
         Ok(())
+    }
+}
+
+/// A log on a disk so slow that reading takes longer than entries are applied for in one go.
+#[derive(Default)]
+struct SlowLog(MemoryLog);
+
+impl LogStore for SlowLog {
+    fn read(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        self.0.read(from, max_bytes)
+    }
+    fn vote(&self) -> Vote {
+        self.0.vote()
+    }
+    fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
+        self.0.save_vote(vote)
+    }
+    fn base(&self) -> (LogIndex, Term) {
+        self.0.base()
+    }
+    fn last(&self) -> (LogIndex, Term) {
+        self.0.last()
+    }
+    fn term_at(&self, index: LogIndex) -> Option<Term> {
+        self.0.term_at(index)
+    }
+    fn append(&mut self, entries: &[LogEntry]) -> io::Result<()> {
+        self.0.append(entries)
+    }
+    fn truncate(&mut self, from: LogIndex) -> io::Result<()> {
+        self.0.truncate(from)
+    }
+    fn purge(&mut self, index: LogIndex) -> io::Result<()> {
+        self.0.purge(index)
+    }
+    fn reset(&mut self, index: LogIndex, term: Term) -> io::Result<()> {
+        self.0.reset(index, term)
+    }
+    fn durable(&self) -> LogIndex {
+        self.0.durable()
+    }
+    fn begin_sync(&mut self) -> SyncJob {
+        self.0.begin_sync()
+    }
+    fn end_sync(&mut self, mark: SyncMark) {
+        self.0.end_sync(mark);
     }
 }
 
@@ -130,6 +180,17 @@ async fn a_server_that_has_much_to_apply_answers_meanwhile() {
     }
     assert!(most <= ENTRIES / 4, "{most} entries were applied between two heartbeats");
     assert_eq!(node.status().commit, LogIndex(ENTRIES));
+}
+
+#[tokio::test]
+async fn a_log_that_is_read_slowly_is_applied_all_the_same() {
+    let machine = Arc::new(Slow::default());
+    let node = Node::start(setup(3), SlowLog::default(), machine.clone(), Arc::new(Alone));
+    assert!(node.on_append(append(1, 1, 400)).await.is_some_and(|a| a.ok));
+    let mut status = node.watch();
+    let applied = status.wait_for(|status| status.commit == LogIndex(400));
+    tokio::time::timeout(Duration::from_secs(20), applied).await.expect("it comes to an end").expect("the node lives");
+    assert_eq!(machine.applied().0, LogIndex(400));
 }
 
 #[tokio::test]
