@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`id`], [`name`], [`attr`], [`time`] | checked values |
 //! | [`namespace`] | changes and queries of the replicated namespace, and their outcomes |
+//! | [`acl`] | access control lists, and how they and the permission bits follow each other |
 //! | [`pair`] | a pair's servers, their states, its epoch, who is primary |
 //! | [`extent`], [`checksum`] | byte ranges of a file as ranges of chunks; block sums |
 //! | [`error`] | outcomes that applications see; rejections that the client acts on |
@@ -14,6 +15,7 @@
 //!
 //! One rule: apart from `stream`, `wire`, `config` and `log` nothing here does I/O or asks for the time.
 
+pub mod acl;
 pub mod attr;
 pub mod checksum;
 pub mod codec;

@@ -21,6 +21,8 @@ pub const XATTR_NAME_MAX_BYTES: usize = 255;
 pub const XATTR_VALUE_MAX_BYTES: usize = 65_536;
 /// Largest sum of names and values of one inode's extended attributes; beyond it ENOSPC.
 pub const XATTR_TOTAL_MAX_BYTES: usize = 128 << 10;
+/// Entries of an access control list: the kernel reads one page of it, and puts 4 bytes before entries of 8. Beyond it E2BIG.
+pub const ACL_ENTRIES_MAX: usize = (4096 - 4) / 8;
 /// Hard links to one file; beyond it EMLINK.
 pub const LINKS_MAX: u32 = 65_000;
 

@@ -79,7 +79,8 @@ pub enum Change {
         rdev: u32,
         /// Target of a symbolic link, else empty.
         target: Bytes,
-        /// Extended attributes that it is born with (inherited access control lists).
+        /// Extended attributes that it is born with: the access control lists that it inherits, which the client works
+        /// out along with the permission bits ([`crate::acl::inherit`]), as it does with the group. They must fit the bits.
         xattrs: Vec<(Bytes, Bytes)>,
     },
     /// One more name for an inode that is not a directory.
@@ -125,7 +126,7 @@ pub enum Change {
         /// The session holds the replaced inode open; as in [`Change::Unlink`].
         keep: bool,
     },
-    /// Sets attributes. ctime is set to the request's time.
+    /// Sets attributes. ctime is set to the request's time. Permission bits change an access control list, too.
     SetAttr {
         /// Of this inode.
         ino: Ino,
@@ -145,7 +146,8 @@ pub enum Change {
         /// When it was last written.
         mtime: Time,
     },
-    /// Sets an extended attribute.
+    /// Sets an extended attribute. An access control list must be well-formed, changes the permission bits, and is not
+    /// kept if they say as much ([`crate::acl`]).
     SetXattr {
         /// Of this inode.
         ino: Ino,
@@ -155,10 +157,11 @@ pub enum Change {
         value: Bytes,
         /// Whether it may, must or must not be there already.
         mode: XattrMode,
-        /// Permission bits to set along with it (an access control list changes the group bits).
+        /// Permission bits of which the uppermost three (set-id and sticky) are set along with it: the set-gid bit goes
+        /// if somebody sets an access control list who may not keep it. The list itself changes the others.
         perm: Option<u16>,
     },
-    /// Takes an extended attribute away.
+    /// Takes an extended attribute away. That of an access control list that is not there changes nothing.
     RemoveXattr {
         /// Of this inode.
         ino: Ino,

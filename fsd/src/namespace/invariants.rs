@@ -4,6 +4,7 @@
 use super::fault::Fault;
 use super::rows::{Counters, EntryRow, IndexRow, InodeRow, Key, Row, SessionRow, prefix};
 use super::store::{Reader, prefix_end};
+use raidfs_common::acl;
 use raidfs_common::attr::{FileKind, Placement};
 use raidfs_common::id::{Ino, SessionId};
 use raidfs_common::limits::{BLOCK_BYTES, FILE_MAX_BYTES, LINKS_MAX};
@@ -35,6 +36,7 @@ pub fn check(rows: &dyn Reader) -> Result<Vec<String>, Fault> {
 struct Seen {
     ino: Ino,
     kind: FileKind,
+    perm: u16,
     nlink: u32,
     /// Entries, of a directory; bytes, of others.
     size: u64,
@@ -176,6 +178,7 @@ impl<'a> Check<'a> {
             self.inodes.push(Seen {
                 ino,
                 kind: row.attr.kind,
+                perm: row.attr.perm,
                 nlink: row.attr.nlink,
                 size: row.attr.size,
                 parent: row.attr.parent,
@@ -368,6 +371,12 @@ impl<'a> Check<'a> {
                 let (count, bytes) = sums.entry(ino).or_default();
                 *count += 1;
                 *bytes += (name.len() + value.len()) as u64;
+                let misfit = acl::is_acl(&name)
+                    && self.find(ino).is_some_and(|seen| !acl::fits(&name, &value, seen.kind, seen.perm));
+                if misfit {
+                    let name = String::from_utf8_lossy(&name).into_owned();
+                    self.report(format!("inode {ino} has an access control list, {name}, that it cannot have"));
+                }
             }
         }
         for at in 0..self.inodes.len() {

@@ -272,16 +272,26 @@ fn attributes_and_targets_belong_to_inodes() {
         Key::Xattr(_, name) => Key::Xattr(ino, name),
         other => other,
     };
-    reported("inode {} says that it has 1 extended attributes of 15 bytes, it has 0 of 0", |s| {
+    reported("inode {} says that it has 2 extended attributes of 82 bytes, it has 1 of 67", |s| {
         s.write(&of(s.file), None);
         s.file
     });
-    reported("inode {} says that it has 1 extended attributes of 15 bytes, it has 1 of 12", |s| {
+    reported("inode {} says that it has 2 extended attributes of 82 bytes, it has 2 of 79", |s| {
         s.write(&of(s.file), Some(Row::Xattr("x".into())));
         s.file
     });
     reported("there are extended attributes of inode 77, which does not exist", |s| {
         s.write(&of(Ino(77)), Some(Row::Xattr("x".into())));
+        s.file
+    });
+    let list = "inode {} has an access control list, system.posix_acl_access, that it cannot have";
+    reported(list, |s| {
+        s.edit_inode(s.file, |row| row.attr.perm ^= 0o007);
+        s.file
+    });
+    reported(list, |s| {
+        let key = Key::Xattr(s.file, "system.posix_acl_access".into());
+        s.write(&key, Some(Row::Xattr(vec![0; 44].into())));
         s.file
     });
     reported("symbolic link {} has no target", |s| {

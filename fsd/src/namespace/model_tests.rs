@@ -10,6 +10,7 @@ use super::testing::{SESSION, open_session};
 use super::{Namespace, Refused, invariants};
 use bytes::Bytes;
 use proptest::prelude::*;
+use raidfs_common::acl;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
@@ -33,6 +34,9 @@ enum Op {
     Wrote(u8, u32, u64, i64),
     SetXattr(u8, u8, u8, XattrMode),
     RemoveXattr(u8, u8),
+    /// Of which inode, whether the default list, permissions of three or five entries, and the bits that come along.
+    SetAcl(u8, bool, Vec<u16>, Option<u16>),
+    RemoveAcl(u8, bool),
     Release(u8),
     Repeat,
 }
@@ -56,13 +60,27 @@ fn ops() -> impl Strategy<Value = Op> {
         3 => (n(), n(), any::<bool>()).prop_map(|(a, b, c)| Op::Rmdir(a, b, c)),
         8 => ((n(), n()), (n(), n()), mode, any::<bool>()).prop_map(|(a, b, c, d)| Op::Rename(a, b, c, d)),
         2 => (n(), 0u64..40_000).prop_map(|(a, b)| Op::Resize(a, b)),
-        1 => (n(), any::<u16>()).prop_map(|(a, b)| Op::Chmod(a, b)),
+        2 => (n(), any::<u16>()).prop_map(|(a, b)| Op::Chmod(a, b)),
         2 => (n(), 0u32..3, 0u64..40_000, -5i64..12).prop_map(|(a, b, c, d)| Op::Wrote(a, b, c, d)),
         1 => (n(), 0u8..3, n(), xattr).prop_map(|(a, b, c, d)| Op::SetXattr(a, b, c, d)),
         1 => (n(), 0u8..3).prop_map(|(a, b)| Op::RemoveXattr(a, b)),
+        3 => (n(), any::<bool>(), acl_perms(), proptest::option::of(0u16..0o10000))
+            .prop_map(|(a, b, c, d)| Op::SetAcl(a, b, c, d)),
+        1 => (n(), any::<bool>()).prop_map(|(a, b)| Op::RemoveAcl(a, b)),
         1 => n().prop_map(Op::Release),
         1 => Just(Op::Repeat),
     ]
+}
+
+/// Of a plain list, of one that names somebody, and of one that nobody may have.
+fn acl_perms() -> impl Strategy<Value = Vec<u16>> {
+    let perms = |n: usize| proptest::collection::vec(0u16..8, n);
+    prop_oneof![2 => perms(3), 6 => perms(5), 1 => Just(vec![]), 1 => Just(vec![9, 9, 9])]
+}
+
+/// Where the permissions of entry `n` of a list stand.
+fn acl_entry(value: &[u8], n: usize) -> u16 {
+    u16::from(value[4 + 8 * n + 2])
 }
 
 /// What the model keeps of an inode.
@@ -79,6 +97,34 @@ struct Node {
     /// Of a directory, in the order in which its reader sees them.
     names: Vec<(FileName, u64)>,
     held: bool,
+}
+
+impl Node {
+    fn set_acl(&mut self, name: &Bytes, value: Bytes, perm: Option<u16>) -> Told {
+        if self.kind == FileKind::Symlink {
+            return Err(FsError::NotSupported);
+        }
+        let entries = value.len() / 8;
+        if (0..entries).any(|n| acl_entry(&value, n) > 7) {
+            return Err(FsError::Invalid);
+        }
+        let is_access = name.ends_with(b"access");
+        if !is_access && entries > 0 && self.kind != FileKind::Dir {
+            return Err(FsError::Denied);
+        }
+        self.perm = self.perm & 0o777 | perm.unwrap_or(self.perm) & 0o7000;
+        if is_access && entries > 0 {
+            let entry = |n: usize| acl_entry(&value, n);
+            let (owner, group, other) = if entries == 5 { (0, 3, 4) } else { (0, 1, 2) };
+            self.perm = self.perm & 0o7000 | entry(owner) << 6 | entry(group) << 3 | entry(other);
+        }
+        if entries == 0 || is_access && entries == 3 {
+            self.xattrs.remove(name);
+        } else {
+            self.xattrs.insert(name.clone(), value);
+        }
+        Ok(())
+    }
 }
 
 #[derive(Clone, Debug, Default)]
@@ -228,20 +274,27 @@ impl Model {
                     node.ctime = node.ctime.max(mtime);
                 }
             }
-            Change::SetXattr { ino, name, value, mode, .. } => {
+            Change::SetXattr { ino, name, value, mode, perm } => {
                 let node = self.nodes.get_mut(&ino.0).ok_or(FsError::Stale)?;
                 match (mode, node.xattrs.contains_key(&name)) {
                     (XattrMode::Create, true) => return Err(FsError::Exists),
                     (XattrMode::Replace, false) => return Err(FsError::NoData),
                     _ => {}
                 }
-                node.xattrs.insert(name, value);
+                if name.starts_with(b"system.") {
+                    node.set_acl(&name, value, perm)?;
+                } else {
+                    node.xattrs.insert(name, value);
+                }
                 node.ctime = now;
             }
             Change::RemoveXattr { ino, name } => {
                 let node = self.nodes.get_mut(&ino.0).ok_or(FsError::Stale)?;
-                node.xattrs.remove(&name).ok_or(FsError::NoData)?;
-                node.ctime = now;
+                match node.xattrs.remove(&name) {
+                    Some(_) => node.ctime = now,
+                    None if name.starts_with(b"system.") => {}
+                    None => return Err(FsError::NoData),
+                }
             }
             Change::Release { inos } => {
                 self.nodes.retain(|ino, node| !(node.held && inos.contains(&Ino(*ino))));
@@ -327,7 +380,17 @@ impl Model {
             }
             (node.size, node.mtime) = (size, now);
         }
-        node.perm = set.perm.unwrap_or(node.perm) & 0o7777;
+        if let Some(perm) = set.perm {
+            node.perm = perm & 0o7777;
+            if let Some(list) = node.xattrs.get_mut(acl::ACCESS) {
+                // Only lists with a mask are kept as access lists.
+                let mut value = list.to_vec();
+                for (entry, shift) in [(0, 6), (3, 3), (4, 0)] {
+                    value[4 + 8 * entry + 2] = (perm >> shift & 7) as u8;
+                }
+                *list = value.into();
+            }
+        }
         node.ctime = now;
         Ok(())
     }
@@ -409,6 +472,7 @@ fn choose(op: &Op, model: &Model, first: u64) -> Option<Change> {
         xattrs: Vec::new(),
     };
     let xattr = |n: u8| Bytes::from(vec![b'u', b'0' + n]);
+    let list = |default: bool| Bytes::from_static(if default { acl::DEFAULT } else { acl::ACCESS });
     Some(match *op {
         Op::Make(parent, n, kind) => make(parent, n, next, kind),
         Op::MakeUsed(parent, n) => make(parent, n, any(n), FileKind::File),
@@ -433,6 +497,11 @@ fn choose(op: &Op, model: &Model, first: u64) -> Option<Change> {
             let value = Bytes::from(vec![value; usize::from(value)]);
             Change::SetXattr { ino: any(ino), name: xattr(n), value, mode, perm: None }
         }
+        Op::SetAcl(ino, default, ref perms, perm) => {
+            let value = Bytes::from(super::testing::acl(perms));
+            Change::SetXattr { ino: any(ino), name: list(default), value, mode: XattrMode::Any, perm }
+        }
+        Op::RemoveAcl(ino, default) => Change::RemoveXattr { ino: any(ino), name: list(default) },
         Op::RemoveXattr(ino, n) => Change::RemoveXattr { ino: any(ino), name: xattr(n) },
         Op::Release(ino) => Change::Release { inos: vec![any(ino)] },
         Op::Repeat => return None,

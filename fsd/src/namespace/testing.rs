@@ -220,6 +220,19 @@ pub fn set_xattr(ino: Ino, at: &str, value: &[u8]) -> Change {
     Change::SetXattr { ino, name, value, mode: XattrMode::Any, perm: None }
 }
 
+/// The value of an access control list that gives the owner, the owning group and others these permissions; of five: the
+/// owner, user 5, the owning group, the mask and others.
+pub fn acl(perms: &[u16]) -> Vec<u8> {
+    let tags: &[u16] = if perms.len() == 5 { &[1, 2, 4, 16, 32] } else { &[1, 4, 32] };
+    let mut value = vec![2, 0, 0, 0];
+    for (tag, perm) in tags.iter().zip(perms) {
+        let id: u32 = if *tag == 2 { 5 } else { u32::MAX };
+        value.extend([tag.to_le_bytes(), perm.to_le_bytes()].concat());
+        value.extend(id.to_le_bytes());
+    }
+    value
+}
+
 /// Some of everything: directories, files, links of both kinds, attributes, orphans, a cut, a replaced outcome.
 pub fn populated() -> Fixture {
     let mut f = Fixture::new();
@@ -231,6 +244,8 @@ pub fn populated() -> Fixture {
     f.made(sub.0, "pipe", FileKind::Fifo);
     f.ok(set_xattr(file, "user.colour", b"blue"));
     f.ok(set_xattr(dir, "user.a", b"b"));
+    f.ok(set_xattr(file, "system.posix_acl_access", &acl(&[6, 7, 4, 4, 0])));
+    f.ok(set_xattr(sub, "system.posix_acl_default", &acl(&[7, 5, 0])));
     f.ok(wrote(file, 0, 50_000, 13));
     f.ok(resize(file, 10));
     f.file(1, "held");

@@ -5,6 +5,7 @@ use super::xattr::{check_name, check_value};
 use crate::namespace::rows::{InodeRow, Key, Row};
 use crate::namespace::state::{Caller, State};
 use bytes::Bytes;
+use raidfs_common::acl;
 use raidfs_common::attr::{Attr, FileKind, Placement};
 use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, SessionId};
@@ -22,7 +23,7 @@ pub(super) fn make(state: &mut State, caller: Caller, change: &Change) -> Result
         return Err(FsError::Exists.into());
     }
     check_target(kind, target)?;
-    let xattr_bytes = check_xattrs(xattrs)?;
+    let xattr_bytes = check_xattrs(xattrs, kind, perm & 0o7777)?;
     take_number(state, caller.session, ino)?;
 
     let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
@@ -73,12 +74,15 @@ fn check_target(kind: FileKind, target: &Bytes) -> Result<(), FsError> {
     }
 }
 
-/// Their names and values, in bytes.
-fn check_xattrs(xattrs: &[(Bytes, Bytes)]) -> Result<u32, FsError> {
+/// Their names and values, in bytes. Access control lists must be what an inode of this kind may have with these bits.
+fn check_xattrs(xattrs: &[(Bytes, Bytes)], kind: FileKind, perm: u16) -> Result<u32, FsError> {
     let mut bytes = 0;
     for (at, (name, value)) in xattrs.iter().enumerate() {
         check_name(name)?;
         check_value(value)?;
+        if acl::is_acl(name) && !acl::fits(name, value, kind, perm) {
+            return Err(FsError::Invalid);
+        }
         if xattrs[..at].iter().any(|(before, _)| before == name) {
             return Err(FsError::Invalid);
         }

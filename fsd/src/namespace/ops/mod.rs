@@ -13,6 +13,8 @@ mod wrote;
 mod xattr;
 
 #[cfg(test)]
+mod acl_tests;
+#[cfg(test)]
 mod tests;
 
 pub(super) use session::recovered;

@@ -1,5 +1,6 @@
 //! Attributes that are set: permission bits, owner, length, times.
 
+use super::xattr::access_list_after;
 use super::{Result, check_time};
 use crate::board::Doom;
 use crate::namespace::Effect;
@@ -22,6 +23,14 @@ pub(super) fn set(state: &mut State, caller: Caller, ino: Ino, set: &SetAttr) ->
     }
     for time in [set.atime, set.mtime].into_iter().flatten() {
         check_time(time)?;
+    }
+    let list = match set.perm {
+        Some(perm) => access_list_after(state, &before, perm)?,
+        None => None,
+    };
+    if let Some((key, list)) = list {
+        // As long as it was: the count of bytes stays.
+        state.rows.put(&key, list);
     }
     let attr = state.edit(ino, |row| change(row, caller, set))?;
     if attr.cut_gen != before.cut_gen {

@@ -1,9 +1,11 @@
-//! Extended attributes.
+//! Extended attributes, and what access control lists among them have to do with permission bits.
 
 use super::Result;
 use crate::namespace::rows::{Key, Row};
 use crate::namespace::state::{Caller, State};
 use bytes::Bytes;
+use raidfs_common::acl;
+use raidfs_common::attr::Attr;
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
 use raidfs_common::limits::{XATTR_NAME_MAX_BYTES, XATTR_TOTAL_MAX_BYTES, XATTR_VALUE_MAX_BYTES};
@@ -41,16 +43,28 @@ pub(super) fn set(
         (XattrMode::Replace, None) => return Err(FsError::NoData.into()),
         _ => {}
     }
-    let freed = old.as_ref().map_or(0, |old| name.len() + old.len());
-    let bytes = (before.xattr_bytes as usize).saturating_sub(freed) + name.len() + value.len();
-    if bytes > XATTR_TOTAL_MAX_BYTES || (old.is_none() && before.attr.xattrs == u16::MAX) {
+    let perm = perm.map_or(before.attr.perm, |perm| perm & 0o7000 | before.attr.perm & 0o777);
+    let (value, perm) = if acl::is_acl(name) {
+        let settled = acl::set(name, value, before.attr.kind, perm)?;
+        (settled.value, settled.perm)
+    } else {
+        (Some(value.clone()), perm)
+    };
+    let bytes_of = |value: &Option<Bytes>| value.as_ref().map_or(0, |value| name.len() + value.len());
+    let bytes = (before.xattr_bytes as usize).saturating_sub(bytes_of(&old)) + bytes_of(&value);
+    if value.is_some() && (bytes > XATTR_TOTAL_MAX_BYTES || (old.is_none() && before.attr.xattrs == u16::MAX)) {
         return Err(FsError::NoSpace.into());
     }
-    state.rows.put(&key, Row::Xattr(value.clone()));
+    let count = before.attr.xattrs.saturating_sub(u16::from(old.is_some())) + u16::from(value.is_some());
+    match value {
+        Some(value) => state.rows.put(&key, Row::Xattr(value)),
+        None if old.is_some() => state.rows.delete(&key),
+        None => {}
+    }
     let attr = state.edit(ino, |row| {
         row.xattr_bytes = bytes as u32;
-        row.attr.xattrs += u16::from(old.is_none());
-        row.attr.perm = perm.map_or(row.attr.perm, |perm| perm & 0o7777);
+        row.attr.xattrs = count;
+        row.attr.perm = perm;
         row.attr.ctime = caller.now;
     })?;
     Ok(Done::Attrs(vec![attr]))
@@ -58,10 +72,13 @@ pub(super) fn set(
 
 /// Applies a [`raidfs_common::namespace::Change::RemoveXattr`].
 pub(super) fn remove(state: &mut State, caller: Caller, ino: Ino, name: &Bytes) -> Result<Done> {
-    state.inode(ino)?;
+    let before = state.inode(ino)?;
     check_name(name)?;
     let key = Key::Xattr(ino, name.clone());
-    let old = value_of(state, &key)?.ok_or(FsError::NoData)?;
+    let Some(old) = value_of(state, &key)? else {
+        // Whoever wants no list has none.
+        return if acl::is_acl(name) { Ok(Done::Attrs(vec![before.attr])) } else { Err(FsError::NoData.into()) };
+    };
     state.rows.delete(&key);
     let attr = state.edit(ino, |row| {
         row.xattr_bytes = row.xattr_bytes.saturating_sub((name.len() + old.len()) as u32);
@@ -69,6 +86,16 @@ pub(super) fn remove(state: &mut State, caller: Caller, ino: Ino, name: &Bytes) 
         row.attr.ctime = caller.now;
     })?;
     Ok(Done::Attrs(vec![attr]))
+}
+
+/// What an inode's access control list becomes when it gets these permission bits; None if it has none, or stays.
+pub(super) fn access_list_after(state: &State, attr: &Attr, perm: u16) -> Result<Option<(Key, Row)>> {
+    if attr.xattrs == 0 {
+        return Ok(None);
+    }
+    let key = Key::Xattr(attr.ino, Bytes::from_static(acl::ACCESS));
+    let value = value_of(state, &key)?.and_then(|value| acl::chmod(&value, perm));
+    Ok(value.map(|value| (key, Row::Xattr(value))))
 }
 
 fn value_of(state: &State, key: &Key) -> Result<Option<Bytes>> {
