@@ -6,6 +6,10 @@ need cp -a "$CASE_DIR/tree" "$MNT/tree"
 ln -s d0/e0 "$MNT/tree/link"; ln "$MNT/tree/d0/e0/file0" "$MNT/tree/hard"
 chown 12:34 "$MNT/tree/hard"; chmod 4750 "$MNT/tree/hard"; touch -d '2001-02-03 04:05:06.789' "$MNT/tree/hard"
 if command -v setfattr > /dev/null; then setfattr -n user.colour -v green "$MNT/tree/hard"; fi
+if command -v setfacl > /dev/null; then
+  mkdir "$MNT/tree/lists"; echo x > "$MNT/tree/lists/before"
+  setfacl -m d:u:5:rwx,u:6:r "$MNT/tree/lists"; echo x > "$MNT/tree/lists/after"; chmod 750 "$MNT/tree/lists"
+fi
 head -c 9000000 /dev/urandom > "$MNT/tree/large"
 truncate -s 5000000 "$MNT/tree/hole"
 sync
@@ -32,6 +36,12 @@ same "its owner" 12:34 "$(stat -c %u:%g "$hard")"
 same "its time" "$(stat -c %y "$CASE_DIR/original/hard")" "$(stat -c %y "$hard")"
 same "its other name" 2 "$(stat -c %h "$hard")"
 if command -v getfattr > /dev/null; then same "its attributes" green "$(getfattr --only-values -n user.colour "$hard")"; fi
+if command -v getfacl > /dev/null; then
+  lists() { getfacl -R -n -c "$1/lists" | sort; }
+  mkdir "$CASE_DIR/lists"
+  for out in fsd3 fsd1; do cp -a "$CASE_DIR/out-$out/tree/lists" "$CASE_DIR"; done
+  same "and access control lists" "$(lists "$CASE_DIR/original")" "$(lists "$CASE_DIR")"
+fi
 same "links lead where they led" d0/e0 "$(readlink "$CASE_DIR/out-fsd1/tree/link")"
 fails_with "what comes out is not put into the data directory" "not changed" \
   "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$DIR/data/fsd1/out"

@@ -7,6 +7,7 @@ use super::super::Failure;
 use super::Found;
 use super::contents::{Contents, Here};
 use super::names::Extras;
+use raidfs_common::acl;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::id::{Ino, PairId};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
@@ -58,6 +59,7 @@ impl Restorer {
         // Until all that is here is in it, it has another name.
         let path = if path == whole { with_missing(&whole, &missing) } else { path };
         let damaged = fill(&path, &found.attr, contents, progress)?;
+        shed_lists(&path, found.attr.kind)?;
         dress(&path, &found.attr, extras)?;
         let missing: BTreeSet<PairId> = missing.into_iter().filter(|pair| *pair != contents.pair()).collect();
         let end = with_missing(&whole, &missing);
@@ -85,10 +87,12 @@ impl Restorer {
             made => made.map_err(Failure::file("make", &path))?,
         }
         if found.attr.kind == FileKind::Dir {
+            shed_lists(&path, found.attr.kind)?;
             set_xattrs(&path, extras)?;
             self.directories.push((path, found.attr));
             return Ok(());
         }
+        shed_lists(&path, found.attr.kind)?;
         dress(&path, &found.attr, extras)?;
         self.remember(found, path, BTreeSet::new());
         Ok(())
@@ -223,6 +227,20 @@ fn dress(path: &Path, attr: &Attr, extras: &Extras) -> Result<(), Failure> {
     let set =
         checked(unsafe { libc::utimensat(libc::AT_FDCWD, c.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) });
     set.map_err(Failure::file("set the times of", path))
+}
+
+/// Takes access control lists away that an object was born with here: it gets those that it had there.
+fn shed_lists(path: &Path, kind: FileKind) -> Result<(), Failure> {
+    if kind == FileKind::Symlink {
+        return Ok(());
+    }
+    for list in [acl::ACCESS, acl::DEFAULT] {
+        let names = c_path(path).and_then(|path| Ok((path, CString::new(list)?)));
+        let (c, name) = names.map_err(Failure::file("name", path))?;
+        // SAFETY: both strings end in NUL and live through the call. Where there are no lists, none can be taken away.
+        unsafe { libc::lremovexattr(c.as_ptr(), name.as_ptr()) };
+    }
+    Ok(())
 }
 
 fn set_xattrs(path: &Path, extras: &Extras) -> Result<(), Failure> {
