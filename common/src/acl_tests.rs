@@ -127,3 +127,20 @@ fn what_set_leaves_behind_fits() {
     assert!(fits(DEFAULT, &plain(7, 5, 0), FileKind::Dir, 0));
     assert!(!fits(DEFAULT, b"", FileKind::Dir, 0));
 }
+
+proptest::proptest! {
+    #[test]
+    fn garbage_is_refused_or_comes_back(bytes in proptest::collection::vec(0u8..40, 0..60), good in 0usize..5) {
+        let mut value = full(7, 6, 5, 4, 3, 2);
+        let kept = good * ENTRY_BYTES;
+        value.truncate(HEADER_BYTES + kept);
+        value.extend_from_slice(&bytes);
+        for perm in [0, 0o7777] {
+            let _ = chmod(&value, perm);
+            let _ = inherit(Some(&value), FileKind::Dir, perm, 0o22);
+        }
+        if let Ok(Settled { value: Some(settled), perm }) = set(ACCESS, &value, FileKind::File, 0) {
+            proptest::prop_assert!(fits(ACCESS, &settled, FileKind::File, perm));
+        }
+    }
+}

@@ -160,7 +160,12 @@ fn ino(number: INodeNo) -> Ino {
 }
 
 fn caller(request: &Request) -> Caller {
-    Caller { uid: request.uid(), gid: request.gid() }
+    Caller { uid: request.uid(), gid: request.gid(), pid: request.pid(), umask: 0 }
+}
+
+/// One who makes something.
+fn maker(request: &Request, umask: u32) -> Caller {
+    Caller { umask: (umask & 0o777) as u16, ..caller(request) }
 }
 
 fn name(name: &OsStr) -> Vec<u8> {
@@ -230,6 +235,11 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
             InitFlags::FUSE_CACHE_SYMLINKS,
+            // The kernel judges access control lists, and leaves the umask to whoever knows the default ones.
+            InitFlags::FUSE_POSIX_ACL,
+            InitFlags::FUSE_DONT_MASK,
+            // "." and ".." are looked up by number: handles of files outlive the kernel's memory of them.
+            InitFlags::FUSE_EXPORT_SUPPORT,
             // Only what is written through this mount changes a file: the kernel knows by itself.
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
             InitFlags::FUSE_ABORT_ERROR,
@@ -297,17 +307,17 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         parent: INodeNo,
         name_: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         rdev: u32,
         reply: ReplyEntry,
     ) {
         let Some(new) = node_of(mode, rdev) else { return reply.error(errno(FsError::Invalid)) };
-        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+        let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
         self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
 
-    fn mkdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+    fn mkdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
+        let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
         let new = NewNode::dir((mode & 0o7777) as u16);
         self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
@@ -407,7 +417,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             return answer(result, reply);
         }
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
-        let operation = async move { vfs.write(handle.0, offset, &data, strip_ids).await };
+        let caller = strip_ids.then(|| caller(request));
+        let operation = async move { vfs.write(handle.0, offset, &data, caller).await };
         self.run(request.pid(), operation, move |result| answer(result, reply));
     }
 
@@ -548,7 +559,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             0 => XattrMode::Any,
             _ => return self.empty(request, reply, async move { vfs.refuse_setxattr(ino(number), &name).await }),
         };
-        self.empty(request, reply, async move { vfs.setxattr(ino(number), &name, &value, mode).await });
+        let caller = caller(request);
+        self.empty(request, reply, async move { vfs.setxattr(caller, ino(number), &name, &value, mode).await });
     }
 
     fn getxattr(&self, request: &Request, number: INodeNo, name_: &OsStr, size: u32, reply: ReplyXattr) {
@@ -557,8 +569,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        let vfs = self.vfs.clone();
-        self.xattr(request, size, reply, async move { vfs.listxattr(ino(number)).await.map(Bytes::from) });
+        let (vfs, caller) = (self.vfs.clone(), caller(request));
+        self.xattr(request, size, reply, async move { vfs.listxattr(caller, ino(number)).await.map(Bytes::from) });
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
@@ -572,11 +584,11 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         parent: INodeNo,
         name_: &OsStr,
         mode: u32,
-        _umask: u32,
+        umask: u32,
         flags: i32,
         reply: ReplyCreate,
     ) {
-        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+        let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
         let asked = vfs.clone();
         let operation = async move {
             let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);

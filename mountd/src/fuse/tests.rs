@@ -80,6 +80,22 @@ fn a_shell_user_finds_a_file_system() {
 }
 
 #[test]
+fn the_kernel_lets_in_whom_a_list_names() {
+    let mount = Mount::new();
+    // Without the package the cases on a real cluster say aloud that they are skipped.
+    if !Path::new("/usr/bin/setfacl").exists() {
+        return;
+    }
+    let as_other = "setpriv --reuid 2000 --regid 2000 --clear-groups";
+    mount.sh("umask 022; chmod 755 .; echo secret > f; chmod 640 f; mkdir d; setfacl -d -m u:2000:rwx d; umask 077; echo new > d/f");
+    assert_eq!(mount.sh(&format!("{as_other} cat f 2> /dev/null || echo no")), "no");
+    mount.sh("setfacl -m u:2000:r f");
+    assert_eq!(mount.sh(&format!("{as_other} cat f d/f; stat -c %a f d/f")), "secret\nnew\n640\n664");
+    mount.sh("chmod g= f");
+    assert_eq!(mount.sh(&format!("{as_other} cat f 2> /dev/null || getfacl -c f | grep mask")), "mask::---");
+}
+
+#[test]
 fn bytes_come_back_as_they_were_written() {
     let mount = Mount::new();
     mount.sh("dd if=/dev/urandom of=/dev/shm/raidfs-$$ bs=1M count=37 2> /dev/null; cp /dev/shm/raidfs-$$ f; cmp f /dev/shm/raidfs-$$; sync -f f; sync f; cmp f /dev/shm/raidfs-$$; rm /dev/shm/raidfs-$$");

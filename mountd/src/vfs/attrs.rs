@@ -37,12 +37,13 @@ pub struct Set {
     pub mtime: Option<SetTime>,
 }
 
-/// The permission bits after somebody without the right to keep them changed the contents or the owner: set-uid goes,
-/// and set-gid where it means a group to run as.
-pub(super) fn without_set_ids(perm: u16) -> u16 {
+/// The permission bits after a change of the contents or the owner that they do not survive: set-uid goes, and set-gid
+/// where it means a group to run as, or one that the caller is not in.
+pub(super) fn without_set_ids(attr: &Attr, caller: Caller) -> u16 {
     const GROUP_EXECUTE: u16 = 0o010;
-    let perm = perm & !SET_UID;
-    if perm & GROUP_EXECUTE != 0 { perm & !SET_GID } else { perm }
+    let perm = attr.perm & !SET_UID;
+    let goes = perm & SET_GID != 0 && (perm & GROUP_EXECUTE != 0 || !caller.keeps_set_gid(attr.gid));
+    if goes { perm & !SET_GID } else { perm }
 }
 
 impl<C: Cluster> Vfs<C> {
@@ -76,11 +77,18 @@ impl<C: Cluster> Vfs<C> {
                 _ => return Err(FsError::Invalid),
             }
         }
-        let owner_changes = (set.uid.is_some() || set.gid.is_some()) && attr.kind != FileKind::Dir;
-        let cut_by_other = set.size.is_some() && caller.uid != 0;
-        if change.perm.is_none() && (owner_changes || cut_by_other) {
-            let perm = without_set_ids(attr.perm);
-            change.perm = (perm != attr.perm).then_some(perm);
+        if change.perm.is_none() && attr.perm & (SET_UID | SET_GID) != 0 && attr.kind != FileKind::Dir {
+            // What is left of a request to take set-id bits away says nothing at all.
+            let owner_changes = set.uid.is_some() || set.gid.is_some() || set == Set::default();
+            let cut_by_other = set.size.is_some() && !caller.keeps_set_ids();
+            if owner_changes || cut_by_other {
+                let perm = without_set_ids(&attr, caller);
+                change.perm = (perm != attr.perm).then_some(perm);
+            }
+        }
+        if change.perm.is_some() {
+            // Whether there is an access control list that has to follow.
+            self.0.xattrs(ino).await?;
         }
         self.0.set_attr(ino, now, change).await?;
         self.getattr(ino).await

@@ -386,12 +386,17 @@ fn take_names(tree: &mut Tree, change: &Change, attrs: &[Attr]) {
                 None => tree.forget_name(*new_parent, new_name.as_bytes()),
             }
         }
-        Change::SetXattr { ino, .. } | Change::RemoveXattr { ino, .. } => {
-            if let Some(node) = tree.node(*ino) {
-                node.xattrs = None;
-            }
-        }
+        Change::SetXattr { ino, .. } | Change::RemoveXattr { ino, .. } => xattrs_in_doubt(tree, *ino, attrs),
+        // An access control list has followed.
+        Change::SetAttr { ino, set } if set.perm.is_some() => xattrs_in_doubt(tree, *ino, attrs),
         _ => {}
+    }
+}
+
+/// How many extended attributes an inode has is known, and which is not.
+fn xattrs_in_doubt(tree: &mut Tree, ino: Ino, attrs: &[Attr]) {
+    if let Some(attr) = attrs.iter().find(|attr| attr.ino == ino) {
+        tree.xattrs_changed(ino, attr.xattrs, None);
     }
 }
 

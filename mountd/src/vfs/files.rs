@@ -3,11 +3,12 @@
 use super::cluster::{ChunkAddress, Cluster};
 use super::handles::Handle;
 use super::late::{Late, Told};
+use super::names::{SET_GID, SET_UID};
 use super::prefetch::{Kept, SMALL_BYTES};
 use super::rhythm::Rhythm;
 use super::unreadable::Unreadable;
 use super::write_behind::WriteBehind;
-use super::{Shared, Vfs};
+use super::{Caller, Shared, Vfs};
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use raidfs_common::attr::{Attr, FileKind, Placement};
@@ -163,24 +164,26 @@ impl<C: Cluster> Vfs<C> {
         open.late()
     }
 
-    /// Takes written bytes if that needs no waiting, else gives None. The count is always the whole.
+    /// Takes written bytes if that needs no waiting, else gives None. The count is always the whole. `strip_ids`: as of
+    /// [`Vfs::write`].
     pub fn write_now(&self, handle: u64, offset: u64, data: &[u8], strip_ids: bool) -> Option<Result<(), FsError>> {
         let open = match self.0.handles.lock().file(handle) {
             Ok(open) => open,
             Err(error) => return Some(Err(error)),
         };
         let waits = open.mode.sync || self.0.scarce.load(Ordering::Relaxed) || !self.0.pusher.has_room();
-        if waits || strip_ids {
+        if waits || strip_ids && self.0.has_set_ids(open.file.ino) != Some(false) {
             return None;
         }
         Some(self.0.write(&open.file, offset, data))
     }
 
-    /// Writes bytes; waits while too many are on their way. `strip_ids`: set-uid and set-gid bits go.
-    pub async fn write(&self, handle: u64, offset: u64, data: &[u8], strip_ids: bool) -> Result<(), FsError> {
+    /// Writes bytes; waits while too many are on their way. `strip_ids`: set-uid and set-gid bits go, as this caller may
+    /// not keep them.
+    pub async fn write(&self, handle: u64, offset: u64, data: &[u8], strip_ids: Option<Caller>) -> Result<(), FsError> {
         let open = self.0.handles.lock().file(handle)?;
-        if strip_ids {
-            self.0.strip_ids(open.file.ino).await?;
+        if let Some(caller) = strip_ids {
+            self.0.strip_ids(open.file.ino, caller).await?;
         }
         self.0.room().await;
         self.0.write(&open.file, offset, data)?;
@@ -413,15 +416,28 @@ impl<C: Cluster> Shared<C> {
         });
     }
 
+    /// Whether there are set-id bits to be lost; None if that is not known here.
+    fn has_set_ids(&self, ino: Ino) -> Option<bool> {
+        self.names.lock().tree.attr(ino).map(|attr| attr.perm & (SET_UID | SET_GID) != 0)
+    }
+
     /// Set-uid and set-gid bits go, because somebody without the right to keep them wrote to the file.
-    pub(super) async fn strip_ids(self: &Arc<Self>, ino: Ino) -> Result<(), FsError> {
+    pub(super) async fn strip_ids(self: &Arc<Self>, ino: Ino, caller: Caller) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
-        let perm = super::attrs::without_set_ids(attr.perm);
+        let perm = super::attrs::without_set_ids(&attr, caller);
         if perm == attr.perm {
             return Ok(());
         }
         let set = SetAttr { perm: Some(perm), ..SetAttr::default() };
         self.set_attr(ino, self.now(), set).await
+    }
+
+    /// The same where nobody has judged yet whether the caller has that right.
+    pub(super) async fn strip_unkept_ids(self: &Arc<Self>, ino: Ino, caller: Caller) -> Result<(), FsError> {
+        if self.has_set_ids(ino) == Some(false) || caller.keeps_set_ids() {
+            return Ok(());
+        }
+        self.strip_ids(ino, caller).await
     }
 
     /// The session does not hold this orphan open any more.

@@ -9,6 +9,7 @@
 //! | [`atime`] | pure: which reads move access times |
 //! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
 //! | `access` | access times, and reads that the kernel would answer by itself |
+//! | `caller` | who asks |
 //! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
 //! | `memory_cluster` | a cluster for tests |
 //!
@@ -17,6 +18,7 @@
 mod access;
 pub mod atime;
 mod attrs;
+mod caller;
 mod care;
 pub mod change_queue;
 mod changes;
@@ -45,6 +47,7 @@ mod xattrs;
 pub use access::{Forget, Pages};
 pub use atime::{Atime, AtimeRule};
 pub use attrs::{Set, SetTime};
+pub use caller::Caller;
 pub use changes::Doubtful;
 pub use dirs::DirEntry;
 pub use files::OpenMode;
@@ -66,15 +69,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
-
-/// Who asks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// User.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-}
 
 /// How the file system behaves.
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,6 +5,7 @@ use super::files::OpenMode;
 use super::tree::Named;
 use super::{Caller, Shared, Vfs};
 use bytes::Bytes;
+use raidfs_common::acl;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
@@ -25,7 +26,7 @@ const MISSES: u16 = 3;
 pub struct NewNode {
     /// Its kind.
     pub kind: FileKind,
-    /// Permission bits, the umask taken off already.
+    /// Permission bits, the umask not taken off yet.
     pub perm: u16,
     /// Device number of a device.
     pub rdev: u32,
@@ -253,10 +254,12 @@ impl<C: Cluster> Shared<C> {
         new: NewNode,
     ) -> Result<Attr, FsError> {
         let dir = self.getattr(parent).await?;
+        let default = self.default_list(&dir).await?;
         let ino = self.cluster.new_ino().await?;
+        let (perm, xattrs) = acl::inherit(default.as_deref(), new.kind, new.perm, caller.umask);
         let inherits = dir.perm & SET_GID != 0;
         let gid = if inherits { dir.gid } else { caller.gid };
-        let perm = if inherits && new.kind == FileKind::Dir { new.perm | SET_GID } else { new.perm };
+        let perm = if inherits && new.kind == FileKind::Dir { perm | SET_GID } else { perm };
         let change = Change::Make {
             parent,
             name,
@@ -267,10 +270,20 @@ impl<C: Cluster> Shared<C> {
             gid,
             rdev: new.rdev,
             target: new.target,
-            xattrs: Vec::new(),
+            xattrs,
         };
         let attrs = self.change(change).await?;
         attrs.first().copied().ok_or(FsError::Io)
+    }
+
+    /// The access control list that what is made in a directory inherits. There is nothing to wait for in a directory
+    /// without extended attributes.
+    async fn default_list(self: &Arc<Self>, dir: &Attr) -> Result<Option<Bytes>, FsError> {
+        if dir.xattrs == 0 {
+            return Ok(None);
+        }
+        let xattrs = self.xattrs(dir.ino).await?;
+        Ok(xattrs.iter().find(|(name, _)| name == acl::DEFAULT).map(|(_, value)| value.clone()))
     }
 
     /// What was unlinked for good needs nothing written any more.

@@ -5,6 +5,7 @@
 use super::files::UNPLACED;
 use super::tree::{Named, Tree};
 use bytes::Bytes;
+use raidfs_common::acl;
 use raidfs_common::attr::{Attr, FileKind, Placement};
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
@@ -278,7 +279,10 @@ fn living(tree: &mut Tree, ino: Ino) -> Result<Attr> {
 }
 
 fn set_attr(tree: &mut Tree, now: Time, ino: Ino, set: &SetAttr) -> Result<Vec<Ino>> {
-    living(tree, ino)?;
+    let before = living(tree, ino)?;
+    if let Some(perm) = set.perm.filter(|_| before.xattrs > 0) {
+        access_list_follows(tree, &before, perm)?;
+    }
     let mut is_cut = false;
     if let (Some(node), Some(size)) = (tree.node(ino), set.size) {
         // The cluster may not know yet how long the file is; it counts a cut by what it knows then.
@@ -321,6 +325,7 @@ fn set_xattr(
     mode: XattrMode,
     perm: Option<u16>,
 ) -> Result<Vec<Ino>> {
+    let before = living(tree, ino)?;
     let mut xattrs = known_xattrs(tree, ino)?;
     let old = xattrs.iter().position(|(n, _)| n == name);
     match (mode, old) {
@@ -328,31 +333,52 @@ fn set_xattr(
         (XattrMode::Replace, None) => return refuse(FsError::NoData),
         _ => {}
     }
-    match old {
-        Some(at) => xattrs[at].1 = value.clone(),
-        None => xattrs.push((name.clone(), value.clone())),
+    let perm = perm.map_or(before.perm, |perm| perm & 0o7000 | before.perm & 0o777);
+    let (value, perm) = if acl::is_acl(name) {
+        let settled = acl::set(name, value, before.kind, perm).map_err(Stop::Refuse)?;
+        (settled.value, settled.perm)
+    } else {
+        (Some(value.clone()), perm)
+    };
+    if let Some(at) = old {
+        xattrs.remove(at);
     }
+    xattrs.extend(value.map(|value| (name.clone(), value)));
     if xattrs.iter().map(|(n, v)| n.len() + v.len()).sum::<usize>() > XATTR_TOTAL_MAX_BYTES {
         return refuse(FsError::NoSpace);
     }
     xattrs.sort();
     put_xattrs(tree, now, ino, xattrs);
-    edit(tree, ino, |attr| attr.perm = perm.unwrap_or(attr.perm));
+    edit(tree, ino, |attr| attr.perm = perm);
     Ok(vec![ino])
 }
 
 fn remove_xattr(tree: &mut Tree, now: Time, ino: Ino, name: &Bytes) -> Result<Vec<Ino>> {
     let mut xattrs = known_xattrs(tree, ino)?;
-    let Some(at) = xattrs.iter().position(|(n, _)| n == name) else { return refuse(FsError::NoData) };
-    xattrs.remove(at);
+    match xattrs.iter().position(|(n, _)| n == name) {
+        Some(at) => drop(xattrs.remove(at)),
+        // A list that is not there can be taken away.
+        None if acl::is_acl(name) => return Ok(vec![ino]),
+        None => return refuse(FsError::NoData),
+    }
     put_xattrs(tree, now, ino, xattrs);
     Ok(vec![ino])
 }
 
 fn put_xattrs(tree: &mut Tree, now: Time, ino: Ino, xattrs: Vec<(Bytes, Bytes)>) {
-    if let Some(node) = tree.node(ino) {
-        node.attr.xattrs = xattrs.len() as u16;
-        node.attr.ctime = now;
-        node.xattrs = Some(Arc::new(xattrs));
+    tree.xattrs_changed(ino, xattrs.len() as u16, Some(Arc::new(xattrs)));
+    edit(tree, ino, |attr| attr.ctime = now);
+}
+
+/// The access control list follows permission bits that are set.
+fn access_list_follows(tree: &mut Tree, before: &Attr, perm: u16) -> Result<()> {
+    if (before.perm ^ perm) & 0o777 == 0 {
+        return Ok(());
     }
+    let mut xattrs = known_xattrs(tree, before.ino)?;
+    let Some(at) = xattrs.iter().position(|(name, _)| name == acl::ACCESS) else { return Ok(()) };
+    let Some(value) = acl::chmod(&xattrs[at].1, perm) else { return Ok(()) };
+    xattrs[at].1 = value;
+    tree.xattrs_changed(before.ino, xattrs.len() as u16, Some(Arc::new(xattrs)));
+    Ok(())
 }

@@ -82,9 +82,7 @@ impl<C: Cluster> Vfs<C> {
             return Err(FsError::TooBig);
         }
         let ino = open.file.ino;
-        if caller.uid != 0 {
-            self.0.strip_ids(ino).await?;
-        }
+        self.0.strip_unkept_ids(ino, caller).await?;
         let size = self.0.getattr(ino).await?.size;
         let grow = !keep_size && range.end > size;
         match what {
@@ -157,6 +155,7 @@ impl<C: Cluster> Vfs<C> {
     /// Copies bytes from one file to another; returns how many.
     pub async fn copy(&self, caller: Caller, from: (u64, u64), to: (u64, u64), length: u64) -> Result<u64, FsError> {
         let source = self.0.handles.lock().file(from.0)?;
+        let target = self.0.handles.lock().file(to.0)?;
         let mut done = 0;
         while done < length {
             let step = COPY_BYTES.min(length - done);
@@ -164,7 +163,10 @@ impl<C: Cluster> Vfs<C> {
             if bytes.is_empty() {
                 break;
             }
-            self.write(to.0, to.1 + done, &bytes, caller.uid != 0).await?;
+            if done == 0 {
+                self.0.strip_unkept_ids(target.file.ino, caller).await?;
+            }
+            self.write(to.0, to.1 + done, &bytes, None).await?;
             done += bytes.len() as u64;
         }
         self.0.copied(source.file.ino, source.mode).await;

@@ -84,8 +84,10 @@ pub struct Node {
     pub sent: u64,
     /// Every change of its contents is on stable storage.
     pub synced: bool,
-    /// Its extended attributes, if they are known.
+    /// Its extended attributes, if they are known. `attr` has their number, which is always right.
     pub xattrs: Option<Xattrs>,
+    /// When those last changed.
+    xattrs_stamp: Stamp,
     /// A symbolic link's target, if it is known.
     pub target: Option<Bytes>,
     /// The kernel was told the target, and does not ask again.
@@ -110,6 +112,7 @@ impl Node {
             sent: attr.size,
             synced: false,
             xattrs: None,
+            xattrs_stamp: stamp,
             target: None,
             link_cached: false,
             dir: None,
@@ -245,6 +248,7 @@ impl Tree {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.stamp = stamp;
             node.xattrs = None;
+            node.xattrs_stamp = stamp;
             node.target = None;
             node.written = false;
             node.read = false;
@@ -295,6 +299,27 @@ impl Tree {
             node.used = true;
             node.stamp = stamp;
         }
+    }
+
+    /// An inode has so many extended attributes now, and these, if they are known.
+    pub fn xattrs_changed(&mut self, ino: Ino, count: u16, xattrs: Option<Xattrs>) {
+        let stamp = self.tick();
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.attr.xattrs = count;
+            node.xattrs = xattrs;
+            node.xattrs_stamp = stamp;
+            node.stamp = stamp;
+        }
+    }
+
+    /// Takes in all extended attributes of an inode, asked for at `asked`. False: they have changed since.
+    pub fn learn_xattrs(&mut self, ino: Ino, xattrs: &Xattrs, asked: Stamp) -> bool {
+        let Some(node) = self.nodes.get_mut(&ino) else { return self.forgotten <= asked };
+        if node.xattrs_stamp > asked {
+            return false;
+        }
+        node.xattrs = Some(xattrs.clone());
+        true
     }
 
     /// What `parent` has under `name`.

@@ -1,18 +1,21 @@
 //! Extended attributes.
 
 use super::cluster::Cluster;
+use super::names::SET_GID;
 use super::tree::Xattrs;
-use super::{Shared, Vfs};
+use super::{Caller, Shared, Vfs};
 use bytes::Bytes;
+use raidfs_common::acl;
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
 use raidfs_common::limits::{XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES};
 use raidfs_common::namespace::{Answer, Change, Query, XattrMode};
 use std::sync::Arc;
 
-/// Attributes whose names begin otherwise are not kept. Access control lists (`system.posix_acl_*`) are not either: kept
-/// without their effect on the permission bits, they would undo a chmod for everyone who copies them.
-const KEPT: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
+/// Attributes whose names begin otherwise are not kept, but for access control lists.
+const KEPT: [&[u8]; 3] = [b"user.", TRUSTED, b"security."];
+/// Those that only administrators see.
+const TRUSTED: &[u8] = b"trusted.";
 
 fn check_name(name: &[u8]) -> Result<(), FsError> {
     if name.len() > XATTR_NAME_MAX_BYTES {
@@ -22,6 +25,7 @@ fn check_name(name: &[u8]) -> Result<(), FsError> {
         // As the kernel answers for its own file systems: the namespace is known, and nothing is named in it.
         Some(prefix) if name.len() == prefix.len() => Err(FsError::Invalid),
         Some(_) => Ok(()),
+        None if acl::is_acl(name) => Ok(()),
         None => Err(FsError::NotSupported),
     }
 }
@@ -38,19 +42,27 @@ impl<C: Cluster> Vfs<C> {
         found.map(|(_, value)| value.clone()).ok_or(FsError::NoData)
     }
 
-    /// The names of all extended attributes, each ended by a NUL.
-    pub async fn listxattr(&self, ino: Ino) -> Result<Vec<u8>, FsError> {
+    /// The names of all extended attributes that the caller may see, each ended by a NUL.
+    pub async fn listxattr(&self, caller: Caller, ino: Ino) -> Result<Vec<u8>, FsError> {
         let xattrs = self.0.xattrs(ino).await?;
+        let hides = xattrs.iter().any(|(name, _)| name.starts_with(TRUSTED)) && !caller.is_administrator();
         let mut names = Vec::new();
-        for (name, _) in xattrs.iter() {
+        for (name, _) in xattrs.iter().filter(|(name, _)| !(hides && name.starts_with(TRUSTED))) {
             names.extend_from_slice(name);
             names.push(0);
         }
         Ok(names)
     }
 
-    /// Sets an extended attribute.
-    pub async fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<(), FsError> {
+    /// Sets an extended attribute. An access control list takes the set-gid bit away that the caller may not keep.
+    pub async fn setxattr(
+        &self,
+        caller: Caller,
+        ino: Ino,
+        name: &[u8],
+        value: &[u8],
+        mode: XattrMode,
+    ) -> Result<(), FsError> {
         check_name(name)?;
         if name == super::place::WHERE {
             return Err(FsError::NotPermitted);
@@ -58,8 +70,13 @@ impl<C: Cluster> Vfs<C> {
         if value.len() > XATTR_VALUE_MAX_BYTES {
             return Err(FsError::ValueTooBig);
         }
+        // What is there already decides the outcome.
+        self.0.xattrs(ino).await?;
+        let attr = self.0.getattr(ino).await?;
+        let loses = name == acl::ACCESS && attr.perm & SET_GID != 0 && !caller.keeps_set_gid(attr.gid);
+        let perm = loses.then_some(attr.perm & !SET_GID);
         let (name, value) = (Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
-        self.0.change(Change::SetXattr { ino, name, value, mode, perm: None }).await.map(drop)
+        self.0.change(Change::SetXattr { ino, name, value, mode, perm }).await.map(drop)
     }
 
     /// Why an extended attribute that is to be new, and to replace one, is not set.
@@ -73,35 +90,36 @@ impl<C: Cluster> Vfs<C> {
         if name == super::place::WHERE {
             return Err(FsError::NotPermitted);
         }
+        self.0.xattrs(ino).await?;
         self.0.change(Change::RemoveXattr { ino, name: Bytes::copy_from_slice(name) }).await.map(drop)
     }
 }
 
 impl<C: Cluster> Shared<C> {
-    async fn xattrs(self: &Arc<Self>, ino: Ino) -> Result<Xattrs, FsError> {
-        let attr = self.getattr(ino).await?;
+    /// All extended attributes of an inode. Of one that has none, nothing is asked.
+    pub(super) async fn xattrs(self: &Arc<Self>, ino: Ino) -> Result<Xattrs, FsError> {
         loop {
-            let (asked, changed) = {
+            let count = self.getattr(ino).await?.xattrs;
+            let (asked, pending) = {
                 let mut names = self.names.lock();
-                if let Some(xattrs) = names.tree.node(ino).and_then(|n| n.xattrs.clone()) {
+                let node = names.tree.node(ino);
+                if let Some(xattrs) = node.as_ref().and_then(|n| n.xattrs.clone()) {
                     return Ok(xattrs);
                 }
-                let pending = names.tree.node(ino).is_some_and(|n| n.pending > 0);
-                if attr.xattrs == 0 && !pending {
+                if count == 0 {
                     return Ok(Xattrs::default());
                 }
-                (names.tree.stamp(), names.queue.last())
+                let pending = node.is_some_and(|n| n.pending > 0);
+                (names.tree.stamp(), pending.then_some(names.queue.last()))
             };
-            self.settled(changed).await;
+            if let Some(ticket) = pending {
+                self.settled(ticket).await;
+            }
             let Answer::Xattrs(list) = self.cluster.ask(Query::Xattrs { ino }).await? else {
                 return Err(FsError::Io);
             };
             let xattrs: Xattrs = Arc::new(list);
-            let mut names = self.names.lock();
-            if names.tree.unchanged(ino, asked) {
-                if let Some(node) = names.tree.node(ino) {
-                    node.xattrs = Some(xattrs.clone());
-                }
+            if self.names.lock().tree.learn_xattrs(ino, &xattrs, asked) {
                 return Ok(xattrs);
             }
         }

@@ -74,7 +74,7 @@ pub async fn act<C: Cluster>(vfs: &Vfs<C>, order: &Order, out: &mut (dyn Write +
 
 fn caller() -> Caller {
     // SAFETY: both only return a number.
-    unsafe { Caller { uid: libc::geteuid(), gid: libc::getegid() } }
+    unsafe { Caller { uid: libc::geteuid(), gid: libc::getegid(), ..Caller::default() } }
 }
 
 async fn create<C: Cluster>(vfs: &Vfs<C>, path: &str, out: &mut (dyn Write + Send)) -> Result<(), Trouble> {
@@ -155,7 +155,7 @@ async fn write_open<C: Cluster>(
     }
     let mut line = text.to_vec();
     line.push(b'\n');
-    vfs.write(handle, offset, &line, false).await?;
+    vfs.write(handle, offset, &line, None).await?;
     vfs.fsync(handle).await
 }
 

@@ -12,7 +12,7 @@ async fn read_file(rule: AtimeRule) -> (Attr, Attr, Attr) {
     let vfs = super::vfs(&cluster);
     vfs.set_atime_rule(rule);
     let (attr, handle) = new_file(&vfs, "f").await;
-    vfs.write(handle, 0, b"x", false).await.unwrap();
+    vfs.write(handle, 0, b"x", None).await.unwrap();
     let old = SetTime::At(Time { secs: 5, nanos: 0 });
     let before = vfs.setattr(USER, attr.ino, Set { atime: Some(old), ..Set::default() }).await.unwrap();
     vfs.read(handle, 0, 1).await.unwrap();
@@ -38,7 +38,7 @@ fn reading_again_moves_it_no_further() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, b"x", false).await.unwrap();
+        vfs.write(handle, 0, b"x", None).await.unwrap();
         vfs.read(handle, 0, 1).await.unwrap();
         let first = vfs.getattr(attr.ino).await.unwrap().atime;
         vfs.read(handle, 0, 1).await.unwrap();
@@ -148,9 +148,9 @@ fn a_full_disk_is_told_at_the_write() {
         until(|| vfs.0.scarce.load(std::sync::atomic::Ordering::Relaxed)).await;
         let (_, handle) = new_file(&vfs, "f").await;
         assert_eq!(vfs.write_now(handle, 0, b"x", false), None, "it has to wait");
-        vfs.write(handle, 0, b"x", false).await.unwrap();
+        vfs.write(handle, 0, b"x", None).await.unwrap();
         cluster.set_faults(Faults { chunk_changes: Some(FsError::NoSpace), ..Faults::default() });
-        assert_eq!(vfs.write(handle, 0, b"x", false).await, Err(FsError::NoSpace));
+        assert_eq!(vfs.write(handle, 0, b"x", None).await, Err(FsError::NoSpace));
     });
 }
 

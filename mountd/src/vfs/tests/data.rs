@@ -71,7 +71,7 @@ async fn check(steps: Vec<Step>) {
         match step {
             Step::Write(at, n) => {
                 let data: Vec<u8> = (0..n).map(|k| (i * 31 + k) as u8 | 1).collect();
-                vfs.write(handle, NEAR + at, &data, false).await.unwrap();
+                vfs.write(handle, NEAR + at, &data, None).await.unwrap();
                 model.grow(at as usize + n);
                 model.0[at as usize..at as usize + n].copy_from_slice(&data);
             }
@@ -144,8 +144,8 @@ fn holes_are_found() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());
         let (_, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 2 * CHUNK_BYTES + 8192, &[1; 4096], false).await.unwrap();
-        vfs.write(handle, 4096, &[1; 4096], false).await.unwrap();
+        vfs.write(handle, 2 * CHUNK_BYTES + 8192, &[1; 4096], None).await.unwrap();
+        vfs.write(handle, 4096, &[1; 4096], None).await.unwrap();
         let data = |at| vfs.seek(handle, at, Seek::Data);
         let hole = |at| vfs.seek(handle, at, Seek::Hole);
         assert_eq!(data(0).await, Ok(4096));
@@ -162,9 +162,9 @@ fn holes_are_found() {
 fn whoever_changes_contents_without_the_right_to_takes_set_ids_away() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());
-        let root = Caller { uid: 0, gid: 0 };
+        let root = Caller::default();
         let (from, source) = new_file(&vfs, "from").await;
-        vfs.write(source, 0, &[1; 100], false).await.unwrap();
+        vfs.write(source, 0, &[1; 100], None).await.unwrap();
         let (attr, handle) = new_file(&vfs, "f").await;
         let set = Set { perm: Some(0o6755), ..Set::default() };
         for allocates in [true, false] {
@@ -187,7 +187,7 @@ fn a_hole_up_to_the_end_takes_the_last_block_with_it() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 10_000], false).await.unwrap();
+        vfs.write(handle, 0, &[1; 10_000], None).await.unwrap();
         let blocks = async || vfs.getattr(attr.ino).await.unwrap().blocks;
         for (range, left) in
             [(5000..9999, 3), (9000..50_000, 3), (8192..50_000, 2), (20_000..30_000, 2), (0..10_000, 0)]
@@ -205,34 +205,34 @@ fn a_sync_of_overwritten_bytes_is_one_request() {
         let cluster = MemoryCluster::new();
         let vfs = vfs(&cluster);
         let (_, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 100_000], false).await.unwrap();
+        vfs.write(handle, 0, &[1; 100_000], None).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         let counted = || {
             let c = &cluster.counts;
             [&c.chunk_changes, &c.syncs, &c.changes, &c.barriers].map(|n| n.load(std::sync::atomic::Ordering::Relaxed))
         };
         let before = counted();
-        vfs.write(handle, 5_000, &[2; 4096], false).await.unwrap();
+        vfs.write(handle, 5_000, &[2; 4096], None).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         let [writes, syncs, changes, barriers] = before;
         assert_eq!(counted(), [writes + 1, syncs, changes, barriers]);
         // So are those of several who write to one file at the same time.
         let one = async |block: u64| {
-            vfs.write(handle, block * 8192, &[4; 4096], false).await.unwrap();
+            vfs.write(handle, block * 8192, &[4; 4096], None).await.unwrap();
             vfs.fsync(handle).await.unwrap();
         };
         futures::future::join_all((0..4).map(one)).await;
         let [writes, syncs, changes, barriers] = [writes + 4, syncs, changes, barriers];
         assert_eq!(counted(), [writes + 1, syncs, changes, barriers]);
         // A file that grows has its bytes synced beside its size.
-        vfs.write(handle, 100_000, &[3; 4096], false).await.unwrap();
+        vfs.write(handle, 100_000, &[3; 4096], None).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         assert_eq!(counted(), [writes + 2, syncs + 1, changes + 1, barriers + 1]);
         // Many at once are synced together.
         let [writes, syncs, ..] = counted();
         for block in 0..12 {
-            vfs.write(handle, block * 8192, &[5; 100], false).await.unwrap();
-            vfs.write(handle, block * 8192 + 4096, &[5; 100], false).await.unwrap();
+            vfs.write(handle, block * 8192, &[5; 100], None).await.unwrap();
+            vfs.write(handle, block * 8192 + 4096, &[5; 100], None).await.unwrap();
         }
         vfs.fsync(handle).await.unwrap();
         assert_eq!(counted()[..2], [writes + 24, syncs + 1]);
@@ -246,7 +246,7 @@ fn small_writes_are_sent_together() {
         let vfs = vfs(&cluster);
         let (_, handle) = new_file(&vfs, "f").await;
         for i in 0..512 {
-            vfs.write(handle, i * 4096, &[i as u8; 4096], false).await.unwrap();
+            vfs.write(handle, i * 4096, &[i as u8; 4096], None).await.unwrap();
         }
         vfs.fsync(handle).await.unwrap();
         let sent = cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed);
@@ -260,7 +260,7 @@ fn a_sync_of_everything_makes_the_bytes_of_closed_files_durable() {
         let cluster = MemoryCluster::new();
         let vfs = vfs(&cluster);
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, b"x", false).await.unwrap();
+        vfs.write(handle, 0, b"x", None).await.unwrap();
         vfs.release(handle).unwrap();
         vfs.sync_all().await.unwrap();
         let chunk = ChunkId { ino: attr.ino, index: 0 };
@@ -279,7 +279,7 @@ fn a_huge_file_of_holes_is_synced_by_what_there_is_of_it() {
         let vfs = vfs(&cluster);
         let (attr, handle) = new_file(&vfs, "f").await;
         let size = 1u64 << 46;
-        vfs.write(handle, size, b"x", false).await.unwrap();
+        vfs.write(handle, size, b"x", None).await.unwrap();
         vfs.release(handle).unwrap();
         let last = ChunkId { ino: attr.ino, index: (size / CHUNK_BYTES) as u32 };
         super::until(|| cluster.chunk(last).is_some() && vfs.0.files.lock().is_empty()).await;
@@ -301,7 +301,7 @@ fn small_files_read_in_order_are_fetched_ahead_and_never_old() {
         let mut files = Vec::new();
         for n in 0..40u8 {
             let (attr, handle) = new_file(&vfs, &format!("f{n}")).await;
-            vfs.write(handle, 0, &[n; 100], false).await.unwrap();
+            vfs.write(handle, 0, &[n; 100], None).await.unwrap();
             vfs.fsync(handle).await.unwrap();
             vfs.release(handle).unwrap();
             files.push(attr.ino);
@@ -322,7 +322,7 @@ fn small_files_read_in_order_are_fetched_ahead_and_never_old() {
         until(|| reads() - before >= 30).await;
         // What is changed after it was fetched: written to, cut, made a hole.
         let handle = vfs.open(files[10], PLAIN).await.unwrap();
-        vfs.write(handle, 0, &[99; 100], false).await.unwrap();
+        vfs.write(handle, 0, &[99; 100], None).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         vfs.setattr(USER, files[11], Set { size: Some(50), ..Set::default() }).await.unwrap();
         vfs.setattr(USER, files[11], Set { size: Some(100), ..Set::default() }).await.unwrap();

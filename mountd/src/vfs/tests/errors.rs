@@ -15,7 +15,7 @@ fn a_lost_write_is_told_at_fsync() {
         let vfs = vfs(&cluster);
         let (_, handle) = new_file(&vfs, "f").await;
         cluster.set_faults(broken(FsError::Io));
-        vfs.write(handle, 0, b"lost", false).await.unwrap();
+        vfs.write(handle, 0, b"lost", None).await.unwrap();
         assert_eq!(vfs.fsync(handle).await, Err(FsError::Io));
         cluster.set_faults(Faults::default());
         assert_eq!(vfs.fsync(handle).await, Ok(()), "told once");
@@ -29,7 +29,7 @@ fn a_lost_write_is_told_at_close() {
         let vfs = vfs(&cluster);
         let (_, handle) = new_file(&vfs, "f").await;
         cluster.set_faults(broken(FsError::NoSpace));
-        vfs.write(handle, 0, &[0; 1 << 20], false).await.unwrap();
+        vfs.write(handle, 0, &[0; 1 << 20], None).await.unwrap();
         let mut told = Ok(());
         while told.is_ok() {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -48,7 +48,7 @@ fn a_lost_write_is_told_to_everyone_who_has_the_file_open() {
         let (attr, one) = new_file(&vfs, "f").await;
         let two = vfs.open(attr.ino, PLAIN).await.unwrap();
         cluster.set_faults(broken(FsError::Io));
-        vfs.write(one, 0, b"lost", false).await.unwrap();
+        vfs.write(one, 0, b"lost", None).await.unwrap();
         let both = futures::join!(vfs.fsync(one), vfs.fsync(two));
         assert_eq!(both, (Err(FsError::Io), Err(FsError::Io)));
         cluster.set_faults(Faults::default());
@@ -73,7 +73,7 @@ fn writers_wait_while_too_much_is_kept() {
             assert!(written < 200, "nothing bounds what is kept");
         }
         assert!(written >= 32, "only {written} MiB are kept");
-        let write = vfs.write(handle, written << 20, &piece, false);
+        let write = vfs.write(handle, written << 20, &piece, None);
         let patience = Duration::from_millis(20);
         let mut write = Box::pin(write);
         assert!(tokio::time::timeout(patience, &mut write).await.is_err(), "it waits");

@@ -1,5 +1,6 @@
 //! The vfs over the cluster in memory: against models, and in the face of errors.
 
+mod access_lists;
 mod care;
 mod data;
 mod errors;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const ROOT: Ino = Ino::ROOT;
-const USER: Caller = Caller { uid: 1000, gid: 1000 };
+const USER: Caller = Caller { uid: 1000, gid: 1000, pid: 0, umask: 0 };
 const PLAIN: OpenMode = OpenMode { sync: false, reads: true, writes: true, quiet: false };
 
 /// Runs a test on a runtime of its own; a test that waits for ever fails.

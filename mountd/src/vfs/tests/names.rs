@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::vfs::Set;
+use bytes::Bytes;
 use proptest::prelude::*;
 use raidfs_common::attr::FileKind;
 use raidfs_common::error::FsError;
@@ -17,6 +18,9 @@ enum Step {
     Rename(usize, usize, usize, usize, u8),
     Chmod(usize, usize, u16),
     Xattr(usize, usize, bool),
+    /// An access list or a default list, with the permissions of five entries or of three.
+    Acl(usize, usize, bool, Vec<u16>),
+    RemoveAcl(usize, usize, bool),
     List(usize),
     Pause,
 }
@@ -32,6 +36,12 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(d, n, e, m, k)| Step::Rename(d, n, e, m, k)),
         1 => (dir.clone(), name.clone(), 0u16..0o7777).prop_map(|(d, n, p)| Step::Chmod(d, n, p)),
         1 => (dir.clone(), name.clone(), any::<bool>()).prop_map(|(d, n, s)| Step::Xattr(d, n, s)),
+        3 => (dir.clone(), name.clone(), any::<bool>(), prop_oneof![
+                2 => proptest::collection::vec(0u16..8, 5),
+                1 => proptest::collection::vec(0u16..9, 3),
+            ])
+            .prop_map(|(d, n, k, p)| Step::Acl(d, n, k, p)),
+        1 => (dir.clone(), name.clone(), any::<bool>()).prop_map(|(d, n, k)| Step::RemoveAcl(d, n, k)),
         1 => dir.prop_map(Step::List),
         2 => Just(Step::Pause),
     ]
@@ -90,8 +100,19 @@ impl Side {
                 Err(error) => Err(error),
             },
             Step::Xattr(dir, n, set) => match vfs.lookup(self.dir(*dir), name(n)).await {
-                Ok(attr) if *set => vfs.setxattr(attr.ino, b"user.x", b"1", XattrMode::Create).await,
+                Ok(attr) if *set => vfs.setxattr(USER, attr.ino, b"user.x", b"1", XattrMode::Create).await,
                 Ok(attr) => vfs.removexattr(attr.ino, b"user.x").await,
+                Err(error) => Err(error),
+            },
+            Step::Acl(dir, n, default, perms) => match vfs.lookup(self.dir(*dir), name(n)).await {
+                Ok(attr) => {
+                    let (list, value) = (access_lists::list(*default), access_lists::acl(perms));
+                    vfs.setxattr(USER, attr.ino, list, &value, XattrMode::Any).await
+                }
+                Err(error) => Err(error),
+            },
+            Step::RemoveAcl(dir, n, default) => match vfs.lookup(self.dir(*dir), name(n)).await {
+                Ok(attr) => vfs.removexattr(attr.ino, access_lists::list(*default)).await,
                 Err(error) => Err(error),
             },
             Step::List(dir) => {
@@ -119,14 +140,14 @@ impl Side {
     }
 
     /// Everything that can be reached, by path.
-    async fn walk(&self) -> BTreeMap<String, (FileKind, u32, u16, u64, usize)> {
+    async fn walk(&self) -> BTreeMap<String, (FileKind, u32, u16, u64, Vec<(Bytes, Bytes)>)> {
         let mut found = BTreeMap::new();
         let mut todo = vec![(String::new(), ROOT)];
         while let Some((path, dir)) = todo.pop() {
             for name in names_in(&self.vfs, dir).await {
                 let attr = self.vfs.lookup(dir, name.as_bytes()).await.unwrap();
                 let path = format!("{path}/{name}");
-                let xattrs = self.vfs.listxattr(attr.ino).await.unwrap().len();
+                let xattrs = self.vfs.0.xattrs(attr.ino).await.unwrap().to_vec();
                 found.insert(path.clone(), (attr.kind, attr.nlink, attr.perm, attr.size, xattrs));
                 if attr.kind == FileKind::Dir {
                     todo.push((path, attr.ino));

@@ -13,7 +13,7 @@ fn an_open_file_outlives_its_name() {
         let cluster = MemoryCluster::new();
         let vfs = vfs(&cluster);
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, b"kept", false).await.unwrap();
+        vfs.write(handle, 0, b"kept", None).await.unwrap();
         vfs.unlink(ROOT, b"f").await.unwrap();
         assert_eq!(vfs.lookup(ROOT, b"f").await, Err(FsError::NotFound));
         vfs.fsync(handle).await.unwrap();
@@ -33,7 +33,7 @@ fn what_is_unlinked_at_once_is_never_sent() {
         let cluster = MemoryCluster::new();
         let vfs = vfs(&cluster);
         let (_, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 100_000], false).await.unwrap();
+        vfs.write(handle, 0, &[1; 100_000], None).await.unwrap();
         vfs.unlink(ROOT, b"f").await.unwrap();
         vfs.release(handle).unwrap();
         vfs.sync_all().await.unwrap();
@@ -49,7 +49,7 @@ fn a_file_that_replaces_another_has_its_bytes_first() {
         let (_, old) = new_file(&vfs, "old").await;
         vfs.release(old).unwrap();
         let (new, handle) = new_file(&vfs, "new").await;
-        vfs.write(handle, 0, b"contents", false).await.unwrap();
+        vfs.write(handle, 0, b"contents", None).await.unwrap();
         vfs.rename(ROOT, b"new", ROOT, b"old", RenameMode::Replace).await.unwrap();
         let chunk = ChunkId { ino: new.ino, index: 0 };
         assert_eq!(cluster.chunk(chunk).as_deref(), Some(&b"contents"[..]));
@@ -61,7 +61,7 @@ fn a_replaced_file_that_is_open_lives_on() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());
         let (_, old) = new_file(&vfs, "old").await;
-        vfs.write(old, 0, b"old", false).await.unwrap();
+        vfs.write(old, 0, b"old", None).await.unwrap();
         let (_, new) = new_file(&vfs, "new").await;
         vfs.release(new).unwrap();
         vfs.rename(ROOT, b"new", ROOT, b"old", RenameMode::Replace).await.unwrap();
@@ -81,7 +81,7 @@ fn sizes_are_reported_after_the_bytes() {
         let (attr, handle) = new_file(&vfs, "f").await;
         vfs.sync_all().await.unwrap();
         cluster.set_faults(crate::vfs::memory_cluster::Faults { chunks_hang: true, ..Default::default() });
-        vfs.write(handle, 0, &[1; 5000], false).await.unwrap();
+        vfs.write(handle, 0, &[1; 5000], None).await.unwrap();
         vfs.release(handle).unwrap();
         tokio::task::yield_now().await;
         let fresh = super::vfs(&cluster);
@@ -103,17 +103,17 @@ fn a_sync_covers_bytes_and_size() {
         let vfs = vfs(&cluster);
         let barriers = || cluster.counts.barriers.load(std::sync::atomic::Ordering::Relaxed);
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 8192], false).await.unwrap();
+        vfs.write(handle, 0, &[1; 8192], None).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         let chunk = ChunkId { ino: attr.ino, index: 0 };
         assert!(cluster.is_synced(chunk));
         assert_eq!(barriers(), 1, "the file is new");
-        vfs.write(handle, 0, &[2; 8192], false).await.unwrap();
+        vfs.write(handle, 0, &[2; 8192], None).await.unwrap();
         until(|| !cluster.is_synced(chunk)).await;
         vfs.fsync(handle).await.unwrap();
         assert!(cluster.is_synced(chunk));
         assert_eq!(barriers(), 1, "overwriting needs no barrier");
-        vfs.write(handle, 8192, &[2; 1], false).await.unwrap();
+        vfs.write(handle, 8192, &[2; 1], None).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         assert_eq!(barriers(), 2, "the file grew");
     });
@@ -126,7 +126,7 @@ fn a_sync_waits_for_what_another_has_begun_to_sync() {
         let vfs = vfs(&cluster);
         let syncs = || cluster.counts.syncs.load(std::sync::atomic::Ordering::Relaxed);
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 8192], false).await.unwrap();
+        vfs.write(handle, 0, &[1; 8192], None).await.unwrap();
         cluster.set_faults(Faults { syncs_hang: true, ..Faults::default() });
         let sync = || {
             tokio::spawn({
@@ -153,7 +153,7 @@ fn times_that_were_set_stay_although_bytes_follow() {
         let cluster = MemoryCluster::new();
         let vfs = vfs(&cluster);
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 8192], false).await.unwrap();
+        vfs.write(handle, 0, &[1; 8192], None).await.unwrap();
         let then = raidfs_common::time::Time { secs: 1_000_000_000, nanos: 5 };
         let set = Set { mtime: Some(crate::vfs::SetTime::At(then)), ..Set::default() };
         let set = vfs.setattr(USER, attr.ino, set).await.unwrap();
@@ -172,7 +172,7 @@ fn set_ids_go_when_others_write() {
         let (attr, handle) = new_file(&vfs, "f").await;
         let ids = Set { perm: Some(0o6755), ..Set::default() };
         vfs.setattr(USER, attr.ino, ids).await.unwrap();
-        vfs.write(handle, 0, b"x", true).await.unwrap();
+        vfs.write(handle, 0, b"x", Some(USER)).await.unwrap();
         assert_eq!(vfs.getattr(attr.ino).await.unwrap().perm, 0o755);
         vfs.setattr(USER, attr.ino, ids).await.unwrap();
         vfs.setattr(USER, attr.ino, Set { uid: Some(5), ..Set::default() }).await.unwrap();
@@ -190,10 +190,10 @@ fn what_is_expected_to_be_synced_is_made_durable_before_that_is_asked_for() {
         let vfs = vfs(&cluster);
         let (attr, handle) = new_file(&vfs, "log").await;
         for round in 0..6 {
-            vfs.write(handle, 0, &[round; 100], false).await.unwrap();
+            vfs.write(handle, 0, &[round; 100], None).await.unwrap();
             vfs.fsync(handle).await.unwrap();
         }
-        vfs.write(handle, 0, &[9; 100], false).await.unwrap();
+        vfs.write(handle, 0, &[9; 100], None).await.unwrap();
         let chunk = ChunkId { ino: attr.ino, index: 0 };
         until(|| cluster.chunk(chunk).as_deref() == Some(&[9; 100][..]) && cluster.is_synced(chunk)).await;
         let before = cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed);
