@@ -8,6 +8,7 @@ mod direct;
 mod directory;
 mod files;
 mod garbage;
+mod handles;
 mod json;
 mod locks;
 mod log;
@@ -48,6 +49,8 @@ pub fn run(arguments: &[String]) -> Found {
         ["punch", file] => files::punch(file),
         ["noreplace", from, to] => files::rename(from, to, libc::RENAME_NOREPLACE),
         ["exchange", from, to] => files::rename(from, to, libc::RENAME_EXCHANGE),
+        ["handle", path] => handles::print(path),
+        ["open-handle", mount, handle] => handles::open(mount, handle),
         ["times", file] => files::times(file),
         ["tree", dir, files, seed] => tree::make(dir, number(files)?, number(seed)? as u64),
         ["json", pointer] => json::value(pointer),
