@@ -55,8 +55,6 @@ pub const SAME_XATTR: Accepted = Accepted {
     name: "ctime of setting an extended attribute to what it is",
     reason: "ext4 notices that nothing changes; other file systems do not",
 };
-/// Access control lists.
-pub const ACL: Accepted = Accepted { name: "access control lists", reason: "they are not kept" };
 /// Whether a read sets the time of access.
 pub const ATIME: Accepted = Accepted {
     name: "time of access",
@@ -64,7 +62,7 @@ pub const ATIME: Accepted = Accepted {
 };
 
 /// Those that are told by the documentation, in its order.
-pub const ALL: [&Accepted; 13] = [
+pub const ALL: [&Accepted; 12] = [
     &TMPFILE,
     &WHITEOUT,
     &SHIFT,
@@ -77,7 +75,6 @@ pub const ALL: [&Accepted; 13] = [
     &RESERVED,
     &FIFO,
     &SAME_XATTR,
-    &ACL,
 ];
 
 /// What the mount refuses by design: it is asked of the mount alone, which must refuse it.
@@ -89,12 +86,6 @@ pub fn refused(op: &Op) -> Option<&'static Accepted> {
             if mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0 =>
         {
             Some(&SHIFT)
-        }
-        Op::Xattr(XattrOp::SetAcl { .. }) => Some(&ACL),
-        Op::Xattr(XattrOp::Set { name, .. } | XattrOp::Get { name, .. } | XattrOp::Remove { name, .. })
-            if name.starts_with("system.posix_acl_") =>
-        {
-            Some(&ACL)
         }
         _ => None,
     }
