@@ -5,10 +5,10 @@ use clap::Parser;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::log;
 use raidfs_mountd::cluster::holder::Holder;
-use raidfs_mountd::cluster::{ClusterClient, SessionState};
-use raidfs_mountd::fuse::Adapter;
+use raidfs_mountd::cluster::{ClusterClient, OpenError, SessionState};
 use raidfs_mountd::fuse::options::Options;
 use raidfs_mountd::fuse::session::{self, Mounted, Unmounted};
+use raidfs_mountd::fuse::{Adapter, is_mounted_for};
 use raidfs_mountd::vfs::{self, Vfs};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -19,6 +19,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Everything written behind is sent within this time after an unmount, or given up.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
+/// A mount that was taken away, and stores what was written, is waited for by the next one for so long.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(15);
+/// How often that is looked at.
+const LEAVING_POLL: Duration = Duration::from_millis(20);
 
 /// Mounts a raidfs cluster, in the foreground.
 ///
@@ -83,7 +87,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let servers = config.servers().count();
     let holder = Holder::this_process(&mount_point.display().to_string()).to_string();
-    let cluster = ClusterClient::connect(&config, holder, options.takeover).await?;
+    let cluster = connect(&config, &holder, options.takeover).await?;
     let strict = config.durability == Durability::Strict;
     let behaviour = vfs::Options { strict, ..vfs::Options::default() };
     let vfs = Vfs::new(cluster.clone(), behaviour);
@@ -125,6 +129,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
     let (mounted, result) = tokio::task::spawn_blocking(unmount).await?;
     match result {
         Ok(Unmounted::Clean) => broken = broken.or(mounted.ended().await),
+        Ok(Unmounted::Before) => {}
         Ok(Unmounted::Detached) => tracing::warn!("{place} is in use; it was detached from there"),
         Err(error) => tracing::warn!("cannot unmount {place}: {error}"),
     }
@@ -133,6 +138,33 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
         Some(reason) => Err(format!("the mount at {place} broke: {reason}").into()),
         None => Ok(()),
     }
+}
+
+/// Opens the mount session. umount(8) returns before what was written is stored: the end of a mount that is on its way
+/// out is waited for.
+async fn connect(config: &Config, holder: &str, takeover: bool) -> Result<Arc<ClusterClient>, OpenError> {
+    match ClusterClient::connect(config, holder.to_owned(), takeover).await {
+        Err(OpenError::Busy { holder: other }) if has_left(&other).await => {
+            ClusterClient::connect(config, holder.to_owned(), takeover).await
+        }
+        connected => connected,
+    }
+}
+
+/// Whether the holder of a session, whose mount was taken away on this machine, comes to its end.
+async fn has_left(holder: &str) -> bool {
+    let Some(holder) = Holder::parse(holder) else { return false };
+    let (Some(process), Some(path)) = (holder.process_here(), holder.what_here().map(Path::new)) else { return false };
+    if !path.is_absolute() || is_mounted_for(process, path) {
+        return false;
+    }
+    tracing::info!("{} is on its way out: waiting for its end", holder.words());
+    let end = async {
+        while holder.process_here().is_some() {
+            tokio::time::sleep(LEAVING_POLL).await;
+        }
+    };
+    tokio::time::timeout(LEAVING_PATIENCE, end).await.is_ok()
 }
 
 /// Stores what was written behind, and ends the session.

@@ -37,10 +37,19 @@ impl Holder {
     /// Whether the process is certainly gone: it was one of this machine, in this boot and pid namespace, and no
     /// process with its number started when it did.
     pub fn is_gone(&self) -> bool {
+        self.is_of_here() && life_of(self.pid).is_none_or(|life| life != self.life)
+    }
+
+    /// Its process, if that is certainly one of this machine, and lives.
+    pub fn process_here(&self) -> Option<u32> {
+        (self.is_of_here() && life_of(self.pid).is_some_and(|life| life == self.life)).then_some(self.pid)
+    }
+
+    /// Whether it is of this machine, in this boot and pid namespace.
+    fn is_of_here(&self) -> bool {
         let here = Holder::this_process("");
         let place = |life: &str| life.rsplit_once('-').map(|(place, _)| place.to_owned());
-        let same_place = !here.life.is_empty() && self.host == here.host && place(&self.life) == place(&here.life);
-        same_place && life_of(self.pid).is_none_or(|life| life != self.life)
+        !here.life.is_empty() && self.host == here.host && place(&self.life) == place(&here.life)
     }
 
     /// For people: without what only tells lives apart.
@@ -99,16 +108,19 @@ mod tests {
     fn only_a_process_of_this_boot_can_be_known_to_be_gone() {
         let this = Holder::this_process("/mnt");
         assert!(!this.is_gone());
+        assert_eq!(this.process_here(), Some(std::process::id()));
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let mut dead = Holder { pid: child.id(), life: this.life.clone(), ..this.clone() };
         child.wait().unwrap();
         assert!(dead.is_gone());
+        assert_eq!(dead.process_here(), None);
         // Another process has its number now.
         dead.pid = std::process::id();
         dead.life = format!("{}1", this.life);
         assert!(dead.is_gone());
         dead.host = "elsewhere".into();
         assert!(!dead.is_gone());
+        assert_eq!(dead.process_here(), None);
         let other_boot = Holder { life: "ffffffff-1-1".into(), ..this.clone() };
         assert!(!other_boot.is_gone());
     }

@@ -16,6 +16,7 @@ mod tests;
 use self::convert::{attr_of, kind_of, node_of, set_of};
 use self::errno::errno;
 use self::interrupt::interrupted;
+pub use self::table::is_mounted_for;
 use crate::vfs::cluster::Cluster;
 use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Pages, Seek, Vfs};
 use bytes::Bytes;

@@ -235,6 +235,8 @@ pub enum Unmounted {
     Clean,
     /// Programs still use it: its path is free, and they get errors once this process has ended.
     Detached,
+    /// Somebody else had taken it off its path; programs may still use it, and then the same holds for them.
+    Before,
 }
 
 impl Mounted {
@@ -311,7 +313,7 @@ impl Mounted {
                 unmount(&self.path, libc::MNT_DETACH).map(|()| Unmounted::Detached)
             }
             // Somebody else was faster.
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Unmounted::Clean),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Unmounted::Before),
             Err(error) => Err(error),
         }
     }

@@ -61,6 +61,12 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<Line>> {
     Ok(uppermost(&std::fs::read(TABLE)?, path))
 }
 
+/// Whether raidfs is mounted at this path where a process sees it; also if that cannot be known.
+pub fn is_mounted_for(process: u32, path: &Path) -> bool {
+    let table = std::fs::read(format!("/proc/{process}/mountinfo"));
+    table.map_or(true, |table| uppermost(&table, path).is_some_and(|line| line.is_ours()))
+}
+
 fn uppermost(table: &[u8], path: &Path) -> Option<Line> {
     table.split(|b| *b == b'\n').filter_map(line).rfind(|line| line.path == path)
 }

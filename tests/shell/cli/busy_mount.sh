@@ -10,5 +10,6 @@ check "the mount still works" cat "$MNT/f"
 begin sitter bash -c 'cd "$1" && echo here && exec tail -f /dev/null' - "$MNT"
 need wait_until 10 lines_at_least "$(output_of sitter)" 1
 fails_with "a working directory counts, too" "works in $MNT" r down
-check "--force goes on" r down --force
+# Nobody waits for those who still use it.
+check "--force goes on" timeout 30 "$BIN/raidfs" down --dir "$DIR" --force
 refuse "nothing is mounted" mounted

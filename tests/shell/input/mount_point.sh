@@ -25,9 +25,10 @@ fails_with "up: no /dev/fuse" "/dev/fuse" unshare -m sh -c \
   'mount -t tmpfs none /dev && exec "$1" up --dir "$2" --mount "$3"' - "$BIN/raidfs" "$CASE_DIR/new" "$CASE_DIR/second"
 if command -v setpriv > /dev/null; then
   as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups timeout 20 "$@"; }
-  chmod 755 "$CASE_DIR"; mkdir -m 1777 "$CASE_DIR/anybody"
-  fails_with "not root" "needs root" as_nobody "$BIN/mountd" --config "$DIR/raidfs.toml" "$CASE_DIR/second"
-  fails_with "up: not root" "needs root" as_nobody "$BIN/raidfs" up --dir "$CASE_DIR/anybody/new" --mount "$CASE_DIR/anybody/mnt"
+  # Where these were built may be closed to others.
+  chmod 755 "$CASE_DIR"; mkdir -m 1777 "$CASE_DIR/anybody"; need cp "$BIN/mountd" "$BIN/raidfs" "$CASE_DIR"
+  fails_with "not root" "needs root" as_nobody "$CASE_DIR/mountd" --config "$DIR/raidfs.toml" "$CASE_DIR/second"
+  fails_with "up: not root" "needs root" as_nobody "$CASE_DIR/raidfs" up --dir "$CASE_DIR/anybody/new" --mount "$CASE_DIR/anybody/mnt"
   same "nothing was made" "" "$(ls "$CASE_DIR/anybody")"
 fi
 refuse "up has made nothing" test -e "$CASE_DIR/new"
