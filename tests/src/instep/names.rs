@@ -13,7 +13,7 @@ pub struct Spot {
     /// The descriptor slot to begin at, for the `*at` calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base: Option<u8>,
-    /// The path, as [`bytes`] reads it.
+    /// The path, as [`bytes()`] reads it.
     pub path: String,
 }
 
