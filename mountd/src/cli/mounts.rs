@@ -2,27 +2,15 @@
 
 use super::process::{process_name, processes};
 use super::{Failure, wait};
-use std::ffi::{CString, OsStr, OsString};
+use crate::fuse::table::{self, Line};
+use std::ffi::{CString, OsStr};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The kind of our mounts in the mount table.
-const KIND: &str = "fuse.raidfs";
 /// How long a mount may take to answer before it counts as hung.
 const ANSWER: Duration = Duration::from_millis(500);
-
-/// One line of /proc/self/mountinfo.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mounted {
-    /// Where.
-    pub at: PathBuf,
-    /// `fuse.raidfs`, `ext4`, ...
-    pub kind: String,
-    /// Its device number as `major:minor`.
-    pub device: String,
-}
 
 /// How a mount point is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +41,8 @@ impl MountState {
 }
 
 /// What is mounted at `path`, the topmost if there are several.
-pub fn mounted_at(path: &Path) -> Option<Mounted> {
-    let text = std::fs::read("/proc/self/mountinfo").ok()?;
-    text.split(|&b| b == b'\n').filter_map(parse_line).rfind(|m| m.at == path)
+pub fn mounted_at(path: &Path) -> Option<Line> {
+    table::mounted_at(path).ok().flatten()
 }
 
 /// Whether `path` is on a raidfs mount; asks nothing that may be dead for more than the path's own device.
@@ -63,39 +50,7 @@ pub fn is_raidfs(path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let Ok(found) = std::fs::symlink_metadata(path) else { return false };
     let device = format!("{}:{}", libc::major(found.dev()), libc::minor(found.dev()));
-    let Ok(text) = std::fs::read("/proc/self/mountinfo") else { return false };
-    text.split(|&b| b == b'\n').filter_map(parse_line).any(|m| m.device == device && m.kind == KIND)
-}
-
-fn parse_line(line: &[u8]) -> Option<Mounted> {
-    let fields: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
-    let dash = fields.iter().position(|f| *f == b"-")?;
-    let text = |f: &[u8]| String::from_utf8_lossy(f).into_owned();
-    Some(Mounted {
-        at: OsString::from_vec(unescape(fields.get(4)?)).into(),
-        kind: text(fields.get(dash + 1)?),
-        device: text(fields.get(2)?),
-    })
-}
-
-/// The kernel writes blanks, tabs, newlines and backslashes as three octal digits.
-fn unescape(field: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let mut at = 0;
-    while at < field.len() {
-        let digits = field.get(at + 1..at + 4).filter(|_| field[at] == b'\\');
-        match digits.and_then(|d| std::str::from_utf8(d).ok()).and_then(|d| u8::from_str_radix(d, 8).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                at += 4;
-            }
-            None => {
-                bytes.push(field[at]);
-                at += 1;
-            }
-        }
-    }
-    bytes
+    table::is_ours(&device)
 }
 
 /// How a mount point is; takes half a second at most.
@@ -217,15 +172,6 @@ pub fn check_may_mount() -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn mountinfo_lines_are_read_with_their_escapes() {
-        let line = br"42 25 0:38 / /mnt/a\040b\134c rw,nosuid shared:9 - fuse.raidfs raidfs rw,user_id=0";
-        let mounted = parse_line(line).unwrap();
-        assert_eq!(mounted.at, Path::new(r"/mnt/a b\c"));
-        assert_eq!((mounted.kind.as_str(), mounted.device.as_str()), ("fuse.raidfs", "0:38"));
-        assert_eq!(parse_line(b""), None);
-    }
 
     #[test]
     fn places_that_are_no_mount_points_are_refused() {

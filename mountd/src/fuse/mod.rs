@@ -9,7 +9,7 @@ pub mod errno;
 mod interrupt;
 pub mod options;
 pub mod session;
-mod table;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 

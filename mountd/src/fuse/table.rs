@@ -61,6 +61,12 @@ pub fn mounted_at(path: &Path) -> io::Result<Option<Line>> {
     Ok(uppermost(&std::fs::read(TABLE)?, path))
 }
 
+/// Whether the mount with this device number, `major:minor`, is a raidfs mount.
+pub fn is_ours(device: &str) -> bool {
+    let Ok(table) = std::fs::read(TABLE) else { return false };
+    table.split(|b| *b == b'\n').filter_map(line).any(|line| line.device == device && line.is_ours())
+}
+
 /// Whether raidfs is mounted at this path where a process sees it; also if that cannot be known.
 pub fn is_mounted_for(process: u32, path: &Path) -> bool {
     let table = std::fs::read(format!("/proc/{process}/mountinfo"));
@@ -165,6 +171,7 @@ mod tests {
         assert!(got.is_ours());
         assert_eq!(line(b""), None);
         assert_eq!(unescaped(br"\1"), br"\1");
+        assert_eq!(unescaped(br"/mnt/a\040b\134c"), br"/mnt/a b\c");
     }
 
     #[test]

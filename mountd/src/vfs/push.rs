@@ -214,8 +214,8 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// Whether a push is made durable on its way: when a sync waits for it and few others, or is expected to, and would
-    /// have nothing else to do for its chunk. Not if the file's size has to follow: that goes to other disks, at the same time as these
-    /// bytes are synced.
+    /// have nothing else to do for its chunk. Not if the file's size has to follow: that goes to other disks, at the same
+    /// time as these bytes are synced.
     fn is_synced(&self, ino: Ino, state: &FileData, push: &Push) -> bool {
         let index = (push.offset / CHUNK_BYTES) as u32;
         let clean = matches!(&state.unsynced, Unsynced::Chunks(chunks) if !chunks.contains(&index));
