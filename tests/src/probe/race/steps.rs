@@ -201,8 +201,9 @@ impl Racer {
 
     fn copy(&mut self) -> Result<()> {
         let (from, to) = (self.held()?.as_raw_fd(), self.held()?.as_raw_fd());
+        // Both may be one file, and ranges of one file must not overlap.
         let half = LENGTH / 2;
-        let (mut at, mut put) = (self.dice.below(half) as i64, (half + self.dice.below(half)) as i64);
+        let (mut at, mut put) = (self.dice.below(half - BYTES) as i64, (half + self.dice.below(half)) as i64);
         let length = self.dice.below(BYTES) as usize;
         // SAFETY: both offsets live through the call.
         answered(unsafe { libc::copy_file_range(from, &mut at, to, &mut put, length, 0) } as i64)
