@@ -19,7 +19,7 @@ RAIDFS   := $(RELEASE)/raidfs
 PROGRAMS := fsd mountd raidfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-posix test-scale test-all bench bench-peers doc
+.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-sim test-posix test-scale test-all bench bench-peers doc
 
 help: ## show this
 	@echo "make TARGET [DIR=$(DIR)] [MOUNT=$(MOUNT)]"
@@ -78,6 +78,11 @@ test-shell: ## the cases on a real mount; CASES="posix failover/leader_dies" run
 test-faults: ## the cases with faults only
 	@packaging/setup test
 	@tests/all --shell failover
+
+test-sim: ## a whole cluster in one process, from seeds: SEEDS=100 of them FROM=1, or SEED=N told in full
+	@packaging/setup build
+	$(CARGO) build --locked -p raidfs-tests --bin simulate
+	@"$(dir $(RELEASE))debug/simulate" $(if $(SEED),--seed $(SEED) --tell,--from $(or $(FROM),1) --seeds $(or $(SEEDS),100))
 
 test-posix: build ## the public suites in full, also while servers are killed and return: two hours; MINUTES= of each, OPS= of a round, SEED=
 	@packaging/setup suites

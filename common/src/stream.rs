@@ -4,7 +4,10 @@
 //! Beside its port a server listens on an abstract Unix socket that is named by the same address. Abstract names belong to
 //! a network namespace, as addresses do, so the two always lead to the same server; where nobody listens there (or not yet),
 //! TCP is used.
+//!
+//! A simulation of a whole cluster puts a network of its own in the place of the machine's ([`invent`]); no program does.
 
+use futures::future::BoxFuture;
 use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
@@ -13,6 +16,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::SocketAddr as UnixAddr;
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -27,6 +31,30 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Within this machine.
     Unix(UnixStream),
+    /// Over an invented network.
+    Invented(Box<dyn Duplex>),
+}
+
+/// One end of a connection of an invented network.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Sync + Unpin + std::fmt::Debug {}
+
+/// A network in the place of the machine's own.
+pub trait Network: Send + Sync {
+    /// Connects to whoever listens at an address.
+    fn connect(&self, address: SocketAddr) -> BoxFuture<'static, io::Result<Box<dyn Duplex>>>;
+}
+
+/// A port of an invented network.
+pub trait Entrance: Send + Sync + std::fmt::Debug {
+    /// The next connection, and the address that it comes from.
+    fn accept(&self) -> BoxFuture<'_, io::Result<(Box<dyn Duplex>, SocketAddr)>>;
+}
+
+static INVENTED: OnceLock<Box<dyn Network>> = OnceLock::new();
+
+/// From now on every connection of this process is made over `network`. False: there is one already.
+pub fn invent(network: Box<dyn Network>) -> bool {
+    INVENTED.set(network).is_ok()
 }
 
 /// A connection that is on its way to another runtime.
@@ -36,6 +64,8 @@ pub enum Moving {
     Tcp(std::net::TcpStream),
     /// Within this machine.
     Unix(std::os::unix::net::UnixStream),
+    /// Over an invented network.
+    Invented(Box<dyn Duplex>),
 }
 
 /// The name of a server's Unix socket.
@@ -46,6 +76,9 @@ fn local_name(address: SocketAddr) -> io::Result<UnixAddr> {
 impl Stream {
     /// Connects to a server.
     pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
+        if let Some(network) = INVENTED.get() {
+            return network.connect(address).await.map(Stream::Invented);
+        }
         if address.ip().is_loopback()
             && let Ok(stream) = connect_here(address).await
         {
@@ -59,6 +92,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.into_std().map(Moving::Tcp),
             Stream::Unix(stream) => stream.into_std().map(Moving::Unix),
+            Stream::Invented(stream) => Ok(Moving::Invented(stream)),
         }
     }
 
@@ -67,6 +101,7 @@ impl Stream {
         match self {
             Stream::Tcp(stream) => stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string()),
             Stream::Unix(_) => "a process of this machine".to_owned(),
+            Stream::Invented(_) => "a process of the simulation".to_owned(),
         }
     }
 }
@@ -77,6 +112,7 @@ impl Moving {
         match self {
             Moving::Tcp(stream) => TcpStream::from_std(stream).map(Stream::Tcp),
             Moving::Unix(stream) => UnixStream::from_std(stream).map(Stream::Unix),
+            Moving::Invented(stream) => Ok(Stream::Invented(stream)),
         }
     }
 }
@@ -121,6 +157,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Invented(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -130,6 +167,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, buf),
+            Stream::Invented(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -141,6 +179,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
             Stream::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Stream::Invented(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
         }
     }
 
@@ -152,6 +191,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Invented(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -159,41 +199,74 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Invented(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }
 
-/// A server's port, and the Unix socket beside it.
+/// A port that is bound, and not listened at yet.
 #[derive(Debug)]
-pub struct Listener {
-    tcp: TcpListener,
-    here: Option<UnixListener>,
-    /// Whom those who come by the Unix socket are taken for.
-    address: SocketAddr,
+pub enum Port {
+    /// Of this machine.
+    Tcp(std::net::TcpListener),
+    /// Of an invented network.
+    Invented(Box<dyn Entrance>),
+}
+
+impl From<std::net::TcpListener> for Port {
+    fn from(port: std::net::TcpListener) -> Port {
+        Port::Tcp(port)
+    }
+}
+
+/// A server's port.
+#[derive(Debug)]
+pub enum Listener {
+    /// Of this machine, and the Unix socket beside it.
+    Machine {
+        /// The port.
+        tcp: TcpListener,
+        /// The socket.
+        here: Option<UnixListener>,
+        /// Whom those who come by the Unix socket are taken for.
+        address: SocketAddr,
+    },
+    /// Of an invented network.
+    Invented(Box<dyn Entrance>),
 }
 
 impl Listener {
-    /// Listens beside a port that is bound already.
-    pub fn new(port: std::net::TcpListener) -> io::Result<Listener> {
+    /// Listens at a port; beside it, where it is for this machine only.
+    pub fn new(port: Port) -> io::Result<Listener> {
+        let port = match port {
+            Port::Tcp(port) => port,
+            Port::Invented(entrance) => return Ok(Listener::Invented(entrance)),
+        };
         port.set_nonblocking(true)?;
         let address = port.local_addr()?;
         let here = if address.ip().is_loopback() { listen_here(address) } else { None };
-        Ok(Listener { tcp: TcpListener::from_std(port)?, here, address })
+        Ok(Listener::Machine { tcp: TcpListener::from_std(port)?, here, address })
     }
 
     /// The next connection, and the address that it comes from.
     pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
-        let here = async {
-            match &self.here {
+        let (tcp, here, address) = match self {
+            Listener::Machine { tcp, here, address } => (tcp, here, *address),
+            Listener::Invented(entrance) => {
+                return entrance.accept().await.map(|(stream, peer)| (Stream::Invented(stream), peer));
+            }
+        };
+        let beside = async {
+            match here {
                 Some(listener) => listener.accept().await,
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
-            accepted = self.tcp.accept() => accepted.map(|(stream, peer)| (stream.into(), peer)),
-            accepted = here => accepted.map(|(stream, _)| {
+            accepted = tcp.accept() => accepted.map(|(stream, peer)| (stream.into(), peer)),
+            accepted = beside => accepted.map(|(stream, _)| {
                 make_room(&stream);
-                (Stream::Unix(stream), self.address)
+                (Stream::Unix(stream), address)
             }),
         }
     }
@@ -225,8 +298,10 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_on_this_machine_gets_a_unix_socket() {
-        let listener = Listener::new(std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
-        let (client, accepted) = tokio::join!(Stream::connect(listener.address), listener.accept());
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = port.local_addr().unwrap();
+        let listener = Listener::new(port.into()).unwrap();
+        let (client, accepted) = tokio::join!(Stream::connect(address), listener.accept());
         let (server, peer) = accepted.unwrap();
         assert!(matches!((&server, client.as_ref().unwrap()), (Stream::Unix(_), Stream::Unix(_))));
         assert!(peer.ip().is_loopback());
@@ -255,8 +330,8 @@ mod tests {
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = port.local_addr().unwrap();
         let taken = std::os::unix::net::UnixListener::bind_addr(&local_name(address).unwrap()).unwrap();
-        let listener = Listener::new(port).unwrap();
-        assert!(listener.here.is_none());
+        let listener = Listener::new(port.into()).unwrap();
+        assert!(matches!(listener, Listener::Machine { here: None, .. }));
         drop(taken);
         let (client, accepted) = tokio::join!(Stream::connect(address), listener.accept());
         speaks(client.unwrap(), accepted.unwrap().0).await;

@@ -36,7 +36,7 @@ use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
 use raidfs_common::rpc::peer::{PeerService, PeerServiceClient, Report};
 use raidfs_common::rpc::{Service, Speaker};
-use raidfs_common::stream::{Listener, Moving};
+use raidfs_common::stream::{Listener, Moving, Port};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
@@ -127,10 +127,10 @@ pub async fn run(
     config: Config,
     home: &DataDir,
     chunks: Arc<dyn ChunkStore>,
-    listener: std::net::TcpListener,
+    port: impl Into<Port>,
     stop: Arc<Notify>,
 ) -> Result<(), Ended> {
-    let listener = Listener::new(listener).map_err(cannot("use the port"))?;
+    let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     if doubtful {

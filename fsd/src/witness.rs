@@ -17,7 +17,7 @@ use raidfs_common::id::LogIndex;
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::peer::PeerService;
 use raidfs_common::rpc::{Service, Speaker};
-use raidfs_common::stream::Listener;
+use raidfs_common::stream::{Listener, Port};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -27,14 +27,9 @@ const SYNC_EVERY: Duration = raidfs_common::limits::LOG_SYNC_EVERY;
 const KEEP_ENTRIES: u64 = 100_000;
 
 /// Runs the witness until it is told to stop, or its log fails.
-pub async fn run(
-    config: Config,
-    home: &DataDir,
-    listener: std::net::TcpListener,
-    stop: Arc<Notify>,
-) -> Result<(), Ended> {
+pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Arc<Notify>) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
-    let listener = Listener::new(listener).map_err(cannot("use the port"))?;
+    let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
     let machine = Arc::new(WitnessMachine::new(log.base()));
     let peers = Peers::new(&config, me);

@@ -27,7 +27,7 @@ pub mod progress;
 mod shell;
 mod status;
 mod up;
-mod verify;
+pub mod verify;
 mod wait;
 
 pub use failure::Failure;

@@ -46,6 +46,11 @@ impl Report {
         println!("ok     {text}");
     }
 
+    /// How many things are wrong.
+    pub fn problems(&self) -> usize {
+        self.wrong
+    }
+
     fn end(&self, took: Duration) -> ExitCode {
         for (kind, count) in self.kinds.iter().filter(|(_, n)| **n > LISTED_MAX) {
             println!("WRONG  and {} more of this kind: {kind}", human::count((count - LISTED_MAX) as u64));
@@ -72,7 +77,8 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
     Ok(report.end(began.elapsed()))
 }
 
-async fn verify(config: &Config, report: &mut Report) {
+/// Looks at everything, and says what it finds.
+pub async fn verify(config: &Config, report: &mut Report) {
     let answers = attendance(config, report).await;
     let Some(best) = answers.values().filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied)) else {
         return;

@@ -1,0 +1,257 @@
+//! The clients of a simulation: one with the mount session, whose programs collide on few names and write few files; and
+//! two that only look, from machines of their own.
+
+use super::history::{Answer, Event, Op, Read, Register, Write};
+use super::network::{self, Host};
+use super::world::{Dice, world};
+use parking_lot::Mutex;
+use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::codec::Blob;
+use raidfs_common::config::Config;
+use raidfs_common::error::FsError;
+use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::name::FileName;
+use raidfs_common::namespace::{self, Change, Done, Query, RenameMode};
+use raidfs_common::rpc::chunks::ChunkChange;
+use raidfs_common::time::Time;
+use raidfs_mountd::cluster::ClusterClient;
+use raidfs_mountd::vfs::cluster::{ChunkAddress, Cluster};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+/// Files that are written.
+const REGISTERS: usize = 3;
+/// Names that are made, moved and removed.
+const NAMES: u64 = 4;
+/// Programs that do so.
+const PROGRAMS: usize = 3;
+/// What each program does.
+const STEPS: usize = 40;
+/// The longest pause between two steps, in microseconds.
+const PAUSE: u64 = 400_000;
+/// Where the words of a register lie: the same value at each, in blocks of their own.
+const PLACES: [usize; 3] = [0, 4_096, 9_000];
+const REGISTER_BYTES: usize = 9_008;
+
+/// What the clients share.
+#[derive(Default)]
+pub struct Shared {
+    /// What was written and read.
+    pub registers: Mutex<Vec<Register>>,
+    /// What was done to names.
+    pub names: Mutex<Vec<Event>>,
+    /// Errors that nothing but time explains.
+    pub unanswered: Mutex<Vec<String>>,
+    files: Mutex<Vec<Attr>>,
+    over: AtomicBool,
+}
+
+fn now() -> u64 {
+    world().look()
+}
+
+fn time() -> Time {
+    Time::from(SystemTime::now())
+}
+
+fn roll(sides: u64) -> u64 {
+    world().dice.below(sides)
+}
+
+async fn pause(most: u64) {
+    let until = tokio::time::Instant::now() + Duration::from_micros(roll(most));
+    tokio::time::sleep_until(until).await;
+}
+
+fn name(n: u64) -> FileName {
+    FileName::new(format!("n{n}").into_bytes()).expect("it is a name")
+}
+
+/// A client's thread, on a host of its own.
+pub fn on_host<F: Future<Output = ()>>(host: Host, body: impl FnOnce() -> F + Send + 'static) -> JoinHandle<()> {
+    let life = world().new_life();
+    network::settle(life, host);
+    world().enter(life);
+    let run = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(body());
+    };
+    let thread = std::thread::Builder::new().name(format!("client{host}")).spawn(run).expect("a thread");
+    world().enter(0);
+    thread
+}
+
+/// The client with the session, until its programs are done.
+pub async fn mount(config: Config, shared: Arc<Shared>) {
+    let client = loop {
+        match ClusterClient::connect(&config, "simulated".to_owned(), true).await {
+            Ok(client) => break client,
+            Err(error) => shared.unanswered.lock().push(format!("connect: {error}")),
+        }
+    };
+    let mut registers = Vec::new();
+    for n in 0..REGISTERS {
+        let make = make(&client, format!("r{n}").into_bytes()).await.expect("a number");
+        let made = client.change(vec![(time(), make)]).await.remove(0);
+        let Ok(Done::Attrs(attrs)) = made else { panic!("{made:?}") };
+        registers.push(*attrs.iter().find(|a| a.kind == FileKind::File).expect("what was made"));
+    }
+    shared.registers.lock().resize_with(REGISTERS, Register::default);
+    *shared.files.lock() = registers.clone();
+    let mut programs = tokio::task::JoinSet::new();
+    for (n, attr) in registers.into_iter().enumerate() {
+        programs.spawn(write_register(client.clone(), shared.clone(), n, attr));
+    }
+    for by in 0..PROGRAMS {
+        programs.spawn(change_names(client.clone(), shared.clone(), by));
+    }
+    while let Some(ended) = programs.join_next().await {
+        ended.expect("no program panics");
+    }
+    client.close().await;
+    shared.over.store(true, Ordering::SeqCst);
+}
+
+async fn make(client: &ClusterClient, name: Vec<u8>) -> Result<Change, FsError> {
+    Ok(Change::Make {
+        parent: Ino::ROOT,
+        name: FileName::new(name).expect("it is a name"),
+        ino: client.new_ino().await?,
+        kind: FileKind::File,
+        perm: 0o644,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        target: Default::default(),
+        xattrs: Vec::new(),
+    })
+}
+
+fn address(attr: &Attr) -> ChunkAddress {
+    ChunkAddress { chunk: ChunkId { ino: attr.ino, index: 0 }, placement: attr.placement }
+}
+
+async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usize, attr: Attr) {
+    let at = address(&attr);
+    for value in 1..=STEPS as u64 {
+        let mut data = vec![0; REGISTER_BYTES];
+        PLACES.iter().for_each(|place| data[*place..*place + 8].copy_from_slice(&value.to_le_bytes()));
+        shared.registers.lock()[n].writes.push(Write { value, begun: now(), ended: None });
+        let change = ChunkChange::Write { offset: 0, sync: roll(4) == 0, data: Blob::from(data) };
+        match client.change_chunk(at, change).await {
+            Ok(changed) => {
+                shared.registers.lock()[n].writes.last_mut().expect("it was begun").ended = Some(now());
+                let (size, blocks, mtime) = (REGISTER_BYTES as u64, changed.blocks, time());
+                let wrote = Change::Wrote { ino: attr.ino, cut_gen: attr.cut_gen, size, blocks, mtime };
+                if let Err(error) = client.change(vec![(time(), wrote)]).await.remove(0) {
+                    shared.unanswered.lock().push(format!("tell what was written: {error}"));
+                }
+            }
+            Err(error) => shared.unanswered.lock().push(format!("write: {error}")),
+        }
+        if roll(3) == 0 {
+            read_register(&client, &shared, n, 0, &attr).await;
+        }
+        if roll(4) == 0
+            && let Err(error) = client.sync_chunks(vec![at]).await
+        {
+            shared.unanswered.lock().push(format!("sync: {error}"));
+        }
+        pause(PAUSE).await;
+    }
+}
+
+async fn read_register(client: &ClusterClient, shared: &Shared, n: usize, by: usize, attr: &Attr) {
+    let begun = now();
+    match client.read_chunk(address(attr), 0, REGISTER_BYTES as u32).await {
+        Ok(bytes) => {
+            let mut bytes = bytes.to_vec();
+            bytes.resize(REGISTER_BYTES, 0);
+            let word = |place: &usize| bytes[*place..*place + 8].try_into().map_or(0, u64::from_le_bytes);
+            let values = PLACES.iter().map(word).collect();
+            shared.registers.lock()[n].reads.push(Read { by, begun, ended: now(), values });
+        }
+        Err(error) => shared.unanswered.lock().push(format!("read by {by}: {error}")),
+    }
+}
+
+async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize) {
+    for _ in 0..STEPS {
+        let (a, b) = (roll(NAMES), roll(NAMES));
+        let (op, change) = match roll(4) {
+            0 | 1 => match make(&client, name(a).as_bytes().to_vec()).await {
+                Ok(change @ Change::Make { ino, .. }) => (Op::Create(a as u8, ino.0), change),
+                _ => continue,
+            },
+            2 => (Op::Unlink(a as u8), Change::Unlink { parent: Ino::ROOT, name: name(a), keep: false }),
+            _ => {
+                let (parent, new_parent, mode) = (Ino::ROOT, Ino::ROOT, RenameMode::Replace);
+                let (name, new_name) = (name(a), name(b));
+                let change = Change::Rename { parent, name, new_parent, new_name, mode, keep: false };
+                (Op::Rename(a as u8, b as u8), change)
+            }
+        };
+        let begun = now();
+        let answer = match client.change(vec![(time(), change)]).await.remove(0) {
+            Ok(_) => Some(Answer::Made),
+            Err(FsError::Exists) => Some(Answer::Exists),
+            Err(FsError::NotFound) => Some(Answer::Missing),
+            Err(error) => {
+                shared.unanswered.lock().push(format!("{op:?}: {error}"));
+                None
+            }
+        };
+        let ended = answer.map(|answer| (now(), answer));
+        // Whoever gets no answer is somebody else from then on.
+        shared.names.lock().push(Event { by, op, begun, ended });
+        pause(PAUSE).await;
+    }
+}
+
+/// A client that looks, until the programs are done.
+pub async fn look(config: Config, shared: Arc<Shared>, by: usize) {
+    let client = ClusterClient::observe(&config).await;
+    while !shared.over.load(Ordering::SeqCst) {
+        let files = shared.files.lock().clone();
+        if !files.is_empty() {
+            let n = roll(files.len() as u64) as usize;
+            read_register(&client, &shared, n, by, &files[n]).await;
+        }
+        let (a, begun) = (roll(NAMES), now());
+        client.catch_up().await;
+        let answer = match client.ask(Query::Lookup { parent: Ino::ROOT, name: name(a) }).await {
+            Ok(namespace::Answer::Attr(attr)) => Some(Answer::Found(attr.ino.0)),
+            Err(FsError::NotFound) => Some(Answer::Missing),
+            _ => None,
+        };
+        if let Some(answer) = answer {
+            shared.names.lock().push(Event { by, op: Op::Lookup(a as u8), begun, ended: Some((now(), answer)) });
+        }
+        pause(PAUSE).await;
+    }
+}
+
+/// Waits until `raidfs verify` finds nothing wrong.
+pub async fn converge(config: Config, patience: Duration) {
+    let until = world().now() + patience.as_nanos() as u64;
+    loop {
+        let mut report = raidfs_mountd::cli::verify::Report::default();
+        raidfs_mountd::cli::verify::verify(&config, &mut report).await;
+        if report.problems() == 0 {
+            return;
+        }
+        if world().now() > until {
+            println!("WRONG  it does not converge");
+            super::world::end(1);
+        }
+        pause(PAUSE).await;
+    }
+}
+
+/// Dice for what the one who directs does.
+pub fn dice(seed: u64) -> Dice {
+    Dice::new(seed.wrapping_mul(31).wrapping_add(7))
+}

@@ -1,0 +1,182 @@
+//! What the clients did and saw, and whether one order of operations explains it.
+//!
+//! A file is a register: one client writes it, one write after the other; everybody reads. A read must give the newest
+//! write that ended before it began, or one that was under way meanwhile, and whole unless one was.
+//! The names of a directory are checked as a whole: there must be an order of all operations, each between its beginning
+//! and its end, in which every answer is right. Without an answer, an operation may have happened at any time, or never.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A write of a register.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// What was written; 0 stands for the beginning.
+    pub value: u64,
+    /// When it began.
+    pub begun: u64,
+    /// When it was answered; None: never.
+    pub ended: Option<u64>,
+}
+
+/// A read of a register that was answered.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// Who read.
+    pub by: usize,
+    /// When it began.
+    pub begun: u64,
+    /// When it was answered.
+    pub ended: u64,
+    /// The values that were found, in order of their places.
+    pub values: BTreeSet<u64>,
+}
+
+/// Everything about one register.
+#[derive(Debug, Default)]
+pub struct Register {
+    /// Writes, in their order.
+    pub writes: Vec<Write>,
+    /// Reads.
+    pub reads: Vec<Read>,
+}
+
+impl Register {
+    /// What cannot be explained.
+    pub fn faults(&self) -> Vec<String> {
+        self.reads.iter().filter_map(|read| self.fault(read)).collect()
+    }
+
+    fn fault(&self, read: &Read) -> Option<String> {
+        // Writes follow each other, and each is sent until it is answered or given up: one that was given up may still
+        // arrive later.
+        let ended_before = |w: &Write| w.ended.is_some_and(|ended| ended < read.begun);
+        let newest = self.writes.iter().rposition(ended_before);
+        let mut allowed = BTreeSet::new();
+        let mut overlapping = false;
+        allowed.insert(newest.map_or(0, |n| self.writes[n].value));
+        for (n, write) in self.writes.iter().enumerate().filter(|(_, w)| w.begun < read.ended) {
+            let lost = write.ended.is_none();
+            if lost || newest.is_none_or(|newest| n > newest) {
+                allowed.insert(write.value);
+                overlapping = true;
+            }
+        }
+        let wrong = !read.values.is_subset(&allowed);
+        let torn = read.values.len() > 1 && !overlapping;
+        (wrong || torn).then(|| format!("client {} read {:?}, allowed is {allowed:?}: {read:?}", read.by, read.values))
+    }
+}
+
+/// An operation on the names of the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op {
+    /// Makes a file with this inode number under a name.
+    Create(u8, u64),
+    /// Removes a name.
+    Unlink(u8),
+    /// Renames, onto whatever is there.
+    Rename(u8, u8),
+    /// Looks a name up.
+    Lookup(u8),
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It was made.
+    Made,
+    /// The name is taken.
+    Exists,
+    /// There is no such name.
+    Missing,
+    /// The inode's number.
+    Found(u64),
+}
+
+/// An operation as it was seen.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// Who.
+    pub by: usize,
+    /// What.
+    pub op: Op,
+    /// When it began.
+    pub begun: u64,
+    /// When it was answered, and how; None: never.
+    pub ended: Option<(u64, Answer)>,
+}
+
+type Names = BTreeMap<u8, u64>;
+
+fn apply(names: &mut Names, op: Op) -> Answer {
+    match op {
+        Op::Create(name, _) if names.contains_key(&name) => Answer::Exists,
+        Op::Create(name, ino) => {
+            names.insert(name, ino);
+            Answer::Made
+        }
+        Op::Unlink(name) => names.remove(&name).map_or(Answer::Missing, |_| Answer::Made),
+        Op::Rename(from, to) => match names.get(&from).copied() {
+            None => Answer::Missing,
+            Some(_) if from == to => Answer::Made,
+            Some(ino) => {
+                names.remove(&from);
+                names.insert(to, ino);
+                Answer::Made
+            }
+        },
+        Op::Lookup(name) => names.get(&name).map_or(Answer::Missing, |ino| Answer::Found(*ino)),
+    }
+}
+
+/// Searches an order that explains all events; else says how far one comes.
+pub fn explain(events: &[Event]) -> Result<(), String> {
+    // Those that were never answered may happen late, or not at all: they block nobody.
+    let mut lines: BTreeMap<usize, Vec<&Event>> = BTreeMap::new();
+    let mut open: Vec<&Event> = Vec::new();
+    for event in events {
+        match event.ended {
+            Some(_) => lines.entry(event.by).or_default().push(event),
+            None => open.push(event),
+        }
+    }
+    let lines: Vec<Vec<&Event>> = lines.into_values().collect();
+    let start = (vec![0usize; lines.len()], BTreeSet::<usize>::new(), Names::new());
+    let (mut seen, mut stack) = (BTreeSet::from([start.clone()]), vec![start]);
+    let (mut furthest, mut best) = (0, String::new());
+    while let Some((places, used, names)) = stack.pop() {
+        let done: usize = places.iter().sum();
+        let heads: Vec<&Event> = lines.iter().zip(&places).filter_map(|(line, at)| line.get(*at).copied()).collect();
+        if heads.is_empty() {
+            return Ok(());
+        }
+        if done >= furthest {
+            furthest = done;
+            best = format!("after {done} operations, names {names:?}, none of these can be next: {heads:#?}");
+        }
+        let horizon = heads.iter().filter_map(|e| e.ended).map(|(at, _)| at).min().unwrap_or(u64::MAX);
+        let mut push = |state: (Vec<usize>, BTreeSet<usize>, Names)| {
+            if seen.insert(state.clone()) {
+                stack.push(state);
+            }
+        };
+        for (n, event) in open.iter().enumerate().filter(|(n, e)| !used.contains(n) && e.begun < horizon) {
+            let mut after = names.clone();
+            if apply(&mut after, event.op) == Answer::Made {
+                let mut used = used.clone();
+                used.insert(n);
+                push((places.clone(), used, after));
+            }
+        }
+        for (line, at) in places.iter().enumerate() {
+            let Some(event) = lines[line].get(*at).filter(|e| e.begun < horizon) else { continue };
+            let mut after = names.clone();
+            if Some(apply(&mut after, event.op)) == event.ended.map(|(_, answer)| answer) {
+                let mut places = places.clone();
+                places[line] += 1;
+                push((places, used.clone(), after));
+            }
+        }
+    }
+    Err(best)
+}

@@ -1,0 +1,213 @@
+//! `simulate --seed N` runs a whole cluster in this one process: four servers, the witness, three clients, their network
+//! and their faults; everything follows from the seed. `simulate --from N --seeds M` runs many, each in a process.
+//!
+//! The programs run unchanged, with all their threads: `hooks` takes the place of those calls of the C library that wait
+//! or ask for the time, `world` decides who goes on, `network` carries what they say.
+
+mod clients;
+mod faults;
+mod history;
+mod hooks;
+mod network;
+mod servers;
+mod world;
+
+use clients::Shared;
+use servers::Servers;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use world::{Dice, world};
+
+/// A run that has not ended after this much time of its own has failed.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Once everything is mended, all copies are equal after this.
+const CONVERGENCE: Duration = Duration::from_secs(60);
+/// Servers, witness, clients, operator.
+const HOSTS: u16 = 9;
+
+struct Arguments {
+    seed: Option<u64>,
+    from: u64,
+    seeds: u64,
+    faults: Option<u64>,
+    told: bool,
+    sums: bool,
+    turns: Option<PathBuf>,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut found = Arguments { seed: None, from: 1, seeds: 100, faults: None, told: false, sums: false, turns: None };
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--tell" {
+            found.told = true;
+            continue;
+        }
+        if word == "--sums" {
+            found.sums = true;
+            continue;
+        }
+        let value = words.next();
+        if word == "--turns" {
+            found.turns = value.map(PathBuf::from);
+            continue;
+        }
+        let value = value.and_then(|value| value.parse().ok());
+        let value = value.ok_or_else(|| format!("{word} needs a number"))?;
+        match word.as_str() {
+            "--seed" => found.seed = Some(value),
+            "--from" => found.from = value,
+            "--seeds" => found.seeds = value,
+            "--faults" => found.faults = Some(value),
+            _ => return Err(format!("{word} is not known")),
+        }
+    }
+    Ok(found)
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(arguments) => arguments,
+        Err(why) => {
+            eprintln!("{why}\nsimulate --seed N [--faults N] [--tell] [--turns FILE] | --from N --seeds N [--sums]");
+            return ExitCode::FAILURE;
+        }
+    };
+    match arguments.seed {
+        Some(_) if !has_fixed_addresses() => again(),
+        Some(seed) => simulate(seed, &arguments),
+        None => many(&arguments),
+    }
+}
+
+/// Room for the servers' directories, in memory if it can be.
+fn room(seed: u64) -> PathBuf {
+    let shm = PathBuf::from("/dev/shm");
+    let base = if shm.is_dir() { shm } else { std::env::temp_dir() };
+    base.join(format!("raidfs-simulate-{:010}-{seed:020}", std::process::id()))
+}
+
+/// Runs one seed in this process, and ends it.
+fn simulate(seed: u64, arguments: &Arguments) -> ! {
+    // Always, so that a run that is told is the same run.
+    raidfs_common::log::start();
+    let dir = room(seed);
+    std::fs::create_dir_all(&dir).expect("room for the servers");
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        usual(info);
+        println!("WRONG  somebody panicked: {info}");
+        world::end(1);
+    }));
+    world::begin(seed, LONGEST);
+    assert!(raidfs_common::stream::invent(Box::new(network::Simulated)), "there is one network");
+    if let Some(path) = &arguments.turns {
+        world().record(std::fs::File::create(path).expect("the file for the turns"));
+    }
+    let mut dice = clients::dice(seed);
+    network::set_weather([200_000, 1_000_000, 10_000_000][dice.below(3) as usize]);
+    let problems = run(&mut dice, &dir, arguments);
+    for problem in &problems {
+        println!("WRONG  {problem}");
+    }
+    let (trace, steps) = world().trace();
+    let seconds = world().now() as f64 / 1e9;
+    println!("seed {seed}: {seconds:.3} s, {steps} turns, trace {trace:016x}");
+    let _ = std::fs::remove_dir_all(&dir);
+    world::end(i32::from(!problems.is_empty()))
+}
+
+fn run(dice: &mut Dice, dir: &std::path::Path, arguments: &Arguments) -> Vec<String> {
+    let mut servers = Servers::start(dir);
+    let (config, shared) = (servers.config.clone(), Arc::new(Shared::default()));
+    let mut threads = Vec::new();
+    let (with, what) = (config.clone(), shared.clone());
+    threads.push(clients::on_host(5, move || clients::mount(with, what)));
+    for host in [6, 7] {
+        let (with, what) = (config.clone(), shared.clone());
+        threads.push(clients::on_host(host, move || clients::look(with, what, usize::from(host))));
+    }
+    let count = arguments.faults.unwrap_or_else(|| 2 + dice.below(6));
+    faults::make(dice, &mut servers, HOSTS, count, arguments.told);
+    for thread in threads {
+        thread.join().expect("no client panics");
+    }
+    let operator = clients::on_host(8, move || clients::converge(config, CONVERGENCE));
+    operator.join().expect("the operator does not panic");
+    judge(&shared, arguments.told)
+}
+
+fn judge(shared: &Shared, told: bool) -> Vec<String> {
+    let mut problems: Vec<String> = shared.registers.lock().iter().flat_map(|r| r.faults()).collect();
+    let names = shared.names.lock();
+    problems.extend(history::explain(&names).err());
+    if told {
+        let (reads, writes) = shared
+            .registers
+            .lock()
+            .iter()
+            .fold((0, 0), |(r, w), register| (r + register.reads.len(), w + register.writes.len()));
+        println!("{writes} writes, {reads} reads, {} operations on names", names.len());
+        shared.unanswered.lock().iter().for_each(|what| println!("not answered: {what}"));
+    }
+    problems
+}
+
+/// Whether memory lies where it always does, so that nothing can depend on chance there.
+fn has_fixed_addresses() -> bool {
+    // SAFETY: asks only.
+    unsafe { libc::personality(0xffff_ffff) & libc::ADDR_NO_RANDOMIZE != 0 }
+}
+
+/// This program again, as it was called, with memory where it always lies.
+fn again() -> ExitCode {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: a call without pointers.
+    let set = unsafe { libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong) };
+    if set < 0 || !has_fixed_addresses() {
+        eprintln!("memory cannot be laid out as always");
+        return ExitCode::FAILURE;
+    }
+    let program = std::env::current_exe().unwrap_or_default();
+    let error = Command::new(program).args(std::env::args_os().skip(1)).exec();
+    eprintln!("cannot start again: {error}");
+    ExitCode::FAILURE
+}
+
+/// One seed in a process of its own: nothing that a process remembers reaches another run.
+fn child(seed: u64) -> std::io::Result<Output> {
+    Command::new(std::env::current_exe()?).arg("--seed").arg(seed.to_string()).output()
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let (begun, from, seeds) = (Instant::now(), arguments.from, arguments.seeds);
+    let next = AtomicU64::new(from);
+    let failed = parking_lot::Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed >= from + seeds {
+                return;
+            }
+            let (well, text) = match child(seed) {
+                Ok(output) => (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()),
+                Err(error) => (false, error.to_string()),
+            };
+            if arguments.sums {
+                println!("{}", text.lines().last().unwrap_or_default());
+            }
+            if !well {
+                println!("seed {seed} failed; make test-sim SEED={seed} replays it\n{text}");
+                failed.lock().push(seed);
+            }
+        }
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    let failed = failed.into_inner();
+    println!("{seeds} seeds from {from} in {:.1} s: {} failed {failed:?}", begun.elapsed().as_secs_f64(), failed.len());
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,155 @@
+//! The servers of a simulation: real ones, each with a directory of its own and a life that can be killed, frozen, or
+//! stopped in order. What a killed life had written stays, as on a machine whose process dies.
+
+use super::network;
+use super::world::{Life, world};
+use raidfs_common::config::{Config, Durability};
+use raidfs_common::id::ServerId;
+use raidfs_common::stream::Port;
+use raidfs_fsd::chunk::memory::MemoryChunks;
+use raidfs_fsd::identity::{DataDir, Identity};
+use raidfs_fsd::server::Ended;
+use raidfs_fsd::{server, witness};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+struct Running {
+    life: Life,
+    stop: Arc<Notify>,
+    thread: JoinHandle<()>,
+}
+
+/// Two pairs and the witness.
+pub struct Servers {
+    /// The configuration that all of them have.
+    pub config: Config,
+    dir: PathBuf,
+    chunks: BTreeMap<ServerId, Arc<MemoryChunks>>,
+    running: BTreeMap<ServerId, Running>,
+}
+
+impl Servers {
+    /// Starts them all, with their directories below `dir`.
+    pub fn start(dir: &Path) -> Servers {
+        let at = network::address_of;
+        let config = Config {
+            cluster: "simulated".into(),
+            pairs: vec![[at(1), at(2)], [at(3), at(4)]],
+            witness: at(0),
+            durability: Durability::Relaxed,
+            io_timeout: Duration::from_secs(10),
+        };
+        let chunks = config.servers().map(|id| (id, Arc::new(MemoryChunks::default()))).collect();
+        let mut servers = Servers { config, dir: dir.to_owned(), chunks, running: BTreeMap::new() };
+        for n in 0..5 {
+            servers.run(ServerId(n));
+        }
+        servers
+    }
+
+    /// Starts a server that does not run.
+    pub fn run(&mut self, id: ServerId) {
+        let life = world().new_life();
+        network::settle(life, id.0);
+        let stop = Arc::new(Notify::new());
+        let (config, ender, path) = (self.config.clone(), stop.clone(), self.dir.join(id.to_string()));
+        let chunks = self.chunks.get(&id).cloned();
+        let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: id };
+        let body = move || {
+            loop {
+                let home = DataDir::open(&path, &identity).expect("the directory is this server's");
+                let port = Port::Invented(Box::new(network::bind(life, id.0)));
+                match live(&config, &home, chunks.clone(), port, &ender) {
+                    Err(Ended::Anew(_)) => continue,
+                    ended => ended.expect("it ends in order"),
+                }
+                home.end_cleanly().expect("the end is written down");
+                return;
+            }
+        };
+        world().enter(life);
+        let thread = std::thread::Builder::new().name(id.to_string()).spawn(body).expect("a thread");
+        world().enter(0);
+        self.running.insert(id, Running { life, stop, thread });
+    }
+
+    /// Whether it runs, if only in principle.
+    pub fn runs(&self, id: ServerId) -> bool {
+        self.running.contains_key(&id)
+    }
+
+    /// Ends a server's process at once.
+    pub fn kill(&mut self, id: ServerId) {
+        if let Some(Running { life, .. }) = self.running.remove(&id) {
+            world().kill(life);
+            network::kill(life);
+            close_files_below(&self.dir.join(id.to_string()));
+        }
+    }
+
+    /// Stops a server in order.
+    pub fn stop(&mut self, id: ServerId) {
+        if let Some(Running { life, stop, thread }) = self.running.remove(&id) {
+            stop.notify_one();
+            thread.join().expect("it does not panic");
+            world().kill(life);
+            network::kill(life);
+            close_files_below(&self.dir.join(id.to_string()));
+        }
+    }
+
+    /// A server's process does nothing for now.
+    pub fn freeze(&self, id: ServerId) {
+        if let Some(running) = self.running.get(&id) {
+            world().freeze(running.life);
+        }
+    }
+
+    /// It goes on.
+    pub fn thaw(&self, id: ServerId) {
+        if let Some(running) = self.running.get(&id) {
+            world().thaw(running.life);
+        }
+    }
+}
+
+/// One life of a server, to its end in order.
+fn live(
+    config: &Config,
+    home: &DataDir,
+    chunks: Option<Arc<MemoryChunks>>,
+    port: Port,
+    stop: &Arc<Notify>,
+) -> Result<(), Ended> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let ended = runtime.block_on(async {
+        match chunks {
+            Some(chunks) => server::run(config.clone(), home, chunks, port, stop.clone()).await,
+            None => witness::run(config.clone(), home, port, stop.clone()).await,
+        }
+    });
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    ended
+}
+
+/// Gives up what a dead life had open, its lock on the directory above all: its threads never run again, so nobody else
+/// would.
+fn close_files_below(dir: &Path) {
+    let open = std::fs::read_dir("/proc/self/fd").expect("this process has descriptors");
+    let fds: Vec<i32> = open.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+    for fd in fds {
+        let path = std::fs::read_link(format!("/proc/self/fd/{fd}"));
+        if path.is_ok_and(|path| path.starts_with(dir)) {
+            // SAFETY: nobody who has this descriptor runs again.
+            unsafe {
+                let nothing = libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC);
+                libc::dup3(nothing, fd, libc::O_CLOEXEC);
+                libc::close(nothing);
+            }
+        }
+    }
+}
