@@ -25,6 +25,11 @@ fn result(code: libc::c_int) -> io::Result<()> {
     if code == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// One system call writes so many bytes at most. The page cache keeps together what was written together, and file
+/// systems go through all blocks of such a folio for each later write into it: with 1 MiB a small write took 50 us
+/// longer than with this, and a large one is no faster.
+const WRITE_BYTES: usize = 64 << 10;
+
 /// Writes up to three pieces one after the other.
 pub fn write_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Result<()> {
     fault::check(Call::Write)?;
@@ -32,11 +37,14 @@ pub fn write_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Result<()> {
     let mut done = 0;
     while done < total {
         let mut skip = done;
+        let mut room = WRITE_BYTES - (at as usize + done) % WRITE_BYTES;
         let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; 3];
         let mut count = 0;
         for part in parts {
             let rest = &part[skip.min(part.len())..];
             skip -= skip.min(part.len());
+            let rest = &rest[..rest.len().min(room)];
+            room -= rest.len();
             if !rest.is_empty() {
                 vectors[count] = libc::iovec { iov_base: rest.as_ptr() as *mut _, iov_len: rest.len() };
                 count += 1;
