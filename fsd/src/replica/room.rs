@@ -11,11 +11,9 @@ use std::time::Duration;
 
 /// Below this many free bytes a change is made here first and on the mirror after, so that a full disk changes nothing.
 const SHORT_BYTES: u64 = 1 << 30;
-/// A mirror with less than this counts as full, too: neither is evicted for the last few bytes.
-const SPARE_BYTES: u64 = 64 << 20;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The same while there is little: less is written in between than the last few bytes.
-const LOOK_OFTEN: Duration = Duration::from_millis(100);
+/// The same while there is little: less is written in between than a store takes when nothing is free any more.
+const LOOK_OFTEN: Duration = Duration::from_millis(20);
 
 impl Replica {
     /// Whether this disk or the mirror's may be full soon.
@@ -24,15 +22,15 @@ impl Replica {
         short(&self.space.lock()) || short(&standing.pair.space)
     }
 
-    /// Whether the mirror's disk has more room than the last few bytes.
+    /// Whether the mirror's disk has anything free.
     pub(super) async fn mirror_has_room(self: &Arc<Self>, standing: &Standing) -> bool {
-        self.mirrors_room(standing).await.is_some_and(|space| space.free > SPARE_BYTES)
+        self.mirrors_room(standing).await.is_some_and(|space| space.free > 0)
     }
 
-    /// Whether both disks are down to the last few bytes: which of them is the first to refuse a change is chance then,
-    /// and no reason to put it out.
+    /// Whether neither disk has anything free: which of them is the first to refuse a change is chance then, and no
+    /// reason to put it out.
     pub(super) async fn both_full(self: &Arc<Self>, standing: &Standing) -> bool {
-        let full = |space: &Space| space.total > 0 && space.free <= SPARE_BYTES;
+        let full = |space: &Space| space.total > 0 && space.free == 0;
         let here = full(&self.space.lock());
         here && standing.mirror_in_sync() && self.mirrors_room(standing).await.is_some_and(|space| full(&space))
     }

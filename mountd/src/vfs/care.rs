@@ -5,26 +5,71 @@ use super::cluster::Cluster;
 use raidfs_common::namespace::{Answer, Query};
 use raidfs_common::pair::Space;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// How often.
+/// How often. Servers say every two seconds what room they have, so that no look goes by what the one before went by.
 const EVERY: Duration = Duration::from_secs(5);
-/// The same while the disks are nearly full.
+/// The same while the disks are nearly full, or not known.
 const EVERY_SCARCE: Duration = Duration::from_millis(500);
 /// With less room than this on a pair, writes are not answered before they are stored: what is kept here might not
 /// find room any more.
 const SCARCE_BYTES: u64 = 512 << 20;
+/// Bytes that are written behind before the room is known.
+const UNKNOWN_BYTES: i64 = 16 << 20;
+
+/// How many bytes may still be answered before they are stored, until the room on the disks is looked at again.
+#[derive(Debug)]
+pub(super) struct Allowance(AtomicI64);
+
+impl Default for Allowance {
+    fn default() -> Allowance {
+        Allowance(AtomicI64::new(UNKNOWN_BYTES))
+    }
+}
+
+impl Allowance {
+    /// So many bytes more were answered.
+    pub fn take(&self, bytes: usize) {
+        self.0.fetch_sub(bytes as i64, Ordering::Relaxed);
+    }
+
+    /// Whether a write has to be stored before it is answered.
+    pub fn is_spent(&self) -> bool {
+        self.0.load(Ordering::Relaxed) <= 0
+    }
+
+    /// There was no room for a write.
+    pub fn spend(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    fn renew(&self, bytes: i64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What may be written behind by this room. What was written since it was measured counts for nothing in it, and may be
+/// as much once more: so half of what is to spare.
+fn allowed(space: &[Space]) -> i64 {
+    let of_pair = |space: &Space| match space.total {
+        0 => UNKNOWN_BYTES,
+        _ => i64::try_from(space.free.saturating_sub(SCARCE_BYTES) / 2).unwrap_or(i64::MAX),
+    };
+    space.iter().map(of_pair).min().unwrap_or(UNKNOWN_BYTES)
+}
 
 impl<C: Cluster> Shared<C> {
     /// Looks after everything every few seconds, for as long as the vfs is open.
     pub(super) async fn look_after(self: Arc<Self>) {
+        let mut allowed = UNKNOWN_BYTES;
         loop {
             if let Ok(Answer::Totals { space, .. }) = self.cluster.ask(Query::Totals).await {
-                self.scarce.store(is_scarce(&space), Ordering::Relaxed);
+                allowed = self::allowed(&space);
+                self.allowance.renew(allowed);
             }
             self.send_atimes();
-            let pause = if self.scarce.load(Ordering::Relaxed) { EVERY_SCARCE } else { EVERY };
+            let pause = if allowed <= UNKNOWN_BYTES { EVERY_SCARCE } else { EVERY };
             let closing = self.closing.notified();
             if self.is_closed() || tokio::time::timeout(pause, closing).await.is_ok() {
                 return;
@@ -33,6 +78,32 @@ impl<C: Cluster> Shared<C> {
     }
 }
 
-fn is_scarce(space: &[Space]) -> bool {
-    space.iter().any(|space| space.total > 0 && space.free < SCARCE_BYTES)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn half_of_what_the_fuller_pair_has_to_spare_may_be_written_behind() {
+        let space = |free| Space { total: 100 * GIB, free };
+        assert_eq!(allowed(&[space(10 * GIB), space(3 * GIB)]), (3 * GIB as i64 - SCARCE_BYTES as i64) / 2);
+        assert_eq!(allowed(&[space(10 * GIB), space(SCARCE_BYTES)]), 0);
+        assert_eq!(allowed(&[space(10 * GIB), space(1)]), 0);
+        assert_eq!(allowed(&[space(10 * GIB), Space::default()]), UNKNOWN_BYTES);
+        assert_eq!(allowed(&[space(1), Space::default()]), 0);
+    }
+
+    #[test]
+    fn an_allowance_is_spent_by_writing_and_by_a_refusal() {
+        let allowance = Allowance::default();
+        allowance.renew(10);
+        allowance.take(9);
+        assert!(!allowance.is_spent());
+        allowance.take(9);
+        assert!(allowance.is_spent());
+        allowance.renew(10);
+        allowance.spend();
+        assert!(allowance.is_spent());
+    }
 }

@@ -19,7 +19,6 @@ use raidfs_common::limits::FILE_MAX_BYTES;
 use raidfs_common::namespace::SetAttr;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -171,7 +170,7 @@ impl<C: Cluster> Vfs<C> {
             Ok(open) => open,
             Err(error) => return Some(Err(error)),
         };
-        let waits = open.mode.sync || self.0.scarce.load(Ordering::Relaxed) || !self.0.pusher.has_room();
+        let waits = open.mode.sync || self.0.allowance.is_spent() || !self.0.pusher.has_room();
         if waits || strip_ids && self.0.has_set_ids(open.file.ino) != Some(false) {
             return None;
         }
@@ -190,7 +189,7 @@ impl<C: Cluster> Vfs<C> {
         if open.mode.sync {
             return self.0.sync_file(&open).await;
         }
-        if self.0.scarce.load(Ordering::Relaxed) {
+        if self.0.allowance.is_spent() {
             self.0.landed(&open.file).await;
             return open.late();
         }
@@ -277,6 +276,7 @@ impl<C: Cluster> Shared<C> {
             (state.behind.bytes() - before, full, young)
         };
         self.pusher.kept(grew);
+        self.allowance.take(grew);
         if young {
             self.pusher.age(file, now);
         }

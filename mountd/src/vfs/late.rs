@@ -21,11 +21,13 @@ pub struct Late {
 pub struct Told(u64);
 
 impl Late {
-    /// A write could not be made.
-    pub fn happened(&mut self, error: FsError) {
+    /// A write could not be made. Whether that is news: of the one before, if any, somebody was told.
+    pub fn happened(&mut self, error: FsError) -> bool {
+        let news = self.count == 0 || self.seen;
         self.count += 1;
         self.error = Some(error);
         self.seen = false;
+        news
     }
 
     /// A handle is opened: what it need not be told of.

@@ -107,9 +107,9 @@ impl MemoryCluster {
         self.faults.send_replace(faults);
     }
 
-    /// Says how much room there is on the first pair.
+    /// Says how much room there is on each pair.
     pub fn set_space(&self, space: Space) {
-        let change = Change::Space { pairs: vec![(PairId(0), space)] };
+        let change = Change::Space { pairs: vec![(PairId(0), space), (PairId(1), space)] };
         let outcomes = self.apply_as(SessionId::CLUSTER, vec![(Time::from(SystemTime::now()), change)]);
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
     }

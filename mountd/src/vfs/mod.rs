@@ -54,6 +54,7 @@ pub use files::OpenMode;
 pub use names::NewNode;
 pub use space::{Allocate, Seek, Totals};
 
+use care::Allowance;
 use change_queue::Ticket;
 use changes::Names;
 use cluster::Cluster;
@@ -106,8 +107,8 @@ struct Shared<C> {
     prefetch: Mutex<Prefetch>,
     closed: AtomicBool,
     closing: Notify,
-    /// The disks are nearly full: writes are answered when they are stored.
-    scarce: AtomicBool,
+    /// What may be answered before it is stored, by the room on the disks.
+    allowance: Allowance,
     /// Bytes have landed that no sync of everything has covered.
     unsynced: AtomicBool,
     doubtful: mpsc::Sender<Doubtful>,
@@ -138,7 +139,7 @@ impl<C: Cluster> Vfs<C> {
             prefetch: Mutex::default(),
             closed: AtomicBool::new(false),
             closing: Notify::new(),
-            scarce: AtomicBool::new(false),
+            allowance: Allowance::default(),
             unsynced: AtomicBool::new(false),
             doubtful,
             doubts: Mutex::new(Some(doubts)),

@@ -241,9 +241,13 @@ impl<C: Cluster> Shared<C> {
                 state.unsynced.insert(index);
                 self.unsynced.store(true, Ordering::Relaxed);
             }
-            if let Some(error) = result.err().filter(|_| !state.doomed) {
-                state.late.happened(error);
+            if let Some(error) = result.err().filter(|_| !state.doomed)
+                && state.late.happened(error)
+            {
                 tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
+            }
+            if result == Err(FsError::NoSpace) {
+                self.allowance.spend();
             }
             // The size must not run ahead of the blocks: one lock over both.
             let blocks = result.map_or(0, |changed| changed.blocks);

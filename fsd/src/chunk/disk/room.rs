@@ -18,9 +18,15 @@ const LITTLE_BYTES: u64 = 256 << 20;
 /// What was learned is used for so long.
 const ASK_EVERY: Duration = Duration::from_millis(100);
 
-/// What of a disk of so many bytes files do not get: a hundredth within bounds, and of a tiny disk a tenth at most.
+/// What of a disk of so many bytes counts as not free: a hundredth within bounds, and of a tiny disk a tenth at most.
 pub fn reserve(total: u64) -> u64 {
     (total / 100).clamp(RESERVE_MIN_BYTES, RESERVE_MAX_BYTES).min(total / 10)
+}
+
+/// What files do not get in any case. Between this and [`reserve`] nothing is free, and still a change is made: two
+/// mirrors that fill up together refuse changes when neither has anything free, before one of them is at its end.
+fn untouched(total: u64) -> u64 {
+    reserve(total) / 2
 }
 
 /// The room of one file system.
@@ -42,6 +48,11 @@ impl Room {
         Ok(Space { total, free: free.saturating_sub(reserve(total)) })
     }
 
+    fn left(&self) -> std::io::Result<u64> {
+        let (total, free) = io::room(&self.dir)?;
+        Ok(free.saturating_sub(untouched(total)))
+    }
+
     /// Whether `bytes` more may be written. True promises nothing, as others use the disk, too.
     pub fn take(&self, bytes: u64) -> std::io::Result<bool> {
         let mut known = self.known.lock();
@@ -52,7 +63,7 @@ impl Room {
             *left -= bytes;
             return Ok(true);
         }
-        let left = self.space()?.free;
+        let left = self.left()?;
         let enough = left >= bytes;
         *known = Some((Instant::now(), if enough { left - bytes } else { left }));
         Ok(enough)

@@ -4,7 +4,7 @@ use super::accused;
 use super::harness::{A, B, Cluster, chunk, until, write};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::Epoch;
-use raidfs_common::pair::CopyState;
+use raidfs_common::pair::{CopyState, Space};
 use raidfs_common::rpc::chunks::ChunkServiceClient;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -81,7 +81,7 @@ async fn of_two_disks_that_fill_up_together_neither_is_evicted() {
     for store in &cluster.stores {
         store.nearly_full.store(true, Ordering::Relaxed);
     }
-    let little = || cluster.servers.iter().all(|s| matches!(s.replica.status().space.free, 1..=0x10_0000));
+    let little = || cluster.servers.iter().all(|s| matches!(s.replica.status().space, Space { total: 1.., free: 0 }));
     until("both know", little).await;
     cluster.store(B).full.store(true, Ordering::Relaxed);
     for (at, offset) in [(chunk(1), 4095), (chunk(1), 4096), (chunk(2), 0)] {

@@ -304,7 +304,7 @@ impl ChunkStore for TestStore {
     }
 
     fn space(&self) -> Result<Space, ChunkError> {
-        Ok(Space { total: 1 << 40, free: if self.nearly_full.load(Ordering::Relaxed) { 1 << 20 } else { 1 << 39 } })
+        Ok(Space { total: 1 << 40, free: if self.nearly_full.load(Ordering::Relaxed) { 0 } else { 1 << 39 } })
     }
 
     fn note(&self, chunk: ChunkId) -> Result<Intent, ChunkError> {

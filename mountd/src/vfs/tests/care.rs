@@ -145,7 +145,7 @@ fn a_full_disk_is_told_at_the_write() {
         let cluster = MemoryCluster::new();
         cluster.set_space(Space { total: 1 << 40, free: 1 << 20 });
         let vfs = vfs(&cluster);
-        until(|| vfs.0.scarce.load(std::sync::atomic::Ordering::Relaxed)).await;
+        until(|| vfs.0.allowance.is_spent()).await;
         let (_, handle) = new_file(&vfs, "f").await;
         assert_eq!(vfs.write_now(handle, 0, b"x", false), None, "it has to wait");
         vfs.write(handle, 0, b"x", None).await.unwrap();

@@ -3,6 +3,7 @@
 use super::*;
 use crate::vfs::memory_cluster::Faults;
 use raidfs_common::error::FsError;
+use raidfs_common::pair::Space;
 
 fn broken(error: FsError) -> Faults {
     Faults { chunk_changes: Some(error), ..Faults::default() }
@@ -63,6 +64,7 @@ fn a_lost_write_is_told_to_everyone_who_has_the_file_open() {
 fn writers_wait_while_too_much_is_kept() {
     run(async {
         let cluster = MemoryCluster::new();
+        cluster.set_space(Space { total: 1 << 40, free: 1 << 39 });
         let vfs = vfs(&cluster);
         let (_, handle) = new_file(&vfs, "f").await;
         cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
