@@ -11,6 +11,7 @@
 //! | [`error`] | outcomes that applications see; rejections that the client acts on |
 //! | [`rpc`] | the services, and the first frame of every connection |
 //! | [`stream`], [`wire`], [`codec`] | connections, tarpc over them with payloads beside the header; the only use of bincode |
+//! | [`plant`] | bugs on purpose, for the simulation to find; in no usual build |
 //! | [`config`], [`limits`], [`log`] | the configuration file, every bound of the system, log lines |
 //!
 //! One rule: apart from `stream`, `wire`, `config` and `log` nothing here does I/O or asks for the time.
@@ -28,6 +29,7 @@ pub mod log;
 pub mod name;
 pub mod namespace;
 pub mod pair;
+pub mod plant;
 pub mod rpc;
 pub mod stream;
 pub mod time;

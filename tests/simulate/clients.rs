@@ -1,7 +1,7 @@
 //! The clients of a simulation: one with the mount session, whose programs collide on few names and write few files; and
 //! two that only look, from machines of their own.
 
-use super::history::{Answer, Event, Op, Read, Register, Write};
+use super::history::{Answer, Event, Op, Read, Register, SESSION, Write};
 use super::network::{self, Host};
 use super::world::{Dice, world};
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use raidfs_mountd::cluster::ClusterClient;
 use raidfs_mountd::vfs::cluster::{ChunkAddress, Cluster};
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -49,8 +49,12 @@ pub struct Shared {
     over: AtomicBool,
 }
 
+/// The time, later at each look: what happens within one turn has an order, too.
 fn now() -> u64 {
-    world().look()
+    static NEWEST: AtomicU64 = AtomicU64::new(0);
+    let now = world().now().max(NEWEST.load(Ordering::SeqCst) + 1);
+    NEWEST.store(now, Ordering::SeqCst);
+    now
 }
 
 fn time() -> Time {
@@ -153,7 +157,7 @@ async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usiz
             Err(error) => shared.unanswered.lock().push(format!("write: {error}")),
         }
         if roll(3) == 0 {
-            read_register(&client, &shared, n, 0, &attr).await;
+            read_register(&client, &shared, n, SESSION, &attr).await;
         }
         if roll(4) == 0
             && let Err(error) = client.sync_chunks(vec![at]).await
@@ -181,6 +185,10 @@ async fn read_register(client: &ClusterClient, shared: &Shared, n: usize, by: us
 async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize) {
     for _ in 0..STEPS {
         let (a, b) = (roll(NAMES), roll(NAMES));
+        if roll(3) == 0 {
+            let begun = now();
+            look_up(&client, &shared, a, by, begun).await;
+        }
         let (op, change) = match roll(4) {
             0 | 1 => match make(&client, name(a).as_bytes().to_vec()).await {
                 Ok(change @ Change::Make { ino, .. }) => (Op::Create(a as u8, ino.0), change),
@@ -220,18 +228,19 @@ pub async fn look(config: Config, shared: Arc<Shared>, by: usize) {
             let n = roll(files.len() as u64) as usize;
             read_register(&client, &shared, n, by, &files[n]).await;
         }
-        let (a, begun) = (roll(NAMES), now());
-        client.catch_up().await;
-        let answer = match client.ask(Query::Lookup { parent: Ino::ROOT, name: name(a) }).await {
-            Ok(namespace::Answer::Attr(attr)) => Some(Answer::Found(attr.ino.0)),
-            Err(FsError::NotFound) => Some(Answer::Missing),
-            _ => None,
-        };
-        if let Some(answer) = answer {
-            shared.names.lock().push(Event { by, op: Op::Lookup(a as u8), begun, ended: Some((now(), answer)) });
-        }
+        // It may be told old news, if never older than before: nothing but the order of its answers is judged.
+        look_up(&client, &shared, roll(NAMES), by, 0).await;
         pause(PAUSE).await;
     }
+}
+
+async fn look_up(client: &ClusterClient, shared: &Shared, a: u64, by: usize, begun: u64) {
+    let answer = match client.ask(Query::Lookup { parent: Ino::ROOT, name: name(a) }).await {
+        Ok(namespace::Answer::Attr(attr)) => Answer::Found(attr.ino.0),
+        Err(FsError::NotFound) => Answer::Missing,
+        _ => return,
+    };
+    shared.names.lock().push(Event { by, op: Op::Lookup(a as u8), begun, ended: Some((now(), answer)) });
 }
 
 /// Waits until `raidfs verify` finds nothing wrong.

@@ -18,12 +18,14 @@ pub enum Fault {
     Cut(u16, u16, bool),
     /// A host hears nobody and nobody hears it.
     Alone(u16),
+    /// Two sides do not hear each other: those hosts whose bit is set, and the others.
+    Split(u16),
 }
 
 /// Chooses a fault.
 fn choose(dice: &mut Dice, hosts: u16) -> Fault {
     let server = ServerId(dice.below(5) as u16);
-    match dice.below(10) {
+    match dice.below(13) {
         0..=2 => Fault::Kill(server),
         3 => Fault::Stop(server),
         4 | 5 => Fault::Freeze(server),
@@ -31,7 +33,8 @@ fn choose(dice: &mut Dice, hosts: u16) -> Fault {
             let other = (server.0 + 1 + dice.below(u64::from(hosts) - 1) as u16) % hosts;
             Fault::Cut(server.0, other, dice.once_in(2))
         }
-        _ => Fault::Alone(server.0),
+        9 => Fault::Alone(server.0),
+        _ => Fault::Split(dice.below(1 << hosts) as u16),
     }
 }
 
@@ -46,12 +49,14 @@ fn begin(fault: Fault, servers: &mut Servers, hosts: u16) {
                 network::cut(b, a);
             }
         }
-        Fault::Alone(host) => {
-            for other in (0..hosts).filter(|other| *other != host) {
-                network::cut(host, other);
-                network::cut(other, host);
-            }
-        }
+        Fault::Alone(host) => split(hosts, |other| other == host),
+        Fault::Split(side) => split(hosts, |host| side >> host & 1 == 1),
+    }
+}
+
+fn split(hosts: u16, side: impl Fn(u16) -> bool) {
+    for from in 0..hosts {
+        (0..hosts).filter(|to| side(from) != side(*to)).for_each(|to| network::cut(from, to));
     }
 }
 

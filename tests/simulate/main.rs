@@ -13,6 +13,7 @@ mod servers;
 mod world;
 
 use clients::Shared;
+use raidfs_common::plant::{BUGS, plant};
 use servers::Servers;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output};
@@ -35,15 +36,31 @@ struct Arguments {
     faults: Option<u64>,
     told: bool,
     sums: bool,
+    plant: Option<String>,
+    plants: bool,
     turns: Option<PathBuf>,
 }
 
 fn arguments() -> Result<Arguments, String> {
-    let mut found = Arguments { seed: None, from: 1, seeds: 100, faults: None, told: false, sums: false, turns: None };
+    let mut found = Arguments {
+        seed: None,
+        from: 1,
+        seeds: 100,
+        faults: None,
+        told: false,
+        sums: false,
+        plant: None,
+        plants: false,
+        turns: None,
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         if word == "--tell" {
             found.told = true;
+            continue;
+        }
+        if word == "--plants" {
+            found.plants = true;
             continue;
         }
         if word == "--sums" {
@@ -53,6 +70,10 @@ fn arguments() -> Result<Arguments, String> {
         let value = words.next();
         if word == "--turns" {
             found.turns = value.map(PathBuf::from);
+            continue;
+        }
+        if word == "--plant" {
+            found.plant = value;
             continue;
         }
         let value = value.and_then(|value| value.parse().ok());
@@ -72,13 +93,16 @@ fn main() -> ExitCode {
     let arguments = match arguments() {
         Ok(arguments) => arguments,
         Err(why) => {
-            eprintln!("{why}\nsimulate --seed N [--faults N] [--tell] [--turns FILE] | --from N --seeds N [--sums]");
+            eprintln!(
+                "{why}\nsimulate --seed N [--faults N] [--tell] [--turns FILE] | --from N --seeds N [--sums] [--plant BUG] | --plants --seeds N"
+            );
             return ExitCode::FAILURE;
         }
     };
     match arguments.seed {
         Some(_) if !has_fixed_addresses() => again(),
         Some(seed) => simulate(seed, &arguments),
+        None if arguments.plants => plants(&arguments),
         None => many(&arguments),
     }
 }
@@ -102,6 +126,9 @@ fn simulate(seed: u64, arguments: &Arguments) -> ! {
         println!("WRONG  somebody panicked: {info}");
         world::end(1);
     }));
+    for bug in BUGS.into_iter().filter(|bug| arguments.plant == Some(format!("{bug:?}"))) {
+        assert!(plant(bug), "this program is built without the feature `planted`");
+    }
     world::begin(seed, LONGEST);
     assert!(raidfs_common::stream::invent(Box::new(network::Simulated)), "there is one network");
     if let Some(path) = &arguments.turns {
@@ -151,6 +178,9 @@ fn judge(shared: &Shared, told: bool) -> Vec<String> {
             .iter()
             .fold((0, 0), |(r, w), register| (r + register.reads.len(), w + register.writes.len()));
         println!("{writes} writes, {reads} reads, {} operations on names", names.len());
+        let mut in_time: Vec<_> = names.iter().collect();
+        in_time.sort_by_key(|event| event.ended.map(|(at, _)| at));
+        in_time.iter().for_each(|event| println!("{event:?}"));
         shared.unanswered.lock().iter().for_each(|what| println!("not answered: {what}"));
     }
     problems
@@ -178,8 +208,13 @@ fn again() -> ExitCode {
 }
 
 /// One seed in a process of its own: nothing that a process remembers reaches another run.
-fn child(seed: u64) -> std::io::Result<Output> {
-    Command::new(std::env::current_exe()?).arg("--seed").arg(seed.to_string()).output()
+fn child(seed: u64, plant: Option<&str>) -> std::io::Result<Output> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("--seed").arg(seed.to_string());
+    if let Some(bug) = plant {
+        command.arg("--plant").arg(bug);
+    }
+    command.output()
 }
 
 fn many(arguments: &Arguments) -> ExitCode {
@@ -192,7 +227,7 @@ fn many(arguments: &Arguments) -> ExitCode {
             if seed >= from + seeds {
                 return;
             }
-            let (well, text) = match child(seed) {
+            let (well, text) = match child(seed, arguments.plant.as_deref()) {
                 Ok(output) => (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()),
                 Err(error) => (false, error.to_string()),
             };
@@ -210,4 +245,38 @@ fn many(arguments: &Arguments) -> ExitCode {
     let failed = failed.into_inner();
     println!("{seeds} seeds from {from} in {:.1} s: {} failed {failed:?}", begun.elapsed().as_secs_f64(), failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Each planted bug is caught by one of the seeds.
+fn plants(arguments: &Arguments) -> ExitCode {
+    let mut missed = 0;
+    for bug in BUGS.map(|bug| format!("{bug:?}")) {
+        let next = AtomicU64::new(arguments.from);
+        let caught = parking_lot::Mutex::new(None::<(u64, String)>);
+        let work = || {
+            while caught.lock().is_none() {
+                let seed = next.fetch_add(1, Ordering::SeqCst);
+                if seed >= arguments.from + arguments.seeds {
+                    return;
+                }
+                let Ok(output) = child(seed, Some(&bug)) else { continue };
+                if !output.status.success() {
+                    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                    let wrong = text.lines().rfind(|line| line.starts_with("WRONG")).unwrap_or("WRONG  it ended");
+                    caught.lock().get_or_insert((seed, wrong.chars().take(120).collect()));
+                }
+            }
+        };
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+        match caught.into_inner() {
+            Some((seed, how)) => println!("{bug}: caught by seed {seed}: {how}"),
+            None => {
+                println!("{bug}: NOT caught by {} seeds from {}", arguments.seeds, arguments.from);
+                missed += 1;
+            }
+        }
+    }
+    println!("{} planted bugs, {missed} not caught", BUGS.len());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -3,6 +3,7 @@
 use super::core::{Campaign, Core, Doubt, Now, Output, Role, TERM_MAX};
 use super::log::{LogStore, Vote};
 use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{VoteReply, VoteRequest};
 use std::collections::BTreeMap;
 
@@ -64,13 +65,15 @@ impl<L: LogStore> Core<L> {
     pub fn on_vote(&mut self, request: &VoteRequest, now: Now) -> VoteReply {
         let (last_index, last_term) = self.log.last();
         let stands = self.setup.voters.contains(&request.from) && self.failed.is_none() && request.term <= TERM_MAX;
-        let up_to_date = (request.last_term, request.last_index) >= (last_term, last_index);
+        let up_to_date =
+            (request.last_term, request.last_index) >= (last_term, last_index) || planted(Bug::VotesForShorterLog);
         let trusted = self.doubt == Doubt::None || request.recovery;
         let free = self.leaderless(now) || (!request.pre && request.transfer);
         let mut granted = stands && up_to_date && trusted && free && request.term > self.vote.term;
         if stands && !request.pre && free && request.term >= self.vote.term {
             let given = if request.term > self.vote.term { None } else { self.vote.given };
-            granted = up_to_date && trusted && given.is_none_or(|to| to == request.from);
+            let first = given.is_none_or(|to| to == request.from) || planted(Bug::VotesTwice);
+            granted = up_to_date && trusted && first;
             let vote = Vote { term: request.term, given: if granted { Some(request.from) } else { given } };
             if vote != self.vote {
                 let newer = request.term > self.vote.term;

@@ -6,6 +6,7 @@ use super::timing::Timing;
 use bytes::Bytes;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::limits::APPEND_MAX_BYTES;
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -315,7 +316,7 @@ impl<L: LogStore> Core<L> {
         let servers = self.setup.voters.iter().filter(|v| !v.is_witness()).count();
         let Role::Leader(lead) = &mut self.role else { return };
         let durable = lead.ranked(own_durable, quorum, |f| f.durable);
-        let mut agreed = lead.ranked(own, quorum, |f| f.matched);
+        let mut agreed = lead.ranked(own, if planted(Bug::AgreesAlone) { 1 } else { quorum }, |f| f.matched);
         if let Some(fence) = lead.fences.iter().find(|i| **i > durable && **i <= agreed) {
             agreed = LogIndex(fence.0 - 1);
         }

@@ -13,6 +13,7 @@ use crate::chunk::{ChunkError, Intent};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::FORWARD_STUCK;
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
 use std::sync::Arc;
 use std::time::Instant;
@@ -204,6 +205,12 @@ impl Replica {
     async fn on_both(self: &Arc<Self>, forward: Forward) -> Step {
         let standing = self.standing_known().await;
         let (chunk, change) = (forward.chunk, forward.change.clone());
+        if planted(Bug::AnswersBeforeMirror) {
+            let replica = self.clone();
+            tokio::spawn(async move { replica.forward(forward).await });
+            let local = self.make_here(chunk, change).await;
+            return self.combine(local, Forwarded::Mirrored).await;
+        }
         let (local, remote) = if self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. }) {
             if self.both_full(&standing).await && self.needs_room(chunk, &change).await {
                 return Step::End(Err(Rejection::Full));

@@ -25,6 +25,7 @@ use super::state::{Caller, Refusal, State};
 use raidfs_common::error::FsError;
 use raidfs_common::id::SessionId;
 use raidfs_common::namespace::{Change, Done, Outcome, Request};
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::time::Time;
 
 type Result<T, E = Refusal> = std::result::Result<T, E>;
@@ -55,7 +56,9 @@ pub(super) fn apply(state: &mut State, request: &Request) -> Result<std::result:
     if request.seq == 0 {
         return Ok(Ok(Err(FsError::Invalid)));
     }
-    if let Some(before) = session.outcomes.get(&request.seq) {
+    if let Some(before) = session.outcomes.get(&request.seq)
+        && !planted(Bug::AppliesTwice)
+    {
         return Ok(Ok(before.clone()));
     }
     if request.seq < session.row.done_below {
