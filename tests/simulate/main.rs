@@ -16,7 +16,7 @@ use clients::Shared;
 use raidfs_common::plant::{BUGS, plant};
 use servers::Servers;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -108,17 +108,17 @@ fn main() -> ExitCode {
 }
 
 /// Room for the servers' directories, in memory if it can be.
-fn room(seed: u64) -> PathBuf {
+fn room(process: u32, seed: u64) -> PathBuf {
     let shm = PathBuf::from("/dev/shm");
     let base = if shm.is_dir() { shm } else { std::env::temp_dir() };
-    base.join(format!("raidfs-simulate-{:010}-{seed:020}", std::process::id()))
+    base.join(format!("raidfs-simulate-{:010}-{seed:020}", process))
 }
 
 /// Runs one seed in this process, and ends it.
 fn simulate(seed: u64, arguments: &Arguments) -> ! {
     // Always, so that a run that is told is the same run.
     raidfs_common::log::start();
-    let dir = room(seed);
+    let dir = room(std::process::id(), seed);
     std::fs::create_dir_all(&dir).expect("room for the servers");
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
@@ -214,7 +214,12 @@ fn child(seed: u64, plant: Option<&str>) -> std::io::Result<Output> {
     if let Some(bug) = plant {
         command.arg("--plant").arg(bug);
     }
-    command.output()
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let dir = room(running.id(), seed);
+    let output = running.wait_with_output();
+    // One that failed ends where it stands.
+    let _ = std::fs::remove_dir_all(dir);
+    output
 }
 
 fn many(arguments: &Arguments) -> ExitCode {
