@@ -272,10 +272,11 @@ fn is_within(tree: &mut Tree, directory: Ino, ancestor: Ino) -> Result<bool> {
     Ok(true)
 }
 
-/// An inode that is surely there: one without names may be gone by now.
+/// An inode that is surely there: one without names is, while it is open here, and may be gone by now if it is not.
 fn living(tree: &mut Tree, ino: Ino) -> Result<Attr> {
     let attr = known(tree, ino)?;
-    if attr.nlink > 0 { Ok(attr) } else { Err(Stop::Unsure) }
+    let is_open = tree.node(ino).is_some_and(|node| node.opens > 0);
+    if attr.nlink > 0 || is_open { Ok(attr) } else { Err(Stop::Unsure) }
 }
 
 fn set_attr(tree: &mut Tree, now: Time, ino: Ino, set: &SetAttr) -> Result<Vec<Ino>> {

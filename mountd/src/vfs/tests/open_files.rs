@@ -1,11 +1,12 @@
 //! Files that are open while their names go, and what closing does.
 
 use super::*;
-use crate::vfs::Set;
 use crate::vfs::memory_cluster::Faults;
+use crate::vfs::{Set, SetTime};
 use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
 use raidfs_common::namespace::RenameMode;
+use raidfs_common::time::Time;
 
 #[test]
 fn an_open_file_outlives_its_name() {
@@ -23,6 +24,23 @@ fn an_open_file_outlives_its_name() {
         vfs.release(handle).unwrap();
         vfs.sync_all().await.unwrap();
         assert_eq!(cluster.chunk_count(), 0, "its chunks are reaped");
+        no_surprises(&vfs);
+    });
+}
+
+#[test]
+fn times_that_are_set_behind_a_write_outlive_the_name() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.unlink(ROOT, b"f").await.unwrap();
+        vfs.write(handle, 0, b"written", None).await.unwrap();
+        let long_ago = Time::default();
+        let set = Set { mtime: Some(SetTime::At(long_ago)), ..Set::default() };
+        vfs.setattr(USER, attr.ino, set).await.unwrap();
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().mtime, long_ago);
+        vfs.release(handle).unwrap();
         no_surprises(&vfs);
     });
 }
