@@ -184,4 +184,7 @@ pub trait ChunkService {
     /// a dead session may have grown. Asked once the log is applied up to `at_least`, by which the session has ended;
     /// answered once its changes under way have ended, too.
     async fn grown(pair: PairId, at_least: LogIndex, after: Option<ChunkId>) -> Result<Grown, Rejection>;
+
+    /// The index of the first chunk of this file, from this one on, that there is on this pair.
+    async fn next_chunk(view: View, from: ChunkId) -> Result<Option<u32>, Rejection>;
 }

@@ -114,4 +114,8 @@ impl ChunkService for ChunkServer {
     ) -> Result<Grown, Rejection> {
         self.replica.grown(pair, at_least, after).await
     }
+
+    async fn next_chunk(self, _: Context, view: View, from: ChunkId) -> Result<Option<u32>, Rejection> {
+        self.replica.next_chunk(view, from).await
+    }
 }

@@ -10,14 +10,17 @@ use super::reading::{READ_TRY_MAX, Reader, Round};
 use super::waiting::{Waiting, weigh};
 use crate::vfs::cluster::{Changed, ChunkAddress};
 use bytes::Bytes;
+use futures::future::try_join_all;
 use parking_lot::Mutex;
 use raidfs_common::error::{FsError, Rejection};
-use raidfs_common::id::{Ino, ServerId, SessionId};
+use raidfs_common::id::{ChunkId, Ino, ServerId, SessionId};
 use raidfs_common::limits::OUTCOMES_KEPT_MAX;
 use raidfs_common::pair::{ChunkPlace, Pair, place};
-use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, View};
+use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tarpc::client::RpcError;
+use tarpc::context::Context;
 use tokio::sync::Semaphore;
 
 /// A single try of a change ends then: the primary has evicted a stuck mirror, or was evicted, long before.
@@ -163,6 +166,30 @@ impl Chunks {
 
     /// A chunk's length and runs of blocks that are no holes.
     pub async fn extents(&self, at: ChunkAddress) -> Result<(u32, Vec<(u16, u16)>), FsError> {
+        self.ask(at, |client, context, view| async move { client.extents(context, view, at.chunk).await }).await
+    }
+
+    /// The index of the first chunk of a file, from this one on, that there is.
+    pub async fn next_chunk(&self, from: ChunkAddress) -> Result<Option<u32>, FsError> {
+        // Of as many chunks in a row as there are pairs, each lies on another.
+        let index = |n: usize| from.chunk.index.checked_add(u32::try_from(n).ok()?);
+        let firsts = (0..self.core.config.pairs.len()).filter_map(index).map(|index| {
+            let at = ChunkAddress { chunk: ChunkId { index, ..from.chunk }, ..from };
+            self.ask(at, move |client, context, view| async move { client.next_chunk(context, view, at.chunk).await })
+        });
+        let found = try_join_all(firsts).await?;
+        Ok(found.into_iter().flatten().min())
+    }
+
+    /// Asks a server whose copy is in sync about a chunk, until one has answered.
+    async fn ask<T, F>(
+        &self,
+        at: ChunkAddress,
+        ask: impl Fn(ChunkServiceClient, Context, View) -> F,
+    ) -> Result<T, FsError>
+    where
+        F: Future<Output = Result<Result<T, Rejection>, RpcError>>,
+    {
         let place = self.place(at);
         let mut waiting = Waiting::new(&self.core);
         let mut turn = 0;
@@ -178,10 +205,10 @@ impl Chunks {
                 let view = self.view(pair, place, at.chunk.ino);
                 let until = waiting.deadline().min(Instant::now() + READ_TRY_MAX);
                 let link = self.core.link(server);
-                let ask = link.chunks(until, |c, context| async move { c.extents(context, view, at.chunk).await });
+                let asked = link.chunks(until, |client, context| ask(client, context, view));
                 tokio::select! {
-                    answer = ask => match answer {
-                        Ok(Ok(extents)) if self.still_serves(pair, server) => return Ok(extents),
+                    answer = asked => match answer {
+                        Ok(Ok(found)) if self.still_serves(pair, server) => return Ok(found),
                         Ok(Err(rejection)) => weigh(&self.core, place.pair, server, &rejection)?,
                         _ => {}
                     },

@@ -302,6 +302,15 @@ impl Served {
         let length = self.cluster.world.lock().chunks.get(&chunk).map_or(0, Vec::len);
         Ok((length as u32, vec![(0, 1)]))
     }
+
+    /// Of the chunks of this server's pair only.
+    async fn next_chunk(self, view: View, from: ChunkId) -> Result<Option<u32>, Rejection> {
+        self.mood().await?;
+        self.check(view, false)?;
+        let world = self.cluster.world.lock();
+        let here = |id: &&ChunkId| id.ino == from.ino && (id.index % 2) == (from.index % 2);
+        Ok(world.chunks.range(from..).map(|(id, _)| id).find(here).map(|id| id.index))
+    }
 }
 
 impl Served {
@@ -372,6 +381,7 @@ impl Serve for Chunks {
             Ask::Sync { view, chunks } => Say::Sync(self.0.sync(view, chunks).await),
             Ask::SyncWhole { view, file: _ } => Say::SyncWhole(self.0.sync(view, Vec::new()).await),
             Ask::Extents { view, chunk } => Say::Extents(self.0.extents(view, chunk).await),
+            Ask::NextChunk { view, from } => Say::NextChunk(self.0.next_chunk(view, from).await),
             _ => return Err(not_scripted()),
         })
     }

@@ -246,6 +246,10 @@ impl Cluster for ClusterClient {
         self.chunks.extents(at).await
     }
 
+    async fn next_chunk(&self, from: ChunkAddress) -> Result<Option<u32>, FsError> {
+        self.chunks.next_chunk(from).await
+    }
+
     async fn barrier(&self) -> Result<(), FsError> {
         let needed = self.outbox.acknowledged();
         if self.durable.load(Ordering::Acquire) >= needed.0 {

@@ -59,6 +59,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn sync_whole(&self, file: Option<Ino>) -> impl Future<Output = Result<(), FsError>> + Send;
     /// A chunk's length and its runs of blocks that are no holes.
     fn extents(&self, at: ChunkAddress) -> impl Future<Output = Result<(u32, Vec<(u16, u16)>), FsError>> + Send;
+    /// The index of the first chunk of a file, from this one on, that there is.
+    fn next_chunk(&self, from: ChunkAddress) -> impl Future<Output = Result<Option<u32>, FsError>> + Send;
     /// Makes every change of names that was acknowledged so far durable on a quorum.
     fn barrier(&self) -> impl Future<Output = Result<(), FsError>> + Send;
 }

@@ -313,6 +313,12 @@ impl Cluster for MemoryCluster {
         Ok((chunk.bytes.len() as u32, runs))
     }
 
+    async fn next_chunk(&self, from: ChunkAddress) -> Result<Option<u32>, FsError> {
+        let chunks = self.chunks.lock();
+        let next = chunks.range(from.chunk..).next().filter(|(id, _)| id.ino == from.chunk.ino);
+        Ok(next.map(|(id, _)| id.index))
+    }
+
     async fn barrier(&self) -> Result<(), FsError> {
         self.counts.barriers.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -141,10 +141,15 @@ impl<C: Cluster> Vfs<C> {
                     Seek::Hole => at = run.end,
                 }
             }
-            match what {
+            at = match what {
                 Seek::Hole if at < end => return Ok(at),
-                _ => at = at.max(end),
-            }
+                Seek::Hole => end,
+                // Between two chunks of a file there may be millions that are not there.
+                Seek::Data => match self.0.next_chunk(address).await? {
+                    Some(start) => start,
+                    None => return Err(FsError::NoAddress),
+                },
+            };
         }
         match what {
             Seek::Data => Err(FsError::NoAddress),
@@ -289,6 +294,14 @@ impl<C: Cluster> Shared<C> {
         Ok(found)
     }
 
+    /// Where the next chunk of the file begins that there is, behind this one.
+    async fn next_chunk(&self, at: ChunkAddress) -> Result<Option<u64>, FsError> {
+        let Some(index) = at.chunk.index.checked_add(1) else { return Ok(None) };
+        let next = ChunkAddress { chunk: ChunkId { index, ..at.chunk }, ..at };
+        let found = self.cluster.next_chunk(next).await?;
+        Ok(found.map(|index| u64::from(index) * CHUNK_BYTES))
+    }
+
     /// Waits until nothing of a range is under way.
     async fn not_flying(&self, file: &File, range: Range<u64>) {
         loop {
@@ -345,7 +358,10 @@ impl<C: Cluster> Shared<C> {
         }
         let mut blocks = 0;
         let mut result = Ok(());
-        'all: for piece in extent::pieces(range.start, range.end - range.start) {
+        let mut rest = range;
+        'all: while let Some(piece) = extent::pieces(rest.start, rest.end.saturating_sub(rest.start)).next() {
+            rest.start = u64::from(piece.index) * CHUNK_BYTES + u64::from(piece.offset) + u64::from(piece.length);
+            let before = blocks;
             let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
             for change in changes {
                 match self.cluster.change_chunk(at, change(piece.offset, piece.length)).await {
@@ -358,6 +374,16 @@ impl<C: Cluster> Shared<C> {
             }
             file.data.lock().unsynced.insert(piece.index);
             self.unsynced.store(true, Ordering::Relaxed);
+            if punches && changes.len() == 1 && blocks == before && rest.start < rest.end {
+                match self.next_chunk(at).await {
+                    Ok(Some(start)) => rest.start = rest.start.max(start),
+                    Ok(None) => break,
+                    Err(error) => {
+                        result = Err(error);
+                        break;
+                    }
+                }
+            }
         }
         {
             let now = self.now();

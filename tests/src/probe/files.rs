@@ -8,7 +8,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Appends lines, each with one write; several of these at once must not overwrite each other's.
 pub fn append(file: &str, lines: usize, word: &str) -> Found {
@@ -110,6 +110,29 @@ pub fn holes(file: &str) -> Found {
     tried("read", f.read_to_end(&mut all))?;
     let sum: u64 = all.iter().map(|&b| u64::from(b)).sum();
     demand(sum == 4096 + 2 * 4096, format!("the sum of its bytes is {sum}"))
+}
+
+/// In a file of a TiB that is almost nothing but a hole, data are found, and cut out, without looking everywhere.
+pub fn vast(file: &str) -> Found {
+    const TIB: i64 = 1 << 40;
+    const AT: i64 = 700 << 30;
+    let begun = Instant::now();
+    let f = fresh(file)?;
+    tried("write", f.write_all_at(&[1; 4096], AT as u64))?;
+    tried("write", f.write_all_at(&[2; 4096], TIB as u64 - 4096))?;
+    tried("fsync", f.sync_all())?;
+    for (from, to) in [(0, AT), (AT + 4096, TIB - 4096)] {
+        let data = seek(&f, from, libc::SEEK_DATA)?;
+        demand(data == to, format!("the first data from {from} on is said to be at {data}"))?;
+    }
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: only changes an open file.
+    let done = unsafe { libc::fallocate(f.as_raw_fd(), mode, 0, TIB) };
+    demand(done == 0, format!("fallocate: {}", std::io::Error::last_os_error()))?;
+    let blocks = tried("fstat", f.metadata())?.blocks();
+    demand(blocks == 0, format!("{blocks} blocks are left"))?;
+    demand(seek(&f, 0, libc::SEEK_DATA).is_err(), "there is still data")?;
+    demand(begun.elapsed() < Duration::from_secs(15), format!("it took {:?}", begun.elapsed()))
 }
 
 /// fallocate makes holes in the middle, and reserves behind the end without changing the length.

@@ -47,6 +47,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["racer", dir, steps, seed] => race::steps::run(dir, number(steps)?, number(seed)? as u64),
         ["consistent", dir] => race::consistent::check(dir),
         ["punch", file] => files::punch(file),
+        ["vast", file] => files::vast(file),
         ["noreplace", from, to] => files::rename(from, to, libc::RENAME_NOREPLACE),
         ["exchange", from, to] => files::rename(from, to, libc::RENAME_EXCHANGE),
         ["handle", path] => handles::print(path),
