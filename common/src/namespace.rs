@@ -133,7 +133,8 @@ pub enum Change {
         /// What to set.
         set: SetAttr,
     },
-    /// Bytes were written: the file may be longer, its times and blocks changed. Void if the file was cut since.
+    /// Bytes were written: the file may be longer, its times and blocks changed. Void if the file was cut since. The
+    /// request's time is when they were written: ctime follows it.
     Wrote {
         /// The file.
         ino: Ino,
@@ -143,7 +144,7 @@ pub enum Change {
         size: u64,
         /// Blocks that came (or, by punching, went).
         blocks: i64,
-        /// When it was last written.
+        /// Its mtime: when it was last written, or what that was set to since.
         mtime: Time,
     },
     /// Sets an extended attribute. An access control list must be well-formed, changes the permission bits, and is not

@@ -271,7 +271,7 @@ impl Model {
                     node.size = node.size.max(size);
                     node.blocks = (node.blocks + blocks).max(0);
                     node.mtime = mtime;
-                    node.ctime = node.ctime.max(mtime);
+                    node.ctime = node.ctime.max(now);
                 }
             }
             Change::SetXattr { ino, name, value, mode, perm } => {

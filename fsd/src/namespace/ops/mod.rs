@@ -109,7 +109,8 @@ fn by_session(state: &mut State, caller: Caller, change: &Change) -> Result<Done
         }
         Change::SetAttr { ino, set } => setattr::set(state, caller, *ino, set),
         Change::Wrote { ino, cut_gen, size, blocks, mtime } => {
-            wrote::wrote(state, *ino, wrote::Growth { cut_gen: *cut_gen, size: *size, blocks: *blocks }, *mtime)
+            let growth = wrote::Growth { cut_gen: *cut_gen, size: *size, blocks: *blocks };
+            wrote::wrote(state, caller, *ino, growth, *mtime)
         }
         Change::SetXattr { ino, name, value, mode, perm } => {
             xattr::set(state, caller, *ino, (name, value), *mode, *perm)

@@ -3,7 +3,7 @@
 use super::{Result, check_time};
 use crate::namespace::fault::Fault;
 use crate::namespace::rows::InodeRow;
-use crate::namespace::state::State;
+use crate::namespace::state::{Caller, State};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
@@ -19,9 +19,10 @@ pub(super) struct Growth {
     pub blocks: i64,
 }
 
-/// Applies a [`raidfs_common::namespace::Change::Wrote`]. The inode's change time is the time of writing too, as on a
-/// local file system, and not when the cluster was told; but it never goes back.
-pub(super) fn wrote(state: &mut State, ino: Ino, growth: Growth, mtime: Time) -> Result<Done> {
+/// Applies a [`raidfs_common::namespace::Change::Wrote`]. The inode's change time is the request's, which is that of
+/// writing, as on a local file system, and not when the cluster was told; but it never goes back. The time of last
+/// writing is no measure for it: that may have been set to anything since.
+pub(super) fn wrote(state: &mut State, caller: Caller, ino: Ino, growth: Growth, mtime: Time) -> Result<Done> {
     let before = state.inode(ino)?;
     check(&before, growth)?;
     check_time(mtime)?;
@@ -30,7 +31,7 @@ pub(super) fn wrote(state: &mut State, ino: Ino, growth: Growth, mtime: Time) ->
     }
     let attr = grow(state, ino, growth, |attr| {
         attr.mtime = mtime;
-        attr.ctime = attr.ctime.max(mtime);
+        attr.ctime = attr.ctime.max(caller.now);
     })?;
     Ok(Done::Attrs(vec![attr]))
 }
