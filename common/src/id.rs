@@ -96,8 +96,32 @@ pub struct ChunkId {
     pub index: u32,
 }
 
+impl ChunkId {
+    /// The chunk just before this one in the order of chunks: a list of what is above it begins with this one. None for
+    /// the first of all.
+    pub fn before(self) -> Option<ChunkId> {
+        match self.index.checked_sub(1) {
+            Some(index) => Some(ChunkId { index, ..self }),
+            None => self.ino.0.checked_sub(1).map(|ino| ChunkId { ino: Ino(ino), index: u32::MAX }),
+        }
+    }
+}
+
 impl fmt::Display for ChunkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:x}.{}", self.ino.0, self.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chunk_before_is_just_before() {
+        let chunk = |ino: u64, index| ChunkId { ino: Ino(ino), index };
+        assert_eq!(chunk(5, 3).before(), Some(chunk(5, 2)));
+        assert_eq!(chunk(5, 0).before(), Some(chunk(4, u32::MAX)));
+        assert_eq!(chunk(0, 0).before(), None);
     }
 }

@@ -7,7 +7,7 @@ use raidfs_common::name::FileName;
 use raidfs_common::namespace::{Change, Done, Outcome, Query, RenameMode, Request, SetAttr, XattrMode};
 use raidfs_common::rpc::names::Changed;
 use raidfs_common::time::Time;
-use raidfs_tests::in_process::InProcess;
+use raidfs_tests::in_process::{InProcess, make_in_root};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -20,18 +20,7 @@ fn name(text: &str) -> FileName {
 }
 
 fn make(ino: u64, text: &str, kind: FileKind) -> Change {
-    Change::Make {
-        parent: Ino::ROOT,
-        name: name(text),
-        ino: Ino(ino),
-        kind,
-        perm: 0o644,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        target: Default::default(),
-        xattrs: Vec::new(),
-    }
+    make_in_root(Ino(ino), text, kind)
 }
 
 fn request(seq: u64, change: Change) -> Request {

@@ -3,7 +3,7 @@
 
 use super::history::{Answer, Event, Op, Read, Register, SESSION, Write};
 use super::network::{self, Host};
-use super::world::{Dice, world};
+use super::world::world;
 use parking_lot::Mutex;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::codec::Blob;
@@ -16,6 +16,7 @@ use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use raidfs_mountd::cluster::ClusterClient;
 use raidfs_mountd::vfs::cluster::{ChunkAddress, Cluster};
+use raidfs_tests::in_process::make_in_root;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -70,8 +71,12 @@ async fn pause(most: u64) {
     tokio::time::sleep_until(until).await;
 }
 
+fn text(n: u64) -> String {
+    format!("n{n}")
+}
+
 fn name(n: u64) -> FileName {
-    FileName::new(format!("n{n}").into_bytes()).expect("it is a name")
+    FileName::new(text(n).into_bytes()).expect("it is a name")
 }
 
 /// A client's thread, on a host of its own.
@@ -98,7 +103,7 @@ pub async fn mount(config: Config, shared: Arc<Shared>) {
     };
     let mut registers = Vec::new();
     for n in 0..REGISTERS {
-        let make = make(&client, format!("r{n}").into_bytes()).await.expect("a number");
+        let make = make(&client, &format!("r{n}")).await.expect("a number");
         let made = client.change(vec![(time(), make)]).await.remove(0);
         let Ok(Done::Attrs(attrs)) = made else { panic!("{made:?}") };
         registers.push(*attrs.iter().find(|a| a.kind == FileKind::File).expect("what was made"));
@@ -119,19 +124,8 @@ pub async fn mount(config: Config, shared: Arc<Shared>) {
     shared.over.store(true, Ordering::SeqCst);
 }
 
-async fn make(client: &ClusterClient, name: Vec<u8>) -> Result<Change, FsError> {
-    Ok(Change::Make {
-        parent: Ino::ROOT,
-        name: FileName::new(name).expect("it is a name"),
-        ino: client.new_ino().await?,
-        kind: FileKind::File,
-        perm: 0o644,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        target: Default::default(),
-        xattrs: Vec::new(),
-    })
+async fn make(client: &ClusterClient, name: &str) -> Result<Change, FsError> {
+    Ok(make_in_root(client.new_ino().await?, name, FileKind::File))
 }
 
 fn address(attr: &Attr) -> ChunkAddress {
@@ -190,7 +184,7 @@ async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize
             look_up(&client, &shared, a, by, begun).await;
         }
         let (op, change) = match roll(4) {
-            0 | 1 => match make(&client, name(a).as_bytes().to_vec()).await {
+            0 | 1 => match make(&client, &text(a)).await {
                 Ok(change @ Change::Make { ino, .. }) => (Op::Create(a as u8, ino.0), change),
                 _ => continue,
             },
@@ -258,9 +252,4 @@ pub async fn converge(config: Config, patience: Duration) {
         }
         pause(PAUSE).await;
     }
-}
-
-/// Dice for what the one who directs does.
-pub fn dice(seed: u64) -> Dice {
-    Dice::new(seed.wrapping_mul(31).wrapping_add(7))
 }

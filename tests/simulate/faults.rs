@@ -2,8 +2,9 @@
 
 use super::network;
 use super::servers::Servers;
-use super::world::{Dice, rest};
+use super::world::rest;
 use raidfs_common::id::ServerId;
+use raidfs_tests::dice::Dice;
 
 /// One fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

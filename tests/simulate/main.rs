@@ -14,13 +14,15 @@ mod world;
 
 use clients::Shared;
 use raidfs_common::plant::{BUGS, plant};
+use raidfs_tests::dice::Dice;
 use servers::Servers;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Output, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use world::{Dice, world};
+use world::world;
 
 /// A run that has not ended after this much time of its own has failed.
 const LONGEST: Duration = Duration::from_secs(600);
@@ -55,34 +57,20 @@ fn arguments() -> Result<Arguments, String> {
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
-        if word == "--tell" {
-            found.told = true;
-            continue;
-        }
-        if word == "--plants" {
-            found.plants = true;
-            continue;
-        }
-        if word == "--sums" {
-            found.sums = true;
-            continue;
-        }
-        let value = words.next();
-        if word == "--turns" {
-            found.turns = value.map(PathBuf::from);
-            continue;
-        }
-        if word == "--plant" {
-            found.plant = value;
-            continue;
-        }
-        let value = value.and_then(|value| value.parse().ok());
-        let value = value.ok_or_else(|| format!("{word} needs a number"))?;
+        let mut number = || {
+            let number = words.next().and_then(|value| value.parse().ok());
+            number.ok_or_else(|| format!("{word} needs a number"))
+        };
         match word.as_str() {
-            "--seed" => found.seed = Some(value),
-            "--from" => found.from = value,
-            "--seeds" => found.seeds = value,
-            "--faults" => found.faults = Some(value),
+            "--tell" => found.told = true,
+            "--plants" => found.plants = true,
+            "--sums" => found.sums = true,
+            "--seed" => found.seed = Some(number()?),
+            "--from" => found.from = number()?,
+            "--seeds" => found.seeds = number()?,
+            "--faults" => found.faults = Some(number()?),
+            "--turns" => found.turns = words.next().map(PathBuf::from),
+            "--plant" => found.plant = words.next(),
             _ => return Err(format!("{word} is not known")),
         }
     }
@@ -134,7 +122,8 @@ fn simulate(seed: u64, arguments: &Arguments) -> ! {
     if let Some(path) = &arguments.turns {
         world().record(std::fs::File::create(path).expect("the file for the turns"));
     }
-    let mut dice = clients::dice(seed);
+    // Others than those of the world: what is directed does not depend on what happened.
+    let mut dice = Dice::new(seed.wrapping_mul(31).wrapping_add(7));
     network::set_weather([200_000, 1_000_000, 10_000_000][dice.below(3) as usize]);
     let problems = run(&mut dice, &dir, arguments);
     for problem in &problems {
@@ -222,31 +211,43 @@ fn child(seed: u64, plant: Option<&str>) -> std::io::Result<Output> {
     output
 }
 
-fn many(arguments: &Arguments) -> ExitCode {
-    let (begun, from, seeds) = (Instant::now(), arguments.from, arguments.seeds);
-    let next = AtomicU64::new(from);
-    let failed = parking_lot::Mutex::new(Vec::new());
-    let work = || {
-        loop {
-            let seed = next.fetch_add(1, Ordering::SeqCst);
-            if seed >= from + seeds {
-                return;
-            }
-            let (well, text) = match child(seed, arguments.plant.as_deref()) {
-                Ok(output) => (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()),
-                Err(error) => (false, error.to_string()),
-            };
-            if arguments.sums {
-                println!("{}", text.lines().last().unwrap_or_default());
-            }
-            if !well {
-                println!("seed {seed} failed; make test-sim SEED={seed} replays it\n{text}");
-                failed.lock().push(seed);
+/// Hands so many seeds to as many workers as there are processors, until they are used up or `work` says that it is enough.
+fn each_seed(arguments: &Arguments, work: impl Fn(u64) -> ControlFlow<()> + Sync) {
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from + arguments.seeds;
+    let enough = AtomicBool::new(false);
+    let take = || {
+        let seed = next.fetch_add(1, Ordering::SeqCst);
+        (seed < end && !enough.load(Ordering::SeqCst)).then_some(seed)
+    };
+    let worker = || {
+        while let Some(seed) = take() {
+            if work(seed).is_break() {
+                enough.store(true, Ordering::SeqCst);
             }
         }
     };
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(worker))));
+}
+
+fn many(arguments: &Arguments) -> ExitCode {
+    let (begun, from, seeds) = (Instant::now(), arguments.from, arguments.seeds);
+    let failed = parking_lot::Mutex::new(Vec::new());
+    each_seed(arguments, |seed| {
+        let (well, text) = match child(seed, arguments.plant.as_deref()) {
+            Ok(output) => (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned()),
+            Err(error) => (false, error.to_string()),
+        };
+        if arguments.sums {
+            println!("{}", text.lines().last().unwrap_or_default());
+        }
+        if !well {
+            println!("seed {seed} failed; make test-sim SEED={seed} replays it\n{text}");
+            failed.lock().push(seed);
+        }
+        ControlFlow::Continue(())
+    });
     let failed = failed.into_inner();
     println!("{seeds} seeds from {from} in {:.1} s: {} failed {failed:?}", begun.elapsed().as_secs_f64(), failed.len());
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -256,24 +257,16 @@ fn many(arguments: &Arguments) -> ExitCode {
 fn plants(arguments: &Arguments) -> ExitCode {
     let mut missed = 0;
     for bug in BUGS.map(|bug| format!("{bug:?}")) {
-        let next = AtomicU64::new(arguments.from);
         let caught = parking_lot::Mutex::new(None::<(u64, String)>);
-        let work = || {
-            while caught.lock().is_none() {
-                let seed = next.fetch_add(1, Ordering::SeqCst);
-                if seed >= arguments.from + arguments.seeds {
-                    return;
-                }
-                let Ok(output) = child(seed, Some(&bug)) else { continue };
-                if !output.status.success() {
-                    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-                    let wrong = text.lines().rfind(|line| line.starts_with("WRONG")).unwrap_or("WRONG  it ended");
-                    caught.lock().get_or_insert((seed, wrong.chars().take(120).collect()));
-                }
+        each_seed(arguments, |seed| match child(seed, Some(&bug)) {
+            Ok(output) if !output.status.success() => {
+                let text = String::from_utf8_lossy(&output.stdout);
+                let wrong = text.lines().rfind(|line| line.starts_with("WRONG")).unwrap_or("WRONG  it ended");
+                caught.lock().get_or_insert((seed, wrong.chars().take(120).collect()));
+                ControlFlow::Break(())
             }
-        };
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
-        std::thread::scope(|scope| (0..workers).for_each(|_| drop(scope.spawn(work))));
+            _ => ControlFlow::Continue(()),
+        });
         match caught.into_inner() {
             Some((seed, how)) => println!("{bug}: caught by seed {seed}: {how}"),
             None => {

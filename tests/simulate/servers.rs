@@ -3,18 +3,15 @@
 
 use super::network;
 use super::world::{Life, world};
-use raidfs_common::config::{Config, Durability};
+use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::stream::Port;
 use raidfs_fsd::chunk::memory::MemoryChunks;
-use raidfs_fsd::identity::{DataDir, Identity};
-use raidfs_fsd::server::Ended;
-use raidfs_fsd::{server, witness};
+use raidfs_tests::in_process::{lives, two_pairs};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use tokio::sync::Notify;
 
 struct Running {
@@ -35,14 +32,7 @@ pub struct Servers {
 impl Servers {
     /// Starts them all, with their directories below `dir`.
     pub fn start(dir: &Path) -> Servers {
-        let at = network::address_of;
-        let config = Config {
-            cluster: "simulated".into(),
-            pairs: vec![[at(1), at(2)], [at(3), at(4)]],
-            witness: at(0),
-            durability: Durability::Relaxed,
-            io_timeout: Duration::from_secs(10),
-        };
+        let config = two_pairs("simulated", |n| network::address_of(n as network::Host));
         let chunks = config.servers().map(|id| (id, Arc::new(MemoryChunks::default()))).collect();
         let mut servers = Servers { config, dir: dir.to_owned(), chunks, running: BTreeMap::new() };
         for n in 0..5 {
@@ -58,19 +48,8 @@ impl Servers {
         let stop = Arc::new(Notify::new());
         let (config, ender, path) = (self.config.clone(), stop.clone(), self.dir.join(id.to_string()));
         let chunks = self.chunks.get(&id).cloned();
-        let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: id };
-        let body = move || {
-            loop {
-                let home = DataDir::open(&path, &identity).expect("the directory is this server's");
-                let port = Port::Invented(Box::new(network::bind(life, id.0)));
-                match live(&config, &home, chunks.clone(), port, &ender) {
-                    Err(Ended::Anew(_)) => continue,
-                    ended => ended.expect("it ends in order"),
-                }
-                home.end_cleanly().expect("the end is written down");
-                return;
-            }
-        };
+        let port = move |_| Port::Invented(Box::new(network::bind(life, id.0)));
+        let body = move || lives(&config, id, &path, chunks, port, &ender).expect("it ends in order");
         world().enter(life);
         let thread = std::thread::Builder::new().name(id.to_string()).spawn(body).expect("a thread");
         world().enter(0);
@@ -115,25 +94,6 @@ impl Servers {
             world().thaw(running.life);
         }
     }
-}
-
-/// One life of a server, to its end in order.
-fn live(
-    config: &Config,
-    home: &DataDir,
-    chunks: Option<Arc<MemoryChunks>>,
-    port: Port,
-    stop: &Arc<Notify>,
-) -> Result<(), Ended> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let ended = runtime.block_on(async {
-        match chunks {
-            Some(chunks) => server::run(config.clone(), home, chunks, port, stop.clone()).await,
-            None => witness::run(config.clone(), home, port, stop.clone()).await,
-        }
-    });
-    runtime.shutdown_timeout(Duration::from_secs(1));
-    ended
 }
 
 /// Gives up what a dead life had open, its lock on the directory above all: its threads never run again, so nobody else

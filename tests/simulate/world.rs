@@ -7,6 +7,7 @@
 //! A thread belongs to a life: that of a server, or of a client. Threads of a life that was killed never run again;
 //! those of one that is frozen do not for now.
 
+use raidfs_tests::dice::Dice;
 use std::cell::{Cell, UnsafeCell};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -29,40 +30,6 @@ pub enum Wait {
     End(usize),
     /// Nothing else.
     Time,
-}
-
-/// Numbers from a seed.
-#[derive(Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// Dice with a seed.
-    pub fn new(seed: u64) -> Dice {
-        Dice(seed)
-    }
-
-    /// The next number (SplitMix64).
-    pub fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-
-    /// A number below `sides`.
-    pub fn below(&mut self, sides: u64) -> u64 {
-        self.roll() % sides.max(1)
-    }
-
-    /// True once in `times`.
-    pub fn once_in(&mut self, times: u64) -> bool {
-        self.below(times) == 0
-    }
-
-    /// A span between two, in microseconds.
-    pub fn span(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_micros(from + self.below(to - from))
-    }
 }
 
 struct Baton(UnsafeCell<libc::sem_t>);
@@ -96,6 +63,12 @@ struct Thread {
     done: bool,
     handle: Option<libc::pthread_t>,
     baton: &'static Baton,
+}
+
+impl Thread {
+    fn new(life: Life) -> Thread {
+        Thread { life, wait: None, deadline: None, late: false, done: false, handle: None, baton: Baton::new() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +106,7 @@ thread_local! {
     static ME: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The world. Only for a thread that [`is_simulated`]: it has the baton, or it would not run.
+/// The world. Only for a thread that [`is_simulated`] (or just was): it has the baton, or it would not run.
 #[allow(clippy::mut_from_ref)]
 pub fn world() -> &'static mut World {
     // SAFETY: one thread runs at a time, and none keeps the reference beyond what it does without blocking.
@@ -148,10 +121,8 @@ pub fn is_simulated() -> bool {
 /// This thread becomes the first of a world.
 pub fn begin(seed: u64, end: Duration) {
     let mut dice = Dice::new(seed);
-    let first =
-        Thread { life: 0, wait: None, deadline: None, late: false, done: false, handle: None, baton: Baton::new() };
     let world = World {
-        threads: vec![first],
+        threads: vec![Thread::new(0)],
         lives: vec![Standing::Running],
         now: 0,
         end: end.as_nanos() as u64,
@@ -254,16 +225,13 @@ impl World {
     /// A thread is about to start, for the life of the running one.
     pub fn new_thread(&mut self) -> usize {
         let life = self.life();
-        self.threads.push(Thread {
-            life,
-            wait: None,
-            deadline: None,
-            late: false,
-            done: false,
-            handle: None,
-            baton: Baton::new(),
-        });
+        self.threads.push(Thread::new(life));
         self.threads.len() - 1
+    }
+
+    /// What a new thread waits for.
+    pub fn waiting(&self, thread: usize) -> Waiting {
+        Waiting(self.threads[thread].baton)
     }
 
     /// The system's name for a thread.
@@ -404,18 +372,11 @@ pub struct Waiting(&'static Baton);
 // SAFETY: a semaphore is for several threads.
 unsafe impl Send for Waiting {}
 
-impl World {
-    /// What a new thread waits for.
-    pub fn waiting(&self, thread: usize) -> Waiting {
-        Waiting(self.threads[thread].baton)
-    }
-}
-
 /// The running thread is done.
 pub fn leave() {
     let me = ME.replace(0) - 1;
-    // SAFETY: this thread still has the baton.
-    let world = unsafe { (*WORLD.0.get()).as_mut() }.expect("the simulation has begun");
+    // It still has the baton.
+    let world = world();
     world.threads[me].done = true;
     let next = world.choose();
     world.threads[next].baton.give();

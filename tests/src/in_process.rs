@@ -2,9 +2,13 @@
 //! and loopback between them. Servers are stopped in order and started again; killing is for the shell cases, which have
 //! processes to kill.
 
+use raidfs_common::attr::FileKind;
 use raidfs_common::config::{Config, Durability};
-use raidfs_common::id::ServerId;
+use raidfs_common::id::{Ino, ServerId};
+use raidfs_common::name::FileName;
+use raidfs_common::namespace::Change;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
+use raidfs_common::stream::Port;
 use raidfs_common::wire;
 use raidfs_common::{limits, rpc};
 use raidfs_fsd::chunk::memory::MemoryChunks;
@@ -13,7 +17,7 @@ use raidfs_fsd::server::Ended;
 use raidfs_fsd::{server, witness};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -39,14 +43,7 @@ impl InProcess {
     pub fn start() -> InProcess {
         let listeners: Vec<TcpListener> =
             (0..5).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port is free")).collect();
-        let at = |n: usize| listeners[n].local_addr().expect("it is bound");
-        let config = Config {
-            cluster: "in-process".into(),
-            pairs: vec![[at(1), at(2)], [at(3), at(4)]],
-            witness: at(0),
-            durability: Durability::Relaxed,
-            io_timeout: Duration::from_secs(10),
-        };
+        let config = two_pairs("in-process", |n| listeners[n].local_addr().expect("it is bound"));
         let chunks = config.servers().map(|id| (id, Arc::new(MemoryChunks::default()))).collect();
         let dir = tempfile::tempdir().expect("a directory of the test");
         let mut cluster = InProcess { config, dir, chunks, running: BTreeMap::new() };
@@ -61,21 +58,9 @@ impl InProcess {
         let (config, ender) = (self.config.clone(), stop.clone());
         let path = self.dir.path().join(id.to_string());
         let chunks = self.chunks.get(&id).cloned();
-        let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: id };
-        let body = move || {
-            let home = DataDir::open(&path, &identity).expect("the directory is this server's");
-            let ended = live(&config, &home, chunks.clone(), listener, &ender);
-            if !matches!(ended, Err(Ended::Anew(_))) {
-                home.end_cleanly().expect("the end is written down");
-                return ended;
-            }
-            // As the program does.
-            drop(home);
-            let home = DataDir::open(&path, &identity).expect("the directory is this server's");
-            let ended = live(&config, &home, chunks, listen(config.address(id).expect("it has one")), &ender);
-            home.end_cleanly().expect("the end is written down");
-            ended
-        };
+        let mut bound = Some(listener);
+        let port = move |address| bound.take().unwrap_or_else(|| listen(address)).into();
+        let body = move || lives(&config, id, &path, chunks, port, &ender);
         let thread = std::thread::Builder::new().name(id.to_string()).spawn(body).expect("a thread");
         self.running.insert(id, Running { stop, thread });
     }
@@ -101,9 +86,7 @@ impl InProcess {
 
     /// Makes a stopped server's next life one that may have forgotten what it had not synced.
     pub fn cut_power(&self, id: ServerId) {
-        let identity =
-            Identity { cluster: self.config.cluster.clone(), cluster_id: self.config.cluster_id(), server: id };
-        let home = DataDir::open(&self.data(id), &identity).expect("it does not run");
+        let home = DataDir::open(&self.data(id), &identity(&self.config, id)).expect("it does not run");
         home.distrust().expect("it is written down");
     }
 
@@ -133,23 +116,74 @@ impl InProcess {
     }
 }
 
-/// One life of a server.
+/// The configuration of two pairs and the witness: servers 1 to 4 at `at` of their numbers, the witness at that of 0.
+pub fn two_pairs(cluster: &str, at: impl Fn(usize) -> SocketAddr) -> Config {
+    Config {
+        cluster: cluster.into(),
+        pairs: vec![[at(1), at(2)], [at(3), at(4)]],
+        witness: at(0),
+        durability: Durability::Relaxed,
+        io_timeout: Duration::from_secs(10),
+    }
+}
+
+fn identity(config: &Config, server: ServerId) -> Identity {
+    Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server }
+}
+
+/// Runs a server (without chunks: the witness) as its program does: again, with the names dropped, if it is to begin
+/// anew. `port` binds its address for each life.
+pub fn lives(
+    config: &Config,
+    id: ServerId,
+    dir: &Path,
+    chunks: Option<Arc<MemoryChunks>>,
+    mut port: impl FnMut(SocketAddr) -> Port,
+    stop: &Arc<Notify>,
+) -> Result<(), Ended> {
+    let address = config.address(id).expect("it is in the configuration");
+    loop {
+        let home = DataDir::open(dir, &identity(config, id)).expect("the directory is this server's");
+        let ended = live(config, &home, chunks.clone(), port(address), stop);
+        if !matches!(ended, Err(Ended::Anew(_))) {
+            home.end_cleanly().expect("the end is written down");
+            return ended;
+        }
+    }
+}
+
 fn live(
     config: &Config,
     home: &DataDir,
     chunks: Option<Arc<MemoryChunks>>,
-    listener: TcpListener,
+    port: Port,
     stop: &Arc<Notify>,
 ) -> Result<(), Ended> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let ended = runtime.block_on(async {
         match chunks {
-            Some(chunks) => server::run(config.clone(), home, chunks, listener, stop.clone()).await,
-            None => witness::run(config.clone(), home, listener, stop.clone()).await,
+            Some(chunks) => server::run(config.clone(), home, chunks, port, stop.clone()).await,
+            None => witness::run(config.clone(), home, port, stop.clone()).await,
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
     ended
+}
+
+/// The change that makes something in the root directory.
+pub fn make_in_root(ino: Ino, name: &str, kind: FileKind) -> Change {
+    Change::Make {
+        parent: Ino::ROOT,
+        name: FileName::new(name.as_bytes().to_vec()).expect("it is a name"),
+        ino,
+        kind,
+        perm: 0o644,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        target: Default::default(),
+        xattrs: Vec::new(),
+    }
 }
 
 fn listen(address: SocketAddr) -> TcpListener {

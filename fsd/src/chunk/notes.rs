@@ -91,7 +91,7 @@ impl Notes {
             (state.book.named(after, limit), state.book.high_water())
         };
         if chunks.len() < limit {
-            let before_mark = mark.0.checked_sub(1).map(|ino| ChunkId { ino: Ino(ino), index: u32::MAX });
+            let before_mark = ChunkId { ino: mark, index: 0 }.before();
             chunks.extend(list(after.max(before_mark), limit - chunks.len())?);
         }
         Ok(chunks)

@@ -1,7 +1,6 @@
 //! Mending a damaged chunk from the mirror, if the mirror's copy is good. Changes of the chunk are held back meanwhile;
 //! the mirror is asked for what it has without waiting for anything there, so that two servers never wait for each other.
 
-use super::plan::before;
 use super::ranges::{Mode, Span};
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica};
@@ -63,12 +62,8 @@ impl Replica {
         if !standing.in_sync() || standing.mirror_in_sync() || !self.notes_inherited.load(Ordering::Relaxed) {
             return false;
         }
-        let before = match chunk.index.checked_sub(1) {
-            Some(index) => Some(ChunkId { index, ..chunk }),
-            None => before(chunk.ino),
-        };
         let work = self.disk(DISK_STUCK, "sum a chunk anew", move |store| {
-            let is_noted = store.noted(before, 1)? == [chunk];
+            let is_noted = store.noted(chunk.before(), 1)? == [chunk];
             Ok(is_noted && store.export(chunk, true)?.is_some())
         });
         let done = work.await.unwrap_or(false);

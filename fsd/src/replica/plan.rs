@@ -26,11 +26,6 @@ impl Plan {
     }
 }
 
-/// The chunk behind which those of `ino` and later files begin, for listing them; None: from the start.
-pub fn before(ino: Ino) -> Option<ChunkId> {
-    ino.0.checked_sub(1).map(|below| ChunkId { ino: Ino(below), index: u32::MAX })
-}
-
 /// Whether the mirror lacks chunks that neither side has noted: from which file on, if so.
 pub fn lacks_from(mine: Ino, of_mirror: Ino) -> Option<Ino> {
     (of_mirror < mine).then_some(of_mirror)
@@ -56,10 +51,10 @@ mod tests {
     #[test]
     fn an_empty_mirror_lacks_everything() {
         assert_eq!(lacks_from(Ino(100), Ino(0)), Some(Ino(0)));
-        assert_eq!(before(Ino(0)), None);
+        assert_eq!(chunk(0, 0).before(), None);
         assert_eq!(lacks_from(Ino(100), Ino(100)), None);
         assert_eq!(lacks_from(Ino(100), Ino(120)), None);
         assert_eq!(lacks_from(Ino(0), Ino(0)), None);
-        assert!(before(Ino(5)).unwrap() < chunk(5, 0) && before(Ino(5)).unwrap() > chunk(4, 9));
+        assert!(chunk(5, 0).before().unwrap() < chunk(5, 0) && chunk(5, 0).before().unwrap() > chunk(4, 9));
     }
 }

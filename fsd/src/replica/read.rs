@@ -9,7 +9,7 @@ use super::{DISK_STUCK, Replica};
 use crate::chunk::ChunkError;
 use bytes::Bytes;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Ino, LogIndex};
+use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::rpc::chunks::{ChunkSummary, View};
 use std::sync::Arc;
 
@@ -78,12 +78,8 @@ impl Replica {
     /// The first chunk of a file, from this one on, that there is.
     pub async fn next_chunk(self: &Arc<Self>, view: View, from: ChunkId) -> Result<Option<u32>, Rejection> {
         let _held = self.to_read(&view, from, Span::chunk(from)).await?;
-        let before = match (from.index.checked_sub(1), from.ino.0.checked_sub(1)) {
-            (Some(index), _) => Some(ChunkId { ino: from.ino, index }),
-            (None, Some(ino)) => Some(ChunkId { ino: Ino(ino), index: u32::MAX }),
-            (None, None) => None,
-        };
-        let list = self.disk(DISK_STUCK, "list chunks", move |store| store.list(before, 1)).await.map_err(rejection)?;
+        let list = self.disk(DISK_STUCK, "list chunks", move |store| store.list(from.before(), 1)).await;
+        let list = list.map_err(rejection)?;
         Ok(list.first().filter(|found| found.ino == from.ino).map(|found| found.index))
     }
 

@@ -4,7 +4,7 @@
 //! noted then, so nothing has to be remembered.
 
 use super::judge::Standing;
-use super::plan::{Plan, before, lacks_from};
+use super::plan::{Plan, lacks_from};
 use super::ranges::{Mode, Span};
 use super::salvage::salvage;
 use super::tally::add;
@@ -251,7 +251,9 @@ impl Replica {
         let mine = self.pages(None, |store, after| store.noted(after, PAGE)).await?;
         plan.add(mine.iter().copied());
         if let Some(first) = lacks_from(self.store.high_water(), high_water) {
-            plan.add(self.pages(before(first), |store, after| store.list(after, PAGE)).await?);
+            plan.add(
+                self.pages(ChunkId { ino: first, index: 0 }.before(), |store, after| store.list(after, PAGE)).await?,
+            );
         }
         Ok((plan, mine.into_iter().collect()))
     }

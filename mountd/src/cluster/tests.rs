@@ -93,6 +93,8 @@ async fn every_rejection_that_passes_is_waited_out() {
         assert!(client.sync_chunks(vec![at(7, 0)]).await.is_ok(), "{rejection}");
         cluster.with(|w| (1..=4).for_each(|n| w.mood(n).rejections = vec![rejection.clone(); 2]));
         assert!(client.barrier().await.is_ok() && client.extents(at(7, 0)).await.is_ok(), "{rejection}");
+        cluster.with(|w| (1..=4).for_each(|n| w.mood(n).rejections = vec![rejection.clone(); 2]));
+        assert_eq!(client.next_chunk(at(7, 0)).await, Ok(Some(0)), "{rejection}");
         cluster.with(|w| (1..=4).for_each(|n| w.mood(n).rejections.clear()));
     }
     let ids: Vec<u64> = cluster.with(|w| w.chunk_changes.iter().map(|(_, _, id)| id.seq).collect());

@@ -41,7 +41,7 @@ impl Allowance {
 
     /// There was no room for a write.
     pub fn spend(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.renew(0);
     }
 
     fn renew(&self, bytes: i64) {
@@ -62,14 +62,14 @@ fn allowed(space: &[Space]) -> i64 {
 impl<C: Cluster> Shared<C> {
     /// Looks after everything every few seconds, for as long as the vfs is open.
     pub(super) async fn look_after(self: Arc<Self>) {
-        let mut allowed = UNKNOWN_BYTES;
+        let mut pause = EVERY_SCARCE;
         loop {
             if let Ok(Answer::Totals { space, .. }) = self.cluster.ask(Query::Totals).await {
-                allowed = self::allowed(&space);
-                self.allowance.renew(allowed);
+                let bytes = allowed(&space);
+                self.allowance.renew(bytes);
+                pause = if bytes <= UNKNOWN_BYTES { EVERY_SCARCE } else { EVERY };
             }
             self.send_atimes();
-            let pause = if allowed <= UNKNOWN_BYTES { EVERY_SCARCE } else { EVERY };
             let closing = self.closing.notified();
             if self.is_closed() || tokio::time::timeout(pause, closing).await.is_ok() {
                 return;

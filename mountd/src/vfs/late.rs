@@ -23,7 +23,7 @@ pub struct Told(u64);
 impl Late {
     /// A write could not be made. Whether that is news: of the one before, if any, somebody was told.
     pub fn happened(&mut self, error: FsError) -> bool {
-        let news = self.count == 0 || self.seen;
+        let news = self.unseen().is_ok();
         self.count += 1;
         self.error = Some(error);
         self.seen = false;

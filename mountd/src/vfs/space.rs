@@ -3,7 +3,7 @@
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{File, Unsynced};
 use super::{Caller, Shared, Vfs};
-use raidfs_common::attr::Attr;
+use raidfs_common::attr::{Attr, Placement};
 use raidfs_common::error::FsError;
 use raidfs_common::extent;
 use raidfs_common::id::{ChunkId, Ino};
@@ -357,34 +357,7 @@ impl<C: Cluster> Shared<C> {
             self.pusher.dropped(dropped);
         }
         let mut blocks = 0;
-        let mut result = Ok(());
-        let mut rest = range;
-        'all: while let Some(piece) = extent::pieces(rest.start, rest.end.saturating_sub(rest.start)).next() {
-            rest.start = u64::from(piece.index) * CHUNK_BYTES + u64::from(piece.offset) + u64::from(piece.length);
-            let before = blocks;
-            let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
-            for change in changes {
-                match self.cluster.change_chunk(at, change(piece.offset, piece.length)).await {
-                    Ok(applied) => blocks += applied.blocks,
-                    Err(error) => {
-                        result = Err(error);
-                        break 'all;
-                    }
-                }
-            }
-            file.data.lock().unsynced.insert(piece.index);
-            self.unsynced.store(true, Ordering::Relaxed);
-            if punches && changes.len() == 1 && blocks == before && rest.start < rest.end {
-                match self.next_chunk(at).await {
-                    Ok(Some(start)) => rest.start = rest.start.max(start),
-                    Ok(None) => break,
-                    Err(error) => {
-                        result = Err(error);
-                        break;
-                    }
-                }
-            }
-        }
+        let result = self.change_pieces(file, placement, range, changes, &mut blocks).await;
         {
             let now = self.now();
             let mut names = self.names.lock();
@@ -397,6 +370,34 @@ impl<C: Cluster> Shared<C> {
         drop(hold);
         self.push_until(file, Instant::now(), true);
         result
+    }
+
+    /// Sends changes for every piece of a range, until one fails. The blocks that come (or go) are added to `blocks`.
+    async fn change_pieces(
+        &self,
+        file: &File,
+        placement: Placement,
+        mut range: Range<u64>,
+        changes: &[fn(u32, u32) -> ChunkChange],
+        blocks: &mut i64,
+    ) -> Result<(), FsError> {
+        let only_punches = changes.iter().all(|c| matches!(c(0, 1), ChunkChange::Punch { .. }));
+        while let Some(piece) = extent::pieces(range.start, range.end.saturating_sub(range.start)).next() {
+            let before = *blocks;
+            let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
+            for change in changes {
+                *blocks += self.cluster.change_chunk(at, change(piece.offset, piece.length)).await?.blocks;
+            }
+            file.data.lock().unsynced.insert(piece.index);
+            self.unsynced.store(true, Ordering::Relaxed);
+            range.start += u64::from(piece.length);
+            if only_punches && *blocks == before && range.start < range.end {
+                // Nothing was there: nor may there be millions of the next chunks.
+                let Some(start) = self.next_chunk(at).await? else { return Ok(()) };
+                range.start = range.start.max(start);
+            }
+        }
+        Ok(())
     }
 
     /// Attributes with blocks for what was written and has not landed yet: about as many as it will have.

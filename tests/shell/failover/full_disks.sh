@@ -1,12 +1,7 @@
 # limit: 240
 # Servers on small disks: what df promises can be written, then it is ENOSPC; what was there is unharmed, and deleting makes room.
 skip_without mkfs.ext4
-for name in fsd1 fsd2 fsd3 fsd4; do
-  need truncate -s 96M "$CASE_DIR/$name.img"
-  need mkfs.ext4 -q -m 0 "$CASE_DIR/$name.img"
-  need mkdir -p "$DIR/data/$name"
-  need mount -o loop "$CASE_DIR/$name.img" "$DIR/data/$name"
-done
+for name in fsd1 fsd2 fsd3 fsd4; do local_ext4 "$DIR/data/$name" 96M -m 0; done
 cluster_up
 avail() { df -k --output=avail "$MNT" | tail -n 1 | tr -d ' '; }
 at_least() { [ "$(avail)" -ge "$1" ]; }

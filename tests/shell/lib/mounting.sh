@@ -1,5 +1,6 @@
 # Mounting as mount(8) does it: with the helper that `make install` installs, in namespaces of the case's own, so that
-# neither /sbin nor the mounts of this machine are touched and everything ends with the case.
+# neither /sbin nor the mounts of this machine are touched and everything ends with the case. And local file systems in
+# images.
 
 # installed: installs below the case's directory, and makes the namespaces in which /sbin is what was installed.
 installed() {
@@ -37,3 +38,13 @@ options_are() {
   done
 }
 mounted_there() { there mountpoint -q "$MNT"; }
+
+# local_ext4 DIR SIZE MKFS-OPTION...: makes one in an image beside DIR, sparse, and mounts it there; `clean_below` takes
+# it away.
+local_ext4() {
+  local dir=$1 size=$2; shift 2
+  need mkdir -p "$dir"
+  need truncate -s "$size" "$dir.img"
+  need mkfs.ext4 -q -F "$@" "$dir.img"
+  need mount -o loop,relatime "$dir.img" "$dir"
+}

@@ -1,10 +1,10 @@
 //! Operations on attributes: chmod, chown, utimensat, stat, statfs, access.
 
-use super::dice::Dice;
 use super::names::{Spot, Subject, slot, spot, subject};
 use super::seen::Seen;
 use super::side::{Side, stat, stat_seen};
 use super::sys::{Call, call};
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
 /// A time for utimensat.

@@ -1,10 +1,10 @@
 //! Reading directories: whole, from a descriptor again, and by going back to a place.
 
-use super::dice::Dice;
 use super::names::{Spot, Subject, c_path, slot, spot};
 use super::seen::{Seen, Value};
 use super::side::Side;
 use super::sys::{Call, call};
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 use std::ffi::CStr;
 

@@ -1,10 +1,10 @@
 //! Operations on the contents of files: open, read, write, cut, allocate, copy, sync.
 
-use super::dice::Dice;
 use super::names::{Spot, Subject, c_path, slot, spot};
 use super::seen::{Seen, Value};
 use super::side::Side;
 use super::sys::{Call, call};
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 

@@ -1,10 +1,10 @@
 //! Locks that do not wait: flock, fcntl byte ranges of a process, and of an open file description.
 
-use super::dice::Dice;
 use super::names::slot;
 use super::seen::Seen;
 use super::side::Side;
 use super::sys::call;
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
 /// An operation on locks.

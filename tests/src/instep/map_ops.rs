@@ -1,10 +1,10 @@
 //! Mapped files: private and shared, read and written through the mapping, and synced.
 
-use super::dice::Dice;
 use super::names::slot;
 use super::seen::Seen;
 use super::side::Side;
 use super::sys::{call, called};
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
 const PAGE: usize = 4096;

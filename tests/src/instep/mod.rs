@@ -7,7 +7,6 @@
 //! and makes each tree the root of its world.
 
 mod attr_ops;
-mod dice;
 pub mod differences;
 mod dir_ops;
 mod file_ops;

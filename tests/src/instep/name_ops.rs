@@ -1,10 +1,10 @@
 //! Operations on names: link, symlink, unlink, mkdir, rmdir, mknod, rename, and walks.
 
-use super::dice::Dice;
 use super::names::{Spot, Subject, c_path, dir_path, slot, spot, target};
 use super::seen::Seen;
 use super::side::Side;
 use super::sys::{Call, call};
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
 /// An operation on names.

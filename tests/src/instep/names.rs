@@ -1,9 +1,9 @@
 //! The names, paths and targets that histories are made of. Few, so that they meet again; and readable in a history,
 //! which is text, though names are bytes: `{255}` is a name of 255 bytes, `{bad}` one that is no UTF-8.
 
-use super::dice::Dice;
 use super::side::Side;
 use super::sys::Call;
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 use std::ffi::CString;
 

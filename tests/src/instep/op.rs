@@ -1,10 +1,10 @@
 //! The operations of a history, and its text: one step a line, as JSON, so that what was found can be kept and replayed.
 
-use super::dice::Dice;
 use super::names::{Spot, Subject};
 use super::seen::Seen;
 use super::side::Side;
 use super::{attr_ops, dir_ops, file_ops, lock_ops, map_ops, name_ops, tree, xattr_ops};
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
 /// One operation.

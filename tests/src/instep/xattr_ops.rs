@@ -1,10 +1,10 @@
 //! Operations on extended attributes of all namespaces, and on access control lists by their raw attributes.
 
-use super::dice::Dice;
 use super::names::{Spot, Subject, c_path, slot, spot};
 use super::seen::Seen;
 use super::side::Side;
 use super::sys::{Call, call};
+use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 use std::ffi::{CStr, CString};
 

@@ -3,7 +3,7 @@
 use super::super::admin::within;
 use super::super::human;
 use super::super::progress::{Progress, Unit};
-use super::compare::{Wrong, before, compare, judge};
+use super::compare::{Wrong, compare, judge};
 use super::{Answers, Report};
 use crate::cluster::survey::connect_admin;
 use raidfs_common::config::Config;
@@ -140,7 +140,7 @@ async fn look_again(
 }
 
 async fn one(client: &AdminServiceClient, pair: PairId, chunk: ChunkId) -> Result<Option<ChunkSummary>, String> {
-    let page = page(client, pair, before(chunk), true).await?;
+    let page = page(client, pair, chunk.before(), true).await?;
     Ok(page.into_iter().find(|s| s.chunk == chunk))
 }
 
@@ -148,7 +148,7 @@ async fn one(client: &AdminServiceClient, pair: PairId, chunk: ChunkId) -> Resul
 pub async fn holds(config: &Config, server: ServerId, ino: raidfs_common::id::Ino) -> bool {
     let Ok(client) = connect_admin(config, server, CONNECT).await else { return true };
     let pair = config.pair_of(server).unwrap_or_default();
-    match page(&client, pair, before(ChunkId { ino, index: 0 }), false).await {
+    match page(&client, pair, ChunkId { ino, index: 0 }.before(), false).await {
         Ok(page) => page.iter().any(|s| s.chunk.ino == ino),
         Err(_) => true,
     }

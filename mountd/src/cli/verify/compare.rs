@@ -1,6 +1,6 @@
 //! What differs between two mirrors' lists of chunks. Pure.
 
-use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::id::ChunkId;
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::cmp::Ordering;
 use std::fmt;
@@ -71,19 +71,10 @@ pub fn compare(first: &[ChunkSummary], second: &[ChunkSummary]) -> Vec<(ChunkId,
     }
 }
 
-/// The chunk just before this one in the order of chunks: a list of what is above it begins with this one. None for
-/// the first of all.
-pub fn before(chunk: ChunkId) -> Option<ChunkId> {
-    match (chunk.index.checked_sub(1), chunk.ino.0.checked_sub(1)) {
-        (Some(index), _) => Some(ChunkId { ino: chunk.ino, index }),
-        (None, Some(ino)) => Some(ChunkId { ino: Ino(ino), index: u32::MAX }),
-        (None, None) => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use raidfs_common::id::Ino;
 
     fn chunk(ino: u64, index: u32) -> ChunkId {
         ChunkId { ino: Ino(ino), index }
@@ -129,12 +120,5 @@ mod tests {
             assert_eq!(compare(&some, &all), [(gone, Wrong::OnlySecond)]);
         }
         assert_eq!(compare(&all, &[]).len(), 3);
-    }
-
-    #[test]
-    fn the_chunk_before_is_just_before() {
-        assert_eq!(before(chunk(5, 3)), Some(chunk(5, 2)));
-        assert_eq!(before(chunk(5, 0)), Some(chunk(4, u32::MAX)));
-        assert_eq!(before(chunk(0, 0)), None);
     }
 }

@@ -1,6 +1,9 @@
 //! Numbers that look random and follow from a seed: the same seed, the same history.
 
+use std::time::Duration;
+
 /// A generator (splitmix64).
+#[derive(Debug)]
 pub struct Dice(u64);
 
 impl Dice {
@@ -10,7 +13,7 @@ impl Dice {
     }
 
     /// Any number.
-    pub fn next(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -20,7 +23,17 @@ impl Dice {
 
     /// A number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.roll() % end
+    }
+
+    /// True once in `times`, which is not 0.
+    pub fn once_in(&mut self, times: u64) -> bool {
+        self.below(times) == 0
+    }
+
+    /// A span from so many microseconds to below so many.
+    pub fn span(&mut self, from: u64, to: u64) -> Duration {
+        Duration::from_micros(from + self.below(to - from))
     }
 
     /// True so many times of a hundred.
