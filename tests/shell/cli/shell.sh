@@ -43,7 +43,8 @@ mkfifo "$CASE_DIR/in"
 begin shell bash -c '"$1" shell --dir "$2" < "$3"' - "$BIN/raidfs" "$DIR" "$CASE_DIR/in"
 exec 8> "$CASE_DIR/in"
 heard() { grep -qxF -- "$1" "$(output_of shell)"; }
-check "it runs" wait_until 10 heard "connection established to fsd4"
+# One that it has not reached yet is not lost when it dies.
+for n in 1 2 3 4; do check "it runs, and reaches fsd$n" wait_until 10 heard "connection established to fsd$n"; done
 need r kill fsd2
 check "a killed server is lost" wait_until 10 heard "connection lost to fsd2"
 echo "write /f through the shell" >&8
