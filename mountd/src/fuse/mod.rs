@@ -269,6 +269,10 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         });
     }
 
+    fn forget(&self, _request: &Request, number: INodeNo, _lookups: u64) {
+        self.vfs.let_go(ino(number));
+    }
+
     fn getattr(&self, request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let vfs = self.vfs.clone();
         self.attr(request, reply, async move { vfs.getattr(ino(number)).await });

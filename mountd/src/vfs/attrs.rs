@@ -53,6 +53,11 @@ impl<C: Cluster> Vfs<C> {
         Ok(self.0.with_unsent_blocks(attr))
     }
 
+    /// The kernel holds an inode no more.
+    pub fn let_go(&self, ino: Ino) {
+        self.0.names.lock().tree.let_go(ino);
+    }
+
     /// Sets attributes; returns them as they are then.
     pub async fn setattr(&self, caller: Caller, ino: Ino, set: Set) -> Result<Attr, FsError> {
         let attr = self.0.getattr(ino).await?;

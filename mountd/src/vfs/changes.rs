@@ -92,6 +92,14 @@ impl Names {
         }
     }
 
+    /// Whether a change of one inode, which the cache shows already, concerns no server: see [`super::tree::Node::alone`].
+    fn stays_here(&mut self, touched: &[Ino]) -> bool {
+        let [ino] = touched else { return false };
+        let Some(node) = self.tree.node(*ino).filter(|node| node.has_ended()) else { return false };
+        node.alone = true;
+        true
+    }
+
     fn settle(&mut self, queued: &Queued<Waiter>, outcome: &Outcome) {
         self.tree.unpin(&queued.touched);
         match outcome {
@@ -163,6 +171,9 @@ impl<C: Cluster> Shared<C> {
                 Prediction::Refused(error) => return Err(error),
                 Prediction::Made(touched) => {
                     let attrs = touched.iter().filter_map(|ino| names.tree.attr(*ino)).collect();
+                    if names.stays_here(&touched) {
+                        return Ok(attrs);
+                    }
                     (None, names.submit(now, change, touched, true, None), attrs)
                 }
                 Prediction::Unsure => {

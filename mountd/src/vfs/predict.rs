@@ -272,15 +272,8 @@ fn is_within(tree: &mut Tree, directory: Ino, ancestor: Ino) -> Result<bool> {
     Ok(true)
 }
 
-/// An inode that is surely there: one without names is, while it is open here, and may be gone by now if it is not.
-fn living(tree: &mut Tree, ino: Ino) -> Result<Attr> {
-    let attr = known(tree, ino)?;
-    let is_open = tree.node(ino).is_some_and(|node| node.opens > 0);
-    if attr.nlink > 0 || is_open { Ok(attr) } else { Err(Stop::Unsure) }
-}
-
 fn set_attr(tree: &mut Tree, now: Time, ino: Ino, set: &SetAttr) -> Result<Vec<Ino>> {
-    let before = living(tree, ino)?;
+    let before = known(tree, ino)?;
     if let Some(perm) = set.perm.filter(|_| before.xattrs > 0) {
         access_list_follows(tree, &before, perm)?;
     }
@@ -310,7 +303,7 @@ fn set_attr(tree: &mut Tree, now: Time, ino: Ino, set: &SetAttr) -> Result<Vec<I
 }
 
 fn known_xattrs(tree: &mut Tree, ino: Ino) -> Result<Vec<(Bytes, Bytes)>> {
-    let count = living(tree, ino)?.xattrs;
+    let count = known(tree, ino)?.xattrs;
     match tree.node(ino).and_then(|n| n.xattrs.clone()) {
         Some(xattrs) => Ok(xattrs.to_vec()),
         None if count == 0 => Ok(Vec::new()),
@@ -326,7 +319,7 @@ fn set_xattr(
     mode: XattrMode,
     perm: Option<u16>,
 ) -> Result<Vec<Ino>> {
-    let before = living(tree, ino)?;
+    let before = known(tree, ino)?;
     let mut xattrs = known_xattrs(tree, ino)?;
     let old = xattrs.iter().position(|(n, _)| n == name);
     match (mode, old) {

@@ -78,6 +78,9 @@ pub struct Node {
     pub read: bool,
     /// Blocks that came or went with chunk changes, and no change that says so was submitted yet.
     pub blocks: i64,
+    /// Nobody has it open and no name leads to it, so the servers have let it go: it was changed here alone, for
+    /// who still holds it in the kernel (a fifo in use, an O_PATH descriptor).
+    pub alone: bool,
     /// The ticket of the last change that a power cut must not undo once a sync has returned (0: none).
     pub changed: u64,
     /// Its size once every change that was submitted has been made.
@@ -108,6 +111,7 @@ impl Node {
             written: false,
             read: false,
             blocks: 0,
+            alone: false,
             changed: 0,
             sent: attr.size,
             synced: false,
@@ -123,7 +127,12 @@ impl Node {
     }
 
     fn pinned(&self) -> bool {
-        self.opens > 0 || self.pending > 0 || self.written || self.read || self.blocks != 0
+        self.opens > 0 || self.pending > 0 || self.written || self.read || self.blocks != 0 || self.alone
+    }
+
+    /// Whether the servers keep nothing of it.
+    pub fn has_ended(&self) -> bool {
+        self.attr.nlink == 0 && self.opens == 0
     }
 
     /// Whether the directory is known to have no entry at all; None if that is not known.
@@ -218,7 +227,7 @@ impl Tree {
         };
         node.stamp = stamp;
         node.attr.placement = attr.placement;
-        if node.pending > 0 {
+        if node.pending > 0 || node.alone {
             // A later change of it is under way; its outcome will say how things are then.
             return;
         }
@@ -253,11 +262,19 @@ impl Tree {
             node.written = false;
             node.read = false;
             node.blocks = 0;
+            node.alone = false;
             node.doubtful = true;
             self.forget_entries(ino, true);
             if self.nodes.get(&ino).is_some_and(|n| !n.pinned()) {
                 self.nodes.remove(&ino);
             }
+        }
+    }
+
+    /// The kernel holds an inode no more: what was changed here alone is nobody's.
+    pub fn let_go(&mut self, ino: Ino) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.alone = false;
         }
     }
 

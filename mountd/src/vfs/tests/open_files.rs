@@ -3,9 +3,11 @@
 use super::*;
 use crate::vfs::memory_cluster::Faults;
 use crate::vfs::{Set, SetTime};
+use bytes::Bytes;
+use raidfs_common::attr::FileKind;
 use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
-use raidfs_common::namespace::RenameMode;
+use raidfs_common::namespace::{RenameMode, XattrMode};
 use raidfs_common::time::Time;
 
 #[test]
@@ -41,6 +43,27 @@ fn times_that_are_set_behind_a_write_outlive_the_name() {
         vfs.setattr(USER, attr.ino, set).await.unwrap();
         assert_eq!(vfs.getattr(attr.ino).await.unwrap().mtime, long_ago);
         vfs.release(handle).unwrap();
+        no_surprises(&vfs);
+    });
+}
+
+#[test]
+fn what_the_kernel_alone_still_holds_keeps_what_is_set() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let new = NewNode { kind: FileKind::Fifo, perm: 0o600, rdev: 0, target: Bytes::new() };
+        let ino = vfs.make(USER, ROOT, b"fifo", new).await.unwrap().ino;
+        vfs.unlink(ROOT, b"fifo").await.unwrap();
+        // The server has answered, or not yet: it is the same.
+        for perm in [0o640, 0o604] {
+            vfs.setattr(USER, ino, Set { perm: Some(perm), ..Set::default() }).await.unwrap();
+            vfs.setxattr(USER, ino, b"user.a", b"v", XattrMode::Any).await.unwrap();
+            vfs.sync_all().await.unwrap();
+            assert_eq!(vfs.getattr(ino).await.unwrap().perm, perm);
+            assert_eq!(vfs.getxattr(ino, b"user.a").await.unwrap(), "v");
+        }
+        vfs.let_go(ino);
+        vfs.sync_all().await.unwrap();
         no_surprises(&vfs);
     });
 }
