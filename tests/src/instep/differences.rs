@@ -55,6 +55,11 @@ pub const SAME_XATTR: Accepted = Accepted {
     name: "ctime of setting an extended attribute to what it is",
     reason: "ext4 notices that nothing changes; other file systems do not",
 };
+/// The nanoseconds of the earliest time.
+pub const EARLIEST: Accepted = Accepted {
+    name: "nanoseconds of the earliest time",
+    reason: "ext4's times begin with 1901-12-13 20:45:52, and the kernel cuts the fraction of that second off; ours go on",
+};
 /// Whether a read sets the time of access.
 pub const ATIME: Accepted = Accepted {
     name: "time of access",
@@ -62,7 +67,7 @@ pub const ATIME: Accepted = Accepted {
 };
 
 /// Those that are told by the documentation, in its order.
-pub const ALL: [&Accepted; 12] = [
+pub const ALL: [&Accepted; 13] = [
     &TMPFILE,
     &WHITEOUT,
     &SHIFT,
@@ -75,6 +80,7 @@ pub const ALL: [&Accepted; 12] = [
     &RESERVED,
     &FIFO,
     &SAME_XATTR,
+    &EARLIEST,
 ];
 
 /// What the mount refuses by design: it is asked of the mount alone, which must refuse it.
@@ -147,6 +153,13 @@ pub fn seek_is_right(data: bool, local: Call, mount: Call) -> bool {
 /// [`FIFO`]: whether it may be one.
 pub fn is_fifo(stat: &Stat) -> bool {
     stat.mode & libc::S_IFMT == libc::S_IFIFO
+}
+
+/// [`EARLIEST`]: whether a time is that second, and its fraction is all that differs.
+pub fn is_earliest(local: Nanos, mount: Nanos) -> bool {
+    const SECOND: Nanos = 1_000_000_000;
+    let earliest = Nanos::from(i32::MIN) * SECOND;
+    local == earliest && (earliest..earliest + SECOND).contains(&mount)
 }
 
 /// [`SAME_XATTR`]: whether it may be such a step.

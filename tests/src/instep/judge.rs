@@ -1,6 +1,8 @@
 //! Compares what was seen on the two sides. Inodes are known by when they were first seen, times by the step that set them.
 
-use super::differences::{COARSE, atime_may_differ, data_is_right, in_attributes, is_fifo, same_xattr, seek_is_right};
+use super::differences::{
+    COARSE, atime_may_differ, data_is_right, in_attributes, is_earliest, is_fifo, same_xattr, seek_is_right,
+};
 use super::op::Op;
 use super::seen::{Nanos, Seen, Stat, Value};
 use std::collections::BTreeMap;
@@ -149,7 +151,8 @@ impl Times {
             }
         }
         let of_now = |t: Nanos| t >= allowed.from && t <= allowed.to;
-        if self.local == self.mount || (of_now(self.local) && of_now(self.mount)) {
+        if self.local == self.mount || is_earliest(self.local, self.mount) || (of_now(self.local) && of_now(self.mount))
+        {
             return Ok(());
         }
         let ms = |t: Nanos| (t - allowed.to) / 1_000_000;
