@@ -419,6 +419,9 @@ mod tests {
         async fn watch(self, _: Context, _: u64) -> Result<Seen, Rejection> {
             std::future::pending().await
         }
+        async fn newest(self, _: Context) -> Result<Seen, Rejection> {
+            std::future::pending().await
+        }
     }
 
     /// Serves until it is dropped.

@@ -222,8 +222,10 @@ pub async fn look(config: Config, shared: Arc<Shared>, by: usize) {
             let n = roll(files.len() as u64) as usize;
             read_register(&client, &shared, n, by, &files[n]).await;
         }
-        // It may be told old news, if never older than before: nothing but the order of its answers is judged.
-        look_up(&client, &shared, roll(NAMES), by, 0).await;
+        // Without a leader it may be told old news, if never older than before: then only the order of answers is judged.
+        let begun = now();
+        let begun = if client.catch_up().await { begun } else { 0 };
+        look_up(&client, &shared, roll(NAMES), by, begun).await;
         pause(PAUSE).await;
     }
 }

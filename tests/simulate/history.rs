@@ -2,13 +2,10 @@
 //!
 //! A file is a register: one client writes it, one write after the other; everybody reads. A read must give the newest
 //! write that ended before it began, or one that was under way meanwhile, and whole unless one was.
-//! Who looks without a session is not waited for when a server is fenced off, and may be told, for as long as that server's
-//! lease lasts, what was so before: its reads are judged by that much older writes.
 //!
 //! The names of a directory are checked as a whole: there must be an order of all operations, each between its beginning
 //! and its end, in which every answer is right. Without an answer, an operation may have happened at any time, or never.
 
-use raidfs_common::limits::SERVER_LEASE;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who has the session reads as this one.
@@ -56,8 +53,7 @@ impl Register {
     fn fault(&self, read: &Read) -> Option<String> {
         // Writes follow each other, and each is sent until it is answered or given up: one that was given up may still
         // arrive later.
-        let late = if read.by == SESSION { 0 } else { SERVER_LEASE.as_nanos() as u64 };
-        let ended_before = |w: &Write| w.ended.is_some_and(|ended| ended < read.begun.saturating_sub(late));
+        let ended_before = |w: &Write| w.ended.is_some_and(|ended| ended < read.begun);
         let newest = self.writes.iter().rposition(ended_before);
         let mut allowed = BTreeSet::new();
         let mut overlapping = false;

@@ -39,4 +39,8 @@ pub trait NamesService {
 
     /// Returns when the pairs' version is above `known`, at the latest after a few seconds.
     async fn watch(known: u64) -> Result<Seen, Rejection>;
+
+    /// What is applied, at least everything that anybody was told of before this was asked: a quorum has said since then
+    /// that the server leads. For clients without a session (rule 8). Served by the leader.
+    async fn newest() -> Result<Seen, Rejection>;
 }

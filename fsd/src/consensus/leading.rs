@@ -9,9 +9,12 @@ use raidfs_common::limits::APPEND_MAX_BYTES;
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 /// Appends to one follower that may be under way at once.
 const IN_FLIGHT_MAX: usize = 64;
+/// A round that somebody waits for is sent this late: who asks meanwhile shares it.
+const CONFIRM_AFTER: Duration = Duration::from_micros(200);
 
 /// What a leader knows.
 #[derive(Debug)]
@@ -157,6 +160,14 @@ impl<L: LogStore> Core<L> {
         if self.quorum_durable() < index {
             self.want_sync(index.min(self.log.last().0));
             self.send_all(now, false);
+        }
+    }
+
+    /// Has the next round sent soon: [`Core::lease_from`] says when a quorum has answered it. Those who ask at nearly
+    /// the same time share one.
+    pub fn confirm(&mut self, now: Now) {
+        if let Role::Leader(lead) = &mut self.role {
+            lead.heartbeat_at = lead.heartbeat_at.min(now + CONFIRM_AFTER);
         }
     }
 

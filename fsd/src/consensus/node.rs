@@ -217,6 +217,16 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         reached.is_ok_and(|s| s.durable >= index)
     }
 
+    /// Waits until a quorum has answered a round that was sent after this was asked, and gives what was agreed by then:
+    /// everything that anybody was told of before. None: this voter does not lead (any more).
+    pub async fn confirm(self: &Arc<Self>) -> Option<LogIndex> {
+        let mut status = self.status.subscribe();
+        let asked = Instant::now();
+        self.step(|inner, now| inner.core.confirm(now));
+        let sure = status.wait_for(|s| !s.leads || s.lease_from.is_some_and(|from| from > asked)).await.ok()?;
+        sure.leads.then_some(sure.commit)
+    }
+
     /// Answers a request for a vote.
     pub fn on_vote(self: &Arc<Self>, request: &VoteRequest) -> VoteReply {
         self.step(|inner, now| inner.core.on_vote(request, now))

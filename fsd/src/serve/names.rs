@@ -116,6 +116,13 @@ impl NamesService for NamesServer {
         Ok(self.proposer.machine.seen())
     }
 
+    async fn newest(self, _: Context) -> Result<Seen, Rejection> {
+        let agreed = tokio::time::timeout(BARRIER_PATIENCE, self.proposer.node.confirm()).await;
+        let Ok(Some(agreed)) = agreed else { return Err(self.not_leader()) };
+        self.proposer.machine.reach(agreed, REACH_PATIENCE).await?;
+        Ok(self.proposer.machine.seen())
+    }
+
     async fn watch(self, _: Context, known: u64) -> Result<Seen, Rejection> {
         let mut seen = self.proposer.machine.watch_seen();
         let changed = tokio::time::timeout(WATCH, seen.wait_for(|s| s.pairs_version > known)).await;

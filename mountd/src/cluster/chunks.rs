@@ -2,8 +2,9 @@
 //! number, under an epoch never older than the newest one known.
 
 use super::balance::Balance;
+use super::changes::as_error;
 use super::connection::NoAnswer;
-use super::core::Core;
+use super::core::{Core, SessionState};
 use super::numbers::Numbers;
 use super::pairs::Known;
 use super::reading::{READ_TRY_MAX, Reader, Round};
@@ -152,8 +153,8 @@ impl Chunks {
             {
                 let round = Reader { chunks: self, at, place, pair, offset, length };
                 match round.run(&waiting, &mut damaged).await? {
-                    Round::Bytes(bytes) => return Ok(bytes),
-                    Round::Again => {}
+                    Round::Bytes(bytes) if self.is_current(&known, &waiting).await? => return Ok(bytes),
+                    Round::Bytes(_) | Round::Again => {}
                 }
                 // A pair may have changed while we read: then nothing needs to be waited for.
                 if self.core.pairs.now().version > known.version {
@@ -208,7 +209,11 @@ impl Chunks {
                 let asked = link.chunks(until, |client, context| ask(client, context, view));
                 tokio::select! {
                     answer = asked => match answer {
-                        Ok(Ok(found)) if self.still_serves(pair, server) => return Ok(found),
+                        Ok(Ok(found))
+                            if self.still_serves(pair, server) && self.is_current(&known, &waiting).await? =>
+                        {
+                            return Ok(found);
+                        }
                         Ok(Err(rejection)) => weigh(&self.core, place.pair, server, &rejection)?,
                         _ => {}
                     },
@@ -217,6 +222,16 @@ impl Chunks {
             }
             waiting.pause().await?;
         }
+    }
+
+    /// Whether what was read in these states counts. A session is its own fence; without one others may have changed the
+    /// bytes on the mirror of a server that was put out and does not know it yet: the leader knows (rule 8).
+    async fn is_current(&self, known: &Known, waiting: &Waiting<'_>) -> Result<bool, FsError> {
+        if *self.core.session_state().borrow() == SessionState::Open {
+            return Ok(true);
+        }
+        let newest = self.core.newest(waiting.deadline()).await.map_err(|failed| as_error(&failed))?;
+        Ok(newest.pairs_version <= known.version)
     }
 
     /// The servers that may serve reads of a chunk: in sync, connected if any is, without `except`.

@@ -157,6 +157,15 @@ impl Core {
         self.links.contains_key(&server)
     }
 
+    /// What the cluster knows, at least everything that anybody was told of before this was asked.
+    pub async fn newest(&self, deadline: Instant) -> Result<Seen, Failed> {
+        let ask = |client: NamesServiceClient, context| async move {
+            let newest = client.newest(context).await?;
+            Ok(newest.map(|seen| (seen, seen)))
+        };
+        self.obtain(Aim::Leader, deadline, ask).await
+    }
+
     /// Brings a request to a server that serves it, through failures and changes of the leader, until `deadline`.
     /// `send` is called for each try, and must send the same request each time.
     pub async fn obtain<T, F>(

@@ -41,8 +41,19 @@ pub struct Mood {
     pub rejections: Vec<Rejection>,
 }
 
+/// A server that was put out and does not know it: it serves on what was then.
+pub struct LeftBehind {
+    pub server: ServerId,
+    pub pairs: Vec<Pair>,
+    pub chunks: BTreeMap<ChunkId, Vec<u8>>,
+}
+
 /// What all fake servers share.
 pub struct World {
+    pub left_behind: Option<LeftBehind>,
+    /// How often the leader was asked what is newest. Before that nobody tells of what a server that was left behind does
+    /// not know.
+    pub newest_asked: u64,
     pub leader: Option<ServerId>,
     pub index: u64,
     /// What each server has applied.
@@ -69,8 +80,20 @@ pub struct World {
 }
 
 impl World {
+    /// The pairs' states, as everybody tells them.
+    fn told(&self) -> &Vec<Pair> {
+        let secret = self.left_behind.as_ref().filter(|_| self.newest_asked == 0);
+        secret.map_or(&self.pairs, |left| &left.pairs)
+    }
+
     fn version(&self) -> u64 {
-        self.pairs.iter().map(|p| p.epoch.0).sum()
+        self.told().iter().map(|p| p.epoch.0).sum()
+    }
+
+    /// Evicts a server that does not hear of it.
+    pub fn leave_behind(&mut self, server: ServerId) {
+        self.left_behind = Some(LeftBehind { server, pairs: self.pairs.clone(), chunks: self.chunks.clone() });
+        self.evict(server);
     }
 
     fn seen(&self, server: ServerId) -> Seen {
@@ -162,7 +185,8 @@ impl Served {
 
     fn check(&self, view: View, primary: bool) -> Result<(), Rejection> {
         let world = self.cluster.world.lock();
-        let pair = &world.pairs[usize::from(view.pair.0)];
+        let left = world.left_behind.as_ref().filter(|left| left.server == self.server);
+        let pair = &left.map_or(&world.pairs, |left| &left.pairs)[usize::from(view.pair.0)];
         if pair.epoch != view.epoch {
             return Err(Rejection::WrongEpoch { pair: view.pair, current: pair.epoch });
         }
@@ -204,7 +228,7 @@ impl Served {
                 pending::<()>().await;
             }
             let world = self.cluster.world.lock();
-            return Ok((world.seen(self.server), Ok(Answer::Pairs(world.pairs.clone()))));
+            return Ok((world.seen(self.server), Ok(Answer::Pairs(world.told().clone()))));
         }
         self.mood().await?;
         let mut world = self.cluster.world.lock();
@@ -228,6 +252,14 @@ impl Served {
         self.leads()?;
         let world = self.cluster.world.lock();
         if world.session == Some(session) { Ok(world.seen(self.server)) } else { Err(Rejection::NoSession) }
+    }
+
+    async fn newest(self) -> Result<Seen, Rejection> {
+        self.mood().await?;
+        self.leads()?;
+        let mut world = self.cluster.world.lock();
+        world.newest_asked += 1;
+        Ok(world.seen(self.server))
     }
 
     async fn watch(self, known: u64) -> Result<Seen, Rejection> {
@@ -283,7 +315,9 @@ impl Served {
             return Err(Rejection::Damaged);
         }
         let world = self.cluster.world.lock();
-        let bytes = world.chunks.get(&chunk).map_or(&[][..], |bytes| bytes);
+        let left = world.left_behind.as_ref().filter(|left| left.server == self.server);
+        let chunks = left.map_or(&world.chunks, |left| &left.chunks);
+        let bytes = chunks.get(&chunk).map_or(&[][..], |bytes| bytes);
         let from = bytes.len().min(offset as usize);
         let to = bytes.len().min(offset as usize + length as usize);
         Ok(Blob(Bytes::copy_from_slice(&bytes[from..to])))
@@ -366,6 +400,7 @@ impl Serve for Names {
             Ask::Barrier { index } => Say::Barrier(self.0.barrier(index).await),
             Ask::KeepAlive { session } => Say::KeepAlive(self.0.keep_alive(session).await),
             Ask::Watch { known } => Say::Watch(self.0.watch(known).await),
+            Ask::Newest {} => Say::Newest(self.0.newest().await),
         })
     }
 }
@@ -428,6 +463,8 @@ impl FakeCluster {
             space: Space::default(),
         };
         let world = World {
+            left_behind: None,
+            newest_asked: 0,
             leader: Some(ServerId(1)),
             index: 0,
             applied: (1..=4).map(|n| (ServerId(n), 0)).collect(),

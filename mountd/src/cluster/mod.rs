@@ -172,10 +172,11 @@ impl ClusterClient {
         self.core.pairs.now().pairs.clone()
     }
 
-    /// Learns how far the cluster has come: whatever was acknowledged to anybody before this is seen by what is asked
-    /// afterwards. A mount need not; it is for looking at what others change.
-    pub async fn catch_up(&self) {
-        watching::catch_up(&self.core).await;
+    /// Learns how far the cluster has come. True: whatever was acknowledged to anybody before this is seen by what is
+    /// asked afterwards; false: no leader answered, and that holds only if some server that did knows it. A mount need
+    /// not; it is for looking at what others change.
+    pub async fn catch_up(&self) -> bool {
+        watching::catch_up(&self.core).await
     }
 
     /// The configuration that this client was made with.

@@ -503,6 +503,25 @@ async fn an_observer_reads_beside_a_mount_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn who_reads_without_a_session_does_not_believe_a_server_that_was_put_out() {
+    let cluster = FakeCluster::start().await;
+    let client = connect(&cluster).await;
+    client.change_chunk(at(7, 0), write("old")).await.unwrap();
+    let observer = ClusterClient::observe(&cluster.config).await;
+    cluster.with(|w| {
+        w.newest_asked = 0;
+        w.leave_behind(ServerId(1));
+        // Its mirror has gone on without it.
+        w.chunks.values_mut().for_each(|bytes| *bytes = b"new".to_vec());
+    });
+    assert_eq!(observer.read_chunk(at(7, 0), 0, 3).await.unwrap(), "new");
+    cluster.with(|w| {
+        assert!(w.reads.contains(&ServerId(1)), "the server that was put out answered, and first");
+        assert!(w.newest_asked > 0);
+    });
+}
+
+#[tokio::test]
 async fn the_survey_is_over_in_time_with_servers_dead_and_hung() {
     let cluster = FakeCluster::start().await;
     cluster.kill(1);

@@ -73,9 +73,13 @@ async fn fetch(core: &Core, server: ServerId) {
     }
 }
 
-/// Takes notice of the furthest index that any server has applied, the leader's among them.
-pub async fn catch_up(core: &Core) {
+/// Takes notice of what the leader has applied; if there is none, of the furthest index of any server. Returns whether
+/// the leader said it.
+pub async fn catch_up(core: &Core) -> bool {
     let deadline = Instant::now() + CATCH_UP_PATIENCE;
+    if core.newest(deadline).await.is_ok() {
+        return true;
+    }
     let here = core.links.iter().filter(|(server, _)| core.attendance.is_here(**server));
     let asks =
         here.map(|(_, link)| {
@@ -86,4 +90,5 @@ pub async fn catch_up(core: &Core) {
     for (seen, _) in join_all(asks).await.into_iter().flatten().flatten() {
         core.notice(seen);
     }
+    false
 }
