@@ -84,7 +84,12 @@ impl<C: Cluster> Vfs<C> {
         }
         if change.perm.is_none() && attr.perm & (SET_UID | SET_GID) != 0 && attr.kind != FileKind::Dir {
             // What is left of a request to take set-id bits away says nothing at all.
-            let owner_changes = set.uid.is_some() || set.gid.is_some() || set == Set::default();
+            let nothing = set == Set::default();
+            if nothing && !self.0.handles.lock().writes(ino) && !caller.is_owner(attr.uid) {
+                // It is no write that takes them away, but a chown that changes nothing.
+                return Err(FsError::NotPermitted);
+            }
+            let owner_changes = set.uid.is_some() || set.gid.is_some() || nothing;
             let cut_by_other = set.size.is_some() && !caller.keeps_set_ids();
             if owner_changes || cut_by_other {
                 let perm = without_set_ids(&attr, caller);

@@ -22,6 +22,8 @@ struct Credentials {
     capabilities: u64,
 }
 
+/// Changes what belongs to others.
+const CAP_FOWNER: u32 = 3;
 /// Keeps set-id bits on what it changes.
 const CAP_FSETID: u32 = 4;
 /// Sees attributes that are for administrators.
@@ -31,6 +33,11 @@ impl Caller {
     /// Whether the contents of set-id programs can be changed without a loss of the bits.
     pub fn keeps_set_ids(&self) -> bool {
         self.may(CAP_FSETID, self.credentials().as_ref())
+    }
+
+    /// Whether permissions of what belongs to `owner` can be changed.
+    pub fn is_owner(&self, owner: u32) -> bool {
+        self.uid == owner || self.may(CAP_FOWNER, self.credentials().as_ref())
     }
 
     /// Whether a set-gid bit may stay on what belongs to `group`.
@@ -88,6 +95,7 @@ mod tests {
     fn who_is_unknown_has_what_the_request_says() {
         let root = Caller::default();
         let user = Caller { uid: 1000, gid: 7, ..root };
+        assert!(root.is_owner(5) && user.is_owner(1000) && !user.is_owner(0));
         assert!(root.keeps_set_ids() && root.keeps_set_gid(9) && root.is_administrator());
         assert!(!user.keeps_set_ids() && user.keeps_set_gid(7) && !user.keeps_set_gid(9) && !user.is_administrator());
         // This process is not user 1000's, so its rights are not theirs.

@@ -3,6 +3,7 @@
 use super::dirs::OpenDir;
 use super::files::OpenFile;
 use raidfs_common::error::FsError;
+use raidfs_common::id::Ino;
 use std::sync::Arc;
 
 /// What a number stands for.
@@ -43,6 +44,12 @@ impl Handles {
             Some(Some(Handle::File(file))) => Ok(file.clone()),
             _ => Err(FsError::BadHandle),
         }
+    }
+
+    /// Whether an inode is open for writing.
+    pub fn writes(&self, ino: Ino) -> bool {
+        let writes = |handle: &Handle| matches!(handle, Handle::File(open) if open.file.ino == ino && open.mode.writes);
+        self.slots.iter().flatten().any(writes)
     }
 
     /// The open directory with this number.

@@ -19,9 +19,11 @@ use std::time::Instant;
 /// Bytes of one step of a copy.
 const COPY_BYTES: u64 = 1 << 20;
 
-/// A file with holes that is cut to no more than this, or by no more, has its blocks counted; else they are guessed, as it
-/// takes a question for each chunk.
-const COUNTED_BYTES_MAX: u64 = 1 << 30;
+/// The blocks that a cut leaves are counted if they, or those that it takes, lie in so many chunks at most; else they are
+/// guessed, as it takes a question for each.
+const COUNTED_CHUNKS_MAX: usize = 512;
+/// A file beyond this that has as many blocks as its length needs is taken to have one everywhere.
+const DENSE_BYTES: u64 = 64 << 20;
 
 /// What the file system holds, and has room for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -211,6 +213,11 @@ impl<C: Cluster> Shared<C> {
         set: SetAttr,
     ) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
+        if size == attr.size && attr.blocks > 0 {
+            // No byte goes, but as on a local disk room does that is reserved behind the end.
+            let file = self.file(&attr, |_| {});
+            self.reshape(&file, size.next_multiple_of(BLOCK_BYTES)..FILE_MAX_BYTES, &[punch]).await?;
+        }
         let left = self.left_by_cut(&attr, size).await?;
         let file = self.file(&attr, |state| state.holds += 1);
         self.prefetch.lock().forget(ino);
@@ -263,35 +270,42 @@ impl<C: Cluster> Shared<C> {
             self.landed(&file).await;
         }
         let attr = self.getattr(attr.ino).await?;
-        if attr.blocks == 0 || attr.blocks == attr.size.div_ceil(BLOCK_BYTES) {
+        let is_dense = attr.blocks == attr.size.div_ceil(BLOCK_BYTES) && attr.size > DENSE_BYTES;
+        if attr.blocks == 0 || is_dense {
             return Ok(None);
         }
         self.unheld(&file).await;
-        if size <= COUNTED_BYTES_MAX {
-            return self.blocks_in(&file, 0..size).await.map(Some);
+        if size <= attr.size - size {
+            return self.blocks_in(&file, 0..size).await;
         }
-        if attr.size - size <= COUNTED_BYTES_MAX {
-            let cut = self.blocks_in(&file, size.next_multiple_of(BLOCK_BYTES)..attr.size).await?;
-            return Ok(Some(attr.blocks.saturating_sub(cut)));
-        }
-        Ok(None)
+        let cut = self.blocks_in(&file, size.next_multiple_of(BLOCK_BYTES)..FILE_MAX_BYTES).await?;
+        Ok(cut.map(|cut| attr.blocks.saturating_sub(cut)))
     }
 
-    /// How many blocks a file has in a range that begins with one.
-    async fn blocks_in(&self, file: &File, range: Range<u64>) -> Result<u64, FsError> {
+    /// How many blocks a file has in a range that begins with one; None if they lie in too many chunks.
+    async fn blocks_in(&self, file: &File, range: Range<u64>) -> Result<Option<u64>, FsError> {
         let placement = file.data.lock().placement.ok_or(FsError::Io)?;
         let (first, end) = (range.start / BLOCK_BYTES, range.end.div_ceil(BLOCK_BYTES));
-        let mut found = 0;
-        for index in range.start / CHUNK_BYTES..range.end.div_ceil(CHUNK_BYTES) {
-            let start = index * BLOCKS_PER_CHUNK as u64;
-            let address = ChunkAddress { chunk: ChunkId { ino: file.ino, index: index as u32 }, placement };
+        let (mut found, mut at) = (0, range.start);
+        for _ in 0..COUNTED_CHUNKS_MAX {
+            let index = (at / CHUNK_BYTES) as u32;
+            let start = u64::from(index) * BLOCKS_PER_CHUNK as u64;
+            let address = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
             let (_, runs) = self.cluster.extents(address).await?;
-            for (from, count) in runs {
-                let from = start + u64::from(from);
-                found += (from + u64::from(count)).min(end).saturating_sub(from.max(first));
+            for (from, count) in &runs {
+                let from = start + u64::from(*from);
+                found += (from + u64::from(*count)).min(end).saturating_sub(from.max(first));
+            }
+            at = match runs.is_empty() {
+                // Between two chunks of a file there may be millions that are not there.
+                true => self.next_chunk(address).await?.unwrap_or(range.end),
+                false => u64::from(index + 1) * CHUNK_BYTES,
+            };
+            if at >= range.end {
+                return Ok(Some(found));
             }
         }
-        Ok(found)
+        Ok(None)
     }
 
     /// Where the next chunk of the file begins that there is, behind this one.

@@ -60,6 +60,26 @@ pub const EARLIEST: Accepted = Accepted {
     name: "nanoseconds of the earliest time",
     reason: "ext4's times begin with 1901-12-13 20:45:52, and the kernel cuts the fraction of that second off; ours go on",
 };
+/// A read of a directory.
+pub const READ_DIRECTORY: Accepted = Accepted {
+    name: "read of a directory",
+    reason: "refused on both; ext4, whose places in a directory are huge numbers, refuses some as places",
+};
+/// lseek or copy_file_range to where no file of ext4 reaches.
+pub const FAR: Accepted = Accepted {
+    name: "lseek and copy_file_range beyond 16 TiB",
+    reason: "ext4's files end there; how far they go on a FUSE file system the kernel decides by itself",
+};
+/// Data that is all zeros, beside other data.
+pub const LARGE_PAGES: Accepted = Accepted {
+    name: "zeros beside what was written through a mapping",
+    reason: "ext4 writes the whole of a large page, zeros too; the mount sends only the pages that were written",
+};
+/// chown by users that changes neither owner nor group.
+pub const IDLE_CHOWN: Accepted = Accepted {
+    name: "chown to nobody by users",
+    reason: "of who does not own a set-id file it is refused; the kernel asks FUSE in the same words before a writer's              fallocate, so that it is not while the file is open for writing",
+};
 /// Whether a read sets the time of access.
 pub const ATIME: Accepted = Accepted {
     name: "time of access",
@@ -67,7 +87,7 @@ pub const ATIME: Accepted = Accepted {
 };
 
 /// Those that are told by the documentation, in its order.
-pub const ALL: [&Accepted; 13] = [
+pub const ALL: [&Accepted; 17] = [
     &TMPFILE,
     &WHITEOUT,
     &SHIFT,
@@ -81,6 +101,10 @@ pub const ALL: [&Accepted; 13] = [
     &FIFO,
     &SAME_XATTR,
     &EARLIEST,
+    &READ_DIRECTORY,
+    &FAR,
+    &IDLE_CHOWN,
+    &LARGE_PAGES,
 ];
 
 /// What the mount refuses by design: it is asked of the mount alone, which must refuse it.
@@ -135,9 +159,18 @@ pub fn atime_may_differ(before: Option<(&Stat, &Stat)>, now: (&Stat, &Stat)) -> 
     READS_KEEP_ATIME || [Some(now), before].into_iter().flatten().any(|(local, mount)| close(local) || close(mount))
 }
 
-/// [`RESERVED`]: the mount has data wherever the local side has.
+/// [`FAR`]: whether that may be one.
+pub fn is_far(offset: i64) -> bool {
+    offset > 1 << 43
+}
+
+/// [`RESERVED`], [`LARGE_PAGES`]: the mount has data wherever the local side has, or in the same large page. Where that is
+/// not zeros, the contents would differ, too: only what is said to be data is read.
 pub fn data_is_right(local: &[(u64, u64)], mount: &[(u64, u64)]) -> bool {
-    local.iter().all(|l| mount.iter().any(|m| m.0 <= l.0 && l.1 <= m.1))
+    /// Blocks of the largest page.
+    const LARGE: u64 = 512;
+    let is_near = |block: u64| mount.iter().any(|m| m.0 / LARGE <= block / LARGE && block / LARGE <= (m.1 - 1) / LARGE);
+    local.iter().all(|l| (l.0..l.1).all(is_near))
 }
 
 /// [`RESERVED`], for a single lseek.
@@ -160,6 +193,16 @@ pub fn is_earliest(local: Nanos, mount: Nanos) -> bool {
     const SECOND: Nanos = 1_000_000_000;
     let earliest = Nanos::from(i32::MIN) * SECOND;
     local == earliest && (earliest..earliest + SECOND).contains(&mount)
+}
+
+/// [`READ_DIRECTORY`]: whether it may be such a step.
+pub fn reads(op: &Op) -> bool {
+    matches!(op, Op::File(FileOp::Read { .. } | FileOp::Readv { .. } | FileOp::Pread { .. }))
+}
+
+/// [`READ_DIRECTORY`]: whether both are such refusals.
+pub fn refuses_directory(local: Call, mount: Call) -> bool {
+    (local, mount) == (Err(libc::EINVAL), Err(libc::EISDIR))
 }
 
 /// [`SAME_XATTR`]: whether it may be such a step.

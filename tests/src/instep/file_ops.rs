@@ -1,5 +1,6 @@
 //! Operations on the contents of files: open, read, write, cut, allocate, copy, sync.
 
+use super::differences::is_far;
 use super::names::{Spot, Subject, c_path, slot, spot};
 use super::seen::{Seen, Value};
 use super::side::Side;
@@ -232,11 +233,18 @@ pub fn perform(op: &FileOp, side: &mut Side) -> Vec<Seen> {
             let call = call!(libc::readv(side.fd(*slot), vectors.as_ptr(), vectors.len() as i32));
             Seen::with_bytes(call, &buffers.concat())
         }
+        FileOp::Copy { to_offset: Some(offset), .. } if is_far(*offset) => Vec::new(),
         FileOp::Copy { from, from_offset, to, to_offset, length } => {
             let (mut from_at, mut to_at) = (*from_offset, *to_offset);
             let (from, to) = (side.fd(*from), side.fd(*to));
             let call = call!(libc::copy_file_range(from, place(&mut from_at), to, place(&mut to_at), *length, 0));
             vec![Seen::returned(call), Seen::text("offsets", format!("{from_at:?} {to_at:?}"))]
+        }
+        // Pages that wait in a pipe change when the file is written: what is moved onto itself depends on the cache.
+        FileOp::SendFile { from, to, .. } | FileOp::Splice { from, to, .. }
+            if is_one_file(side.fd(*from), side.fd(*to)) =>
+        {
+            Vec::new()
         }
         FileOp::SendFile { from, offset, to, length } => {
             let mut at = *offset;
@@ -245,10 +253,6 @@ pub fn perform(op: &FileOp, side: &mut Side) -> Vec<Seen> {
         }
         FileOp::Splice { from, from_offset, to, to_offset, length } => {
             let (from, to) = (side.fd(*from), side.fd(*to));
-            // Pages that wait in a pipe change when the file is written: what is moved onto itself depends on the cache.
-            if is_one_file(from, to) {
-                return Vec::new();
-            }
             splice((from, *from_offset), (to, *to_offset), (*length).min(60_000))
         }
         // A place in a directory is a word of its file system's own, but for its beginning.
@@ -257,6 +261,7 @@ pub fn perform(op: &FileOp, side: &mut Side) -> Vec<Seen> {
         {
             Vec::new()
         }
+        FileOp::Seek { offset, .. } if is_far(*offset) => Vec::new(),
         FileOp::Seek { slot, offset, whence: whence @ (libc::SEEK_DATA | libc::SEEK_HOLE) } => {
             let fd = side.fd(*slot);
             // Back to where it was: what differs by design must not make what follows differ.

@@ -1,7 +1,8 @@
 //! Compares what was seen on the two sides. Inodes are known by when they were first seen, times by the step that set them.
 
 use super::differences::{
-    COARSE, atime_may_differ, data_is_right, in_attributes, is_earliest, is_fifo, same_xattr, seek_is_right,
+    COARSE, atime_may_differ, data_is_right, in_attributes, is_earliest, is_fifo, reads, refuses_directory, same_xattr,
+    seek_is_right,
 };
 use super::op::Op;
 use super::seen::{Nanos, Seen, Stat, Value};
@@ -29,6 +30,7 @@ pub struct Judge {
     born: Nanos,
     reuses: bool,
     same_xattr: bool,
+    reads: bool,
 }
 
 impl Judge {
@@ -41,6 +43,7 @@ impl Judge {
     /// What differs first, in words: what, and how.
     pub fn compare(&mut self, op: &Op, during: During, local: &[Seen], mount: &[Seen]) -> Result<(), (String, String)> {
         self.same_xattr = same_xattr(op);
+        self.reads = reads(op);
         for (l, m) in local.iter().zip(mount) {
             if l.what != m.what {
                 return Err(("what there is".to_owned(), format!("{} locally, {} on the mount", l.what, m.what)));
@@ -69,6 +72,7 @@ impl Judge {
                 let at = l.iter().zip(m).position(|(l, m)| l != m).unwrap_or(l.len().min(m.len()));
                 Err(format!("{local} locally, {mount} on the mount; they differ from byte {at}"))
             }
+            (Value::Returned(l), Value::Returned(m)) if self.reads && refuses_directory(*l, *m) => Ok(()),
             _ if local == mount => Ok(()),
             _ => Err(format!("{local} locally, {mount} on the mount")),
         }

@@ -1,6 +1,6 @@
 //! Operations on names: link, symlink, unlink, mkdir, rmdir, mknod, rename, and walks.
 
-use super::names::{Spot, Subject, c_path, dir_path, slot, spot, target};
+use super::names::{Spot, Subject, c_path, dir_path, slot, source, spot, target};
 use super::seen::Seen;
 use super::side::Side;
 use super::sys::{Call, call};
@@ -26,7 +26,7 @@ pub enum NameOp {
 /// Any of them.
 pub fn random(dice: &mut Dice) -> NameOp {
     match dice.below(100) {
-        0..=13 => NameOp::Link { from: spot(dice), to: spot(dice), follow: dice.percent(25) },
+        0..=13 => NameOp::Link { from: source(dice), to: spot(dice), follow: dice.percent(25) },
         14..=15 => NameOp::LinkOpen { slot: slot(dice), to: spot(dice) },
         16..=25 => NameOp::Symlink { target: target(dice), at: spot(dice) },
         26..=31 => NameOp::Readlink { at: spot(dice), length: dice.pick(&[4096, 100, 1, 0]) },
@@ -54,7 +54,7 @@ pub fn random(dice: &mut Dice) -> NameOp {
             }
         }
         75..=98 => NameOp::Rename {
-            from: spot(dice),
+            from: source(dice),
             to: spot(dice),
             flags: dice.weighed(&[
                 (14, 0),

@@ -98,6 +98,20 @@ pub fn dir_path(dice: &mut Dice) -> String {
     dice.pick(&["d", "e", "d/d", "d/e", "e/d", "e/e", "d/e/d"]).to_owned()
 }
 
+/// A path that there is, more often than not, since histories furnish their trees with these.
+pub fn likely(dice: &mut Dice) -> Spot {
+    Spot::at(dice.pick(&["a", "b", "c", "d/a", "d/b", "e/a", "e/c", "d/e/a", "e/d/b"]))
+}
+
+/// What is to be moved, linked, or read.
+pub fn source(dice: &mut Dice) -> Spot {
+    match dice.below(10) {
+        0..=4 => likely(dice),
+        5 => Spot::at(&dir_path(dice)),
+        _ => spot(dice),
+    }
+}
+
 /// A target for a symbolic link.
 pub fn target(dice: &mut Dice) -> String {
     match dice.below(20) {

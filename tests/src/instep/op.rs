@@ -106,7 +106,21 @@ impl Op {
     }
 }
 
-/// Slots and paths that a history has used, so that most of its operations meet something.
+/// Operations that give others something to meet: of all names that could be, few are there at a time.
+fn furnish(dice: &mut Dice) -> Op {
+    if dice.percent(40) {
+        let at = Spot::at(dice.pick(&["d", "e", "d/e", "e/d", "d/d", "e/e"]));
+        return Op::Name(name_ops::NameOp::Mkdir { at, mode: 0o777 });
+    }
+    let at = super::names::likely(dice);
+    let flags = dice.pick(&["RDWR|CREAT", "RDWR|CREAT|APPEND", "RDWR|CREAT|DIRECT"]).to_owned();
+    Op::File(file_ops::FileOp::Open { slot: super::names::slot(dice), at, flags, mode: 0o666 })
+}
+
+/// Steps at the beginning of a history that furnish its tree.
+const FURNISHING: usize = 16;
+
+/// Writes histories.
 pub struct Writer {
     dice: Dice,
     processes: u8,
@@ -123,7 +137,12 @@ impl Writer {
         let mut history = Vec::with_capacity(steps + 2);
         // Two processes are now apart, now at the same tree in turn.
         let mut shared = false;
-        for _ in 0..steps {
+        for n in 0..steps {
+            if n < FURNISHING.min(steps / 4) || self.dice.percent(6) {
+                let process = self.dice.below(u64::from(self.processes)) as u8;
+                history.push(Step { process, shared, user: 0, look: true, op: furnish(&mut self.dice) });
+                continue;
+            }
             if self.processes > 1 && self.dice.percent(2) {
                 shared = !shared;
             }
