@@ -18,6 +18,7 @@ use self::errno::errno;
 use self::interrupt::interrupted;
 pub use self::table::is_mounted_for;
 use crate::vfs::cluster::Cluster;
+use crate::vfs::tree::Stamp;
 use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Pages, Seek, Vfs};
 use bytes::Bytes;
 use fuser::{
@@ -108,9 +109,9 @@ impl<C: Cluster> Adapter<C> {
         reply: ReplyEntry,
         operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
     ) {
-        let vfs = self.vfs.clone();
+        let (vfs, asked) = (self.vfs.clone(), self.vfs.moment());
         self.run(request.pid(), operation, move |result| match result {
-            Ok(attr) => reply.entry(&ttl(&vfs, &attr), &attr_of(&attr), GENERATION),
+            Ok(attr) => reply.entry(&ttl(&vfs, &attr, asked), &attr_of(&attr), GENERATION),
             Err(error) => reply.error(errno(error)),
         });
     }
@@ -121,9 +122,9 @@ impl<C: Cluster> Adapter<C> {
         reply: ReplyAttr,
         operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
     ) {
-        let vfs = self.vfs.clone();
+        let (vfs, asked) = (self.vfs.clone(), self.vfs.moment());
         self.run(request.pid(), operation, move |result| match result {
-            Ok(attr) => reply.attr(&ttl(&vfs, &attr), &attr_of(&attr)),
+            Ok(attr) => reply.attr(&ttl(&vfs, &attr, asked), &attr_of(&attr)),
             Err(error) => reply.error(errno(error)),
         });
     }
@@ -198,9 +199,9 @@ fn open_reply(flags: i32, pages: Pages) -> FopenFlags {
     if flags & libc::O_ACCMODE == libc::O_RDONLY { pages | FopenFlags::FOPEN_NOFLUSH } else { pages }
 }
 
-/// How long the kernel may believe these attributes.
-fn ttl<C: Cluster>(vfs: &Vfs<C>, attr: &Attr) -> Duration {
-    if vfs.is_guess(attr.ino) { Duration::ZERO } else { TTL }
+/// How long the kernel may believe these attributes, which were asked for then.
+fn ttl<C: Cluster>(vfs: &Vfs<C>, attr: &Attr, asked: Stamp) -> Duration {
+    if vfs.is_guess(attr.ino, asked) { Duration::ZERO } else { TTL }
 }
 
 /// What the kernel caches as "there is no such name".
@@ -259,11 +260,11 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
-        let (vfs, name) = (self.vfs.clone(), name(name_));
-        let asked = vfs.clone();
-        let operation = async move { asked.lookup(ino(parent), &name).await };
+        let (vfs, name, asked) = (self.vfs.clone(), name(name_), self.vfs.moment());
+        let looking = vfs.clone();
+        let operation = async move { looking.lookup(ino(parent), &name).await };
         self.run(request.pid(), operation, move |result| match result {
-            Ok(attr) => reply.entry(&ttl(&vfs, &attr), &attr_of(&attr), GENERATION),
+            Ok(attr) => reply.entry(&ttl(&vfs, &attr, asked), &attr_of(&attr), GENERATION),
             Err(FsError::NotFound) => reply.entry(&TTL, &no_entry(), GENERATION),
             Err(error) => reply.error(errno(error)),
         });
@@ -494,7 +495,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         offset: u64,
         reply: ReplyDirectoryPlus,
     ) {
-        let vfs = self.vfs.clone();
+        let (vfs, asked) = (self.vfs.clone(), self.vfs.moment());
         let operation = async move {
             let mut reply = reply;
             let add = |entry: DirEntry| {
@@ -504,7 +505,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
                     Some(attr) => attr_of(attr),
                     None => FileAttr { ino: node, kind: kind_of(entry.kind), ..no_entry() },
                 };
-                let ttl = entry.attr.as_ref().map_or(TTL, |attr| ttl(&vfs, attr));
+                let ttl = entry.attr.as_ref().map_or(TTL, |attr| ttl(&vfs, attr, asked));
                 reply.add(node, entry.next, OsStr::from_bytes(&entry.name), &ttl, &attr, GENERATION)
             };
             let result = vfs.readdir(handle.0, offset, true, add).await;
@@ -594,16 +595,16 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyCreate,
     ) {
         let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
-        let asked = vfs.clone();
+        let (asked, making) = (vfs.moment(), vfs.clone());
         let operation = async move {
             let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);
-            let (attr, handle) = asked.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await?;
-            Ok((attr, handle, asked.pages(handle).await))
+            let (attr, handle) = making.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await?;
+            Ok((attr, handle, making.pages(handle).await))
         };
         self.run(0, operation, move |result| match result {
             Ok((attr, handle, pages)) => {
                 let flags = open_reply(flags, pages);
-                reply.created(&ttl(&vfs, &attr), &attr_of(&attr), GENERATION, FileHandle(handle), flags);
+                reply.created(&ttl(&vfs, &attr, asked), &attr_of(&attr), GENERATION, FileHandle(handle), flags);
             }
             Err(error) => reply.error(errno(error)),
         });

@@ -251,10 +251,8 @@ impl<C: Cluster> Shared<C> {
             }
             // The size must not run ahead of the blocks: one lock over both.
             let blocks = result.map_or(0, |changed| changed.blocks);
-            let counts = blocks != 0 && !state.doomed;
-            if let Some(node) = self.names.lock().tree.node(file.ino).filter(|_| counts) {
-                node.blocks += blocks;
-                node.attr.blocks = node.attr.blocks.saturating_add_signed(blocks);
+            if blocks != 0 && !state.doomed {
+                self.names.lock().tree.count_blocks(file.ino, blocks);
             }
             !state.behind.is_empty() && !std::mem::replace(&mut state.ready, true)
         };

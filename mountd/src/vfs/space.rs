@@ -2,6 +2,7 @@
 
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{File, Unsynced};
+use super::tree::Stamp;
 use super::{Caller, Shared, Vfs};
 use raidfs_common::attr::{Attr, Placement};
 use raidfs_common::error::FsError;
@@ -108,10 +109,16 @@ impl<C: Cluster> Vfs<C> {
         Ok(())
     }
 
-    /// Whether the attributes that were just given of a file will be others soon, though nobody changes it: its blocks
-    /// are only guessed while bytes of it are on their way.
-    pub fn is_guess(&self, ino: Ino) -> bool {
-        self.0.files.lock().get(&ino).is_some_and(|file| !file.data.lock().behind.is_empty())
+    /// A moment, for [`Vfs::is_guess`].
+    pub fn moment(&self) -> Stamp {
+        self.0.names.lock().tree.stamp()
+    }
+
+    /// Whether attributes of a file that were given since `asked` are others soon, or already, though nobody changes it:
+    /// its blocks are only guessed while bytes of it are on their way.
+    pub fn is_guess(&self, ino: Ino, asked: Stamp) -> bool {
+        let on_their_way = self.0.files.lock().get(&ino).is_some_and(|file| !file.data.lock().behind.is_empty());
+        on_their_way || self.0.names.lock().tree.blocks_moved(ino, asked)
     }
 
     /// The first byte of data, or of a hole, at or behind `offset`.
@@ -239,10 +246,8 @@ impl<C: Cluster> Shared<C> {
         }
         if let Some(left) = left {
             let mut names = self.names.lock();
-            if let Some(node) = names.tree.node(ino) {
-                let more = left as i64 - node.attr.blocks as i64;
-                node.blocks += more;
-                node.attr.blocks = node.attr.blocks.saturating_add_signed(more);
+            if let Some(had) = names.tree.node(ino).map(|node| node.attr.blocks) {
+                names.tree.count_blocks(ino, left as i64 - had as i64);
             }
         }
         if let Unsynced::Chunks(chunks) = &mut file.data.lock().unsynced {
@@ -376,10 +381,7 @@ impl<C: Cluster> Shared<C> {
             let now = self.now();
             let mut names = self.names.lock();
             names.tree.wrote(file.ino, 0, now);
-            if let Some(node) = names.tree.node(file.ino) {
-                node.blocks += blocks;
-                node.attr.blocks = node.attr.blocks.saturating_add_signed(blocks);
-            }
+            names.tree.count_blocks(file.ino, blocks);
         }
         drop(hold);
         self.push_until(file, Instant::now(), true);
@@ -417,7 +419,10 @@ impl<C: Cluster> Shared<C> {
     /// Attributes with blocks for what was written and has not landed yet: about as many as it will have.
     pub(super) fn with_unsent_blocks(&self, mut attr: Attr) -> Attr {
         let Some(file) = self.files.lock().get(&attr.ino).cloned() else { return attr };
-        let unsent = file.data.lock().behind.bytes() as u64;
+        let state = file.data.lock();
+        let unsent = state.behind.bytes() as u64;
+        // What lands is taken from the one and put to the other under this lock.
+        attr.blocks = self.names.lock().tree.attr(attr.ino).map_or(attr.blocks, |known| known.blocks);
         if unsent > 0 {
             let most = attr.size.div_ceil(BLOCK_BYTES).max(attr.blocks);
             attr.blocks = (attr.blocks + unsent.div_ceil(BLOCK_BYTES)).min(most);

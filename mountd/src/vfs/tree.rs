@@ -78,6 +78,8 @@ pub struct Node {
     pub read: bool,
     /// Blocks that came or went with chunk changes, and no change that says so was submitted yet.
     pub blocks: i64,
+    /// When blocks last came or went so.
+    counted: Stamp,
     /// Nobody has it open and no name leads to it, so the servers have let it go: it was changed here alone, for
     /// who still holds it in the kernel (a fifo in use, an O_PATH descriptor).
     pub alone: bool,
@@ -111,6 +113,7 @@ impl Node {
             written: false,
             read: false,
             blocks: 0,
+            counted: Stamp(0),
             alone: false,
             changed: 0,
             sent: attr.size,
@@ -316,6 +319,21 @@ impl Tree {
             node.used = true;
             node.stamp = stamp;
         }
+    }
+
+    /// Blocks of a file came (or went) with changes of its chunks.
+    pub fn count_blocks(&mut self, ino: Ino, more: i64) {
+        let stamp = self.tick();
+        if let Some(node) = self.node(ino).filter(|_| more != 0) {
+            node.blocks += more;
+            node.attr.blocks = node.attr.blocks.saturating_add_signed(more);
+            node.counted = stamp;
+        }
+    }
+
+    /// Whether blocks of a file came or went since then.
+    pub fn blocks_moved(&self, ino: Ino, since: Stamp) -> bool {
+        self.nodes.get(&ino).is_some_and(|node| node.counted > since)
     }
 
     /// An inode has so many extended attributes now, and these, if they are known.

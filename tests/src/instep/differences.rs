@@ -75,6 +75,11 @@ pub const LARGE_PAGES: Accepted = Accepted {
     name: "zeros beside what was written through a mapping",
     reason: "ext4 writes the whole of a large page, zeros too; the mount sends only the pages that were written",
 };
+/// O_DIRECT writes to where no file reaches.
+pub const FAR_DIRECT: Accepted = Accepted {
+    name: "times of an O_DIRECT write beyond all files",
+    reason: "the kernel cuts a FUSE file back to its length when such a write fails, in the words of ftruncate",
+};
 /// chown by users that changes neither owner nor group.
 pub const IDLE_CHOWN: Accepted = Accepted {
     name: "chown to nobody by users",
@@ -87,7 +92,7 @@ pub const ATIME: Accepted = Accepted {
 };
 
 /// Those that are told by the documentation, in its order.
-pub const ALL: [&Accepted; 17] = [
+pub const ALL: [&Accepted; 18] = [
     &TMPFILE,
     &WHITEOUT,
     &SHIFT,
@@ -103,6 +108,7 @@ pub const ALL: [&Accepted; 17] = [
     &EARLIEST,
     &READ_DIRECTORY,
     &FAR,
+    &FAR_DIRECT,
     &IDLE_CHOWN,
     &LARGE_PAGES,
 ];
@@ -197,17 +203,22 @@ pub fn is_earliest(local: Nanos, mount: Nanos) -> bool {
 
 /// [`READ_DIRECTORY`]: whether it may be such a step.
 pub fn reads(op: &Op) -> bool {
-    matches!(op, Op::File(FileOp::Read { .. } | FileOp::Readv { .. } | FileOp::Pread { .. }))
+    matches!(op, Op::File(FileOp::Read { .. } | FileOp::Readv { .. } | FileOp::Pread { .. } | FileOp::SendFile { .. }))
 }
 
 /// [`READ_DIRECTORY`]: whether both are such refusals.
 pub fn refuses_directory(local: Call, mount: Call) -> bool {
-    (local, mount) == (Err(libc::EINVAL), Err(libc::EISDIR))
+    matches!((local, mount), (Err(libc::EINVAL), Err(libc::EISDIR | libc::EBADF)))
 }
 
-/// [`SAME_XATTR`]: whether it may be such a step.
-pub fn same_xattr(op: &Op) -> bool {
-    matches!(op, Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. }))
+/// [`SAME_XATTR`], [`FAR_DIRECT`]: whether it may be a step that sets times on the mount alone. Behind such a one the
+/// times are always looked at.
+pub fn sets_times(op: &Op) -> bool {
+    match op {
+        Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. }) => true,
+        Op::File(FileOp::Pwrite { offset, .. } | FileOp::Pwritev2 { offset, .. }) => is_far(*offset),
+        _ => false,
+    }
 }
 
 /// Until reading moves access times on the mount whenever it does locally, they are compared only where both moved.

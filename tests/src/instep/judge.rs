@@ -1,8 +1,8 @@
 //! Compares what was seen on the two sides. Inodes are known by when they were first seen, times by the step that set them.
 
 use super::differences::{
-    COARSE, atime_may_differ, data_is_right, in_attributes, is_earliest, is_fifo, reads, refuses_directory, same_xattr,
-    seek_is_right,
+    COARSE, atime_may_differ, data_is_right, in_attributes, is_earliest, is_fifo, reads, refuses_directory,
+    seek_is_right, sets_times,
 };
 use super::op::Op;
 use super::seen::{Nanos, Seen, Stat, Value};
@@ -29,7 +29,7 @@ pub struct Judge {
     last: BTreeMap<u64, (Nanos, Stat, Stat)>,
     born: Nanos,
     reuses: bool,
-    same_xattr: bool,
+    sets_times: bool,
     reads: bool,
 }
 
@@ -42,7 +42,7 @@ impl Judge {
 
     /// What differs first, in words: what, and how.
     pub fn compare(&mut self, op: &Op, during: During, local: &[Seen], mount: &[Seen]) -> Result<(), (String, String)> {
-        self.same_xattr = same_xattr(op);
+        self.sets_times = sets_times(op);
         self.reads = reads(op);
         for (l, m) in local.iter().zip(mount) {
             if l.what != m.what {
@@ -90,9 +90,9 @@ impl Judge {
             let allowed = During { from: since - COARSE, to: during.to + COARSE };
             let compared = times.compare(allowed);
             let read = name == "atime" && atime_may_differ(before, (local, mount));
-            let xattr = self.same_xattr && name == "ctime" && times.is_of_mount_only();
+            let alone = self.sets_times && name != "atime" && times.is_of_mount_only();
             let fifo = is_fifo(local) && times.is_of_local_only();
-            if compared.is_err() && (read || xattr || fifo || (self.reuses && times.is_one_moment())) {
+            if compared.is_err() && (read || alone || fifo || (self.reuses && times.is_one_moment())) {
                 continue;
             }
             verdict = verdict.and_then(|()| compared.map_err(|how| format!("{name} {how}")));

@@ -1,8 +1,8 @@
 //! Makes the steps of one process on both sides and judges each; in the program itself, or in a process of its own that
 //! takes orders on its standard input.
 
-use super::attr_ops::look;
-use super::differences::refused;
+use super::attr_ops::{self, AttrOp, look};
+use super::differences::{refused, sets_times};
 use super::file_ops::FileOp;
 use super::judge::{During, Judge};
 use super::names::Subject;
@@ -152,7 +152,13 @@ fn perform(step: &Step, side: &mut Side, sabotage: bool) -> Vec<Seen> {
     if sabotage {
         spoil(&step.op, side);
     }
-    if step.look {
+    if step.shared && sets_times(&step.op) {
+        // Others do not know that this step may have set times on one side alone: both set them.
+        for of in step.op.touches() {
+            let _ = attr_ops::perform(&AttrOp::TimesNull { of }, side);
+        }
+    }
+    if step.look || sets_times(&step.op) {
         for subject in step.op.touches() {
             let what = match &subject {
                 Subject::Path(spot) => format!("what {} leads to", spot.path),
