@@ -5,7 +5,7 @@
 //! access time is due, which happens once after each change, it is made to give up those pages, or those at which
 //! most readers begin if there are many. The same goes for what it knows of a directory, and of a symbolic link's target.
 
-use super::atime::{AtimeRule, read_at};
+use super::atime::AtimeRule;
 use super::cluster::Cluster;
 use super::files::OpenMode;
 use super::handles::Handle;
@@ -100,7 +100,7 @@ impl<C: Cluster> Shared<C> {
         if !rule.is_due(&node.attr, || self.now()) {
             return false;
         }
-        node.attr.atime = read_at(&node.attr, self.now());
+        node.attr.atime = self.now();
         if !std::mem::replace(&mut node.read, true) {
             names.read.push(ino);
         }

@@ -88,7 +88,8 @@ pub const IDLE_CHOWN: Accepted = Accepted {
 /// Whether a read sets the time of access.
 pub const ATIME: Accepted = Accepted {
     name: "time of access",
-    reason: "whether a read sets it depends on which of two times is later, and the local clock is too coarse to tell",
+    reason: "compared where both sides moved it: the kernel answers some reads from its pages and tells nobody, and the \
+             next one that it tells of is due only on the mount then",
 };
 
 /// Those that are told by the documentation, in its order.
@@ -155,16 +156,6 @@ pub fn in_attributes(local: &Stat, mount: &Stat) -> Option<String> {
 /// How much a time may be earlier than the step that set it: local file systems read a coarse clock.
 pub const COARSE: Nanos = 20_000_000;
 
-/// [`ATIME`]: by relatime a read sets the time of access if it is not later than the other two. Whether it was is not
-/// certain, on either side, if they were set at nearly the same moment.
-pub fn atime_may_differ(before: Option<(&Stat, &Stat)>, now: (&Stat, &Stat)) -> bool {
-    let close = |stat: &Stat| {
-        let near = |other: Nanos| (stat.atime - other).abs() <= COARSE;
-        near(stat.mtime) || near(stat.ctime)
-    };
-    READS_KEEP_ATIME || [Some(now), before].into_iter().flatten().any(|(local, mount)| close(local) || close(mount))
-}
-
 /// [`FAR`]: whether that may be one.
 pub fn is_far(offset: i64) -> bool {
     offset > 1 << 43
@@ -220,9 +211,6 @@ pub fn sets_times(op: &Op) -> bool {
         _ => false,
     }
 }
-
-/// Until reading moves access times on the mount whenever it does locally, they are compared only where both moved.
-const READS_KEEP_ATIME: bool = true;
 
 #[test]
 fn the_accepted_differences_are_told() {

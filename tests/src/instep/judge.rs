@@ -1,8 +1,7 @@
 //! Compares what was seen on the two sides. Inodes are known by when they were first seen, times by the step that set them.
 
 use super::differences::{
-    COARSE, atime_may_differ, data_is_right, in_attributes, is_earliest, is_fifo, reads, refuses_directory,
-    seek_is_right, sets_times,
+    COARSE, data_is_right, in_attributes, is_earliest, is_fifo, reads, refuses_directory, seek_is_right, sets_times,
 };
 use super::op::Op;
 use super::seen::{Nanos, Seen, Stat, Value};
@@ -89,7 +88,7 @@ impl Judge {
             let times = Times { local: of(local), mount: of(mount), before: before.map(|(l, m)| (of(l), of(m))) };
             let allowed = During { from: since - COARSE, to: during.to + COARSE };
             let compared = times.compare(allowed);
-            let read = name == "atime" && atime_may_differ(before, (local, mount));
+            let read = name == "atime" && times.is_read(allowed);
             let alone = self.sets_times && name != "atime" && times.is_of_mount_only();
             let fifo = is_fifo(local) && times.is_of_local_only();
             if compared.is_err() && (read || alone || fifo || (self.reuses && times.is_one_moment())) {
@@ -134,6 +133,12 @@ impl Times {
     /// What it was is too near to what it is: the number may be another inode's by now.
     fn is_one_moment(&self) -> bool {
         self.before.is_some_and(|(l, m)| (l - self.local).abs() <= COARSE && (m - self.mount).abs() <= COARSE)
+    }
+
+    /// As access times: one side was read, or both were changed and then the local one was read.
+    fn is_read(&self, allowed: During) -> bool {
+        let is_new = self.local >= allowed.from && self.local <= allowed.to;
+        self.is_of_local_only() || self.is_of_mount_only() || is_new && self.mount < self.local
     }
 
     fn is_of_local_only(&self) -> bool {
