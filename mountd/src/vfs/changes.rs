@@ -121,7 +121,10 @@ impl Names {
                 if queued.expected {
                     unpin_names(&mut self.tree, &queued.change);
                 }
-                if queued.expected && !self.has_ended(queued, *error) {
+                if queued.expected {
+                    if self.has_ended(queued, *error) {
+                        return;
+                    }
                     self.late.get_or_insert(*error);
                     self.unkept += 1;
                 }

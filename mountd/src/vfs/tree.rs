@@ -230,7 +230,11 @@ impl Tree {
         };
         node.stamp = stamp;
         node.attr.placement = attr.placement;
-        if node.pending > 0 || node.alone {
+        if node.has_ended() {
+            // What nobody has but the kernel is as it was last seen here: of some of it the servers were never told.
+            return;
+        }
+        if node.pending > 0 {
             // A later change of it is under way; its outcome will say how things are then.
             return;
         }

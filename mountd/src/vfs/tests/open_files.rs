@@ -69,6 +69,22 @@ fn what_the_kernel_alone_still_holds_keeps_what_is_set() {
 }
 
 #[test]
+fn what_was_closed_for_good_keeps_its_length_for_the_kernel() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.unlink(ROOT, b"f").await.unwrap();
+        vfs.write(handle, 0, b"never sent", None).await.unwrap();
+        vfs.release(handle).unwrap();
+        // An O_PATH descriptor may be left.
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, 10);
+        vfs.sync_all().await.unwrap();
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, 10);
+        no_surprises(&vfs);
+    });
+}
+
+#[test]
 fn what_is_unlinked_at_once_is_never_sent() {
     run(async {
         let cluster = MemoryCluster::new();
