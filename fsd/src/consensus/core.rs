@@ -110,6 +110,8 @@ pub struct Core<L> {
     pub(super) leader: Option<ServerId>,
     /// When the leader was last heard.
     pub(super) heard_at: Option<Now>,
+    /// Whom it followed last.
+    pub(super) followed: Option<ServerId>,
     /// Since when nobody leads; while somebody does, a moment ago.
     pub(super) leaderless_since: Now,
     /// The newest term whose leader was seen to hold all that was agreed here before: it speaks of the same history.
@@ -157,6 +159,7 @@ impl<L: LogStore> Core<L> {
             role: Role::Follower,
             leader: None,
             heard_at: None,
+            followed: None,
             leaderless_since: now,
             same_history: None,
             gone: None,

@@ -89,7 +89,11 @@ impl<L: LogStore> Core<L> {
             probing: true,
             snapshot: false,
         };
-        let followers = self.others().into_iter().map(|id| (id, follower())).collect();
+        let mut followers: BTreeMap<_, _> = self.others().into_iter().map(|id| (id, follower())).collect();
+        if let Some(former) = self.followed.and_then(|id| followers.get_mut(&id)) {
+            // If the lead came here because it fell silent, it has been silent since.
+            former.heard_at = self.heard_at;
+        }
         self.role = Role::Leader(Box::new(Lead {
             followers,
             term_start: last.next(),

@@ -6,6 +6,7 @@ use super::log_memory::MemoryLog;
 use super::timing::Timing;
 use bytes::Bytes;
 use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::limits;
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, VoteReply, VoteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -422,6 +423,9 @@ fn a_silent_leader_is_replaced_and_steps_back() {
     world.cut.insert(old);
     world.until("another leader", |w| w.leader().is_some());
     assert!(world.now - at <= Duration::from_millis(1400), "{:?}", world.now - at);
+    let silence = world.cores[&world.leader().expect("it leads")].silence(world.now);
+    let of_old = silence.into_iter().find(|(id, _)| *id == old).and_then(|(_, ago)| ago);
+    assert!(of_old.is_some_and(|ago| ago >= limits::ELECTION), "it was silent before, too: {of_old:?}");
     world.until("the old one noticed", |w| !w.cores[&old].leads());
     world.cut.clear();
     let term = world.cores[&world.leader().expect("it leads")].term();

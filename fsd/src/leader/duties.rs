@@ -209,10 +209,11 @@ impl<P: Proposer> Duties<P> {
                 continue;
             }
             let since = self.led_since();
-            // A new leader has not heard everyone yet: at first it only believes what it saw itself.
-            if since.elapsed() > limits::SILENT {
-                self.evict_silent("it does not answer", |_| true).await;
-            } else {
+            // A new leader has not heard everyone yet: at first it only believes what it saw itself, as that the leader
+            // before it fell silent.
+            let is_young = since.elapsed() <= limits::SILENT;
+            self.evict_silent("it does not answer", |s| !is_young || self.heard(s).is_some()).await;
+            if is_young {
                 let gone: Vec<ServerId> = self.memory.lock().gone.keys().copied().collect();
                 self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
             }

@@ -7,7 +7,7 @@ L=$CASE_DIR/local
 # Room for extended attributes of 64 KiB, which ext4 has not got unless asked.
 local_ext4 "$L" 2G -O ea_inode
 need mkdir "$L/other"
-seed=${SEED:-$(date +%s)000} ops=${OPS:-2500}
+seed=${SEED:-$(date +%s)000} ops=${OPS:-5000}
 [ "${LONG:-0}" = 1 ] && ops=${OPS:-100000}
 
 # The comparison itself: nothing differs between two local directories, but what is made to is found and made small.

@@ -65,9 +65,9 @@ pub const READ_DIRECTORY: Accepted = Accepted {
     name: "read of a directory",
     reason: "refused on both; ext4, whose places in a directory are huge numbers, refuses some as places",
 };
-/// lseek or copy_file_range to where no file of ext4 reaches.
+/// lseek, copy_file_range, sendfile or splice to where no file of ext4 reaches.
 pub const FAR: Accepted = Accepted {
-    name: "lseek and copy_file_range beyond 16 TiB",
+    name: "lseek and copies beyond 16 TiB",
     reason: "ext4's files end there; how far they go on a FUSE file system the kernel decides by itself",
 };
 /// Data that is all zeros, beside other data.

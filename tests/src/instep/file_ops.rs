@@ -233,7 +233,14 @@ pub fn perform(op: &FileOp, side: &mut Side) -> Vec<Seen> {
             let call = call!(libc::readv(side.fd(*slot), vectors.as_ptr(), vectors.len() as i32));
             Seen::with_bytes(call, &buffers.concat())
         }
-        FileOp::Copy { to_offset: Some(offset), .. } if is_far(*offset) => Vec::new(),
+        FileOp::Copy { to_offset: Some(offset), .. }
+        | FileOp::SendFile { offset: Some(offset), .. }
+        | FileOp::Splice { from_offset: Some(offset), .. }
+        | FileOp::Splice { to_offset: Some(offset), .. }
+            if is_far(*offset) =>
+        {
+            Vec::new()
+        }
         FileOp::Copy { from, from_offset, to, to_offset, length } => {
             let (mut from_at, mut to_at) = (*from_offset, *to_offset);
             let (from, to) = (side.fd(*from), side.fd(*to));
