@@ -151,7 +151,8 @@ pub trait ChunkService {
     async fn extents(view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection>;
 
     /// One mirror to the other: the whole chunk as it is now, every block checked, without waiting for changes in flight.
-    /// For mending a damaged copy, whose changes the caller holds back.
+    /// For mending a damaged copy, whose changes the caller holds back. Blocks that are damaged here, too, are named in the
+    /// copy; [`Rejection::Damaged`] if nothing of it is good.
     async fn fetch(from: ServerId, view: View, chunk: ChunkId) -> Result<Option<ChunkCopy>, Rejection>;
 
     /// A new primary to its mirror, and a source before a resync: answered once every change that the mirror began under an older epoch has ended,

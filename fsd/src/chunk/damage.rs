@@ -3,7 +3,8 @@
 use super::conformance::{ALL, bytes, chunk, on_disk, reopen};
 use super::disk::DiskChunks;
 use super::format::{FILE_BYTES, FOOTER_AT, HEADER_BYTES};
-use super::io::{Call, fault};
+use super::io::{self, Call, fault};
+use super::salvage::all_lost;
 use super::{ChunkError, ChunkStore, layout};
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK};
@@ -89,6 +90,39 @@ fn a_deep_look_sees_the_disk_and_not_what_is_remembered() {
     assert_eq!(store.summary(C, true).unwrap().unwrap(), sound, "another file in its place");
     std::fs::remove_file(&path).unwrap();
     assert_eq!(store.summary(C, true).unwrap(), None, "no file");
+}
+
+#[test]
+fn who_goes_through_all_chunks_leaves_the_page_cache_to_the_others() {
+    let (store, _dir, file) = store();
+    store.sync(&[C]).unwrap();
+    io::forget_cached(&file);
+    if io::is_cached(&file) {
+        // A file system in memory.
+        return;
+    }
+    assert_eq!(store.check(C).unwrap().unwrap().damaged, 0);
+    assert!(!io::is_cached(&file), "nobody else wanted it");
+    store.read(C, 0, B).unwrap();
+    flip(&file, u64::from(B) + 77);
+    assert_eq!(store.check(C).unwrap().unwrap().damaged, 1);
+    assert!(io::is_cached(&file), "somebody read it before");
+    assert_eq!(store.check(chunk(6, 0)).unwrap(), None);
+}
+
+#[test]
+fn a_copy_of_what_is_damaged_says_so_and_has_the_rest() {
+    let (store, dir, file) = store();
+    flip(&file, u64::from(B) + 77);
+    file.write_all_at(b"y", 500 * u64::from(B) + 9).unwrap();
+    let copy = store.salvage(C).unwrap().unwrap();
+    assert_eq!((copy.extents.clone(), copy.damaged.clone()), (vec![(0, 3), (500, 1)], vec![1, 500]));
+    assert!(copy.data.0[..B as usize] == bytes(1, 3 * B)[..B as usize]);
+    store.import(C, Some(&copy)).unwrap();
+    assert!(is_damaged(store.read(C, B, 1), 1), "it stays damaged");
+    drop(store);
+    std::fs::write(layout::path(&dir.path().join("chunks"), C), b"").unwrap();
+    assert_eq!(reopen(dir.path()).salvage(C).unwrap().unwrap(), all_lost());
 }
 
 #[test]

@@ -303,6 +303,10 @@ impl ChunkStore for DiskChunks {
         self.disk.export(chunk, never_synced)
     }
 
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
+        self.disk.salvage(chunk)
+    }
+
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {
         self.disk.import(chunk, copy)
     }
@@ -321,6 +325,10 @@ impl ChunkStore for DiskChunks {
 
     fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         self.disk.summary(chunk, deep)
+    }
+
+    fn check(&self, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
+        self.disk.check(chunk)
     }
 
     fn held(&self) -> (u64, u64) {

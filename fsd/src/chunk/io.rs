@@ -95,6 +95,18 @@ pub fn read_cached_at(file: &File, at: u64, length: usize) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// Whether the beginning of a file is in memory.
+pub fn is_cached(file: &File) -> bool {
+    read_cached_at(file, 0, 1).is_some()
+}
+
+/// Gives back the memory that keeps what was read of a file; what is not written yet stays. Only a hint: what fails does
+/// no harm.
+pub fn forget_cached(file: &File) {
+    // SAFETY: plain numbers and an open descriptor.
+    unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+}
+
 /// One read into what `bytes` lacks of `length`.
 fn read_more(file: &File, at: u64, length: usize, bytes: &mut Vec<u8>, flags: libc::c_int) -> io::Result<usize> {
     let have = bytes.len();

@@ -201,6 +201,10 @@ impl ChunkStore for MemoryChunks {
         }))
     }
 
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
+        self.export(chunk, false)
+    }
+
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {
         let Some(copy) = copy else {
             self.inner.lock().chunks.remove(&chunk);

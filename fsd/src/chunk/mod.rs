@@ -1,7 +1,7 @@
 //! Chunk bytes on one server: the contract, and its two implementations.
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod copy;
 #[cfg(test)]
 mod damage;
@@ -13,6 +13,7 @@ pub mod memory;
 mod notes;
 pub mod offline;
 mod poison;
+pub mod salvage;
 mod walk;
 
 use bytes::Bytes;
@@ -122,6 +123,9 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// The whole chunk, for a mirror that lacks it; None if there is none. A damaged block is an error, unless
     /// `never_synced`: then it is summed anew first (rule 13 of docs/PROTOCOL.md).
     fn export(&self, chunk: ChunkId, never_synced: bool) -> Result<Option<ChunkCopy>, ChunkError>;
+    /// The same as far as it can be read: blocks that are damaged are named in the copy, and have the sums that they should
+    /// match, as far as these are known. Of a chunk without a footer all is lost.
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError>;
     /// Makes the chunk exactly this, or gone. Blocks that the copy says are damaged are so afterwards.
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError>;
     /// The file is `size` bytes long: the last chunk is cut, and its sums with it, and whole chunks behind are removed,
@@ -133,6 +137,11 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn list(&self, after: Option<ChunkId>, limit: usize) -> Result<Vec<ChunkId>, ChunkError>;
     /// What there is of a chunk; with `deep`, every block is read and compared with its sum.
     fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError>;
+    /// The same as a deep [`ChunkStore::summary`] for whoever goes through all chunks: what was not in the page cache before
+    /// is not kept there.
+    fn check(&self, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
+        self.summary(chunk, true)
+    }
     /// Chunks held, and their bytes without holes.
     fn held(&self) -> (u64, u64);
     /// Room of the disk.

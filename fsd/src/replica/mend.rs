@@ -1,12 +1,15 @@
-//! Mending a damaged chunk from the mirror, if the mirror's copy is good. Changes of the chunk are held back meanwhile;
-//! the mirror is asked for what it has without waiting for anything there, so that two servers never wait for each other.
+//! Mending a damaged chunk from the mirror: what is damaged here is taken from there, if it is good there; what is good
+//! here stays. Changes of the chunk are held back meanwhile; the mirror is asked for what it has without waiting for
+//! anything there, so that two servers never wait for each other.
 
 use super::ranges::{Mode, Span};
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica};
+use crate::chunk::salvage::{Trust, all_lost, merge};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::BLOCKS_PER_CHUNK;
+use raidfs_common::log::chain;
 use raidfs_common::rpc::chunks::{ChunkCopy, ChunkServiceClient, View};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,40 +22,70 @@ const TRIES: u32 = 5;
 /// Chunks that are remembered as lost.
 const LOST_MAX: usize = 4096;
 
+/// How a chunk is after it was to be mended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mended {
+    /// Every block is good, and nothing had to be done.
+    Whole,
+    /// Every block is good again.
+    All,
+    /// Some blocks are good again, the others are good on neither server.
+    Some,
+    /// There is no good copy of any damaged block.
+    Nothing,
+    /// The mirror could not be asked, or what it has could not be taken: perhaps later.
+    NotNow,
+}
+
 impl Replica {
-    /// Mends a chunk; true if every block of it is good now. The caller holds nothing of the chunk.
+    /// Mends a chunk; true if that was of use: blocks that were damaged are good now, or there are none. The caller holds
+    /// nothing of the chunk.
     pub(super) async fn mend(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        matches!(self.mend_chunk(chunk).await, Mended::Whole | Mended::All | Mended::Some)
+    }
+
+    /// The same, told apart.
+    pub(super) async fn mend_chunk(self: &Arc<Self>, chunk: ChunkId) -> Mended {
         let _one = self.mending.lock().await;
         for _ in 0..TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
-                return false;
+                return Mended::NotNow;
             }
             let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
             let damaged = self.damaged(chunk).await;
             if damaged == 0 || self.sum_anew(chunk).await {
-                return true;
+                return Mended::Whole;
             }
             match self.fetch_copy(chunk).await {
-                Ok(Some(copy)) => return self.replace(chunk, copy, damaged).await,
-                Ok(None) => return self.is_lost(chunk, damaged, "the mirror has no such chunk"),
+                Ok(Some((copy, trust))) => return self.take_from(chunk, copy, trust, damaged).await,
+                Ok(None) => {
+                    self.tell_lost(chunk, damaged, "the mirror has no such chunk");
+                    return Mended::Nothing;
+                }
                 Err(Rejection::Behind { needed }) => {
                     drop(held);
                     let _ = self.board.applied(needed, APPLY_PATIENCE).await;
                 }
-                Err(rejection) => return self.is_lost(chunk, damaged, &rejection.to_string()),
+                Err(Rejection::Damaged) => {
+                    self.tell_lost(chunk, damaged, "its copy is damaged, too");
+                    return Mended::Nothing;
+                }
+                Err(rejection) => {
+                    self.tell_lost(chunk, damaged, &rejection.to_string());
+                    return Mended::NotNow;
+                }
             }
         }
-        false
+        Mended::NotNow
     }
 
-    /// Tells once of a chunk that cannot be mended; false.
-    fn is_lost(&self, chunk: ChunkId, damaged: u32, why: &str) -> bool {
+    /// Tells once of a chunk that cannot be mended.
+    fn tell_lost(&self, chunk: ChunkId, damaged: u32, why: &str) {
         let mut lost = self.lost.lock();
         if lost.len() < LOST_MAX && lost.insert(chunk) {
             add(&self.tally.damaged_blocks, u64::from(damaged));
             tracing::error!("chunk {chunk}: {damaged} blocks are damaged, and the mirror cannot help: {why}");
         }
-        false
     }
 
     /// If this is the only copy, and an earlier life may have ended in the middle of a change of the chunk, what is there
@@ -80,33 +113,52 @@ impl Replica {
         }
     }
 
-    /// The mirror's copy as it is now.
-    async fn fetch_copy(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<ChunkCopy>, Rejection> {
+    /// The mirror's copy as it is now, and what it is worth: that of a mirror which was away may be of before changes that
+    /// were acknowledged here.
+    async fn fetch_copy(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<(ChunkCopy, Trust)>, Rejection> {
         let standing = self.standing_known().await;
+        let trust = if standing.mirror_in_sync() { Trust::Same } else { Trust::MayBeOlder };
         let at_least = self.past.lock().last(chunk.ino);
         let (me, view) = (self.me, View { at_least, ..standing.view() });
         let fetch = |client: ChunkServiceClient, context| async move { client.fetch(context, me, view, chunk).await };
         match self.peers.call(standing.mirror.server, FETCH_PATIENCE, fetch).await {
-            Ok(answer) => answer,
+            Ok(answer) => answer.map(|copy| copy.map(|copy| (copy, trust))),
             Err(_) => Err(Rejection::Away),
         }
     }
 
-    async fn replace(self: &Arc<Self>, chunk: ChunkId, copy: ChunkCopy, damaged: u32) -> bool {
+    /// Takes from the mirror's copy what is damaged here and good there.
+    async fn take_from(self: &Arc<Self>, chunk: ChunkId, theirs: ChunkCopy, trust: Trust, damaged: u32) -> Mended {
         let work = self.disk(DISK_STUCK, "write a chunk", move |store| {
-            let _intent = store.note(chunk)?;
-            store.import(chunk, Some(&copy))
+            let copy = merge(&store.salvage(chunk)?.unwrap_or_else(all_lost), &theirs, trust);
+            let left = copy.damaged.len() as u32;
+            if left < damaged {
+                let _intent = store.note(chunk)?;
+                store.import(chunk, Some(&copy))?;
+            }
+            Ok(left)
         });
         match work.await {
-            Ok(()) => {
+            Ok(0) => {
                 self.lost.lock().remove(&chunk);
                 add(&self.tally.damaged_blocks, u64::from(damaged));
                 tracing::warn!("chunk {chunk}: {damaged} blocks were damaged, and are mended from the mirror");
-                true
+                Mended::All
+            }
+            Ok(left) if left < damaged => {
+                let good = damaged - left;
+                add(&self.tally.damaged_blocks, u64::from(good));
+                tracing::warn!("chunk {chunk}: of {damaged} damaged blocks {good} are mended from the mirror");
+                self.tell_lost(chunk, left, "in its copy these are damaged, too");
+                Mended::Some
+            }
+            Ok(_) => {
+                self.tell_lost(chunk, damaged, "in its copy these are damaged, too");
+                Mended::Nothing
             }
             Err(error) => {
-                tracing::error!("chunk {chunk}: cannot mend it: {}", raidfs_common::log::chain(&error));
-                false
+                tracing::error!("chunk {chunk}: cannot mend it: {}", chain(&error));
+                Mended::NotNow
             }
         }
     }

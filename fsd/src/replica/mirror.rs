@@ -8,6 +8,7 @@ use super::ranges::{Mode, Span};
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica, SYNC_STUCK};
 use crate::chunk::ChunkStore;
+use crate::chunk::salvage::is_all_lost;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Space};
@@ -124,7 +125,7 @@ impl Replica {
         Ok(standing)
     }
 
-    /// The chunk as it is now, for a mirror that mends its own.
+    /// The chunk as it is now, for a mirror that mends its own; blocks that are damaged here, too, are named as such.
     pub async fn fetch(
         self: &Arc<Self>,
         from: ServerId,
@@ -140,14 +141,15 @@ impl Replica {
         if let Some((needed, _)) = self.board.dooms_of(chunk.ino).last() {
             return Err(Rejection::Behind { needed: *needed });
         }
-        let mut result = Err(Rejection::Damaged);
         for _ in 0..FETCH_TRIES {
-            result = self.disk(DISK_STUCK, "read a chunk", move |s| s.export(chunk, false)).await.map_err(rejection);
-            if result != Err(Rejection::Damaged) {
-                break;
+            match self.disk(DISK_STUCK, "read a chunk", move |store| store.export(chunk, false)).await {
+                Err(error) if error.is_damage() => {}
+                whole => return whole.map_err(rejection),
             }
         }
-        result
+        // What is good of it may be just what the other lacks.
+        let part = self.disk(DISK_STUCK, "read a chunk", move |store| store.salvage(chunk)).await.map_err(rejection)?;
+        if part.as_ref().is_some_and(is_all_lost) { Err(Rejection::Damaged) } else { Ok(part) }
     }
 
     /// If the namespace knows this life of the server, returns once every change begun here under an epoch older than `view`'s has ended.

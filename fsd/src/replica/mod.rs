@@ -11,7 +11,7 @@
 //! | `accuse` | telling the leader, until it has had its effect |
 //! | `strain` | how slow the disk is, and whose fault that is |
 //! | `read`, `sync`, `grown`, `ends` | reading, making durable, how long files have become |
-//! | `mend`, `salvage` | what is damaged: mended from the mirror, or copied as damaged |
+//! | `mend` | what is damaged: mended from the mirror |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
 //! | `resync`, `settle`, `write_back`, `room` | the background work |
 //! | `locks`, `disk`, `tally` | ranges made awaitable, the way to the chunk store, counters |
@@ -38,14 +38,13 @@ mod read;
 mod reaper;
 mod resync;
 mod room;
-mod salvage;
 mod settle;
 mod state;
 mod strain;
 mod sync;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod write_back;
 
 use crate::board::Board;

@@ -6,7 +6,6 @@
 use super::judge::Standing;
 use super::plan::{Plan, lacks_from};
 use super::ranges::{Mode, Span};
-use super::salvage::salvage;
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_PATIENCE, SYNC_STUCK};
 use crate::chunk::{ChunkError, ChunkStore};
@@ -341,7 +340,7 @@ impl Replica {
         let copy = self.disk(DISK_STUCK, "read a chunk", move |store| match damage {
             Damage::Mend => store.export(chunk, false),
             Damage::SumAnew => store.export(chunk, true),
-            Damage::Keep => salvage(store, chunk).map(Some),
+            Damage::Keep => store.salvage(chunk),
         });
         match copy.await {
             Ok(copy) => self.put_copy(standing, position, chunk, copy).await?,

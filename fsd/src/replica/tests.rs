@@ -4,7 +4,7 @@ mod disks;
 mod durable;
 mod harness;
 mod sizes;
-pub(super) mod store;
+pub(crate) mod store;
 
 use crate::board::Doom;
 use harness::{A, B, Cluster, PATIENCE, chunk, until, write};
@@ -365,6 +365,25 @@ async fn rot_of_the_source_is_not_passed_on_by_a_resync() {
     cluster.in_sync().await;
     cluster.assert_equal();
     assert_eq!(cluster.read(A, chunk(1), 0, 10_000).await.unwrap(), [3; 10_000]);
+}
+
+#[tokio::test]
+async fn mending_from_a_mirror_that_was_away_brings_nothing_older_back() {
+    let mut cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    assert!(cluster.servers[0].replica.settle_round(Duration::ZERO).await);
+    cluster.server(B).kill();
+    cluster.change(0, chunk(1), write(0, &[4; 5])).await;
+    cluster.change(0, chunk(1), write(8192, &[5; 5])).await;
+    cluster.store(A).rot(chunk(1), 1);
+    cluster.store(A).rot(chunk(1), 2);
+    cluster.restart(B).await;
+    cluster.in_sync().await;
+    for server in [A, B] {
+        assert_eq!(cluster.read(server, chunk(1), 0, 5).await.unwrap(), [4; 5], "of {server}: acknowledged meanwhile");
+        assert_eq!(cluster.read(server, chunk(1), 5000, 9).await.unwrap(), [3; 9], "of {server}: mended");
+        assert_eq!(cluster.read(server, chunk(1), 8192, 9).await, Err(Rejection::Damaged), "of {server}: lost");
+    }
 }
 
 #[tokio::test]

@@ -84,6 +84,15 @@ impl Disk {
         })
     }
 
+    pub(super) fn check(&self, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
+        let cached = self.reading(chunk, |open| Ok(open.is_none_or(|open| io::is_cached(&open.file))))?;
+        let summary = self.summary(chunk, true);
+        if !cached {
+            self.reading(chunk, |open| Ok(open.map(|open| io::forget_cached(&open.file))))?;
+        }
+        summary
+    }
+
     pub(super) fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         self.reading(chunk, |known| {
             // Whoever looks deeply wants to know what is on disk, not what this server remembers of it: a footer that
@@ -144,7 +153,8 @@ pub fn check_block(chunk: ChunkId, footer: &Footer, block: usize, bytes: &[u8]) 
     if footer.sums.get(block).matches(bytes) {
         return Ok(());
     }
-    tracing::warn!("chunk {chunk}, block {block}: the bytes do not match their checksum");
+    // Whoever mends it says so, once for the whole chunk.
+    tracing::debug!("chunk {chunk}, block {block}: the bytes do not match their checksum");
     Err(ChunkError::Damaged { chunk, block: block as u16 })
 }
 

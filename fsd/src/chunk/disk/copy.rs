@@ -7,6 +7,7 @@ use super::check::{self, BLOCK, examine};
 use super::{Disk, Open, State, census};
 use crate::chunk::copy::footer_of;
 use crate::chunk::format::FOOTER_AT;
+use crate::chunk::salvage::{Block, Maker, all_lost};
 use crate::chunk::{ChunkError, io, layout};
 use raidfs_common::checksum::BlockSum;
 use raidfs_common::codec::Blob;
@@ -37,6 +38,26 @@ impl Disk {
             let blocks = extents.iter().flat_map(|(first, count)| usize::from(*first)..usize::from(first + count));
             let sums = blocks.map(|block| footer.sums.get(block).0).collect();
             Ok(Some(ChunkCopy { length: footer.length, extents, data: Blob::from(data), sums, damaged: Vec::new() }))
+        })
+    }
+
+    pub(super) fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
+        self.reading(chunk, |open| {
+            let Some(open) = open else { return Ok(None) };
+            let Ok(footer) = &open.footer else { return Ok(Some(all_lost())) };
+            let mut maker = Maker::default();
+            examine(&open.file, chunk, footer, |block, bytes, good| {
+                let sum = footer.sums.get(block);
+                maker.push(
+                    block,
+                    match bytes {
+                        _ if good && footer.sums.is_hole(block) => Block::Hole,
+                        Some(bytes) if good => Block::Good(bytes, sum),
+                        _ => Block::Lost(sum),
+                    },
+                );
+            })?;
+            Ok(Some(maker.copy(footer.length)))
         })
     }
 

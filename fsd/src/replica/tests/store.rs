@@ -1,5 +1,6 @@
 //! A chunk store in memory whose disk can stall, fail, fill up and rot.
 
+use crate::chunk::salvage::{Block, Maker};
 use crate::chunk::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -242,6 +243,18 @@ impl ChunkStore for TestStore {
         let data: Vec<u8> = c.blocks.values().flat_map(|(bytes, _)| bytes.clone()).collect();
         let sums = c.blocks.values().map(|(_, sum)| sum.0).collect();
         Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums, damaged: Vec::new() }))
+    }
+
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
+        self.disk(chunk, false)?;
+        let inner = self.inner.lock();
+        let Some(c) = inner.chunks.get(&chunk) else { return Ok(None) };
+        let mut maker = Maker::default();
+        for (number, (bytes, sum)) in &c.blocks {
+            let block = if sum.matches(bytes) { Block::Good(bytes, *sum) } else { Block::Lost(*sum) };
+            maker.push(usize::from(*number), block);
+        }
+        Ok(Some(maker.copy(c.length)))
     }
 
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {

@@ -1,0 +1,188 @@
+//! Copies of chunks of which some is lost: the good blocks, and the others as damaged as they are. Such a copy is made
+//! for a mirror that has no better one (what is lost stays lost there, too, and is never taken for good), and for mending:
+//! of two copies that are damaged in different places a whole one is made. Pure; the stores read the blocks.
+
+use raidfs_common::checksum::BlockSum;
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
+use raidfs_common::rpc::chunks::ChunkCopy;
+
+const BLOCK: usize = BLOCK_BYTES as usize;
+const ZEROS: [u8; BLOCK] = [0; BLOCK];
+
+/// A block of a copy.
+#[derive(Clone, Copy, Debug)]
+pub enum Block<'a> {
+    /// There is none.
+    Hole,
+    /// Its bytes, a whole block of them, and their sum.
+    Good(&'a [u8], BlockSum),
+    /// Its bytes are lost; its sum, as far as that is known, is that of the right ones.
+    Lost(BlockSum),
+}
+
+/// A copy that is made block by block.
+#[derive(Debug, Default)]
+pub struct Maker {
+    extents: Vec<(u16, u16)>,
+    data: Vec<u8>,
+    sums: Vec<u32>,
+    damaged: Vec<u16>,
+}
+
+impl Maker {
+    /// The next block; those that are left out are holes.
+    pub fn push(&mut self, number: usize, block: Block<'_>) {
+        let number = number as u16;
+        match block {
+            Block::Hole => return,
+            Block::Good(bytes, sum) => {
+                self.sums.push(sum.0);
+                self.data.extend_from_slice(bytes);
+            }
+            Block::Lost(sum) => {
+                self.sums.push(if sum.matches(&ZEROS) { no_sum_of_zeros() } else { sum.0 });
+                self.data.extend_from_slice(&ZEROS);
+                self.damaged.push(number);
+            }
+        }
+        match self.extents.last_mut() {
+            Some((first, count)) if *first + *count == number => *count += 1,
+            _ => self.extents.push((number, 1)),
+        }
+    }
+
+    /// The copy of a chunk that is so long.
+    pub fn copy(self, length: u32) -> ChunkCopy {
+        let Maker { extents, data, sums, damaged } = self;
+        ChunkCopy { length, extents, data: data.into(), sums, damaged }
+    }
+}
+
+/// The copy of a chunk without a footer: nothing of it can be told from anything else.
+pub fn all_lost() -> ChunkCopy {
+    let mut maker = Maker::default();
+    (0..BLOCKS_PER_CHUNK).for_each(|number| maker.push(number, Block::Lost(BlockSum::HOLE)));
+    maker.copy(CHUNK_BYTES as u32)
+}
+
+/// Whether nothing of it is good.
+pub fn is_all_lost(copy: &ChunkCopy) -> bool {
+    copy.damaged.len() == BLOCKS_PER_CHUNK
+}
+
+/// What of another copy is taken in place of what is damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// All that is good there: it has the same bytes.
+    Same,
+    /// It may be older: only what matches the sums here.
+    MayBeOlder,
+}
+
+/// One chunk of two copies of it: what is good in `own` stays as it is, since it may be newer by a change that is under
+/// way; what is not is taken from `other`; what is good in neither stays lost.
+pub fn merge(own: &ChunkCopy, other: &ChunkCopy, trust: Trust) -> ChunkCopy {
+    let length = if is_all_lost(own) && trust == Trust::Same { other.length } else { own.length };
+    let mut maker = Maker::default();
+    for (number, (own, other)) in blocks(own).into_iter().zip(blocks(other)).enumerate() {
+        let taken = match (own, other, trust) {
+            (Block::Lost(_), Block::Lost(_), _) => own,
+            (Block::Lost(_), _, Trust::Same) => other,
+            (Block::Lost(known), Block::Good(_, sum), Trust::MayBeOlder) if known == sum => other,
+            _ => own,
+        };
+        maker.push(number, taken);
+    }
+    maker.copy(length)
+}
+
+/// All blocks of a copy.
+fn blocks(copy: &ChunkCopy) -> Vec<Block<'_>> {
+    let mut blocks = vec![Block::Hole; BLOCKS_PER_CHUNK];
+    let numbers = copy.extents.iter().flat_map(|(first, count)| *first..first.saturating_add(*count));
+    let parts = copy.data.0.chunks_exact(BLOCK).zip(&copy.sums);
+    for (number, (bytes, sum)) in numbers.zip(parts) {
+        if let Some(block) = blocks.get_mut(usize::from(number)) {
+            let sum = BlockSum(*sum);
+            let is_lost = copy.damaged.binary_search(&number).is_ok();
+            *block = if is_lost { Block::Lost(sum) } else { Block::Good(bytes, sum) };
+        }
+    }
+    blocks
+}
+
+/// A sum that zeros do not match, and that is not that of a hole.
+fn no_sum_of_zeros() -> u32 {
+    let sum = BlockSum::of(&ZEROS).0;
+    if sum == u32::MAX { 1 } else { sum + 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::memory::MemoryChunks;
+    use crate::chunk::{ChunkError, ChunkStore};
+    use crate::replica::tests::store::TestStore;
+    use raidfs_common::id::{ChunkId, Ino};
+
+    const C: ChunkId = ChunkId { ino: Ino(1), index: 0 };
+    const B: u32 = BLOCK as u32;
+
+    fn store() -> TestStore {
+        let store = TestStore::default();
+        store.write(C, 0, &[1; 3 * BLOCK - 9]).unwrap();
+        store.write(C, 5 * B, &[2; 7]).unwrap();
+        store
+    }
+
+    fn of(store: &TestStore) -> ChunkCopy {
+        store.salvage(C).unwrap().unwrap()
+    }
+
+    #[test]
+    fn what_is_good_is_kept_and_what_is_lost_stays_lost() {
+        let (from, to) = (store(), TestStore::default());
+        from.rot(C, 1);
+        let copy = of(&from);
+        assert_eq!((copy.extents.clone(), copy.damaged.clone()), (vec![(0, 3), (5, 1)], vec![1]));
+        to.import(C, Some(&copy)).unwrap();
+        assert!(matches!(to.read(C, B, 1), Err(ChunkError::Damaged { block: 1, .. })));
+        assert_eq!(to.read(C, 5 * B, 100).unwrap(), [2; 7][..]);
+        assert_eq!(to.read(C, 0, B).unwrap(), [1; BLOCK][..]);
+        MemoryChunks::default().import(C, Some(&copy)).expect("a store takes it for sound");
+    }
+
+    #[test]
+    fn two_copies_that_are_damaged_in_different_places_make_a_whole_one() {
+        let (a, b, sound) = (store(), store(), store());
+        a.rot(C, 1);
+        b.rot(C, 5);
+        // A change that has come to one of them only.
+        a.write(C, 0, &[3; 5]).unwrap();
+        sound.write(C, 0, &[3; 5]).unwrap();
+        assert_eq!(merge(&of(&a), &of(&b), Trust::Same), of(&sound));
+        b.rot(C, 1);
+        let merged = merge(&of(&a), &of(&b), Trust::Same);
+        assert_eq!(merged.damaged, [1], "what is good in neither stays lost");
+        MemoryChunks::default().import(C, Some(&merged)).expect("a store takes it for sound");
+    }
+
+    #[test]
+    fn of_a_copy_that_may_be_older_only_what_is_the_same_is_taken() {
+        let (a, b) = (store(), store());
+        a.write(C, 0, &[3; 5]).unwrap();
+        a.rot(C, 0);
+        a.rot(C, 1);
+        let merged = merge(&of(&a), &of(&b), Trust::MayBeOlder);
+        assert_eq!(merged.damaged, [0], "the block that was changed meanwhile stays lost");
+        assert_eq!(merge(&all_lost(), &of(&b), Trust::MayBeOlder), all_lost());
+    }
+
+    #[test]
+    fn of_a_copy_without_a_footer_nothing_is_taken() {
+        let sound = of(&store());
+        assert!(is_all_lost(&all_lost()) && !is_all_lost(&sound));
+        assert_eq!(merge(&all_lost(), &sound, Trust::Same), sound);
+        assert_eq!(merge(&sound, &all_lost(), Trust::Same), sound);
+    }
+}
