@@ -5,6 +5,7 @@
 //! witness = "10.0.0.9:7100"
 //! durability = "relaxed"      # or "strict"
 //! io_timeout = "30s"
+//! scrub_every = "7d"          # or "never"
 //!
 //! [[pair]]
 //! servers = ["10.0.0.1:7101", "10.0.0.2:7101"]
@@ -36,6 +37,8 @@ pub struct Config {
     pub durability: Durability,
     /// How long an operation that cannot be served waits before EIO.
     pub io_timeout: Duration,
+    /// How often each server looks through all of its chunks by itself; None: never.
+    pub scrub_every: Option<Duration>,
 }
 
 /// When a change of a name is acknowledged.
@@ -110,6 +113,11 @@ pub enum Problem {
     /// Not a duration.
     #[error("`io_timeout` is {0:?}; write a number and a unit, for example \"30s\" or \"1500ms\", from 1s to 1h")]
     Duration(String),
+    /// Not how often.
+    #[error(
+        "`scrub_every` is {0:?}; write a number and a unit, for example \"7d\" or \"12h\", from 1h to 365d, or \"never\""
+    )]
+    ScrubEvery(String),
 }
 
 #[derive(Deserialize)]
@@ -120,6 +128,7 @@ struct File {
     #[serde(default)]
     durability: Durability,
     io_timeout: Option<String>,
+    scrub_every: Option<String>,
     #[serde(default)]
     pair: Vec<FilePair>,
 }
@@ -174,7 +183,16 @@ impl Config {
                 .filter(|d| (Duration::from_secs(1)..=Duration::from_secs(3600)).contains(d))
                 .ok_or_else(|| Problem::Duration(text.clone()))?,
         };
-        Ok(Config { cluster: file.cluster, pairs, witness, durability: file.durability, io_timeout })
+        let scrub_every = match file.scrub_every.as_deref() {
+            None => Some(limits::SCRUB_EVERY),
+            Some("never") => None,
+            Some(text) => Some(
+                duration(text)
+                    .filter(|d| (Duration::from_secs(3600)..=Duration::from_secs(365 * 86_400)).contains(d))
+                    .ok_or_else(|| Problem::ScrubEvery(text.to_owned()))?,
+            ),
+        };
+        Ok(Config { cluster: file.cluster, pairs, witness, durability: file.durability, io_timeout, scrub_every })
     }
 
     /// The cluster's identity on the wire and in data directories.
@@ -222,6 +240,8 @@ fn duration(text: &str) -> Option<Duration> {
         "ms" => Some(Duration::from_millis(number)),
         "s" => Some(Duration::from_secs(number)),
         "m" => Some(Duration::from_secs(number.checked_mul(60)?)),
+        "h" => Some(Duration::from_secs(number.checked_mul(3600)?)),
+        "d" => Some(Duration::from_secs(number.checked_mul(86_400)?)),
         _ => None,
     }
 }
@@ -265,6 +285,19 @@ mod tests {
         assert!(matches!(parse(&GOOD.replace("\"c\"", "\"\"")), Err(Problem::Cluster(_))));
         let timeout = format!("io_timeout = \"soon\"\n{GOOD}");
         assert!(matches!(parse(&timeout), Err(Problem::Duration(_))));
+        for scrub in ["7", "1m", "366d", "always"] {
+            let text = format!("scrub_every = {scrub:?}\n{GOOD}");
+            assert_eq!(parse(&text), Err(Problem::ScrubEvery(scrub.into())));
+        }
+    }
+
+    #[test]
+    fn servers_scrub_once_a_week_unless_told_otherwise() {
+        let day = Duration::from_secs(86_400);
+        for (line, every) in [("", Some(7 * day)), ("\"12h\"", Some(day / 2)), ("\"never\"", None)] {
+            let line = if line.is_empty() { String::new() } else { format!("scrub_every = {line}") };
+            assert_eq!(parse(&format!("{line}\n{GOOD}")).unwrap().scrub_every, every);
+        }
     }
 
     #[test]

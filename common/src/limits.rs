@@ -74,6 +74,8 @@ pub const SESSION_LEASE: Duration = Duration::from_secs(10);
 pub const SESSION_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Operations that cannot be served wait this long before EIO, unless configured.
 pub const IO_TIMEOUT: Duration = Duration::from_secs(30);
+/// Each server looks through all of its chunks by itself this often, unless configured.
+pub const SCRUB_EVERY: Duration = Duration::from_secs(7 * 86_400);
 
 const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(LEASE.as_millis() < ELECTION.as_millis(), "a leader's lease ends before another is elected");

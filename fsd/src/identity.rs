@@ -193,6 +193,11 @@ impl DataDir {
         self.root.join("cuts")
     }
 
+    /// Where it is written down how far the chunks are looked through.
+    pub fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
+    }
+
     /// Where the write intents are.
     pub fn notes(&self) -> PathBuf {
         self.root.join("notes")

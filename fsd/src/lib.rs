@@ -12,6 +12,7 @@
 //! What the chunk side knows of the names side stands on the [`board`]; nothing else goes between them.
 
 pub mod board;
+pub mod bookmark;
 pub mod chunk;
 pub mod cluster;
 pub mod consensus;

@@ -458,6 +458,7 @@ mod tests {
             witness: "127.0.0.1:2".parse().expect("an address"),
             durability: Durability::Relaxed,
             io_timeout: PATIENCE,
+            scrub_every: None,
         };
         (listener, address, Peers::new(&config, ServerId(1)))
     }

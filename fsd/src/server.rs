@@ -4,6 +4,7 @@
 //! that no amount of bytes delays a heartbeat. What blocks on the disk runs on threads of its own.
 
 use crate::board::{Ask, Board};
+use crate::bookmark::Bookmark;
 use crate::chunk::ChunkStore;
 use crate::cluster::{Cluster, NamesNode, NodeProposer};
 use crate::consensus::core::Setup;
@@ -160,7 +161,7 @@ pub async fn run(
     });
     let proposer = NodeProposer { node: node.clone(), machine: machine.clone() };
     let duties = Duties::new(cluster.clone(), proposer.clone());
-    let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster)?;
+    let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
     let server = Arc::new(Server {
         cluster,
         node,
@@ -214,9 +215,11 @@ fn start_chunk_thread(
     board: Arc<Board>,
     chunks: Arc<dyn ChunkStore>,
     cluster: &Arc<Cluster>,
+    home: &DataDir,
 ) -> Result<(Arc<Replica>, mpsc::UnboundedSender<Guest>), Ended> {
     let peers = Peers::new(config, board.server);
     let replica = Replica::new(config, board, chunks, peers);
+    replica.keep_bookmark(Bookmark::new(&home.scrub()));
     let (bulk, mut guests) = mpsc::unbounded_channel::<Guest>();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

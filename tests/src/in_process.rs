@@ -124,6 +124,7 @@ pub fn two_pairs(cluster: &str, at: impl Fn(usize) -> SocketAddr) -> Config {
         witness: at(0),
         durability: Durability::Relaxed,
         io_timeout: Duration::from_secs(10),
+        scrub_every: None,
     }
 }
 

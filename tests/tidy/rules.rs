@@ -75,7 +75,7 @@ fn pure_modules_touch_nothing_outside() {
             ],
         ),
         only(&["fsd/src/leader/judgement.rs", "fsd/src/leader/sessions.rs"], &[]),
-        only(&["fsd/src/chunk/salvage.rs"], &[]),
+        only(&["fsd/src/replica/pace.rs", "fsd/src/chunk/salvage.rs"], &[]),
         only(
             &["fsd/src/consensus/"],
             &["fsd/src/consensus/node.rs", "fsd/src/consensus/log_", "fsd/src/consensus/segment.rs"],
@@ -92,6 +92,7 @@ fn pure_modules_touch_nothing_outside() {
 fn only_the_edges_touch_the_disk() {
     let edges = [
         "common/src/config.rs",
+        "fsd/src/bookmark.rs",
         "fsd/src/chunk/",
         "fsd/src/consensus/log_disk",
         "fsd/src/cuts.rs",

@@ -1,8 +1,8 @@
-//! Looking in from outside: `raidfs status`, `verify`, `where`.
+//! Looking in from outside: `raidfs status`, `verify`, `scrub`.
 
 use crate::codec::Blob;
 use crate::error::Rejection;
-use crate::id::{Incarnation, LogIndex, PairId, ServerId, SessionId, Term};
+use crate::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId, SessionId, Term};
 use crate::pair::{Pair, Space};
 use crate::rpc::chunks::ChunkSummary;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,8 @@ pub struct ServerStatus {
     pub disk_error: Option<String>,
     /// Leader only: for each other voter, milliseconds since it last answered; None: never.
     pub heard_ms: Vec<(ServerId, Option<u64>)>,
+    /// What its scrubber does and did.
+    pub scrub: ScrubStatus,
 }
 
 /// Requests served since the start.
@@ -86,6 +88,52 @@ pub struct ResyncProgress {
     pub elapsed_ms: u64,
 }
 
+/// What a server's scrubber does and did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// The pass under way.
+    pub now: Option<ScrubPass>,
+    /// The last pass that went through all chunks, perhaps in an earlier life of the server.
+    pub last: Option<ScrubPass>,
+}
+
+/// One pass of a server through all of its chunks, each block compared with its checksum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubPass {
+    /// Its number; those of other lives of the server differ.
+    pub number: u64,
+    /// It was asked for, and goes as fast as it can; else it goes by itself, slowly.
+    pub asked: bool,
+    /// Milliseconds since it began, or that it took.
+    pub elapsed_ms: u64,
+    /// How it is.
+    pub state: ScrubState,
+    /// Chunks looked at.
+    pub chunks: u64,
+    /// Chunks held when it began.
+    pub total: u64,
+    /// Bytes looked at.
+    pub bytes: u64,
+    /// Bytes held when it began, holes not counted.
+    pub total_bytes: u64,
+    /// Chunks that had damaged blocks and are whole now.
+    pub mended: u64,
+    /// Chunks that have damaged blocks for which there is no good copy.
+    pub lost: u64,
+}
+
+/// How a pass is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScrubState {
+    /// Under way.
+    #[default]
+    Runs,
+    /// It went through all chunks, and ended at this time by the server's clock, in seconds since 1970.
+    Ended(u64),
+    /// Broken off: the pair's copies were not both in sync any more, or the disk failed.
+    BrokenOff,
+}
+
 /// A page of the namespace's rows, in key order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsPage {
@@ -106,11 +154,13 @@ pub trait AdminService {
     async fn check_namespace(at_least: LogIndex) -> Result<(LogIndex, u64, Vec<String>), Rejection>;
     /// What this server has of each chunk above `after`, in order, a page at a time; with `deep`, every block is read
     /// and compared with its checksum.
-    async fn inventory(
-        pair: PairId,
-        after: Option<crate::id::ChunkId>,
-        deep: bool,
-    ) -> Result<Vec<ChunkSummary>, Rejection>;
+    async fn inventory(pair: PairId, after: Option<ChunkId>, deep: bool) -> Result<Vec<ChunkSummary>, Rejection>;
     /// Hand the lead over and end.
     async fn stop() -> bool;
+    /// Go through all chunks at full speed, compare every block with its checksum, and mend what is damaged from the
+    /// mirror; a pass that was asked for already is joined. Its number. Refused unless both copies of the pair are in sync.
+    async fn scrub() -> Result<u64, Rejection>;
+    /// How that pass is, and chunks that it could not mend, in order, up to a bound. [`Rejection::Forgotten`]: there is no
+    /// such pass in this life of the server.
+    async fn scrubbed(number: u64) -> Result<(ScrubPass, Vec<ChunkId>), Rejection>;
 }

@@ -12,6 +12,7 @@ fn config() -> Config {
         witness: at(5),
         durability: Durability::Relaxed,
         io_timeout: Duration::from_secs(1),
+        scrub_every: None,
     }
 }
 

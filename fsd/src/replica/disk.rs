@@ -18,13 +18,24 @@ impl Replica {
         what: &'static str,
         work: impl FnOnce(&dyn ChunkStore) -> Result<T, ChunkError> + Send + 'static,
     ) -> Result<T, ChunkError> {
-        let store = self.store.clone();
         // It ends with the work, also if nobody waits for that any more.
         let operation = self.strain.begin(Instant::now(), limit, what);
-        let job = tokio::task::spawn_blocking(move || {
+        let watched = move |store: &dyn ChunkStore| {
             let _operation = operation;
-            work(&*store)
-        });
+            work(store)
+        };
+        self.disk_at_leisure(what, watched).await
+    }
+
+    /// The same for background work, which is not watched for being stuck: how long it takes says how much there was to do,
+    /// or that a disk has trouble with a place that nobody asks for.
+    pub(super) async fn disk_at_leisure<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        work: impl FnOnce(&dyn ChunkStore) -> Result<T, ChunkError> + Send + 'static,
+    ) -> Result<T, ChunkError> {
+        let store = self.store.clone();
+        let job = tokio::task::spawn_blocking(move || work(&*store));
         let result = job.await.unwrap_or_else(|join| {
             let source = io::Error::other(format!("the chunk store gave up: {join}"));
             Err(ChunkError::Store { action: what, source })

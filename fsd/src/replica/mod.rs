@@ -12,6 +12,7 @@
 //! | `strain` | how slow the disk is, and whose fault that is |
 //! | `read`, `sync`, `grown`, `ends` | reading, making durable, how long files have become |
 //! | `mend` | what is damaged: mended from the mirror |
+//! | `scrub`, `pace` | looking for damage where nobody reads; how fast (pure) |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
 //! | `resync`, `settle`, `write_back`, `room` | the background work |
 //! | `locks`, `disk`, `tally` | ranges made awaitable, the way to the chunk store, counters |
@@ -32,12 +33,14 @@ mod locks;
 mod mend;
 mod mirror;
 mod once;
+mod pace;
 mod plan;
 mod ranges;
 mod read;
 mod reaper;
 mod resync;
 mod room;
+mod scrub;
 mod settle;
 mod state;
 mod strain;
@@ -57,7 +60,7 @@ use parking_lot::Mutex;
 use raidfs_common::config::Config;
 use raidfs_common::id::{ChunkId, PairId, ServerId};
 use raidfs_common::pair::Space;
-use raidfs_common::rpc::admin::{Counters, ResyncProgress};
+use raidfs_common::rpc::admin::{Counters, ResyncProgress, ScrubStatus};
 use raidfs_common::rpc::chunks::Applied;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -108,6 +111,7 @@ pub struct Replica {
     space: Mutex<Space>,
     tally: tally::Tally,
     progress: Mutex<Option<resync::Progress>>,
+    scrub: scrub::Scrub,
     disk_error: Mutex<Option<String>>,
 }
 
@@ -118,6 +122,8 @@ pub struct ReplicaStatus {
     pub counters: Counters,
     /// How far it has brought its mirror up to date.
     pub resync: Option<ResyncProgress>,
+    /// How far it has looked through its chunks.
+    pub scrub: ScrubStatus,
     /// Room of its disk, a second old at most.
     pub space: Space,
     /// Chunks held, and their bytes.
@@ -154,6 +160,7 @@ impl Replica {
             space: Mutex::default(),
             tally: tally::Tally::default(),
             progress: Mutex::default(),
+            scrub: scrub::Scrub::new(pace::Pace::new(config.scrub_every)),
             disk_error: Mutex::default(),
         })
     }
@@ -166,6 +173,7 @@ impl Replica {
         tokio::spawn(self.clone().run_write_back());
         tokio::spawn(self.clone().run_room());
         tokio::spawn(self.clone().run_watch());
+        tokio::spawn(self.clone().run_scrub());
     }
 
     /// Bounds what a resync sends, in bytes a second; 0: no bound.
@@ -178,6 +186,7 @@ impl Replica {
         ReplicaStatus {
             counters: self.tally.counters(),
             resync: self.progress.lock().as_ref().map(resync::Progress::shown),
+            scrub: self.scrub.status(),
             space: *self.space.lock(),
             held: self.store.held(),
             disk_error: self.disk_error.lock().clone(),

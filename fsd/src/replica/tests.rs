@@ -3,6 +3,7 @@
 mod disks;
 mod durable;
 mod harness;
+mod scrub;
 mod sizes;
 pub(crate) mod store;
 

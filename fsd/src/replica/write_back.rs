@@ -5,10 +5,6 @@
 //! files syncs its whole file system, which costs a storm of small files one journal commit instead of one for each.
 
 use super::Replica;
-use super::disk::is_disk;
-use crate::chunk::ChunkError;
-use raidfs_common::log::chain;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,17 +19,8 @@ impl Replica {
         loop {
             tokio::time::sleep(pause).await;
             let begun = Instant::now();
-            let store = self.store.clone();
-            // Not watched for being stuck: how long it takes says how much there was to write, not how well the disk is.
-            let synced = tokio::task::spawn_blocking(move || store.sync_all()).await.unwrap_or_else(|join| {
-                let source = io::Error::other(format!("the chunk store gave up: {join}"));
-                Err(ChunkError::Store { action: "sync all chunks", source })
-            });
-            if let Err(error) = synced.as_ref()
-                && is_disk(error)
-            {
-                self.disk_failed(chain(error));
-            }
+            // What fails is told and remembered by the way to the disk.
+            let _ = self.disk_at_leisure("sync all chunks", |store| store.sync_all()).await;
             pause = begun.elapsed().clamp(EVERY, PAUSE_MAX);
         }
     }

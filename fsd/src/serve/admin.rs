@@ -10,7 +10,7 @@ use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex, PairId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::log::chain;
-use raidfs_common::rpc::admin::{AdminService, Counters, ServerStatus};
+use raidfs_common::rpc::admin::{AdminService, Counters, ScrubPass, ServerStatus};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -72,6 +72,7 @@ impl AdminService for AdminServer {
                 .into_iter()
                 .map(|(id, ago)| (id, ago.map(|ago| ago.as_millis() as u64)))
                 .collect(),
+            scrub: replica.scrub,
         }
     }
 
@@ -125,5 +126,13 @@ impl AdminService for AdminServer {
     async fn stop(self, _: Context) -> bool {
         self.stop.notify_one();
         true
+    }
+
+    async fn scrub(self, _: Context) -> Result<u64, Rejection> {
+        self.replica.scrub_now()
+    }
+
+    async fn scrubbed(self, _: Context, number: u64) -> Result<(ScrubPass, Vec<ChunkId>), Rejection> {
+        self.replica.scrubbed(number)
     }
 }

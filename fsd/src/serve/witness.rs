@@ -8,7 +8,7 @@ use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::pair::Space;
-use raidfs_common::rpc::admin::{AdminService, Counters, ServerStatus};
+use raidfs_common::rpc::admin::{AdminService, Counters, ScrubPass, ServerStatus};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,6 +53,7 @@ impl AdminService for WitnessAdmin {
             resync: None,
             disk_error: None,
             heard_ms: Vec::new(),
+            scrub: Default::default(),
         }
     }
 
@@ -73,5 +74,13 @@ impl AdminService for WitnessAdmin {
     async fn stop(self, _: Context) -> bool {
         self.stop.notify_one();
         true
+    }
+
+    async fn scrub(self, _: Context) -> Result<u64, Rejection> {
+        Err(Rejection::NotInCharge)
+    }
+
+    async fn scrubbed(self, _: Context, _: u64) -> Result<(ScrubPass, Vec<ChunkId>), Rejection> {
+        Err(Rejection::NotInCharge)
     }
 }

@@ -1,9 +1,11 @@
 //! Asking servers through their admin service, for the commands that need no mount session.
 
-use crate::cluster::survey::connect_admin;
+use crate::cluster::survey::{connect_admin, hello};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
-use raidfs_common::wire::ConnectError;
+use raidfs_common::rpc::Service;
+use raidfs_common::rpc::names::NamesServiceClient;
+use raidfs_common::wire::{self, ConnectError};
 use std::time::{Duration, Instant};
 use tarpc::context::Context;
 use tokio::runtime::Runtime;
@@ -19,6 +21,15 @@ pub fn within(timeout: Duration) -> Context {
     let mut context = tarpc::context::current();
     context.deadline = Instant::now() + timeout;
     context
+}
+
+/// Connects to a server's names service, for questions.
+pub async fn connect_names(config: &Config, server: ServerId) -> Result<NamesServiceClient, String> {
+    const PATIENCE: Duration = Duration::from_secs(2);
+    let address = config.address(server).ok_or_else(|| format!("there is no {server}"))?;
+    let transport = wire::connect(address, &hello(config, server, Service::Names), PATIENCE).await;
+    let transport = transport.map_err(|e| e.to_string())?;
+    Ok(NamesServiceClient::new(tarpc::client::Config::default(), transport).spawn())
 }
 
 /// Whether a server answers at all.

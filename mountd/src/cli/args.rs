@@ -29,7 +29,7 @@ cut off or lose its disk at any moment: programs on the mount notice nothing, an
 itself when it returns.
 
 `up`, `down`, `start`, `stop` and `kill` run a whole cluster on this machine, in one directory. `status`, `verify`, \
-`where` and `shell` work on any cluster. `export` reads one server's data directory with nothing running.";
+`scrub`, `where` and `shell` work on any cluster. `export` reads one server's data directory with nothing running.";
 
 const TOP_EXAMPLES: &str = "\
 EXAMPLES
@@ -38,6 +38,7 @@ EXAMPLES
   raidfs kill fsd2; ls -l /mnt/raidfs         lose a server, notice nothing
   raidfs start fsd2; raidfs status --wait-healthy 60
   raidfs verify                               are both mirrors equal, byte for byte?
+  raidfs scrub                                mend what has rotted on a disk
   raidfs down                                 unmount and stop; the data stays
   raidfs status --config /etc/raidfs/raidfs.toml
                                               a cluster on several machines
@@ -50,7 +51,7 @@ FILES (of a local cluster; NAME is fsd1, fsd2, ..., witness or mountd)
   DIR/mountpoint        where it is mounted
 
 EXIT STATUS
-  0 done, 1 failed (the reason is on standard error), 2 wrong usage. `status` and `verify` have their own: see their help.";
+  0 done, 1 failed (the reason is on standard error), 2 wrong usage. `status`, `verify` and `scrub` have their own: see their help.";
 
 /// One command.
 #[derive(Debug, Subcommand)]
@@ -69,6 +70,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Check that both mirrors of everything are equal and whole
     Verify(VerifyArgs),
+    /// Compare all chunks with their checksums, and mend what is damaged
+    Scrub(ScrubArgs),
     /// Take the files out of one server's data directory, with nothing running
     Export(ExportArgs),
     /// Show which servers hold a file
@@ -79,9 +82,10 @@ pub enum Command {
 
 impl Command {
     /// The exit code of a command that could not do what it is for. That of `status` says that nothing is known to be
-    /// served: 1 is for what is served with something missing.
+    /// served: 1 is for what is served with something missing. That of `scrub` that nothing was checked: 1 is for what is
+    /// damaged for good.
     pub fn failed(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Command::Status(_)) { 2 } else { 1 })
+        ExitCode::from(if matches!(self, Command::Status(_) | Command::Scrub(_)) { 2 } else { 1 })
     }
 }
 
@@ -267,6 +271,36 @@ EXIT STATUS
 EXAMPLES
   raidfs verify
   raidfs verify --config /etc/raidfs/raidfs.toml | grep WRONG";
+
+/// Arguments of `scrub`.
+#[derive(Debug, Args)]
+#[command(long_about = SCRUB, after_long_help = SCRUB_EXAMPLES)]
+pub struct ScrubArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArgs,
+}
+
+const SCRUB: &str = "\
+Compare all chunks with their checksums, and mend what is damaged. The store may be in use meanwhile.
+
+Every server reads all of its chunks at full speed. A block that does not match its checksum is taken from the server's \
+mirror, if it is good there; nothing that is damaged is ever copied. Blocks that are damaged on both servers are lost: the \
+files are named, the rest of them can still be read, and what is written anew is well again.
+
+Each server does the same by itself once a week, slowly (`scrub_every` in the configuration): this is for not waiting. Only \
+what is in sync on both servers of a pair can be mended, so only that is looked at. `verify` compares the servers with each \
+other besides, and changes nothing. Ctrl-C ends this command, not the servers' work: started again, it joins in.";
+
+const SCRUB_EXAMPLES: &str = "\
+EXIT STATUS
+  0  everything is whole now
+  1  something could not be mended; each such place has a line that begins with LOST
+  2  nothing is known to be lost, but some server could not be checked; also wrong usage
+
+EXAMPLES
+  raidfs scrub
+  raidfs scrub --config /etc/raidfs/raidfs.toml | grep LOST";
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]

@@ -371,6 +371,7 @@ impl Served {
             resync: None,
             disk_error: None,
             heard_ms: Vec::new(),
+            scrub: Default::default(),
         }
     }
 }
@@ -454,6 +455,7 @@ impl FakeCluster {
             witness: address(0),
             durability: Durability::Relaxed,
             io_timeout: Duration::from_secs(10),
+            scrub_every: None,
         };
         let member = |n| Member { server: ServerId(n), state: CopyState::InSync, incarnation: Incarnation(1) };
         let pair = |n: u16| Pair {

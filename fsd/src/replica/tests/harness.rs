@@ -2,6 +2,7 @@
 
 use super::store::TestStore;
 use crate::board::{Ask, Board, Doom};
+use crate::chunk::ChunkStore;
 use crate::peers::{CallError, Peers};
 use crate::replica::Replica;
 use crate::serve::chunks::ChunkServer;
@@ -158,6 +159,7 @@ impl Drop for Server {
 pub struct Cluster {
     pub names: Arc<Mutex<Names>>,
     pub servers: [Server; 2],
+    /// Of those that [`Cluster::on`] is given, none.
     pub stores: [Arc<TestStore>; 2],
     config: Config,
     pub client: Arc<Peers>,
@@ -168,15 +170,20 @@ pub struct Cluster {
 impl Cluster {
     /// Both in sync, nothing in them.
     pub async fn new() -> Cluster {
-        Cluster::made(true).await
+        Cluster::made(true, None).await
+    }
+
+    /// The same on these stores.
+    pub async fn on(stores: [Arc<dyn ChunkStore>; 2]) -> Cluster {
+        Cluster::made(true, Some(stores)).await
     }
 
     /// The same without background work: nobody brings anybody up to date.
     pub async fn quiet() -> Cluster {
-        Cluster::made(false).await
+        Cluster::made(false, None).await
     }
 
-    async fn made(works: bool) -> Cluster {
+    async fn made(works: bool, on: Option<[Arc<dyn ChunkStore>; 2]>) -> Cluster {
         let listeners = [listen(), listen()];
         let pair: [SocketAddr; 2] = listeners.each_ref().map(|l| l.local_addr().unwrap());
         let config = Config {
@@ -185,6 +192,7 @@ impl Cluster {
             witness: "127.0.0.1:1".parse().unwrap(),
             durability: Durability::Relaxed,
             io_timeout: Duration::from_secs(30),
+            scrub_every: None,
         };
         let member = |server| Member { server, state: CopyState::InSync, incarnation: Incarnation(1) };
         let pair = Pair { id: PairId(0), epoch: Epoch(1), members: [member(A), member(B)], space: Space::default() };
@@ -200,10 +208,11 @@ impl Cluster {
             sizes: BTreeMap::new(),
         }));
         let stores = [Arc::new(TestStore::default()), Arc::new(TestStore::default())];
+        let [in_a, in_b] = on.unwrap_or_else(|| [stores[0].clone(), stores[1].clone()]);
         let [of_a, of_b] = listeners;
         let servers = [
-            start(&config, &names, (A, Incarnation(1)), stores[0].clone(), (of_a, works)),
-            start(&config, &names, (B, Incarnation(1)), stores[1].clone(), (of_b, works)),
+            start(&config, &names, (A, Incarnation(1)), in_a, (of_a, works)),
+            start(&config, &names, (B, Incarnation(1)), in_b, (of_b, works)),
         ];
         let client = Peers::new(&config, ServerId::WITNESS);
         let cluster = Cluster { names, servers, stores, config, client, seq: AtomicU64::new(1), lives: 1 };
@@ -353,7 +362,7 @@ fn start(
     config: &Config,
     names: &Arc<Mutex<Names>>,
     (id, life): (ServerId, Incarnation),
-    store: Arc<TestStore>,
+    store: Arc<dyn ChunkStore>,
     (listener, works): (std::net::TcpListener, bool),
 ) -> Server {
     let (board, asks) = Board::new(id, life);

@@ -87,6 +87,7 @@ mod tests {
             resync: None,
             disk_error: None,
             heard_ms: Vec::new(),
+            scrub: Default::default(),
         }
     }
 
@@ -99,6 +100,7 @@ mod tests {
             witness: address(3),
             durability: Durability::Relaxed,
             io_timeout: Duration::from_secs(1),
+            scrub_every: None,
         };
         let answers = [(ServerId(1), Some(status(1, 8))), (ServerId(2), None), (ServerId(0), Some(status(0, 9)))];
         let text = of(&config, &answers);

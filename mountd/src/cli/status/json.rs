@@ -5,10 +5,10 @@ use super::super::local::Name;
 use super::super::mounts::MountState;
 use super::super::process::State;
 use super::Seen;
-use super::verdict::{Verdict, bytes_per_s, chunks_per_s, copy, percent, progress, time_left};
+use super::verdict::{Verdict, bytes_per_s, chunks_per_s, copy, percent, progress, scrub_percent, time_left};
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::Pair;
-use raidfs_common::rpc::admin::{Counters, ResyncProgress, ServerStatus};
+use raidfs_common::rpc::admin::{Counters, ResyncProgress, ScrubPass, ScrubState, ScrubStatus, ServerStatus};
 use serde_json::{Value, json};
 
 /// The whole document.
@@ -58,6 +58,7 @@ fn server(seen: &Seen, id: ServerId) -> Value {
         "space": chunks.map(space),
         "disk_error": answer.and_then(|s| s.disk_error.as_ref()),
         "requests": chunks.map(|s| counters(&s.counters)),
+        "scrub": chunks.map(|s| scrub(&s.scrub)),
     })
 }
 
@@ -77,6 +78,28 @@ fn counters(c: &Counters) -> Value {
         "syncs": c.syncs,
         "damaged_blocks": c.damaged_blocks,
         "resynced_chunks": c.resynced_chunks,
+    })
+}
+
+fn scrub(s: &ScrubStatus) -> Value {
+    json!({ "now": s.now.map(|pass| scrub_pass(&pass)), "last": s.last.map(|pass| scrub_pass(&pass)) })
+}
+
+fn scrub_pass(p: &ScrubPass) -> Value {
+    json!({
+        "asked": p.asked,
+        "ended": match p.state {
+            ScrubState::Ended(at) => Some(at),
+            ScrubState::Runs | ScrubState::BrokenOff => None,
+        },
+        "elapsed_ms": p.elapsed_ms,
+        "percent": scrub_percent(p),
+        "chunks_done": p.chunks,
+        "chunks_total": p.total,
+        "bytes_done": p.bytes,
+        "bytes_total": p.total_bytes,
+        "chunks_mended": p.mended,
+        "chunks_lost": p.lost,
     })
 }
 
@@ -147,6 +170,8 @@ mod tests {
     fn the_keys_that_scripts_rely_on_are_there() {
         let mut s = seen();
         s.answers.insert(ServerId(3), None);
+        let last = ScrubPass { state: ScrubState::Ended(5), mended: 2, ..ScrubPass::default() };
+        s.answers.get_mut(&ServerId(4)).unwrap().as_mut().unwrap().scrub.last = Some(last);
         let j = of(&s, &judge(&s));
         assert_eq!(j["verdict"], "degraded");
         assert_eq!(j["leader"], "fsd1");
@@ -158,6 +183,9 @@ mod tests {
         assert_eq!((server("fsd3")["up"].clone(), server("fsd3")["silent_ms"].clone()), (false.into(), 200_000.into()));
         assert_eq!(server("fsd4")["requests"]["reads"], 10);
         assert_eq!(server("witness")["requests"], Value::Null);
+        assert_eq!(server("fsd1")["scrub"]["last"], Value::Null);
+        assert_eq!(server("fsd4")["scrub"]["last"]["chunks_mended"], 2);
+        assert_eq!(server("fsd4")["scrub"]["last"]["ended"], 5);
         assert_eq!(j["pairs"][1]["serving"], json!(["fsd4"]));
         assert_eq!(j["session"]["id"], "0000000000000abc");
     }

@@ -17,6 +17,7 @@ pub fn seen() -> Seen {
         witness: address(0),
         durability: Durability::Relaxed,
         io_timeout: Duration::from_secs(30),
+        scrub_every: None,
     };
     let answers = config.voters().into_iter().map(|s| (s, Some(status(s)))).collect();
     Seen {
@@ -54,5 +55,6 @@ fn status(server: ServerId) -> ServerStatus {
         resync: None,
         disk_error: None,
         heard_ms: silent.into_iter().map(|n| (ServerId(n), Some(200_000))).collect(),
+        scrub: Default::default(),
     }
 }

@@ -3,8 +3,9 @@
 use super::super::human::{self, bytes, count, span, table};
 use super::super::local::Name;
 use super::super::process::State;
+use super::super::scrub::found;
 use super::Seen;
-use super::verdict::{Verdict, copy, percent, progress, servers, time_left};
+use super::verdict::{Verdict, copy, ended, percent, progress, scrub_words, servers, time_left};
 use crate::cluster::holder::Holder;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::CopyState;
@@ -20,7 +21,7 @@ pub fn of(seen: &Seen, verdict: &Verdict) -> String {
     if known {
         parts.push(table(&pair_rows(seen)));
     }
-    parts.push(mount_lines(seen));
+    parts.push(format!("{}{}", mount_lines(seen), scrub_lines(seen)));
     if let Some(advice) = advice(seen) {
         parts.push(advice);
     }
@@ -138,6 +139,24 @@ fn mount_lines(seen: &Seen) -> String {
     text
 }
 
+/// Who looks through its chunks, and where damage was found by the last pass.
+fn scrub_lines(seen: &Seen) -> String {
+    let mut text = String::new();
+    for server in seen.config.servers() {
+        let Some(scrub) = seen.answer(server).map(|s| s.scrub) else { continue };
+        let mut parts: Vec<String> = scrub.now.iter().map(scrub_words).collect();
+        if let Some((pass, ended)) = scrub.last.and_then(|pass| Some((pass, ended(&pass)?)))
+            && pass.mended + pass.lost > 0
+        {
+            parts.push(format!("last checked at {}: {}", human::clock(ended), found(&pass)));
+        }
+        if !parts.is_empty() {
+            text.push_str(&format!("scrub:     {server}: {}\n", parts.join("; ")));
+        }
+    }
+    text
+}
+
 /// What to do next, where a command on this machine would help.
 fn advice(seen: &Seen) -> Option<String> {
     let processes = seen.processes.as_ref()?;
@@ -157,6 +176,7 @@ mod tests {
     use super::super::testing::seen;
     use super::super::verdict::judge;
     use super::*;
+    use raidfs_common::rpc::admin::{ScrubPass, ScrubState, ScrubStatus};
 
     #[test]
     fn the_table_shows_who_is_up_who_leads_and_who_is_not() {
@@ -172,6 +192,36 @@ mod tests {
         assert!(line("fsd3+fsd4").contains("fsd3 and fsd4"), "{text}");
         assert!(line("witness").contains("up") && text.contains("raidfs start fsd2"), "{text}");
         assert!(line("session").contains("0000000000000abc"), "{text}");
+    }
+
+    #[test]
+    fn a_scrub_shows_while_it_runs_and_after_it_found_damage() {
+        let mut s = seen();
+        assert!(!of(&s, &judge(&s)).contains("scrub:"));
+        let pass = ScrubPass {
+            chunks: 5,
+            total: 20,
+            bytes: 1 << 20,
+            total_bytes: 4 << 20,
+            elapsed_ms: 2000,
+            ..ScrubPass::default()
+        };
+        let last = ScrubPass { state: ScrubState::Ended(1_000_000), mended: 2, ..pass };
+        let scrub = |s: &mut Seen, n, now, last| {
+            s.answers.get_mut(&ServerId(n)).unwrap().as_mut().unwrap().scrub = ScrubStatus { now, last };
+        };
+        scrub(&mut s, 1, Some(pass), Some(ScrubPass { mended: 0, ..last }));
+        scrub(&mut s, 2, None, Some(last));
+        scrub(&mut s, 3, None, Some(ScrubPass { mended: 0, ..last }));
+        let text = of(&s, &judge(&s));
+        let lines: Vec<&str> = text.lines().filter(|l| l.starts_with("scrub:")).collect();
+        assert_eq!(lines[0], "scrub:     fsd1: 25 % of its chunks checked, by itself, slowly", "{text}");
+        assert!(
+            lines[1].starts_with("scrub:     fsd2: last checked at ")
+                && lines[1].contains("2 chunks were damaged, all mended"),
+            "{text}"
+        );
+        assert_eq!(lines.len(), 2, "{text}");
     }
 
     #[test]

@@ -7,8 +7,8 @@ use super::super::process::State;
 use super::Seen;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::{CopyState, Member, Pair};
-use raidfs_common::rpc::admin::ResyncProgress;
-use std::time::Duration;
+use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How bad it is; the number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +107,13 @@ fn judge_server(seen: &Seen, server: ServerId, found: &mut Vec<(Level, String)>)
     };
     if let Some(error) = &answer.disk_error {
         found.push((Level::Degraded, format!("{server} has trouble with its disk: {error}")));
+    }
+    if let Some(lost) = answer.scrub.last.map(|pass| pass.lost).filter(|lost| *lost > 0) {
+        let chunks = human::several(lost, "chunk", "chunks");
+        let text = format!(
+            "{server} holds {chunks} with bytes that are damaged on its mirror, too: `raidfs scrub` names the files"
+        );
+        found.push((Level::Degraded, text));
     }
     if seen.leader().is_some() && !answer.quorum {
         found.push((Level::Degraded, format!("{server} does not hear the leader")));
@@ -225,6 +232,35 @@ pub fn resync_words(p: &ResyncProgress) -> String {
     text
 }
 
+/// `40 % of its chunks checked, 2 min 5 s left`.
+pub fn scrub_words(pass: &ScrubPass) -> String {
+    let percent = scrub_percent(pass);
+    if !pass.asked {
+        return format!("{percent} % of its chunks checked, by itself, slowly");
+    }
+    let left = match (pass.bytes, pass.total_bytes.saturating_sub(pass.bytes)) {
+        (1.., left @ 1..) => {
+            let each = Duration::from_millis(pass.elapsed_ms).as_secs_f64() / pass.bytes as f64;
+            format!(", {} left", human::span(Duration::from_secs_f64(each * left as f64)))
+        }
+        _ => String::new(),
+    };
+    format!("{percent} % of its chunks checked{left}")
+}
+
+/// How far a pass is.
+pub fn scrub_percent(pass: &ScrubPass) -> u64 {
+    (pass.chunks.min(pass.total) * 100).checked_div(pass.total).unwrap_or(0)
+}
+
+/// When a pass ended, by the server's clock; None if it did not.
+pub fn ended(pass: &ScrubPass) -> Option<SystemTime> {
+    match pass.state {
+        ScrubState::Ended(at) => UNIX_EPOCH.checked_add(Duration::from_secs(at)),
+        ScrubState::Runs | ScrubState::BrokenOff => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::seen;
@@ -310,6 +346,36 @@ mod tests {
         assert_eq!(judge(&s).line(), "unavailable: no server answers");
         s.processes = Some([(Name::Mount, State::Stopped)].into());
         assert_eq!(judge(&s).line(), "unavailable: nothing of it runs");
+    }
+
+    #[test]
+    fn what_is_lost_on_both_degrades() {
+        let mut s = seen();
+        let last = ScrubPass { state: ScrubState::Ended(5), mended: 3, lost: 2, ..ScrubPass::default() };
+        s.answers.get_mut(&ServerId(4)).unwrap().as_mut().unwrap().scrub.last = Some(last);
+        let verdict = judge(&s);
+        assert_eq!(verdict.level, Level::Degraded);
+        assert!(
+            verdict.line().contains("fsd4 holds 2 chunks with bytes that are damaged on its mirror, too"),
+            "{verdict:?}"
+        );
+        s.answers.get_mut(&ServerId(4)).unwrap().as_mut().unwrap().scrub.last = Some(ScrubPass { lost: 0, ..last });
+        assert_eq!(judge(&s).level, Level::Healthy);
+    }
+
+    #[test]
+    fn a_scrub_that_was_asked_for_says_how_long_it_takes() {
+        let pass = ScrubPass {
+            asked: true,
+            chunks: 5,
+            total: 20,
+            bytes: 1 << 20,
+            total_bytes: 4 << 20,
+            elapsed_ms: 2000,
+            ..ScrubPass::default()
+        };
+        assert_eq!(scrub_words(&pass), "25 % of its chunks checked, 6.0 s left");
+        assert_eq!(scrub_words(&ScrubPass { bytes: 0, chunks: 0, ..pass }), "0 % of its chunks checked");
     }
 
     #[test]

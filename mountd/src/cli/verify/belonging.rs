@@ -1,11 +1,10 @@
 //! Chunks against the namespace: each belongs to a file that is alive, and lies on the pair that its file's placement
 //! says. A chunk of a file that was just removed is taken away in the background, so it is looked at again first.
 
-use super::super::admin::within;
+use super::super::admin::{connect_names, within};
 use super::super::progress::{Progress, Unit};
 use super::chunks::Held;
 use super::{Answers, Report};
-use crate::cluster::survey::hello;
 use futures::StreamExt;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::config::Config;
@@ -13,13 +12,10 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, LogIndex, PairId, ServerId};
 use raidfs_common::namespace::{Answer, Query};
 use raidfs_common::pair::{Pair, place};
-use raidfs_common::rpc::Service;
 use raidfs_common::rpc::names::NamesServiceClient;
-use raidfs_common::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(30);
 /// Questions on their way at once.
 const AHEAD: usize = 64;
@@ -32,7 +28,7 @@ pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, held: &He
     let inodes: BTreeSet<Ino> = held.values().flatten().map(|s| s.chunk.ino).collect();
     let best = answers.values().filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied));
     let Some(best) = best else { return };
-    let names = match connect(config, best.server).await {
+    let names = match connect_names(config, best.server).await {
         Ok(names) => names,
         Err(why) => {
             report.wrong("chunks not checked", format_args!("{} answers no question about names: {why}", best.server));
@@ -75,13 +71,6 @@ fn misplaced(attr: &Attr, index: u32, here: PairId, pairs: usize) -> Option<Stri
     }
     let right = place(attr.placement, index, pairs).pair;
     (right != here).then(|| format!("it belongs on pair {}, not on pair {}", right.0 + 1, here.0 + 1))
-}
-
-async fn connect(config: &Config, server: ServerId) -> Result<NamesServiceClient, String> {
-    let address = config.address(server).ok_or_else(|| format!("there is no {server}"))?;
-    let transport = wire::connect(address, &hello(config, server, Service::Names), CONNECT).await;
-    let transport = transport.map_err(|e| e.to_string())?;
-    Ok(NamesServiceClient::new(tarpc::client::Config::default(), transport).spawn())
 }
 
 /// The attributes of these inodes; None of those that there are none of.

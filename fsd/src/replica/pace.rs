@@ -1,0 +1,106 @@
+//! When the scrubber looks at the next chunk, and when it begins again. Pure: it is told how long things took.
+//!
+//! A pass that goes by itself takes a small share of the disk, and never more than a tenth of its time, so that nobody who
+//! uses the store notices; a store that is too large for one period is gone through faster, up to a bound.
+
+use std::time::Duration;
+
+/// Bytes a second, if that is enough for a pass in one period.
+const RATE: u64 = 4 << 20;
+/// Bytes a second at most: a larger store takes longer than a period.
+const RATE_MAX: u64 = 32 << 20;
+/// What a chunk costs besides its bytes: finding and opening it.
+const CHUNK_COST: u64 = 64 << 10;
+/// Of the time, one part in so many is spent on the disk at most: a disk that is busy or slow is left alone for longer.
+const SHARE: u32 = 10;
+/// However long the last look took.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// From the start of a server to its first pass: there is enough to do.
+const SETTLE: Duration = Duration::from_secs(600);
+
+/// The pace of the passes that go by themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    every: Option<Duration>,
+}
+
+impl Pace {
+    /// A pass in each such period; None: none at all.
+    pub fn new(every: Option<Duration>) -> Pace {
+        Pace { every }
+    }
+
+    /// How long to stand back after a look at a chunk of `bytes` that took `took`, on a server that holds `held` chunks and
+    /// bytes.
+    pub fn pause(&self, held: (u64, u64), bytes: u64, took: Duration) -> Duration {
+        let cost = |chunks: u64, bytes: u64| bytes.saturating_add(chunks.saturating_mul(CHUNK_COST));
+        let needed = match self.every {
+            Some(every) => cost(held.0, held.1) / every.as_secs().max(1),
+            None => 0,
+        };
+        let rate = needed.clamp(RATE, RATE_MAX);
+        let by_rate = Duration::from_micros(cost(1, bytes).saturating_mul(1_000_000) / rate).saturating_sub(took);
+        let by_share = took * (SHARE - 1);
+        by_rate.max(by_share).min(PAUSE_MAX)
+    }
+
+    /// How long after the start of a server its first pass begins, or goes on. `since`: since the last one that went through
+    /// all chunks began, if that is known and none is under way.
+    pub fn first(&self, since: Option<Duration>) -> Option<Duration> {
+        let every = self.every?;
+        Some(since.map_or(SETTLE, |since| every.saturating_sub(since)).max(SETTLE))
+    }
+
+    /// How long after the end of a pass that took `took` the next begins.
+    pub fn next(&self, took: Duration) -> Option<Duration> {
+        Some(self.every?.saturating_sub(took))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+    const DAY: Duration = Duration::from_secs(86_400);
+    const WEEK: Pace = Pace { every: Some(Duration::from_secs(7 * 86_400)) };
+    const CHUNK: u64 = 4 << 20;
+
+    #[test]
+    fn a_small_store_is_gone_through_at_four_mebibytes_a_second() {
+        let pause = WEEK.pause((1000, 1000 * CHUNK), CHUNK, 15 * MS);
+        assert!((900 * MS..1020 * MS).contains(&pause), "{pause:?}");
+        let small = WEEK.pause((1000, 1000 * 4096), 4096, MS);
+        assert!((14 * MS..20 * MS).contains(&small), "small files cost more than their bytes: {small:?}");
+    }
+
+    #[test]
+    fn a_large_store_is_gone_through_in_its_period_up_to_a_bound() {
+        let chunks = |tebibytes: u64| (tebibytes << 40) / CHUNK;
+        let rate = |tebibytes| {
+            let held = (chunks(tebibytes), tebibytes << 40);
+            CHUNK as f64 / WEEK.pause(held, CHUNK, Duration::ZERO).as_secs_f64()
+        };
+        assert!((3.5e6..4.3e6).contains(&rate(1)), "{}", rate(1));
+        let days = (10u64 << 40) as f64 / rate(10) / 86_400.0;
+        assert!((6.5..7.1).contains(&days), "{days}");
+        assert!(rate(1000) < 34e6, "{}", rate(1000));
+    }
+
+    #[test]
+    fn a_slow_disk_is_left_alone_for_most_of_the_time() {
+        assert_eq!(WEEK.pause((1, CHUNK), CHUNK, 500 * MS), 4500 * MS);
+        assert_eq!(WEEK.pause((1, CHUNK), CHUNK, 30_000 * MS), PAUSE_MAX);
+    }
+
+    #[test]
+    fn passes_begin_once_in_a_period_and_not_right_after_a_start() {
+        assert_eq!(WEEK.first(None), Some(SETTLE));
+        assert_eq!(WEEK.first(Some(2 * DAY)), Some(5 * DAY));
+        assert_eq!(WEEK.first(Some(30 * DAY)), Some(SETTLE));
+        assert_eq!(WEEK.next(DAY), Some(6 * DAY));
+        assert_eq!(WEEK.next(9 * DAY), Some(Duration::ZERO));
+        let never = Pace::new(None);
+        assert_eq!((never.first(None), never.next(DAY)), (None, None));
+    }
+}
