@@ -57,26 +57,37 @@ EXIT STATUS
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a local cluster, or start it again, and mount it
+    #[command(long_about = UP)]
     Up(UpArgs),
     /// Unmount a local cluster and stop it; the data stays
+    #[command(long_about = DOWN)]
     Down(DownArgs),
     /// Start one process of a local cluster
+    #[command(long_about = ONE)]
     Start(OneArgs),
     /// Stop one process of a local cluster in good order
+    #[command(long_about = ONE)]
     Stop(OneArgs),
     /// Kill one process of a local cluster, as a crash would
+    #[command(long_about = ONE)]
     Kill(OneArgs),
     /// Show how a cluster is
+    #[command(long_about = STATUS)]
     Status(StatusArgs),
     /// Check that both mirrors of everything are equal and whole
+    #[command(long_about = VERIFY)]
     Verify(VerifyArgs),
     /// Compare all chunks with their checksums, and mend what is damaged
+    #[command(long_about = SCRUB)]
     Scrub(ScrubArgs),
     /// Take the files out of one server's data directory, with nothing running
+    #[command(long_about = EXPORT)]
     Export(ExportArgs),
     /// Show which servers hold a file
+    #[command(long_about = WHERE)]
     Where(WhereArgs),
     /// Work on the store without a mount, line by line
+    #[command(long_about = SHELL)]
     Shell(ShellArgs),
 }
 
@@ -99,7 +110,7 @@ pub struct DirArg {
 
 /// Arguments of `up`.
 #[derive(Debug, Args)]
-#[command(long_about = UP, after_long_help = UP_EXAMPLES)]
+#[command(after_long_help = UP_EXAMPLES)]
 pub struct UpArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -132,7 +143,6 @@ EXAMPLES
 
 /// Arguments of `down`.
 #[derive(Debug, Args)]
-#[command(long_about = DOWN)]
 pub struct DownArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -151,7 +161,6 @@ Nothing is left behind but the data, its configuration and the logs; `raidfs up`
 
 /// Arguments of `start`, `stop` and `kill`.
 #[derive(Debug, Args)]
-#[command(long_about = ONE)]
 pub struct OneArgs {
     /// Which one: fsd1, fsd2, ..., witness or mountd
     #[arg(value_name = "NAME")]
@@ -211,7 +220,7 @@ impl Target {
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
-#[command(long_about = STATUS, after_long_help = STATUS_EXAMPLES)]
+#[command(after_long_help = STATUS_EXAMPLES)]
 pub struct StatusArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -246,7 +255,7 @@ EXAMPLES
 
 /// Arguments of `verify`.
 #[derive(Debug, Args)]
-#[command(long_about = VERIFY, after_long_help = VERIFY_EXAMPLES)]
+#[command(after_long_help = VERIFY_EXAMPLES)]
 pub struct VerifyArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -274,7 +283,7 @@ EXAMPLES
 
 /// Arguments of `scrub`.
 #[derive(Debug, Args)]
-#[command(long_about = SCRUB, after_long_help = SCRUB_EXAMPLES)]
+#[command(after_long_help = SCRUB_EXAMPLES)]
 pub struct ScrubArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -304,7 +313,7 @@ EXAMPLES
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]
-#[command(long_about = EXPORT, after_long_help = EXPORT_EXAMPLES)]
+#[command(after_long_help = EXPORT_EXAMPLES)]
 pub struct ExportArgs {
     /// A server's data directory; no server may run in it
     #[arg(long, value_name = "DIR")]
@@ -338,7 +347,7 @@ EXAMPLES
 
 /// Arguments of `where`.
 #[derive(Debug, Args)]
-#[command(long_about = WHERE, after_long_help = WHERE_EXAMPLES)]
+#[command(after_long_help = WHERE_EXAMPLES)]
 pub struct WhereArgs {
     /// Files on a raidfs mount
     #[arg(value_name = "PATH", required = true)]
@@ -358,7 +367,7 @@ EXAMPLES
 
 /// Arguments of `shell`.
 #[derive(Debug, Args)]
-#[command(long_about = SHELL, after_long_help = SHELL_EXAMPLES)]
+#[command(after_long_help = SHELL_EXAMPLES)]
 pub struct ShellArgs {
     #[command(flatten)]
     #[allow(missing_docs)]
@@ -397,5 +406,13 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_each_command_says_what_it_does() {
+        for command in Cli::command().get_subcommands() {
+            let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            assert!(long.lines().count() > 2, "{}: {long}", command.get_name());
+        }
     }
 }
