@@ -22,12 +22,19 @@ const SETTLE: Duration = Duration::from_secs(600);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
     every: Option<Duration>,
+    settle: Duration,
 }
 
 impl Pace {
     /// A pass in each such period; None: none at all.
     pub fn new(every: Option<Duration>) -> Pace {
-        Pace { every }
+        Pace { every, settle: SETTLE }
+    }
+
+    /// For tests that do not wait for days.
+    #[cfg(test)]
+    pub fn hasty(every: Duration, settle: Duration) -> Pace {
+        Pace { every: Some(every), settle }
     }
 
     /// How long to stand back after a look at a chunk of `bytes` that took `took`, on a server that holds `held` chunks and
@@ -48,7 +55,7 @@ impl Pace {
     /// all chunks began, if that is known and none is under way.
     pub fn first(&self, since: Option<Duration>) -> Option<Duration> {
         let every = self.every?;
-        Some(since.map_or(SETTLE, |since| every.saturating_sub(since)).max(SETTLE))
+        Some(since.map_or(self.settle, |since| every.saturating_sub(since)).max(self.settle))
     }
 
     /// How long after the end of a pass that took `took` the next begins.
@@ -63,7 +70,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
     const DAY: Duration = Duration::from_secs(86_400);
-    const WEEK: Pace = Pace { every: Some(Duration::from_secs(7 * 86_400)) };
+    const WEEK: Pace = Pace { every: Some(Duration::from_secs(7 * 86_400)), settle: SETTLE };
     const CHUNK: u64 = 4 << 20;
 
     #[test]

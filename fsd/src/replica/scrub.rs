@@ -246,7 +246,7 @@ impl Replica {
         let (shown, took) = (pass.shown(), pass.took());
         if !whole {
             tracing::warn!(
-                "looking through this server's chunks is broken off: the pair's copies are not both in sync"
+                "looking through this server's chunks is broken off: the pair's copies are not both in sync, or the disk failed"
             );
             return None;
         }

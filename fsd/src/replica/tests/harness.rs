@@ -161,7 +161,7 @@ pub struct Cluster {
     pub servers: [Server; 2],
     /// Of those that [`Cluster::on`] is given, none.
     pub stores: [Arc<TestStore>; 2],
-    config: Config,
+    pub config: Config,
     pub client: Arc<Peers>,
     seq: AtomicU64,
     lives: u64,

@@ -5,6 +5,10 @@ use crate::bookmark::{Bookmark, Place};
 use crate::chunk::ChunkStore;
 use crate::chunk::conformance::{bytes, on_disk};
 use crate::chunk::disk::DiskChunks;
+use crate::peers::Peers;
+use crate::replica::Replica;
+use crate::replica::pace::Pace;
+use crate::replica::scrub::Scrub;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, ServerId};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
@@ -15,6 +19,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const LENGTH: u32 = 50_000;
@@ -195,6 +200,38 @@ async fn the_pass_that_goes_by_itself_goes_on_where_it_was_in_an_earlier_life() 
     assert!(last.elapsed_ms > 1_000_000);
     assert_eq!(Bookmark::new(&path).read(), Place { now: None, last: Some(last) });
     assert_eq!(cluster.read(A, chunk(1), 0, 10_000).await.unwrap(), [3; 10_000], "mended by the read");
+}
+
+#[tokio::test]
+async fn a_server_looks_through_its_chunks_once_in_each_period_by_itself() {
+    let cluster = Cluster::quiet().await;
+    for ino in 1..4 {
+        cluster.change(0, chunk(ino), write(0, b"x")).await;
+    }
+    let (every, settle) = (Duration::from_millis(400), Duration::from_millis(100));
+    let mut replica = Replica::new(
+        &cluster.config,
+        cluster.servers[0].board.clone(),
+        cluster.stores[0].clone(),
+        Peers::new(&cluster.config, A),
+    );
+    Arc::get_mut(&mut replica).unwrap().scrub = Scrub::new(Pace::hasty(every, settle));
+    let begun = Instant::now();
+    tokio::spawn(replica.clone().run_scrub());
+    let mut last = None;
+    for n in 0..3 {
+        until("a pass ends", || replica.status().scrub.last.map(|pass| pass.number) != last).await;
+        let pass = replica.status().scrub.last.unwrap();
+        last = Some(pass.number);
+        assert_eq!((pass.chunks, pass.mended, pass.lost, pass.asked), (3, 0, 0, false));
+        assert!(begun.elapsed() > settle + every / 2 * n, "pass {n} came after {:?}", begun.elapsed());
+    }
+    cluster.names.lock().set(B, CopyState::Stale);
+    until("one begins", || replica.status().scrub.now.is_some()).await;
+    assert_eq!(replica.status().scrub.now.unwrap().chunks, 0, "it waits for its mirror");
+    cluster.names.lock().set(B, CopyState::InSync);
+    replica.scrub_now().unwrap();
+    until("it stands back for who asks", || replica.status().scrub.last.is_some_and(|pass| pass.asked)).await;
 }
 
 #[tokio::test]
