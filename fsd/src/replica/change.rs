@@ -28,7 +28,10 @@ enum Step {
     /// It has to be ordered anew, behind the cut or end of the file by this entry.
     BehindDoom(LogIndex),
     /// It has to be ordered anew, once the chunk is mended.
-    Mend,
+    Mend {
+        /// The mirror could not make it either, for the same reason.
+        lost_there: bool,
+    },
 }
 
 /// A try at a change that [`super::once`] knows to be under way; it ends by drop.
@@ -158,11 +161,11 @@ impl Replica {
                     drop(held);
                     let _ = self.board.applied(needed, APPLY_PATIENCE).await;
                 }
-                Step::Mend => {
+                Step::Mend { lost_there } => {
                     drop(held);
                     if !self.mend(chunk).await {
-                        // Without a good copy of the block there is nothing to change.
-                        return self.unmended().await;
+                        // Without a good copy of the block there is nothing to change. If nobody has one, nobody did.
+                        return if lost_there { Err(Rejection::Damaged) } else { self.unmended().await };
                     }
                 }
             }
@@ -232,12 +235,17 @@ impl Replica {
             (_, Forwarded::Behind(needed)) => Step::BehindDoom(needed),
             (_, Forwarded::Evicted(rejection)) => Step::End(Err(rejection)),
             (Ok((applied, _intent)), Forwarded::Mirrored | Forwarded::Alone) => Step::End(Ok(applied)),
-            (Ok((applied, _intent)), Forwarded::Full) => Step::End(self.full_there(applied).await),
-            (Err(ChunkError::Full { .. }), Forwarded::Full) => Step::End(Err(Rejection::Full)),
+            (Ok((applied, _intent)), Forwarded::Full) => {
+                Step::End(self.lacking_there(applied, "its disk is full").await)
+            }
+            (Ok((applied, _intent)), Forwarded::Damaged) => {
+                Step::End(self.lacking_there(applied, "its copy of a chunk is damaged, and could not be mended").await)
+            }
+            (Err(ChunkError::Full { .. }), Forwarded::Full | Forwarded::Damaged) => Step::End(Err(Rejection::Full)),
             (Err(ChunkError::Full { .. }), Forwarded::Mirrored) => {
                 Step::End(Err(self.leave("its disk is full".into()).await.unwrap_or(Rejection::Full)))
             }
-            (Err(error), _) if error.is_damage() => Step::Mend,
+            (Err(error), remote) if error.is_damage() => Step::Mend { lost_there: remote == Forwarded::Damaged },
             (Err(error), Forwarded::Alone) => {
                 // A mirror that catches up may have made what failed here.
                 let standing = self.standing_known().await;
@@ -287,8 +295,8 @@ impl Replica {
         .await
     }
 
-    /// The mirror's disk is full, this one's is not: the mirror has to go before this is acknowledged.
-    async fn full_there(self: &Arc<Self>, applied: Applied) -> Result<Applied, Rejection> {
+    /// The mirror lacks a change that was made here: it has to go before this is acknowledged.
+    async fn lacking_there(self: &Arc<Self>, applied: Applied, reason: &str) -> Result<Applied, Rejection> {
         loop {
             let standing = self.standing_known().await;
             if !standing.in_sync() {
@@ -297,7 +305,7 @@ impl Replica {
             if !standing.mirror_in_sync() {
                 return Ok(applied);
             }
-            self.accuse(standing.mirror.server, "its disk is full".into());
+            self.accuse(standing.mirror.server, reason.into());
             self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
         }
     }

@@ -36,6 +36,8 @@ pub enum Forwarded {
     Alone,
     /// The mirror has no room for it: nothing was changed there.
     Full,
+    /// The mirror's copy is damaged where this writes a part of a block, and could not be mended: nothing was changed there.
+    Damaged,
     /// The mirror has seen a cut or the end of the file by this entry, behind what this server went by.
     Behind(LogIndex),
     /// This server is not in sync any more: the change is not acknowledged.
@@ -80,6 +82,7 @@ impl Replica {
             }
             let reason = match self.try_forward(&standing, &forward).await {
                 Try::End(Forwarded::Full) if catches_up => "its disk is full".into(),
+                Try::End(Forwarded::Damaged) if catches_up => "its copy of a chunk is damaged".into(),
                 Try::End(end) => return end,
                 Try::OtherEpoch => {
                     self.standing_when(APPLY_PATIENCE, |s| s.epoch() != standing.epoch()).await;
@@ -150,6 +153,7 @@ fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: 
         // Forgotten: the session has had the outcome of this number, whatever becomes of this try.
         Ok(Ok(_)) | Ok(Err(Rejection::Forgotten)) => Try::End(Forwarded::Mirrored),
         Ok(Err(Rejection::Full)) => Try::End(Forwarded::Full),
+        Ok(Err(Rejection::Damaged)) => Try::End(Forwarded::Damaged),
         Ok(Err(Rejection::WrongEpoch { .. })) => Try::OtherEpoch,
         Ok(Err(Rejection::Behind { needed })) if needed > applied => Try::End(Forwarded::Behind(needed)),
         Ok(Err(rejection @ (Rejection::DiskFailed | Rejection::Bad(_)))) => Try::Accuse(rejection.to_string()),

@@ -71,7 +71,7 @@ impl Replica {
                 Err(error) if error.is_damage() => {
                     drop(held);
                     if !self.mend(chunk).await {
-                        return Err(Rejection::DiskFailed);
+                        return Err(Rejection::Damaged);
                     }
                 }
                 Err(error) => return Err(rejection(error)),

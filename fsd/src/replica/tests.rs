@@ -350,6 +350,12 @@ async fn a_damaged_block_is_mended_from_the_mirror() {
     }
     assert_eq!(cluster.read(A, chunk(1), 5000, 10).await, Err(Rejection::Damaged));
     assert_eq!(cluster.read(A, chunk(1), 0, 10).await.unwrap(), [3; 10], "the rest is served");
+    let part = cluster.try_change(A, cluster.view(0), cluster.id(), chunk(1), write(5000, b"part")).await;
+    assert_eq!(part, Err(Rejection::Damaged));
+    assert_eq!(cluster.names.lock().pair.epoch, Epoch(1), "nobody was evicted for what neither can do");
+    cluster.change(0, chunk(1), write(4096, &[4; 4096])).await;
+    assert_eq!(cluster.read(B, chunk(1), 5000, 10).await.unwrap(), [4; 10]);
+    cluster.assert_equal();
 }
 
 #[tokio::test]
