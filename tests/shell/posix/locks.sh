@@ -1,6 +1,8 @@
 # flock and fcntl locks between processes.
 check "flock" probe flock f
 check "fcntl" probe fcntl g
+check "of two that wait for each other one is told" probe deadlock d
+check "locks of open file descriptions" probe ofd o
 # Waiting for a lock, and its end.
 : > h
 begin holder flock -x h sh -c 'echo here; exec tail -f /dev/null'

@@ -21,30 +21,91 @@ pub fn flock(file: &str) -> Found {
     demand(lock(&second, libc::LOCK_SH) && lock(&first, libc::LOCK_SH), "two shared locks were not given")
 }
 
-/// fcntl: ranges against another process.
-pub fn fcntl(file: &str) -> Found {
-    let f = open(file)?;
-    let lock = |f: &File, start: i64| {
-        // SAFETY: an all-zero flock is valid, and it lives through the call.
-        unsafe {
-            let mut range = std::mem::zeroed::<libc::flock>();
-            range.l_type = libc::F_WRLCK as i16;
-            range.l_start = start;
-            range.l_len = 10;
-            libc::fcntl(f.as_raw_fd(), libc::F_SETLK, &range) == 0
-        }
-    };
-    demand(lock(&f, 0), format!("fcntl: {}", Error::last_os_error()))?;
+/// Asks for a lock of ten bytes: `how` is a command of fcntl. False: it was not given, and errno says why.
+fn range(f: &File, how: i32, start: i64) -> bool {
+    // SAFETY: an all-zero flock is valid, and it lives through the call.
+    unsafe {
+        let mut range = std::mem::zeroed::<libc::flock>();
+        range.l_type = libc::F_WRLCK as i16;
+        range.l_start = start;
+        range.l_len = 10;
+        libc::fcntl(f.as_raw_fd(), how, &range) == 0
+    }
+}
+
+/// What a child process, which ends with this code, makes of it.
+fn in_child(what: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child only makes system calls and ends by _exit.
     let child = unsafe { libc::fork() };
     if child == 0 {
-        let refused = !lock(&f, 5);
-        let given = lock(&f, 10);
+        let code = what();
         // SAFETY: ends the child at once.
-        unsafe { libc::_exit(i32::from(!(refused && given))) };
+        unsafe { libc::_exit(code) };
     }
+    child
+}
+
+fn code_of(child: i32) -> i32 {
     let mut status = 0;
-    // SAFETY: waits for the child that was forked above.
+    // SAFETY: waits for a child of this process.
     unsafe { libc::waitpid(child, &mut status, 0) };
-    demand(status == 0, "another process was given a lock that overlaps, or refused one that does not")
+    if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { -1 }
+}
+
+/// fcntl: ranges against another process.
+pub fn fcntl(file: &str) -> Found {
+    let f = open(file)?;
+    demand(range(&f, libc::F_SETLK, 0), format!("fcntl: {}", Error::last_os_error()))?;
+    let child = in_child(|| {
+        let refused = !range(&f, libc::F_SETLK, 5);
+        let given = range(&f, libc::F_SETLK, 10);
+        i32::from(!(refused && given))
+    });
+    demand(code_of(child) == 0, "another process was given a lock that overlaps, or refused one that does not")
+}
+
+/// fcntl: two processes that each wait for what the other has; one of them is told, and then the other gets it.
+pub fn deadlock(file: &str) -> Found {
+    const DEADLOCK: i32 = 7;
+    let f = open(file)?;
+    let mut ends = [0; 2];
+    // SAFETY: a pipe's two descriptors are put where it is told.
+    demand(unsafe { libc::pipe(ends.as_mut_ptr()) } == 0, "pipe")?;
+    demand(range(&f, libc::F_SETLK, 0), format!("fcntl: {}", Error::last_os_error()))?;
+    let child = in_child(|| {
+        let has = range(&f, libc::F_SETLK, 10);
+        // SAFETY: one byte of a live buffer.
+        unsafe { libc::write(ends[1], [u8::from(has)].as_ptr().cast(), 1) };
+        match range(&f, libc::F_SETLKW, 0) {
+            true => 0,
+            false if Error::last_os_error().raw_os_error() == Some(libc::EDEADLK) => DEADLOCK,
+            false => 1,
+        }
+    });
+    let mut has = [0u8];
+    // SAFETY: one byte into a live buffer.
+    unsafe { libc::read(ends[0], has.as_mut_ptr().cast(), 1) };
+    demand(has == [1], "the child was not given a lock that nobody had")?;
+    // Whoever asks last closes the circle.
+    let given = range(&f, libc::F_SETLKW, 10);
+    let told = !given && Error::last_os_error().raw_os_error() == Some(libc::EDEADLK);
+    drop(f);
+    let code = code_of(child);
+    demand(
+        matches!((given, told, code), (true, _, DEADLOCK) | (false, true, 0)),
+        format!("given {given}, told {told}, the other ended with {code}"),
+    )
+}
+
+/// Locks of open file descriptions: against another description of the same process, and not lost by closing a third.
+pub fn ofd(file: &str) -> Found {
+    let (first, second, third) = (open(file)?, open(file)?, open(file)?);
+    demand(range(&first, libc::F_OFD_SETLK, 0), format!("fcntl: {}", Error::last_os_error()))?;
+    demand(!range(&second, libc::F_OFD_SETLK, 5), "another description was given a lock that overlaps")?;
+    demand(range(&second, libc::F_OFD_SETLK, 10), "one that does not overlap was refused")?;
+    drop(third);
+    let child = in_child(|| i32::from(range(&second, libc::F_OFD_SETLK, 5)));
+    demand(code_of(child) == 0, "the lock went when another description of the file was closed")?;
+    drop(first);
+    demand(range(&second, libc::F_OFD_SETLK, 5), "the lock outlived its description")
 }

@@ -61,6 +61,8 @@ pub fn run(arguments: &[String]) -> Found {
         ["seal", file, first] => rows::seal(file, first),
         ["flock", file] => locks::flock(file),
         ["fcntl", file] => locks::fcntl(file),
+        ["deadlock", file] => locks::deadlock(file),
+        ["ofd", file] => locks::ofd(file),
         _ => Err(format!("there is no probe {words:?}; see tests/src/probe/mod.rs")),
     }
 }
