@@ -99,7 +99,4 @@ mod tests {
         assert!(!due(Atime::Relative, true, &dir) && due(Atime::Relative, true, &changed));
         assert!(!due(Atime::Strict, false, &Attr { nlink: 0, ..changed }), "nobody will see it");
     }
-
-    #[test]
-    fn a_read_is_later_than_the_change_before_it() {}
 }

@@ -4,8 +4,7 @@
 # listing or byte differs. First the histories of tests/instep, in which one did. SEED= repeats a run.
 source "$LIB/in_step.sh"
 L=$CASE_DIR/local
-# Room for extended attributes of 64 KiB, which ext4 has not got unless asked.
-local_ext4 "$L" 2G -O ea_inode
+ext4_to_compare "$L"
 need mkdir "$L/other"
 seed=${SEED:-$(date +%s)000} ops=${OPS:-5000}
 [ "${LONG:-0}" = 1 ] && ops=${OPS:-100000}

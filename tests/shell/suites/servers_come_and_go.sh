@@ -5,7 +5,7 @@ source "$LIB/in_step.sh"
 skip_without pjdfstest
 skip_without fsx
 L=$CASE_DIR/local
-local_ext4 "$L" 2G -O ea_inode
+ext4_to_compare "$L"
 cluster_up
 seed=${SEED:-$(date +%s)} ops=${OPS:-150} steps=${OPS:-1000} gap=1 rounds=2
 [ "$LONG" = 1 ] && ops=${OPS:-3000} steps=${OPS:-20000} gap=3 rounds=5

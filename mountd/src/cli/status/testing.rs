@@ -4,7 +4,7 @@ use super::Seen;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::id::{Epoch, Incarnation, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::pair::{CopyState, Member, Pair, Space};
-use raidfs_common::rpc::admin::{Counters, ServerStatus};
+use raidfs_common::rpc::admin::{Counters, ScrubPass, ServerStatus};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The healthy cluster; fsd1 leads, and says that it has not heard any other server for 200 s, which only matters for
@@ -57,4 +57,9 @@ fn status(server: ServerId) -> ServerStatus {
         heard_ms: silent.into_iter().map(|n| (ServerId(n), Some(200_000))).collect(),
         scrub: Default::default(),
     }
+}
+
+/// A pass that went through a quarter in two seconds.
+pub fn quarter_of_a_scrub() -> ScrubPass {
+    ScrubPass { chunks: 5, total: 20, bytes: 1 << 20, total_bytes: 4 << 20, elapsed_ms: 2000, ..ScrubPass::default() }
 }

@@ -173,7 +173,7 @@ fn advice(seen: &Seen) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::seen;
+    use super::super::testing::{quarter_of_a_scrub, seen};
     use super::super::verdict::judge;
     use super::*;
     use raidfs_common::rpc::admin::{ScrubPass, ScrubState, ScrubStatus};
@@ -198,14 +198,7 @@ mod tests {
     fn a_scrub_shows_while_it_runs_and_after_it_found_damage() {
         let mut s = seen();
         assert!(!of(&s, &judge(&s)).contains("scrub:"));
-        let pass = ScrubPass {
-            chunks: 5,
-            total: 20,
-            bytes: 1 << 20,
-            total_bytes: 4 << 20,
-            elapsed_ms: 2000,
-            ..ScrubPass::default()
-        };
+        let pass = quarter_of_a_scrub();
         let last = ScrubPass { state: ScrubState::Ended(1_000_000), mended: 2, ..pass };
         let scrub = |s: &mut Seen, n, now, last| {
             s.answers.get_mut(&ServerId(n)).unwrap().as_mut().unwrap().scrub = ScrubStatus { now, last };

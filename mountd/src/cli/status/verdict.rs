@@ -263,7 +263,7 @@ pub fn ended(pass: &ScrubPass) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::seen;
+    use super::super::testing::{quarter_of_a_scrub, seen};
     use super::*;
 
     #[test]
@@ -365,15 +365,7 @@ mod tests {
 
     #[test]
     fn a_scrub_that_was_asked_for_says_how_long_it_takes() {
-        let pass = ScrubPass {
-            asked: true,
-            chunks: 5,
-            total: 20,
-            bytes: 1 << 20,
-            total_bytes: 4 << 20,
-            elapsed_ms: 2000,
-            ..ScrubPass::default()
-        };
+        let pass = ScrubPass { asked: true, ..quarter_of_a_scrub() };
         assert_eq!(scrub_words(&pass), "25 % of its chunks checked, 6.0 s left");
         assert_eq!(scrub_words(&ScrubPass { bytes: 0, chunks: 0, ..pass }), "0 % of its chunks checked");
     }

@@ -51,6 +51,21 @@ fn reading_again_moves_it_no_further() {
 }
 
 #[test]
+fn a_read_is_of_now_although_the_file_was_written_in_days_to_come() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, b"x", None).await.unwrap();
+        let (old, to_come) = (Time { secs: 5, nanos: 0 }, Time { secs: 1 << 40, nanos: 0 });
+        let set = Set { atime: Some(SetTime::At(old)), mtime: Some(SetTime::At(to_come)), ..Set::default() };
+        vfs.setattr(USER, attr.ino, set).await.unwrap();
+        vfs.read(handle, 0, 1).await.unwrap();
+        let after = vfs.getattr(attr.ino).await.unwrap();
+        assert!(after.atime > old && after.atime < to_come && after.mtime == to_come, "{after:?}");
+    });
+}
+
+#[test]
 fn access_times_can_be_switched_off() {
     run(async {
         let (before, after, stored) = read_file(AtimeRule { atime: Atime::Off, no_dirs: false }).await;
