@@ -245,6 +245,8 @@ pub enum PairEvent {
         incarnation: Incarnation,
         /// The leader hears its mirror.
         mirror_up: bool,
+        /// What it had acknowledged and not synced may be gone.
+        lost: bool,
     },
     /// `server` receives changes from now on and is being caught up.
     Syncing {

@@ -38,6 +38,9 @@ pub struct Pair {
     pub members: [Member; 2],
     /// Bytes that the fuller of its disks holds in all, and has free, when last reported; 0 until then.
     pub space: Space,
+    /// How often it went on with a copy whose machine had lost power: what was acknowledged and not synced before that may
+    /// be gone.
+    pub losses: u64,
 }
 
 /// Room of a disk, in bytes.
@@ -105,7 +108,13 @@ mod tests {
 
     fn pair(a: CopyState, b: CopyState) -> Pair {
         let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(1) };
-        Pair { id: PairId(0), epoch: Epoch(1), members: [member(1, a), member(2, b)], space: Space::default() }
+        Pair {
+            id: PairId(0),
+            epoch: Epoch(1),
+            members: [member(1, a), member(2, b)],
+            space: Space::default(),
+            losses: 0,
+        }
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl<P: Proposer> Duties<P> {
         match judgement::greet(&pair, server, loss, view, said.first_said.elapsed()) {
             Greeting::Wait => false,
             Greeting::Propose { mirror_up } => {
-                let event = PairEvent::Hello { server, incarnation, mirror_up };
+                let event = PairEvent::Hello { server, incarnation, mirror_up, lost: loss > Loss::Nothing };
                 let done = self.pair_event(pair.id, pair.epoch, event).await;
                 if done {
                     tracing::info!("{server} has started{loss}");

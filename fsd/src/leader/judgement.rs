@@ -123,7 +123,13 @@ mod tests {
 
     fn pair(a: CopyState, b: CopyState) -> Pair {
         let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(7) };
-        Pair { id: PairId(0), epoch: Epoch(3), members: [member(1, a), member(2, b)], space: Space::default() }
+        Pair {
+            id: PairId(0),
+            epoch: Epoch(3),
+            members: [member(1, a), member(2, b)],
+            space: Space::default(),
+            losses: 0,
+        }
     }
 
     const BOTH: (CopyState, CopyState) = (CopyState::InSync, CopyState::InSync);

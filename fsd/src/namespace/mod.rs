@@ -111,6 +111,7 @@ impl Namespace {
             epoch: Epoch(1),
             members: servers.map(member),
             space: Space::default(),
+            losses: 0,
         };
         let root = InodeRow {
             attr: Attr {

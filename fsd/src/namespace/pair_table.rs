@@ -38,7 +38,9 @@ fn moved(kind: Kind, server: CopyState, mirror: CopyState) -> Option<(CopyState,
 pub(super) fn next(pair: &Pair, event: PairEvent) -> Option<Pair> {
     let (server, kind, life) = match event {
         PairEvent::Evict { server } => (server, Kind::Evict, None),
-        PairEvent::Hello { server, incarnation, mirror_up } => (server, Kind::Hello { mirror_up }, Some(incarnation)),
+        PairEvent::Hello { server, incarnation, mirror_up, .. } => {
+            (server, Kind::Hello { mirror_up }, Some(incarnation))
+        }
         PairEvent::Syncing { server, incarnation } => (server, Kind::Syncing, Some(incarnation)),
         PairEvent::InSync { server, incarnation } => (server, Kind::InSync, Some(incarnation)),
     };
@@ -55,6 +57,10 @@ pub(super) fn next(pair: &Pair, event: PairEvent) -> Option<Pair> {
     next.members[1 - at].state = mirror;
     if let (true, Some(life)) = (is_hello, life) {
         next.members[at].incarnation = life;
+    }
+    if state == CopyState::InSync && matches!(event, PairEvent::Hello { lost: true, .. }) {
+        // Nobody has more than this copy, and it may have forgotten something.
+        next.losses += 1;
     }
     Some(next)
 }
@@ -108,7 +114,7 @@ InSync             syncing, in-sync -> in-sync, in-sync
     fn pair(server: CopyState, mirror: CopyState) -> Pair {
         let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(u64::from(n) * 10) };
         let members = [member(1, server), member(2, mirror)];
-        Pair { id: PairId(0), epoch: Epoch(5), members, space: Space::default() }
+        Pair { id: PairId(0), epoch: Epoch(5), members, space: Space::default(), losses: 0 }
     }
 
     #[test]
@@ -117,8 +123,8 @@ InSync             syncing, in-sync -> in-sync, in-sync
         let (new, known) = (Incarnation(11), Incarnation(10));
         let events = [
             ("Evict", PairEvent::Evict { server }),
-            ("Hello, mirror up", PairEvent::Hello { server, incarnation: new, mirror_up: true }),
-            ("Hello, mirror down", PairEvent::Hello { server, incarnation: new, mirror_up: false }),
+            ("Hello, mirror up", PairEvent::Hello { server, incarnation: new, mirror_up: true, lost: false }),
+            ("Hello, mirror down", PairEvent::Hello { server, incarnation: new, mirror_up: false, lost: false }),
             ("Syncing", PairEvent::Syncing { server, incarnation: known }),
             ("InSync", PairEvent::InSync { server, incarnation: known }),
         ];
@@ -150,9 +156,25 @@ InSync             syncing, in-sync -> in-sync, in-sync
     }
 
     #[test]
+    fn a_copy_that_lost_power_and_goes_on_all_the_same_is_a_loss() {
+        let server = ServerId(1);
+        let losses = |mine, mirror, mirror_up, lost| {
+            let hello = PairEvent::Hello { server, incarnation: Incarnation(11), mirror_up, lost };
+            next(&pair(mine, mirror), hello).unwrap().losses
+        };
+        assert_eq!(losses(InSync, InSync, false, true), 1, "the other had lost more, or did not come");
+        assert_eq!(losses(InSync, Stale, true, true), 1, "it was the last copy");
+        assert_eq!(losses(InSync, Syncing, true, true), 1);
+        assert_eq!(losses(InSync, InSync, true, true), 0, "the mirror has everything");
+        assert_eq!(losses(Stale, InSync, true, true), 0);
+        assert_eq!(losses(InSync, InSync, false, false), 0, "killed, not more");
+        assert_eq!(losses(InSync, Stale, true, false), 0);
+    }
+
+    #[test]
     fn a_hello_is_taken_once_and_resync_is_about_one_life() {
         let server = ServerId(1);
-        let hello = PairEvent::Hello { server, incarnation: Incarnation(11), mirror_up: true };
+        let hello = PairEvent::Hello { server, incarnation: Incarnation(11), mirror_up: true, lost: false };
         let stale = next(&pair(InSync, InSync), hello).unwrap();
         assert_eq!(stale.members[0].incarnation, Incarnation(11));
         assert_eq!(next(&stale, hello), None, "the same life said hello before");

@@ -115,6 +115,7 @@ mod tests {
             epoch: Epoch(epoch),
             members: [member(1, me), member(2, mirror)],
             space: Space::default(),
+            losses: 0,
         }
     }
 

@@ -70,7 +70,8 @@ impl Chunks {
         Arc::new(Chunks { core, lanes, balance: Mutex::default() })
     }
 
-    fn place(&self, at: ChunkAddress) -> ChunkPlace {
+    /// Where a chunk lies.
+    pub(super) fn place(&self, at: ChunkAddress) -> ChunkPlace {
         place(at.placement, at.chunk.index, self.core.config.pairs.len())
     }
 

@@ -463,6 +463,7 @@ impl FakeCluster {
             epoch: Epoch(1),
             members: [member(n * 2 + 1), member(n * 2 + 2)],
             space: Space::default(),
+            losses: 0,
         };
         let world = World {
             left_behind: None,

@@ -44,7 +44,7 @@ use self::holder::Holder;
 use self::router::Aim;
 use self::session::InoRange;
 use self::syncing::Syncs;
-use crate::vfs::cluster::{Changed, ChunkAddress, Cluster};
+use crate::vfs::cluster::{Changed, ChunkAddress, Cluster, LossMark};
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -241,6 +241,20 @@ impl Cluster for ClusterClient {
 
     async fn sync_whole(&self, file: Option<Ino>) -> Result<(), FsError> {
         self.syncs.sync_whole(file).await
+    }
+
+    fn loss_mark(&self) -> LossMark {
+        LossMark(self.core.pairs.now().losses.len() as u32)
+    }
+
+    fn lost_since(&self, mark: LossMark, at: ChunkAddress) -> bool {
+        let pair = self.chunks.place(at).pair;
+        self.core.pairs.now().losses.iter().skip(mark.0 as usize).any(|lost| *lost == pair)
+    }
+
+    async fn loss_after(&self, mark: LossMark) {
+        // The sender lives as long as the core that we hold.
+        let _ = self.core.pairs.subscribe().wait_for(|known| known.losses.len() > mark.0 as usize).await;
     }
 
     async fn extents(&self, at: ChunkAddress) -> Result<(u32, Vec<(u16, u16)>), FsError> {

@@ -14,12 +14,22 @@ pub struct Known {
     pub version: u64,
     /// By number.
     pub pairs: Vec<Pair>,
+    /// The pairs that have lost something since the first that was heard of them, in that order; see [`Pair::losses`].
+    pub losses: Vec<PairId>,
 }
 
 impl Known {
     /// A pair's state.
     pub fn pair(&self, id: PairId) -> Option<&Pair> {
         self.pairs.iter().find(|p| p.id == id)
+    }
+
+    /// What is known after it, by newer states.
+    fn followed_by(&self, version: u64, pairs: Vec<Pair>) -> Known {
+        let lost_more = |pair: &&Pair| self.pair(pair.id).is_some_and(|before| before.losses < pair.losses);
+        let more = pairs.iter().filter(lost_more).map(|pair| pair.id);
+        let losses = self.losses.iter().copied().chain(more).collect();
+        Known { version, pairs, losses }
     }
 }
 
@@ -54,7 +64,7 @@ impl PairStates {
         self.known.send_if_modified(|known| {
             let newer = version > known.version;
             if newer {
-                *known = Arc::new(Known { version, pairs });
+                *known = Arc::new(known.followed_by(version, pairs));
             }
             newer
         })
@@ -86,7 +96,21 @@ mod tests {
 
     fn pair(epoch: u64) -> Pair {
         let member = |n| Member { server: ServerId(n), state: CopyState::InSync, incarnation: Incarnation(1) };
-        Pair { id: PairId(0), epoch: Epoch(epoch), members: [member(1), member(2)], space: Space::default() }
+        Pair { id: PairId(0), epoch: Epoch(epoch), members: [member(1), member(2)], space: Space::default(), losses: 0 }
+    }
+
+    #[test]
+    fn losses_are_those_that_happened_since_the_first_look() {
+        let states = PairStates::default();
+        let with = |epoch, losses| Pair { losses, ..pair(epoch) };
+        states.learn(vec![with(3, 2)]);
+        assert_eq!(states.now().losses, [], "before our time");
+        states.learn(vec![with(5, 3)]);
+        states.learn(vec![with(4, 4)]);
+        assert_eq!(states.now().losses, [PairId(0)]);
+        states.learn(vec![with(6, 3)]);
+        states.learn(vec![with(9, 7)]);
+        assert_eq!(states.now().losses, [PairId(0), PairId(0)], "several at once are as one");
     }
 
     #[test]

@@ -28,6 +28,10 @@ pub struct Changed {
     pub durable: bool,
 }
 
+/// A moment in what was heard of losses, for [`Cluster::lost_since`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LossMark(pub u32);
+
 /// The cluster, as one mount session sees it. Every call retries through failures with the same request number, and
 /// gives [`FsError::Io`] only once `io_timeout` has passed without anybody able to serve it. Answers never go back in
 /// time.
@@ -57,6 +61,13 @@ pub trait Cluster: Send + Sync + 'static {
     fn sync_chunks(&self, chunks: Vec<ChunkAddress>) -> impl Future<Output = Result<(), FsError>> + Send;
     /// The same for all chunks of a file, or (None) of all files, whoever changed them.
     fn sync_whole(&self, file: Option<Ino>) -> impl Future<Output = Result<(), FsError>> + Send;
+    /// Now, for [`Cluster::lost_since`].
+    fn loss_mark(&self) -> LossMark;
+    /// Whether changes of a chunk that were sent after `mark` was taken, acknowledged, and not synced since may be gone: its
+    /// pair went on with a copy whose machine had lost power. A sync that returned later has only made durable what was left.
+    fn lost_since(&self, mark: LossMark, at: ChunkAddress) -> bool;
+    /// Returns once there was a loss after `mark` was taken.
+    fn loss_after(&self, mark: LossMark) -> impl Future<Output = ()> + Send;
     /// A chunk's length and its runs of blocks that are no holes.
     fn extents(&self, at: ChunkAddress) -> impl Future<Output = Result<(u32, Vec<(u16, u16)>), FsError>> + Send;
     /// The index of the first chunk of a file, from this one on, that there is.

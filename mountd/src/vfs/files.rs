@@ -1,10 +1,11 @@
 //! Open files: open, read, write, close; and what is kept of a file while it is open or has something to be sent.
 
-use super::cluster::{ChunkAddress, Cluster};
+use super::cluster::{ChunkAddress, Cluster, LossMark};
 use super::handles::Handle;
 use super::late::{Late, Told};
 use super::names::{SET_GID, SET_UID};
 use super::prefetch::{Kept, SMALL_BYTES};
+use super::retained::Retained;
 use super::rhythm::Rhythm;
 use super::unreadable::Unreadable;
 use super::write_behind::WriteBehind;
@@ -38,40 +39,61 @@ pub struct OpenMode {
     pub quiet: bool,
 }
 
-/// Chunks whose changes may not be on stable storage.
+/// Some of a file's chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Unsynced {
-    /// Any of the file's: it was changed before it was looked at.
+pub(super) enum Chunks {
+    /// Any of them.
     All,
     /// These.
-    Chunks(BTreeSet<u32>),
+    These(BTreeSet<u32>),
+}
+
+/// What of a file may not be on stable storage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unsynced {
+    /// Where it is. Any chunk, of a file that was changed before it was looked at.
+    pub chunks: Chunks,
+    /// From before the oldest of it was sent; None: nothing of it is from here.
+    pub since: Option<LossMark>,
 }
 
 impl Unsynced {
-    /// None.
+    /// Nothing.
     pub fn none() -> Unsynced {
-        Unsynced::Chunks(BTreeSet::new())
+        Unsynced { chunks: Chunks::These(BTreeSet::new()), since: None }
     }
 
-    /// This one, too.
+    /// Everything.
+    pub fn all(since: Option<LossMark>) -> Unsynced {
+        Unsynced { chunks: Chunks::All, since }
+    }
+
+    /// This chunk, too.
     pub fn insert(&mut self, index: u32) {
-        if let Unsynced::Chunks(chunks) = self {
+        if let Chunks::These(chunks) = &mut self.chunks {
             chunks.insert(index);
             if chunks.len() > UNSYNCED_MAX {
-                *self = Unsynced::All;
+                self.chunks = Chunks::All;
             }
         }
     }
 
-    /// These, and those.
-    pub fn and(self, others: &Unsynced) -> Unsynced {
-        match (self, others) {
-            (Unsynced::Chunks(mut these), Unsynced::Chunks(those)) => {
+    /// A change of this chunk has landed, too, that was sent after `mark` was taken.
+    pub fn landed(&mut self, index: u32, mark: LossMark) {
+        self.insert(index);
+        self.since = Some(self.since.map_or(mark, |since| since.min(mark)));
+    }
+
+    /// This, and that.
+    pub fn and(self, other: &Unsynced) -> Unsynced {
+        let chunks = match (self.chunks, &other.chunks) {
+            (Chunks::These(mut these), Chunks::These(those)) => {
                 these.extend(those);
-                Unsynced::Chunks(these)
+                Chunks::These(these)
             }
-            _ => Unsynced::All,
-        }
+            _ => Chunks::All,
+        };
+        Unsynced { chunks, since: [self.since, other.since].into_iter().flatten().min() }
     }
 }
 
@@ -102,6 +124,8 @@ pub(super) struct FileData {
     pub unsynced: Unsynced,
     /// What the syncs under way are about to make durable: until then it is not, and another sync must wait for it, too.
     pub syncing: Vec<Arc<Unsynced>>,
+    /// Bytes that have landed and are not on stable storage yet.
+    pub retained: Retained,
     /// Syncs that wait for what was written to land.
     pub waits: u32,
     /// When it is about to be synced.
@@ -114,6 +138,13 @@ pub(super) struct FileData {
     pub doomed: bool,
     /// What could not be read a moment ago.
     pub unreadable: Unreadable,
+}
+
+impl FileData {
+    /// What is not on stable storage, whether a sync of it is under way or not.
+    pub fn all_unsynced(&self) -> Unsynced {
+        self.syncing.iter().fold(self.unsynced.clone(), |all, other| all.and(other))
+    }
 }
 
 /// More chunks than this are not remembered by name.
@@ -210,8 +241,8 @@ impl<C: Cluster> Shared<C> {
         let mut files = self.files.lock();
         let file = files.entry(attr.ino).or_insert_with(|| {
             // Looked up under the lock of the files: whoever learns the placement later finds this one.
-            let (placement, synced) =
-                self.names.lock().tree.node(attr.ino).map_or((attr.placement, false), |n| (n.attr.placement, n.synced));
+            let (placement, synced, since) = (self.names.lock().tree.node(attr.ino))
+                .map_or((attr.placement, false, None), |n| (n.attr.placement, n.synced, n.unsynced_since));
             let data = FileData {
                 behind: WriteBehind::default(),
                 placement: (placement != UNPLACED).then_some(placement),
@@ -221,8 +252,9 @@ impl<C: Cluster> Shared<C> {
                 report: false,
                 ready: false,
                 aging: false,
-                unsynced: if synced { Unsynced::Chunks(BTreeSet::new()) } else { Unsynced::All },
+                unsynced: if synced { Unsynced::none() } else { Unsynced::all(since) },
                 syncing: Vec::new(),
+                retained: Retained::new(since.is_some()),
                 waits: 0,
                 rhythm: Rhythm::default(),
                 expected: false,

@@ -2,14 +2,14 @@
 //! of their blocks. Checks what the vfs owes the cluster: overlapping changes of a chunk one after the other, and no
 //! write that a cut overtakes.
 
-use super::cluster::{Changed, ChunkAddress, Cluster};
+use super::cluster::{Changed, ChunkAddress, Cluster, LossMark};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::namespace::{Change, Command, Done, Outcome, Query, Reply, Request};
-use raidfs_common::pair::Space;
+use raidfs_common::pair::{Space, place};
 use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use raidfs_fsd::board::Doom;
@@ -24,11 +24,24 @@ use tokio::sync::watch;
 
 const SESSION: SessionId = SessionId(7);
 
+/// Pairs of the cluster.
+const PAIRS: usize = 2;
+
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
     blocks: BTreeSet<u16>,
     synced: bool,
+    /// Bytes and blocks as they were when it was synced last.
+    stored: Option<(Vec<u8>, BTreeSet<u16>)>,
+    pair: PairId,
+}
+
+impl Chunk {
+    fn sync(&mut self) {
+        self.synced = true;
+        self.stored = Some((self.bytes.clone(), self.blocks.clone()));
+    }
 }
 
 struct Names {
@@ -76,6 +89,7 @@ pub struct MemoryCluster {
     under_way: Mutex<Vec<(ChunkId, Range<u32>)>>,
     next_ino: AtomicU64,
     faults: watch::Sender<Faults>,
+    losses: watch::Sender<Vec<PairId>>,
     /// How often each call was made.
     pub counts: Counts,
 }
@@ -93,6 +107,7 @@ impl MemoryCluster {
             under_way: Mutex::default(),
             next_ino: AtomicU64::new(0),
             faults: watch::Sender::new(Faults::default()),
+            losses: watch::Sender::default(),
             counts: Counts::default(),
         };
         let open = Change::OpenSession { holder: "test".into(), takeover: false };
@@ -105,6 +120,17 @@ impl MemoryCluster {
     /// Changes what goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         self.faults.send_replace(faults);
+    }
+
+    /// Both servers of a pair lose power: what was not synced is gone.
+    pub fn lose_power(&self, pair: PairId) {
+        let mut chunks = self.chunks.lock();
+        chunks.retain(|_, chunk| chunk.pair != pair || chunk.stored.is_some());
+        for chunk in chunks.values_mut().filter(|chunk| chunk.pair == pair) {
+            (chunk.bytes, chunk.blocks) = chunk.stored.clone().expect("others were dropped just now");
+            chunk.synced = true;
+        }
+        self.losses.send_modify(|losses| losses.push(pair));
     }
 
     /// Says how much room there is on each pair.
@@ -166,8 +192,11 @@ impl MemoryCluster {
         for id in touched {
             if id == from && kept > 0 {
                 let chunk = chunks.get_mut(&id).expect("listed just now");
-                chunk.bytes.truncate(kept);
-                chunk.blocks.retain(|b| u64::from(*b) * BLOCK_BYTES < kept as u64);
+                let stored = chunk.stored.as_mut().map(|(bytes, blocks)| (bytes, blocks));
+                for (bytes, blocks) in std::iter::once((&mut chunk.bytes, &mut chunk.blocks)).chain(stored) {
+                    bytes.truncate(kept);
+                    blocks.retain(|b| u64::from(*b) * BLOCK_BYTES < kept as u64);
+                }
             } else {
                 chunks.remove(&id);
             }
@@ -255,7 +284,10 @@ impl Cluster for MemoryCluster {
                 let chunk = chunks.entry(at.chunk).or_default();
                 let durable = matches!(change, ChunkChange::Write { sync: true, .. });
                 let blocks = change_bytes(chunk, range.clone(), &change);
-                chunk.synced = durable;
+                chunk.pair = place(at.placement, at.chunk.index, PAIRS).pair;
+                if durable {
+                    chunk.sync();
+                }
                 Ok(Changed { blocks, durable })
             }
         };
@@ -282,7 +314,7 @@ impl Cluster for MemoryCluster {
         let mut chunks = self.chunks.lock();
         for at in list {
             if let Some(chunk) = chunks.get_mut(&at.chunk) {
-                chunk.synced = true;
+                chunk.sync();
             }
         }
         Ok(())
@@ -296,8 +328,22 @@ impl Cluster for MemoryCluster {
         }
         let mut chunks = self.chunks.lock();
         let meant = chunks.iter_mut().filter(|(id, _)| file.is_none_or(|ino| id.ino == ino));
-        meant.for_each(|(_, chunk)| chunk.synced = true);
+        meant.for_each(|(_, chunk)| chunk.sync());
         Ok(())
+    }
+
+    fn loss_mark(&self) -> LossMark {
+        LossMark(self.losses.borrow().len() as u32)
+    }
+
+    fn lost_since(&self, mark: LossMark, at: ChunkAddress) -> bool {
+        let pair = place(at.placement, at.chunk.index, PAIRS).pair;
+        self.losses.borrow()[mark.0 as usize..].contains(&pair)
+    }
+
+    async fn loss_after(&self, mark: LossMark) {
+        let mut losses = self.losses.subscribe();
+        losses.wait_for(|losses| losses.len() > mark.0 as usize).await.expect("the sender is ours");
     }
 
     async fn extents(&self, at: ChunkAddress) -> Result<(u32, Vec<(u16, u16)>), FsError> {

@@ -27,6 +27,7 @@ mod dirs;
 mod files;
 mod handles;
 pub mod late;
+mod losses;
 #[cfg(test)]
 pub mod memory_cluster;
 mod names;
@@ -34,6 +35,7 @@ mod place;
 pub mod predict;
 pub mod prefetch;
 mod push;
+pub mod retained;
 mod rhythm;
 mod space;
 mod sync;
@@ -57,7 +59,7 @@ pub use space::{Allocate, Seek, Totals};
 use care::Allowance;
 use change_queue::Ticket;
 use changes::Names;
-use cluster::Cluster;
+use cluster::{Cluster, LossMark};
 use files::File;
 use handles::Handles;
 use parking_lot::Mutex;
@@ -66,7 +68,7 @@ use push::Pusher;
 use raidfs_common::id::Ino;
 use raidfs_common::time::Time;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::SystemTime;
 use tokio::sync::{Notify, watch};
@@ -111,6 +113,10 @@ struct Shared<C> {
     allowance: Allowance,
     /// Bytes have landed that no sync of everything has covered.
     unsynced: AtomicBool,
+    /// Such bytes of files that nobody has open any more: from before the oldest of them were sent.
+    left_unsynced: Mutex<Option<LossMark>>,
+    /// Bytes that are kept although they have landed, of all files together.
+    retained: AtomicUsize,
     doubtful: mpsc::Sender<Doubtful>,
     doubts: Mutex<Option<mpsc::Receiver<Doubtful>>>,
     atime: Mutex<AtimeRule>,
@@ -141,6 +147,8 @@ impl<C: Cluster> Vfs<C> {
             closing: Notify::new(),
             allowance: Allowance::default(),
             unsynced: AtomicBool::new(false),
+            left_unsynced: Mutex::default(),
+            retained: AtomicUsize::new(0),
             doubtful,
             doubts: Mutex::new(Some(doubts)),
             atime: Mutex::default(),
@@ -151,6 +159,7 @@ impl<C: Cluster> Vfs<C> {
         tokio::spawn(shared.clone().send_changes());
         tokio::spawn(shared.clone().push_files());
         tokio::spawn(shared.clone().look_after());
+        tokio::spawn(shared.clone().watch_losses());
         Vfs(shared)
     }
 

@@ -7,7 +7,7 @@
 use super::Shared;
 use super::changes::Names;
 use super::cluster::{ChunkAddress, Cluster};
-use super::files::{File, FileData, Unsynced};
+use super::files::{Chunks, File, FileData, Unsynced};
 use super::write_behind::{Push, WriteBehind};
 use parking_lot::Mutex;
 use raidfs_common::attr::Placement;
@@ -218,7 +218,7 @@ impl<C: Cluster> Shared<C> {
     /// time as these bytes are synced.
     fn is_synced(&self, ino: Ino, state: &FileData, push: &Push) -> bool {
         let index = (push.offset / CHUNK_BYTES) as u32;
-        let clean = matches!(&state.unsynced, Unsynced::Chunks(chunks) if !chunks.contains(&index));
+        let clean = matches!(&state.unsynced.chunks, Chunks::These(chunks) if !chunks.contains(&index));
         let known = |end: u64| self.names.lock().tree.node(ino).is_some_and(|n| end <= n.sent && n.attr.size <= n.sent);
         (state.waits > 0 || state.expected)
             && push.bytes.len() <= SYNCED_BYTES_MAX
@@ -228,19 +228,26 @@ impl<C: Cluster> Shared<C> {
     }
 
     async fn send(self: Arc<Self>, file: Arc<File>, push: Push, placement: Placement, sync: bool) {
-        let index = (push.offset / CHUNK_BYTES) as u32;
+        let Push { offset, bytes } = push;
+        let index = (offset / CHUNK_BYTES) as u32;
         let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
-        let length = push.bytes.len();
-        let write = ChunkChange::Write { offset: (push.offset % CHUNK_BYTES) as u32, sync, data: push.bytes.into() };
+        let length = bytes.len();
+        let write = ChunkChange::Write { offset: (offset % CHUNK_BYTES) as u32, sync, data: bytes.clone().into() };
+        let mark = self.cluster.loss_mark();
         let result = self.cluster.change_chunk(at, write).await;
         let ready = {
             let mut state = file.data.lock();
-            state.behind.landed(push.offset);
+            state.behind.landed(offset);
             let durable = result.is_ok_and(|changed| changed.durable);
             if !durable {
-                state.unsynced.insert(index);
+                state.unsynced.landed(index, mark);
                 self.unsynced.store(true, Ordering::Relaxed);
             }
+            let again = !durable && result.is_ok() && !state.doomed;
+            self.retain(&mut state, |retained, room| match again {
+                true => retained.landed(offset, &bytes, room),
+                false => retained.landed_durably(offset..offset + length as u64),
+            });
             if let Some(error) = result.err().filter(|_| !state.doomed)
                 && state.late.happened(error)
             {
@@ -400,7 +407,7 @@ impl<C: Cluster> Shared<C> {
     fn forget_file(&self, ino: Ino) {
         let mut files = self.files.lock();
         let Some(file) = files.get(&ino) else { return };
-        let state = file.data.lock();
+        let mut state = file.data.lock();
         let idle = state.opens == 0 && state.behind.is_empty() && state.holds == 0 && !state.report;
         if !idle {
             return;
@@ -413,8 +420,13 @@ impl<C: Cluster> Shared<C> {
         }
         if let Some(node) = node {
             node.synced = synced;
+            node.unsynced_since = state.unsynced.since;
         }
         drop(names);
+        if let Some(since) = state.unsynced.since {
+            self.left_unsynced(since);
+        }
+        self.retain(&mut state, |retained, _| drop(retained.take()));
         drop(state);
         files.remove(&ino);
     }

@@ -1,7 +1,7 @@
 //! The space of a file and of the whole: truncate, fallocate, holes, copies of ranges, totals.
 
 use super::cluster::{ChunkAddress, Cluster};
-use super::files::{File, Unsynced};
+use super::files::{Chunks, File};
 use super::tree::Stamp;
 use super::{Caller, Shared, Vfs};
 use raidfs_common::attr::{Attr, Placement};
@@ -231,10 +231,10 @@ impl<C: Cluster> Shared<C> {
         let hold = Hold(file.clone());
         let shorter = self.names.lock().tree.node(ino).is_some_and(|n| size < n.attr.size);
         if shorter {
-            let dropped = file.data.lock().behind.drop_waiting(size..u64::MAX);
-            self.pusher.dropped(dropped);
+            self.drop_kept(&file, size..u64::MAX);
             // A write that lands behind a cut would make cut bytes come back.
             self.not_flying(&file, size..u64::MAX).await;
+            self.drop_kept(&file, size..u64::MAX);
             // Whatever landed behind the new end must be known to be there, or it would not be cut.
             self.report_up_to(ino, |_| u64::MAX);
         } else {
@@ -250,7 +250,7 @@ impl<C: Cluster> Shared<C> {
                 names.tree.count_blocks(ino, left as i64 - had as i64);
             }
         }
-        if let Unsynced::Chunks(chunks) = &mut file.data.lock().unsynced {
+        if let Chunks::These(chunks) = &mut file.data.lock().unsynced.chunks {
             chunks.retain(|index| u64::from(*index) * CHUNK_BYTES < size);
         }
         // What is written now must not reach the servers before they know of the cut.
@@ -321,6 +321,14 @@ impl<C: Cluster> Shared<C> {
         Ok(found.map(|index| u64::from(index) * CHUNK_BYTES))
     }
 
+    /// Forgets what is kept of a range, but for what is under way.
+    fn drop_kept(&self, file: &File, range: Range<u64>) {
+        let mut state = file.data.lock();
+        let dropped = state.behind.drop_waiting(range.clone());
+        self.pusher.dropped(dropped);
+        self.retain(&mut state, |retained, _| retained.drop(range));
+    }
+
     /// Waits until nothing of a range is under way.
     async fn not_flying(&self, file: &File, range: Range<u64>) {
         loop {
@@ -372,9 +380,10 @@ impl<C: Cluster> Shared<C> {
         self.not_flying(file, 0..u64::MAX).await;
         let punches = changes.iter().any(|c| matches!(c(0, 1), ChunkChange::Punch { .. }));
         if punches {
-            let dropped = file.data.lock().behind.drop_waiting(range.clone());
-            self.pusher.dropped(dropped);
+            self.drop_kept(file, range.clone());
         }
+        // What changes here could not be sent once more, nor what it changes.
+        self.retain(&mut file.data.lock(), |retained, _| retained.give_up());
         let mut blocks = 0;
         let result = self.change_pieces(file, placement, range, changes, &mut blocks).await;
         {
@@ -401,10 +410,11 @@ impl<C: Cluster> Shared<C> {
         while let Some(piece) = extent::pieces(range.start, range.end.saturating_sub(range.start)).next() {
             let before = *blocks;
             let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
+            let mark = self.cluster.loss_mark();
             for change in changes {
                 *blocks += self.cluster.change_chunk(at, change(piece.offset, piece.length)).await?.blocks;
             }
-            file.data.lock().unsynced.insert(piece.index);
+            file.data.lock().unsynced.landed(piece.index, mark);
             self.unsynced.store(true, Ordering::Relaxed);
             range.start += u64::from(piece.length);
             if only_punches && *blocks == before && range.start < range.end {

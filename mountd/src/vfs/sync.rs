@@ -2,7 +2,7 @@
 
 use super::change_queue::Ticket;
 use super::cluster::{ChunkAddress, Cluster};
-use super::files::{File, OpenFile, Unsynced};
+use super::files::{Chunks, File, OpenFile, Unsynced};
 use super::{Shared, Vfs};
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
@@ -38,46 +38,83 @@ impl<C: Cluster> Vfs<C> {
 
     /// Returns once everything that was written, and all changes of names, are on stable storage.
     pub async fn sync_all(&self) -> Result<(), FsError> {
-        let mut late = Ok(());
-        // A closed file whose bytes fly is told of nowhere else.
-        let files: Vec<Arc<File>> = self.0.files.lock().values().cloned().collect();
-        for file in &files {
-            self.0.push_soon(file);
+        loop {
+            let mark = self.0.cluster.loss_mark();
+            self.0.make_up_for_all();
+            let result = self.0.sync_all_once().await;
+            if self.0.cluster.loss_mark() == mark {
+                return result;
+            }
         }
-        for file in &files {
-            self.0.landed(file).await;
-            self.0.report_written(file.ino);
-            late = late.and(file.data.lock().late.unseen());
-        }
-        self.0.send_atimes();
-        let last = self.0.names.lock().queue.last();
-        let (bytes, names) = futures::join!(self.0.bytes_durable(), self.0.names_durable(last));
-        late.and(bytes).and(names)
     }
 }
 
 impl<C: Cluster> Shared<C> {
+    async fn sync_all_once(self: &Arc<Self>) -> Result<(), FsError> {
+        let mut late = Ok(());
+        // A closed file whose bytes fly is told of nowhere else.
+        let files: Vec<Arc<File>> = self.files.lock().values().cloned().collect();
+        for file in &files {
+            self.push_soon(file);
+        }
+        let mut landings = Vec::with_capacity(files.len());
+        for file in &files {
+            self.landed(file).await;
+            self.report_written(file.ino);
+            let state = file.data.lock();
+            late = late.and(state.late.unseen());
+            landings.push(state.retained.last());
+        }
+        self.send_atimes();
+        let last = self.names.lock().queue.last();
+        let mark = self.cluster.loss_mark();
+        let (bytes, names) = futures::join!(self.bytes_durable(), self.names_durable(last));
+        if bytes.is_ok() && self.cluster.loss_mark() == mark {
+            files.iter().zip(landings).for_each(|(file, until)| self.is_stored(file, until));
+        }
+        late.and(bytes).and(names)
+    }
+
     /// Has all bytes that have landed on stable storage.
     async fn bytes_durable(&self) -> Result<(), FsError> {
         if !self.unsynced.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        let left = self.left_unsynced.lock().take();
         let synced = self.cluster.sync_whole(None).await;
-        synced.inspect_err(|_| self.unsynced.store(true, Ordering::Relaxed))
+        if synced.is_err() {
+            self.unsynced.store(true, Ordering::Relaxed);
+            left.into_iter().for_each(|since| self.left_unsynced(since));
+        }
+        synced?;
+        match left.is_some_and(|since| self.cluster.loss_mark() > since) {
+            true => {
+                tracing::warn!(
+                    "both servers of a pair lost power: of what was written since the last sync, something may be lost"
+                );
+                Err(FsError::Io)
+            }
+            false => Ok(()),
+        }
     }
 
     /// Returns once the bytes of a handle's file, and what is needed to reach them, are on stable storage.
     pub(super) async fn sync_file(self: &Arc<Self>, open: &OpenFile) -> Result<(), FsError> {
-        let file = &open.file;
-        {
-            let mut state = file.data.lock();
-            state.rhythm.synced();
-            state.waits += 1;
+        open.file.data.lock().rhythm.synced();
+        while !self.try_sync(open).await? {
+            self.make_up(&open.file);
         }
+        Ok(())
+    }
+
+    /// One try; false if what it made durable was not everything any more.
+    async fn try_sync(self: &Arc<Self>, open: &OpenFile) -> Result<bool, FsError> {
+        let file = &open.file;
+        file.data.lock().waits += 1;
         let waits = Waits(file);
         self.landed(file).await;
         drop(waits);
-        let (placement, mine, unsynced) = {
+        let (placement, mine, unsynced, landing) = {
             let mut state = file.data.lock();
             state.late.tell(&mut open.told.lock())?;
             if self.names.lock().tree.node(file.ino).is_some_and(|n| n.attr.size > n.sent || n.blocks != 0) {
@@ -85,23 +122,28 @@ impl<C: Cluster> Shared<C> {
             }
             let mine = Arc::new(std::mem::replace(&mut state.unsynced, Unsynced::none()));
             // What another sync has begun with is not durable before that one has ended.
-            let unsynced = state.syncing.iter().fold((*mine).clone(), |all, other| all.and(other));
             state.syncing.push(mine.clone());
-            (state.placement, mine, unsynced)
+            (state.placement, mine, state.all_unsynced(), state.retained.last())
         };
         let (size, changed) =
             self.names.lock().tree.node(file.ino).map_or((0, Ticket::MAX), |n| (n.attr.size, n.changed));
         let bytes = self.sync_bytes(file.ino, placement, &unsynced, size);
         let names = self.names_durable(changed);
         let (bytes, names) = futures::join!(bytes, names);
-        {
+        let lost = {
             let mut state = file.data.lock();
+            let lost = self.is_lost(file.ino, &state, &unsynced);
             state.syncing.retain(|other| !Arc::ptr_eq(other, &mine));
-            if bytes.is_err() {
-                state.unsynced = Unsynced::All;
+            if bytes.is_err() || lost {
+                state.unsynced = state.unsynced.clone().and(&mine);
             }
+            lost
+        };
+        bytes.and(names)?;
+        if !lost {
+            self.is_stored(file, landing);
         }
-        bytes.and(names)
+        Ok(!lost)
     }
 
     async fn sync_bytes(
@@ -112,13 +154,13 @@ impl<C: Cluster> Shared<C> {
         size: u64,
     ) -> Result<(), FsError> {
         let Some(placement) = placement else { return Ok(()) };
-        let chunks: Vec<u32> = match unsynced {
-            Unsynced::Chunks(chunks) => chunks.iter().copied().collect(),
+        let chunks: Vec<u32> = match &unsynced.chunks {
+            Chunks::These(chunks) => chunks.iter().copied().collect(),
             // A file may be almost nothing but holes: the servers know which of its chunks there are.
-            Unsynced::All if size.div_ceil(CHUNK_BYTES) > SYNC_CHUNKS_MAX as u64 => {
+            Chunks::All if size.div_ceil(CHUNK_BYTES) > SYNC_CHUNKS_MAX as u64 => {
                 return self.cluster.sync_whole(Some(ino)).await;
             }
-            Unsynced::All => (0..size.div_ceil(CHUNK_BYTES) as u32).collect(),
+            Chunks::All => (0..size.div_ceil(CHUNK_BYTES) as u32).collect(),
         };
         for part in chunks.chunks(SYNC_CHUNKS_MAX) {
             let address = |index: &u32| ChunkAddress { chunk: ChunkId { ino, index: *index }, placement };

@@ -5,6 +5,7 @@
 //! What a question to the cluster brings back is taken in only if nothing changed here since the question was asked
 //! (see [`Stamp`]); what has changes under way, open handles or unreported writes is never dropped.
 
+use super::cluster::LossMark;
 use bytes::Bytes;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::id::Ino;
@@ -89,6 +90,8 @@ pub struct Node {
     pub sent: u64,
     /// Every change of its contents is on stable storage.
     pub synced: bool,
+    /// If not: from before the oldest change of them was sent that was made here, if any was.
+    pub unsynced_since: Option<LossMark>,
     /// Its extended attributes, if they are known. `attr` has their number, which is always right.
     pub xattrs: Option<Xattrs>,
     /// When those last changed.
@@ -118,6 +121,7 @@ impl Node {
             changed: 0,
             sent: attr.size,
             synced: false,
+            unsynced_since: None,
             xattrs: None,
             xattrs_stamp: stamp,
             target: None,

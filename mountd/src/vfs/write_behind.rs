@@ -90,6 +90,13 @@ impl WriteBehind {
         }
     }
 
+    /// Takes bytes that are older than all that are kept: where none are.
+    pub fn write_older(&mut self, offset: u64, data: &[u8], now: Instant) {
+        for gap in self.gaps(offset..offset + data.len() as u64) {
+            self.write(gap.start, &data[(gap.start - offset) as usize..(gap.end - offset) as usize], now);
+        }
+    }
+
     fn write_in_chunk(&mut self, offset: u64, data: &[u8], now: Instant) {
         let mut at = offset;
         let mut rest = data;
@@ -331,7 +338,8 @@ impl WriteBehind {
     }
 }
 
-fn from_before<T>(map: &BTreeMap<u64, T>, range: Range<u64>) -> impl Iterator<Item = (&u64, &T)> {
+/// The entries of a map by first byte that may reach into a range.
+pub(super) fn from_before<T>(map: &BTreeMap<u64, T>, range: Range<u64>) -> impl Iterator<Item = (&u64, &T)> {
     map.range(..range.start).next_back().into_iter().chain(map.range(range))
 }
 

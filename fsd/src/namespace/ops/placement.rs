@@ -72,7 +72,13 @@ mod tests {
             let member = |n| Member { server: ServerId(n), state: CopyState::InSync, incarnation: Incarnation(1) };
             let server = id as u16 * 2 + 1;
             let space = free.map_or(Space::default(), |free| Space { total: TIB, free: free * TIB / 16 });
-            Pair { id: PairId(id as u16), epoch: Epoch(1), members: [member(server), member(server + 1)], space }
+            Pair {
+                id: PairId(id as u16),
+                epoch: Epoch(1),
+                members: [member(server), member(server + 1)],
+                space,
+                losses: 0,
+            }
         };
         free.iter().enumerate().map(pair).collect()
     }

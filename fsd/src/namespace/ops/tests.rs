@@ -631,7 +631,7 @@ fn pair_events_are_about_one_epoch() {
     assert_eq!(f.by_cluster(pair(1, 2, last)), Err(FsError::Invalid), "the last copy");
     assert_eq!(f.namespace.pairs()[1].members.map(|member| member.state), [CopyState::Stale, CopyState::InSync]);
     assert_eq!(f.namespace.pairs_version(), 3);
-    let hello = PairEvent::Hello { server: ServerId(3), incarnation: Incarnation(5), mirror_up: true };
+    let hello = PairEvent::Hello { server: ServerId(3), incarnation: Incarnation(5), mirror_up: true, lost: false };
     assert_eq!(f.by_cluster(pair(1, 2, hello)), Ok(Done::Nothing));
     assert_eq!(f.outcome(pair(1, 3, evict)), Err(FsError::NotPermitted), "not a session's to say");
     assert_eq!(f.by_cluster(unlink(1, "x")), Err(FsError::NotPermitted));

@@ -195,7 +195,13 @@ impl Cluster {
             scrub_every: None,
         };
         let member = |server| Member { server, state: CopyState::InSync, incarnation: Incarnation(1) };
-        let pair = Pair { id: PairId(0), epoch: Epoch(1), members: [member(A), member(B)], space: Space::default() };
+        let pair = Pair {
+            id: PairId(0),
+            epoch: Epoch(1),
+            members: [member(A), member(B)],
+            space: Space::default(),
+            losses: 0,
+        };
         let names = Arc::new(Mutex::new(Names {
             pair,
             applied: LogIndex(1),

@@ -68,6 +68,7 @@ mod tests {
             epoch: Epoch(1),
             members: [member(1, CopyState::InSync), member(2, CopyState::Stale)],
             space: Space::default(),
+            losses: 0,
         };
         ServerStatus {
             server: ServerId(server),

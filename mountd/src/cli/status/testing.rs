@@ -34,7 +34,13 @@ pub fn seen() -> Seen {
 fn status(server: ServerId) -> ServerStatus {
     let space = Space { total: 100 << 30, free: 60 << 30 };
     let member = |n| Member { server: ServerId(n), state: CopyState::InSync, incarnation: Incarnation(1) };
-    let pair = |n: u16| Pair { id: PairId(n), epoch: Epoch(3), members: [member(n * 2 + 1), member(n * 2 + 2)], space };
+    let pair = |n: u16| Pair {
+        id: PairId(n),
+        epoch: Epoch(3),
+        members: [member(n * 2 + 1), member(n * 2 + 2)],
+        space,
+        losses: 0,
+    };
     let leads = server == ServerId(1);
     let silent = if leads { vec![0, 2, 3, 4] } else { vec![] };
     ServerStatus {

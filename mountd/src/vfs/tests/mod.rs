@@ -4,6 +4,7 @@ mod access_lists;
 mod care;
 mod data;
 mod errors;
+mod losses;
 mod names;
 mod open_files;
 
