@@ -30,7 +30,7 @@ use fuser::{
 use raidfs_common::attr::Attr;
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
-use raidfs_common::limits::{BLOCK_BYTES, NAME_MAX_BYTES};
+use raidfs_common::limits::{BLOCK_BYTES, FILE_MAX_BYTES, NAME_MAX_BYTES};
 use raidfs_common::namespace::{RenameMode, XattrMode};
 use std::ffi::OsStr;
 use std::future::Future;
@@ -414,6 +414,9 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyWrite,
     ) {
         let strip_ids = write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        // As on a local disk, what fits below the largest size is written, and the caller told how much that is.
+        let fits = FILE_MAX_BYTES.saturating_sub(offset).min(data.len() as u64) as usize;
+        let data = if fits > 0 { &data[..fits] } else { data };
         let length = data.len() as u32;
         let answer = move |result: Result<(), FsError>, reply: ReplyWrite| match result {
             Ok(()) => reply.written(length),

@@ -4,6 +4,7 @@ use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File};
 use super::tree::Stamp;
 use super::{Caller, Shared, Vfs};
+use futures::future::try_join_all;
 use raidfs_common::attr::{Attr, Placement};
 use raidfs_common::error::FsError;
 use raidfs_common::extent;
@@ -23,6 +24,8 @@ const COPY_BYTES: u64 = 1 << 20;
 /// The blocks that a cut leaves are counted if they, or those that it takes, lie in so many chunks at most; else they are
 /// guessed, as it takes a question for each.
 const COUNTED_CHUNKS_MAX: usize = 512;
+/// Chunks that a search for a hole asks for at the same time.
+const ASKED_AT_ONCE_MAX: u64 = 32;
 /// A file beyond this that has as many blocks as its length needs is taken to have one everywhere.
 const DENSE_BYTES: u64 = 64 << 20;
 
@@ -132,37 +135,10 @@ impl<C: Cluster> Vfs<C> {
         }
         self.0.unheld(file).await;
         let placement = file.data.lock().placement.ok_or(FsError::Io)?;
-        let mut at = offset;
-        while at < attr.size {
-            let index = (at / CHUNK_BYTES) as u32;
-            let start = u64::from(index) * CHUNK_BYTES;
-            let end = (start + CHUNK_BYTES).min(attr.size);
-            let address = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
-            let (_, runs) = self.0.cluster.extents(address).await?;
-            for (first, count) in runs {
-                let run = start + u64::from(first) * BLOCK_BYTES..start + u64::from(first + count) * BLOCK_BYTES;
-                if run.end <= at {
-                    continue;
-                }
-                match what {
-                    Seek::Data => return Ok(at.max(run.start)).and_then(|at| in_file(at, attr.size)),
-                    Seek::Hole if at < run.start => return Ok(at),
-                    Seek::Hole => at = run.end,
-                }
-            }
-            at = match what {
-                Seek::Hole if at < end => return Ok(at),
-                Seek::Hole => end,
-                // Between two chunks of a file there may be millions that are not there.
-                Seek::Data => match self.0.next_chunk(address).await? {
-                    Some(start) => start,
-                    None => return Err(FsError::NoAddress),
-                },
-            };
-        }
+        let at = |index| ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
         match what {
-            Seek::Data => Err(FsError::NoAddress),
-            Seek::Hole => Ok(attr.size),
+            Seek::Data => self.0.data_from(at, offset, attr.size).await,
+            Seek::Hole => self.0.hole_from(at, offset, attr.size).await,
         }
     }
 
@@ -192,6 +168,14 @@ fn in_file(at: u64, size: u64) -> Result<u64, FsError> {
     if at < size { Ok(at) } else { Err(FsError::NoAddress) }
 }
 
+/// A chunk's runs of blocks as ranges of the file's bytes.
+fn runs_in_file(index: u64, runs: &[(u16, u16)]) -> impl Iterator<Item = Range<u64>> {
+    let start = index * CHUNK_BYTES;
+    runs.iter().map(move |(first, count)| {
+        start + u64::from(*first) * BLOCK_BYTES..start + u64::from(first + count) * BLOCK_BYTES
+    })
+}
+
 fn punch(offset: u32, length: u32) -> ChunkChange {
     ChunkChange::Punch { offset, length }
 }
@@ -211,6 +195,46 @@ impl Drop for Hold {
 }
 
 impl<C: Cluster> Shared<C> {
+    /// The first byte of data at or behind `at`, of a file of `size` bytes.
+    async fn data_from(&self, address: impl Fn(u32) -> ChunkAddress, mut at: u64, size: u64) -> Result<u64, FsError> {
+        while at < size {
+            let address = address((at / CHUNK_BYTES) as u32);
+            let (_, runs) = self.cluster.extents(address).await?;
+            let mut runs = runs_in_file(address.chunk.index.into(), &runs);
+            if let Some(run) = runs.find(|run| run.end > at) {
+                return in_file(at.max(run.start), size);
+            }
+            // Between two chunks of a file there may be millions that are not there.
+            at = self.next_chunk(address).await?.ok_or(FsError::NoAddress)?;
+        }
+        Err(FsError::NoAddress)
+    }
+
+    /// The first byte of a hole at or behind `at`, the end of the file (of `size` bytes) at the latest.
+    async fn hole_from(&self, address: impl Fn(u32) -> ChunkAddress, mut at: u64, size: u64) -> Result<u64, FsError> {
+        // A dense file is asked through chunk by chunk: more at once, the longer it takes.
+        let mut at_once = 1;
+        while at < size {
+            let first = at / CHUNK_BYTES;
+            let asked = first..size.div_ceil(CHUNK_BYTES).min(first + at_once);
+            let found = try_join_all(asked.clone().map(|index| self.cluster.extents(address(index as u32)))).await?;
+            for (index, (_, runs)) in asked.zip(found) {
+                for run in runs_in_file(index, &runs) {
+                    if run.start > at {
+                        return Ok(at);
+                    }
+                    at = at.max(run.end);
+                }
+                let end = ((index + 1) * CHUNK_BYTES).min(size);
+                if at < end {
+                    return Ok(at);
+                }
+            }
+            at_once = (at_once * 2).min(ASKED_AT_ONCE_MAX);
+        }
+        Ok(size)
+    }
+
     /// Sets a file's size, and other attributes along with it.
     pub(super) async fn truncate(
         self: &Arc<Self>,

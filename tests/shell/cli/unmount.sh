@@ -24,8 +24,13 @@ leave() { echo now > "$CASE_DIR/$1.end"; finish "$1"; }
 
 need there mount "$MNT"
 written early
+# Reading has just moved an access time.
+need there sh -c "touch -a -d 2001-01-01 $MNT/early/1; cat $MNT/early/1"
+everything_of() { there stat -c '%x %y %z %w %s %b %h %f %u %g %i' "$@"; }
+before=$(everything_of "$MNT/early" "$MNT/early/1" "$MNT/early.1")
 check "umount right behind the writes" there umount "$MNT"
 check "everything is there" all_there early
+same "with all its attributes, the access times that reading moved among them" "$before" "$(everything_of "$MNT/early" "$MNT/early/1" "$MNT/early.1")"
 
 user writer "exec 3>> $MNT/open" "echo last >&3"
 fails_with "umount of a mount that is in use is refused" "busy" there umount "$MNT"

@@ -1,5 +1,5 @@
 # limit: 300
-# Power is cut, for real: of one server, of a pair, of one of each, of everything, while a program appends and syncs line by line. Each
+# Power is cut, for real: of one server, of a pair, of one of each, of everything, while programs append and sync line by line. Each
 # server has a disk of its own, an image on a btrfs, whose snapshot is what the disks hold at that moment, without what was
 # in memory only: neither what the server, nor what its file system, nor what its disk had not been told to keep.
 skip_without mkfs.ext4
@@ -46,18 +46,25 @@ sums "$MNT/tree" > "$CASE_DIR/tree"
 is_whole() { (cd "$MNT/tree" && sha256sum --quiet -c "$CASE_DIR/tree"); }
 
 for victims in fsd2 "fsd3 fsd4" "fsd1 fsd3"; do
-  log="log of ${victims// / and }"
-  begin "$log" exec "$BIN/probe" log "$MNT/$log"
-  need wait_until 30 lines_at_least "$(output_of "$log")" 50
+  for by in fsync osync msync; do
+    log="$by log of ${victims// / and }"
+    begin "$log" exec "$BIN/probe" log "$MNT/$log" "$by"
+  done
+  for by in fsync osync msync; do
+    need wait_until 30 lines_at_least "$(output_of "$by log of ${victims// / and }")" 50
+  done
   # shellcheck disable=SC2086
   cut_power $victims
   # shellcheck disable=SC2086
   power_returns $victims
-  at=$(lines "$(output_of "$log")")
-  check "the program goes on" wait_until 60 lines_at_least "$(output_of "$log")" $((at + 50))
-  tell "$log"
-  check "and has seen no error" finish "$log"
-  check "every line that it synced is there" probe log-check "$MNT/$log" "$(output_of "$log")"
+  for by in fsync osync msync; do
+    log="$by log of ${victims// / and }"
+    at=$(lines "$(output_of "$log")")
+    check "who syncs by $by goes on" wait_until 60 lines_at_least "$(output_of "$log")" $((at + 50))
+    tell "$log"
+    check "and has seen no error" finish "$log"
+    check "every line that it synced is there" probe log-check "$MNT/$log" "$(output_of "$log")"
+  done
   check "so is what was synced before" is_whole
   check "all copies are in sync again" wait_healthy 60
   check "and equal" verify

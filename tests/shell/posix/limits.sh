@@ -30,3 +30,4 @@ check "so does truncate" grep -q "File too large" out
 check "and fallocate" grep -q "File too large" out
 same "whoever does not expect it gets SIGXFSZ" $((128 + 25)) "$(bash -c 'ulimit -f 8; head -c 20000 /dev/zero > killed; echo $?' 2> /dev/null)"
 fails_with "a file beyond what an offset can say" "File too large|Invalid argument" truncate -s 9223372036854775807 huge
+check "a write across the largest size ends there, and one behind it is refused" probe largest largest

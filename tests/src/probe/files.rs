@@ -135,6 +135,34 @@ pub fn vast(file: &str) -> Found {
     demand(begun.elapsed() < Duration::from_secs(15), format!("it took {:?}", begun.elapsed()))
 }
 
+/// Finds out how long a file may be; a write across that ends there, and one behind it is refused.
+pub fn largest(file: &str) -> Found {
+    let f = fresh(file)?;
+    let (mut fits, mut too_long) = (1u64 << 30, 1u64 << 63);
+    while too_long - fits > 1 {
+        let middle = fits + (too_long - fits) / 2;
+        match f.set_len(middle) {
+            Ok(()) => fits = middle,
+            Err(_) => too_long = middle,
+        }
+    }
+    if fits == i64::MAX as u64 {
+        println!("a file may be as long as an offset can say");
+        return Ok(());
+    }
+    println!("largest={fits}");
+    tried("cut", f.set_len(0))?;
+    let written = tried("write across it", f.write_at(&[1; 8], fits - 4))?;
+    demand(written == 4, format!("{written} bytes were written where 4 fit"))?;
+    let length = tried("fstat", f.metadata())?.len();
+    demand(length == fits, format!("it is {length} bytes long"))?;
+    let error = f.write_at(&[1; 8], fits).err().and_then(|e| e.raw_os_error());
+    demand(error == Some(libc::EFBIG), format!("a write behind it ended with {error:?}"))?;
+    let mut end = [0; 8];
+    let read = tried("read", f.read_at(&mut end, fits - 6))?;
+    demand(end[..read] == [0, 0, 1, 1, 1, 1], format!("it ends with {:?}", &end[..read]))
+}
+
 /// fallocate makes holes in the middle, and reserves behind the end without changing the length.
 pub fn punch(file: &str) -> Found {
     let f = fresh(file)?;
