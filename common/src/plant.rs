@@ -23,10 +23,18 @@ pub enum Bug {
     AgreesAlone,
     /// A mirror counts as up to date without having been given anything.
     CopiesNothing,
+    /// A sync makes nothing durable on the server.
+    SyncsNothing,
+    /// A sync asks only one of the servers that are in sync.
+    SyncsOneMirror,
+    /// A barrier is answered before the log is durable on a quorum.
+    BarsNothing,
+    /// A voter that may have forgotten entries votes.
+    VotesForgetful,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 8] = [
+pub const BUGS: [Bug; 12] = [
     Bug::AnswersBeforeMirror,
     Bug::ServesStale,
     Bug::ServesWithoutLease,
@@ -35,6 +43,10 @@ pub const BUGS: [Bug; 8] = [
     Bug::VotesTwice,
     Bug::AgreesAlone,
     Bug::CopiesNothing,
+    Bug::SyncsNothing,
+    Bug::SyncsOneMirror,
+    Bug::BarsNothing,
+    Bug::VotesForgetful,
 ];
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);

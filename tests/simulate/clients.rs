@@ -1,7 +1,7 @@
 //! The clients of a simulation: one with the mount session, whose programs collide on few names and write few files; and
 //! two that only look, from machines of their own.
 
-use super::history::{Answer, Event, Op, Read, Register, SESSION, Write};
+use super::history::{Answer, Event, Names, Op, Read, Register, SESSION, Write};
 use super::network::{self, Host};
 use super::world::world;
 use parking_lot::Mutex;
@@ -12,11 +12,13 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::{self, Change, Done, Query, RenameMode};
+use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use raidfs_mountd::cluster::ClusterClient;
 use raidfs_mountd::vfs::cluster::{ChunkAddress, Cluster};
 use raidfs_tests::in_process::make_in_root;
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -33,6 +35,8 @@ const PROGRAMS: usize = 3;
 const STEPS: usize = 40;
 /// The longest pause between two steps, in microseconds.
 const PAUSE: u64 = 400_000;
+/// Once everything is mended, all copies are in sync after this.
+const CALM: Duration = Duration::from_secs(60);
 /// Where the words of a register lie: the same value at each, in blocks of their own.
 const PLACES: [usize; 3] = [0, 4_096, 9_000];
 const REGISTER_BYTES: usize = 9_008;
@@ -46,6 +50,12 @@ pub struct Shared {
     pub names: Mutex<Vec<Event>>,
     /// Errors that nothing but time explains.
     pub unanswered: Mutex<Vec<String>>,
+    /// All changes of names that were answered by then were made durable.
+    pub durable: AtomicU64,
+    /// What was found of each register after power was lost everywhere.
+    pub left: Mutex<Vec<BTreeSet<u64>>>,
+    /// And of the names.
+    pub names_left: Mutex<Names>,
     files: Mutex<Vec<Attr>>,
     over: AtomicBool,
 }
@@ -134,6 +144,7 @@ fn address(attr: &Attr) -> ChunkAddress {
 
 async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usize, attr: Attr) {
     let at = address(&attr);
+    let mut landed = 0;
     for value in 1..=STEPS as u64 {
         let mut data = vec![0; REGISTER_BYTES];
         PLACES.iter().for_each(|place| data[*place..*place + 8].copy_from_slice(&value.to_le_bytes()));
@@ -142,6 +153,10 @@ async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usiz
         match client.change_chunk(at, change).await {
             Ok(changed) => {
                 shared.registers.lock()[n].writes.last_mut().expect("it was begun").ended = Some(now());
+                landed = value;
+                if changed.durable {
+                    shared.registers.lock()[n].was_synced(value);
+                }
                 let (size, blocks, mtime) = (REGISTER_BYTES as u64, changed.blocks, time());
                 let wrote = Change::Wrote { ino: attr.ino, cut_gen: attr.cut_gen, size, blocks, mtime };
                 if let Err(error) = client.change(vec![(time(), wrote)]).await.remove(0) {
@@ -153,23 +168,27 @@ async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usiz
         if roll(3) == 0 {
             read_register(&client, &shared, n, SESSION, &attr).await;
         }
-        if roll(4) == 0
-            && let Err(error) = client.sync_chunks(vec![at]).await
-        {
-            shared.unanswered.lock().push(format!("sync: {error}"));
+        if roll(4) == 0 {
+            match client.sync_chunks(vec![at]).await {
+                Ok(()) => shared.registers.lock()[n].was_synced(landed),
+                Err(error) => shared.unanswered.lock().push(format!("sync: {error}")),
+            }
         }
         pause(PAUSE).await;
     }
 }
 
+async fn values_of(client: &ClusterClient, attr: &Attr) -> Result<BTreeSet<u64>, FsError> {
+    let mut bytes = client.read_chunk(address(attr), 0, REGISTER_BYTES as u32).await?.to_vec();
+    bytes.resize(REGISTER_BYTES, 0);
+    let word = |place: &usize| bytes[*place..*place + 8].try_into().map_or(0, u64::from_le_bytes);
+    Ok(PLACES.iter().map(word).collect())
+}
+
 async fn read_register(client: &ClusterClient, shared: &Shared, n: usize, by: usize, attr: &Attr) {
     let begun = now();
-    match client.read_chunk(address(attr), 0, REGISTER_BYTES as u32).await {
-        Ok(bytes) => {
-            let mut bytes = bytes.to_vec();
-            bytes.resize(REGISTER_BYTES, 0);
-            let word = |place: &usize| bytes[*place..*place + 8].try_into().map_or(0, u64::from_le_bytes);
-            let values = PLACES.iter().map(word).collect();
+    match values_of(client, attr).await {
+        Ok(values) => {
             shared.registers.lock()[n].reads.push(Read { by, begun, ended: now(), values });
         }
         Err(error) => shared.unanswered.lock().push(format!("read by {by}: {error}")),
@@ -182,6 +201,13 @@ async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize
         if roll(3) == 0 {
             let begun = now();
             look_up(&client, &shared, a, by, begun).await;
+        }
+        if roll(8) == 0 {
+            let asked = now();
+            match client.barrier().await {
+                Ok(()) => drop(shared.durable.fetch_max(asked, Ordering::SeqCst)),
+                Err(error) => shared.unanswered.lock().push(format!("barrier: {error}")),
+            }
         }
         let (op, change) = match roll(4) {
             0 | 1 => match make(&client, &text(a)).await {
@@ -230,6 +256,25 @@ pub async fn look(config: Config, shared: Arc<Shared>, by: usize) {
     }
 }
 
+/// Looks at everything once more, after power was lost everywhere.
+pub async fn look_again(config: Config, shared: Arc<Shared>) {
+    let client = ClusterClient::observe(&config).await;
+    client.catch_up().await;
+    let files = shared.files.lock().clone();
+    for file in files {
+        let values = values_of(&client, &file).await.expect("all servers are there");
+        shared.left.lock().push(values);
+    }
+    for a in 0..NAMES {
+        match client.ask(Query::Lookup { parent: Ino::ROOT, name: name(a) }).await {
+            Ok(namespace::Answer::Attr(attr)) => _ = shared.names_left.lock().insert(a as u8, attr.ino.0),
+            Err(FsError::NotFound) => {}
+            other => panic!("all servers are there: {other:?}"),
+        }
+    }
+    client.close().await;
+}
+
 async fn look_up(client: &ClusterClient, shared: &Shared, a: u64, by: usize, begun: u64) {
     let answer = match client.ask(Query::Lookup { parent: Ino::ROOT, name: name(a) }).await {
         Ok(namespace::Answer::Attr(attr)) => Answer::Found(attr.ino.0),
@@ -237,6 +282,23 @@ async fn look_up(client: &ClusterClient, shared: &Shared, a: u64, by: usize, beg
         _ => return,
     };
     shared.names.lock().push(Event { by, op: Op::Lookup(a as u8), begun, ended: Some((now(), answer)) });
+}
+
+/// Waits until all copies are in sync, as long as that may take.
+pub async fn calm(config: Config) {
+    let client = ClusterClient::observe(&config).await;
+    let until = world().now() + CALM.as_nanos() as u64;
+    let in_sync = |pair: &Pair| pair.in_sync().count() == 2;
+    while !(client.pairs().iter().all(in_sync) && !client.pairs().is_empty()) {
+        if world().now() > until {
+            println!("WRONG  not all copies are in sync after {CALM:?} without a fault");
+            super::world::end(1);
+        }
+        pause(PAUSE).await;
+    }
+    // The witness catches up in a heartbeat or two.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    client.close().await;
 }
 
 /// Waits until `raidfs verify` finds nothing wrong.

@@ -42,12 +42,28 @@ pub struct Register {
     pub writes: Vec<Write>,
     /// Reads.
     pub reads: Vec<Read>,
+    /// The newest value that was synced.
+    pub synced: u64,
 }
 
 impl Register {
     /// What cannot be explained.
     pub fn faults(&self) -> Vec<String> {
         self.reads.iter().filter_map(|read| self.fault(read)).collect()
+    }
+
+    /// This value and all before it were synced.
+    pub fn was_synced(&mut self, value: u64) {
+        self.synced = self.synced.max(value);
+    }
+
+    /// What cannot be explained of values that were found after power was lost everywhere: they may be of writes that were
+    /// not synced, in whatever mixture, but of none before one that was.
+    pub fn fault_after_a_cut(&self, found: &BTreeSet<u64>) -> Option<String> {
+        let later = self.writes.iter().filter(|w| w.value > self.synced || w.ended.is_none()).map(|w| w.value);
+        let allowed: BTreeSet<u64> = later.chain([self.synced]).collect();
+        let wrong = !found.is_subset(&allowed);
+        wrong.then(|| format!("after power was lost {found:?} was read, and {} had been synced", self.synced))
     }
 
     fn fault(&self, read: &Read) -> Option<String> {
@@ -110,7 +126,8 @@ pub struct Event {
     pub ended: Option<(u64, Answer)>,
 }
 
-type Names = BTreeMap<u8, u64>;
+/// Inode numbers by name.
+pub type Names = BTreeMap<u8, u64>;
 
 fn apply(names: &mut Names, op: Op) -> Answer {
     match op {
@@ -135,6 +152,20 @@ fn apply(names: &mut Names, op: Op) -> Answer {
 
 /// Searches an order that explains all events; else says how far one comes.
 pub fn explain(events: &[Event]) -> Result<(), String> {
+    search(events, |heads, _| heads.is_empty())
+}
+
+/// Searches an order of which a beginning, with everything that was answered by `durable` in it, leads to the names that
+/// were `left` when power was lost everywhere.
+pub fn explain_what_is_left(events: &[Event], durable: u64, left: &Names) -> Result<(), String> {
+    let is_later = |event: &&Event| event.ended.is_none_or(|(at, _)| at > durable);
+    let found = search(events, |heads, names| names == left && heads.iter().all(is_later));
+    found.map_err(|_| format!("after power was lost there are {left:?}, which no beginning explains"))
+}
+
+/// Searches an order of events, each as it was answered, up to a state that is `accepted` by what is next of each client and
+/// by the names; else says how far one comes.
+fn search(events: &[Event], accepted: impl Fn(&[&Event], &Names) -> bool) -> Result<(), String> {
     // Those that were never answered may happen late, or not at all: they block nobody.
     let mut lines: BTreeMap<usize, Vec<&Event>> = BTreeMap::new();
     let mut open: Vec<&Event> = Vec::new();
@@ -151,7 +182,7 @@ pub fn explain(events: &[Event]) -> Result<(), String> {
     while let Some((places, used, names)) = stack.pop() {
         let done: usize = places.iter().sum();
         let heads: Vec<&Event> = lines.iter().zip(&places).filter_map(|(line, at)| line.get(*at).copied()).collect();
-        if heads.is_empty() {
+        if accepted(&heads, &names) {
             return Ok(());
         }
         if done >= furthest {

@@ -2,6 +2,7 @@
 //! of this program are found before the library's, so whatever the servers and their libraries call ends up here. Threads
 //! that are not part of the simulation are passed on.
 
+use super::disks;
 use super::world::{self, Wait, Waiting, is_simulated, world as the_world};
 use libc::{c_char, c_int, c_long, c_uint, c_void, clockid_t, pthread_attr_t, pthread_t, size_t, timespec};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -172,6 +173,28 @@ pub unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: c_uint)
         fd
     }
 }
+
+/// A call that makes something durable, which the disks of the simulation are told.
+macro_rules! sync {
+    ($name:ident, $literal:literal, $told:path) => {
+        /// # Safety
+        /// As of the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(fd: c_int) -> c_int {
+            let real = library!($literal, unsafe extern "C" fn(c_int) -> c_int);
+            if is_simulated() {
+                // In memory, where the files are, there is nothing to be waited for.
+                $told(fd);
+                return 0;
+            }
+            // SAFETY: as it was called.
+            unsafe { real(fd) }
+        }
+    };
+}
+sync!(fsync, "fsync", disks::synced);
+sync!(fdatasync, "fdatasync", disks::synced);
+sync!(syncfs, "syncfs", disks::all_synced);
 
 /// # Safety
 /// As of the C library's.

@@ -1,13 +1,17 @@
 //! The servers of a simulation: real ones, each with a directory of its own and a life that can be killed, frozen, or
-//! stopped in order. What a killed life had written stays, as on a machine whose process dies.
+//! stopped in order. What a killed life had written stays, as on a machine whose process dies; what is left when its power
+//! fails, `disks` says.
 
-use super::network;
 use super::world::{Life, world};
+use super::{disks, network};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::stream::Port;
-use raidfs_fsd::chunk::memory::MemoryChunks;
-use raidfs_tests::in_process::{lives, two_pairs};
+use raidfs_fsd::chunk::ChunkStore;
+use raidfs_fsd::chunk::disk::DiskChunks;
+use raidfs_fsd::identity::DataDir;
+use raidfs_tests::dice::Dice;
+use raidfs_tests::in_process::{lives, lose_power, two_pairs};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +29,6 @@ pub struct Servers {
     /// The configuration that all of them have.
     pub config: Config,
     dir: PathBuf,
-    chunks: BTreeMap<ServerId, Arc<MemoryChunks>>,
     running: BTreeMap<ServerId, Running>,
 }
 
@@ -33,8 +36,7 @@ impl Servers {
     /// Starts them all, with their directories below `dir`.
     pub fn start(dir: &Path) -> Servers {
         let config = two_pairs("simulated", |n| network::address_of(n as network::Host));
-        let chunks = config.servers().map(|id| (id, Arc::new(MemoryChunks::default()))).collect();
-        let mut servers = Servers { config, dir: dir.to_owned(), chunks, running: BTreeMap::new() };
+        let mut servers = Servers { config, dir: dir.to_owned(), running: BTreeMap::new() };
         for n in 0..5 {
             servers.run(ServerId(n));
         }
@@ -47,7 +49,10 @@ impl Servers {
         network::settle(life, id.0);
         let stop = Arc::new(Notify::new());
         let (config, ender, path) = (self.config.clone(), stop.clone(), self.dir.join(id.to_string()));
-        let chunks = self.chunks.get(&id).cloned();
+        let chunks = move |home: &DataDir| {
+            let open = || DiskChunks::open(&home.chunks(), &home.notes()).expect("a directory of the test");
+            (!id.is_witness()).then(|| Arc::new(open()) as Arc<dyn ChunkStore>)
+        };
         let port = move |_| Port::Invented(Box::new(network::bind(life, id.0)));
         let body = move || lives(&config, id, &path, chunks, port, &ender).expect("it ends in order");
         world().enter(life);
@@ -67,6 +72,16 @@ impl Servers {
             world().kill(life);
             network::kill(life);
             close_files_below(&self.dir.join(id.to_string()));
+        }
+    }
+
+    /// The machines of these servers lose power at the same moment.
+    pub fn cut_power(&mut self, ids: &[ServerId], dice: &mut Dice) {
+        ids.iter().for_each(|id| self.kill(*id));
+        for id in ids {
+            let dir = self.dir.join(id.to_string());
+            disks::cut(&dir, dice);
+            lose_power(&self.config, *id, &dir);
         }
     }
 

@@ -11,6 +11,7 @@ use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
 use raidfs_common::stream::Port;
 use raidfs_common::wire;
 use raidfs_common::{limits, rpc};
+use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::memory::MemoryChunks;
 use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
@@ -58,6 +59,7 @@ impl InProcess {
         let (config, ender) = (self.config.clone(), stop.clone());
         let path = self.dir.path().join(id.to_string());
         let chunks = self.chunks.get(&id).cloned();
+        let chunks = move |_: &DataDir| chunks.clone().map(|chunks| chunks as Arc<dyn ChunkStore>);
         let mut bound = Some(listener);
         let port = move |address| bound.take().unwrap_or_else(|| listen(address)).into();
         let body = move || lives(&config, id, &path, chunks, port, &ender);
@@ -86,8 +88,7 @@ impl InProcess {
 
     /// Makes a stopped server's next life one that may have forgotten what it had not synced.
     pub fn cut_power(&self, id: ServerId) {
-        let home = DataDir::open(&self.data(id), &identity(&self.config, id)).expect("it does not run");
-        home.distrust().expect("it is written down");
+        lose_power(&self.config, id, &self.data(id));
     }
 
     /// Connects to a service of a server, as a client.
@@ -128,24 +129,30 @@ pub fn two_pairs(cluster: &str, at: impl Fn(usize) -> SocketAddr) -> Config {
     }
 }
 
+/// Makes the next life of a server that does not run one whose machine has lost power.
+pub fn lose_power(config: &Config, id: ServerId, dir: &Path) {
+    let home = DataDir::open(dir, &identity(config, id)).expect("it does not run");
+    home.distrust().expect("it is written down");
+}
+
 fn identity(config: &Config, server: ServerId) -> Identity {
     Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server }
 }
 
 /// Runs a server (without chunks: the witness) as its program does: again, with the names dropped, if it is to begin
-/// anew. `port` binds its address for each life.
+/// anew. `chunks` and `port` are opened for each life.
 pub fn lives(
     config: &Config,
     id: ServerId,
     dir: &Path,
-    chunks: Option<Arc<MemoryChunks>>,
+    chunks: impl Fn(&DataDir) -> Option<Arc<dyn ChunkStore>>,
     mut port: impl FnMut(SocketAddr) -> Port,
     stop: &Arc<Notify>,
 ) -> Result<(), Ended> {
     let address = config.address(id).expect("it is in the configuration");
     loop {
         let home = DataDir::open(dir, &identity(config, id)).expect("the directory is this server's");
-        let ended = live(config, &home, chunks.clone(), port(address), stop);
+        let ended = live(config, &home, chunks(&home), port(address), stop);
         if !matches!(ended, Err(Ended::Anew(_))) {
             home.end_cleanly().expect("the end is written down");
             return ended;
@@ -156,7 +163,7 @@ pub fn lives(
 fn live(
     config: &Config,
     home: &DataDir,
-    chunks: Option<Arc<MemoryChunks>>,
+    chunks: Option<Arc<dyn ChunkStore>>,
     port: Port,
     stop: &Arc<Notify>,
 ) -> Result<(), Ended> {

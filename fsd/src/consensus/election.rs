@@ -67,7 +67,7 @@ impl<L: LogStore> Core<L> {
         let stands = self.setup.voters.contains(&request.from) && self.failed.is_none() && request.term <= TERM_MAX;
         let up_to_date =
             (request.last_term, request.last_index) >= (last_term, last_index) || planted(Bug::VotesForShorterLog);
-        let trusted = self.doubt == Doubt::None || request.recovery;
+        let trusted = self.doubt == Doubt::None || request.recovery || planted(Bug::VotesForgetful);
         let free = self.leaderless(now) || (!request.pre && request.transfer);
         let mut granted = stands && up_to_date && trusted && free && request.term > self.vote.term;
         if stands && !request.pre && free && request.term >= self.vote.term {

@@ -6,6 +6,7 @@ use super::{Replica, SYNC_STUCK};
 use crate::chunk::ChunkStore;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::View;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -67,7 +68,7 @@ impl Replica {
         chunks.dedup();
         let (mine, others) = self.syncs.lock().join(chunks);
         let (answer, answered) = oneshot::channel();
-        if mine.is_empty() {
+        if mine.is_empty() || planted(Bug::SyncsNothing) {
             let _ = answer.send(Ok(()));
         } else {
             tokio::spawn(self.clone().run_syncs(mine, answer));

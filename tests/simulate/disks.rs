@@ -1,0 +1,211 @@
+//! What the servers' disks would hold if the power failed now: of each file what was there at its last sync, of each
+//! directory the names that were. `hooks` tells of the syncs; [`cut`] leaves, of what came later, all, nothing or some of it.
+//!
+//! Harsher than most disks: sectors of an unsynced file survive or not one by one, whatever their order was. The names of a
+//! directory survive all or none. Only where the store of names lives, a file's sync keeps its name, too, as on every
+//! journaling file system: that store is not ours.
+
+use parking_lot::Mutex;
+use raidfs_tests::dice::Dice;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// What a disk writes whole or not at all, in bytes.
+const SECTOR: usize = 512;
+
+/// A file's length, and its bytes where it is not a hole.
+#[derive(Clone, PartialEq, Eq)]
+struct Content {
+    length: u64,
+    pieces: BTreeMap<u64, Vec<u8>>,
+}
+
+#[derive(Default)]
+struct Disks {
+    root: PathBuf,
+    /// By inode number.
+    files: BTreeMap<u64, Content>,
+    /// By directory: inode numbers by name.
+    names: BTreeMap<PathBuf, BTreeMap<OsString, u64>>,
+}
+
+static DISKS: Mutex<Option<Disks>> = Mutex::new(None);
+
+/// From now on syncs below `root` are kept account of.
+pub fn begin(root: &Path) {
+    *DISKS.lock() = Some(Disks { root: root.to_owned(), ..Disks::default() });
+}
+
+/// This descriptor's file or directory was synced.
+pub fn synced(fd: RawFd) {
+    if let Some((disks, path)) = DISKS.lock().as_mut().and_then(|disks| disks.path_of(fd).map(|path| (disks, path))) {
+        disks.keep(&path, fd);
+    }
+}
+
+/// Everything on the disk that this descriptor's file is on was synced: all that its server has.
+pub fn all_synced(fd: RawFd) {
+    let mut disks = DISKS.lock();
+    let Some(disks) = disks.as_mut() else { return };
+    let Some(path) = disks.path_of(fd) else { return };
+    if let Some(server) = path.strip_prefix(&disks.root).ok().and_then(|below| below.iter().next()) {
+        disks.keep_all(&disks.root.join(server));
+    }
+}
+
+/// The power of the machine with this directory fails.
+pub fn cut(dir: &Path, dice: &mut Dice) {
+    if let Some(disks) = DISKS.lock().as_mut() {
+        disks.cut(dir, dice);
+        disks.names.retain(|path, _| !path.starts_with(dir));
+        disks.keep_all(dir);
+    }
+}
+
+impl Disks {
+    fn path_of(&self, fd: RawFd) -> Option<PathBuf> {
+        let path = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+        path.starts_with(&self.root).then_some(path)
+    }
+
+    fn keep(&mut self, path: &Path, fd: RawFd) {
+        let Ok(file) = File::open(format!("/proc/self/fd/{fd}")) else { return };
+        let Ok(meta) = file.metadata() else { return };
+        if meta.is_dir() {
+            self.names.insert(path.to_owned(), listing(path));
+            return;
+        }
+        self.files.insert(meta.ino(), content(&file));
+        if let (Some(dir), Some(name)) = (path.parent(), path.file_name())
+            && is_foreign(path)
+        {
+            self.names.entry(dir.to_owned()).or_default().insert(name.to_owned(), meta.ino());
+        }
+    }
+
+    fn keep_all(&mut self, dir: &Path) {
+        self.names.insert(dir.to_owned(), listing(dir));
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match File::open(&path) {
+                Ok(_) if path.is_dir() => self.keep_all(&path),
+                Ok(file) => {
+                    let ino = file.metadata().expect("an open file").ino();
+                    self.files.insert(ino, content(&file));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn cut(&mut self, dir: &Path, dice: &mut Dice) {
+        let current = listing(dir);
+        // A directory that was never synced is younger than anything that relies on it, or belongs to the test.
+        let durable = self.names.get(dir).cloned().unwrap_or_else(|| current.clone());
+        let left = if dice.once_in(2) { durable } else { current.clone() };
+        for (name, ino) in &current {
+            if left.get(name) != Some(ino) {
+                remove(&dir.join(name));
+            }
+        }
+        for (name, ino) in left {
+            let path = dir.join(&name);
+            if current.get(&name) != Some(&ino) {
+                // It was removed or replaced, and that is undone.
+                if let Some(durable) = self.files.get(&ino) {
+                    write(&path, durable);
+                }
+            } else if path.is_dir() {
+                self.cut(&path, dice);
+            } else if let Ok(file) = File::open(&path) {
+                let now = content(&file);
+                let durable = self.files.get(&ino).cloned().unwrap_or(Content { length: 0, pieces: BTreeMap::new() });
+                if now != durable {
+                    write(&path, &mixed(&durable, &now, dice));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a file belongs to the store of names.
+fn is_foreign(path: &Path) -> bool {
+    path.iter().any(|part| part == "names")
+}
+
+fn listing(dir: &Path) -> BTreeMap<OsString, u64> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name(), entry.metadata().ok()?.ino()))).collect()
+}
+
+fn remove(path: &Path) {
+    let gone = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
+    gone.expect("a directory of the test can be changed");
+}
+
+fn seek(file: &File, at: u64, whence: libc::c_int) -> Option<u64> {
+    // SAFETY: plain numbers and an open descriptor of our own.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), at as libc::off_t, whence) };
+    u64::try_from(found).ok()
+}
+
+fn content(file: &File) -> Content {
+    let length = file.metadata().map_or(0, |meta| meta.len());
+    let mut pieces = BTreeMap::new();
+    let mut at = 0;
+    while let Some(start) = seek(file, at, libc::SEEK_DATA) {
+        at = seek(file, start, libc::SEEK_HOLE).unwrap_or(length);
+        let mut bytes = vec![0; (at - start) as usize];
+        file.read_exact_at(&mut bytes, start).expect("a file of the test can be read");
+        pieces.insert(start, bytes);
+    }
+    Content { length, pieces }
+}
+
+fn write(path: &Path, content: &Content) {
+    let write = || {
+        let file = File::create(path)?;
+        content.pieces.iter().try_for_each(|(start, bytes)| file.write_all_at(bytes, *start))?;
+        file.set_len(content.length)
+    };
+    write().expect("a file of the test can be written");
+}
+
+/// What is left of a file: as it was synced, as it was, or some sectors of the one and some of the other.
+fn mixed(durable: &Content, now: &Content, dice: &mut Dice) -> Content {
+    let kind = dice.below(3);
+    if kind < 2 {
+        return if kind == 0 { durable.clone() } else { now.clone() };
+    }
+    let length = if dice.once_in(2) { durable.length } else { now.length };
+    let sectors = |content: &Content| {
+        let mut found: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+        for (start, bytes) in &content.pieces {
+            for (at, byte) in (*start..).zip(bytes) {
+                let sector = found.entry(at / SECTOR as u64).or_insert_with(|| vec![0; SECTOR]);
+                sector[(at % SECTOR as u64) as usize] = *byte;
+            }
+        }
+        found
+    };
+    let (old, mut new) = (sectors(durable), sectors(now));
+    let all: Vec<u64> = old.keys().chain(new.keys()).copied().collect();
+    for at in all {
+        if old.get(&at) != new.get(&at) && dice.once_in(2) {
+            match old.get(&at) {
+                Some(bytes) => drop(new.insert(at, bytes.clone())),
+                None => drop(new.remove(&at)),
+            }
+        }
+    }
+    let mut pieces: BTreeMap<u64, Vec<u8>> = new.into_iter().map(|(at, bytes)| (at * SECTOR as u64, bytes)).collect();
+    pieces.retain(|start, _| *start < length);
+    for (start, bytes) in &mut pieces {
+        bytes.truncate((length - start) as usize);
+    }
+    Content { length, pieces }
+}
