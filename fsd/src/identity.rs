@@ -198,6 +198,11 @@ impl DataDir {
         self.root.join("scrub")
     }
 
+    /// Where it is written down that the last life ended with every change whole.
+    pub fn settled(&self) -> PathBuf {
+        self.root.join("settled")
+    }
+
     /// Where the write intents are.
     pub fn notes(&self) -> PathBuf {
         self.root.join("notes")

@@ -26,6 +26,7 @@ pub mod peers;
 pub mod replica;
 pub mod serve;
 pub mod server;
+mod settled;
 mod sweep;
 mod transport;
 pub mod witness;

@@ -24,6 +24,7 @@ use crate::serve::listen::{self, Guest};
 use crate::serve::names::NamesServer;
 use crate::serve::peer::{Hears, PeerServer};
 use crate::serve::tally::Tally;
+use crate::settled;
 use crate::sweep;
 use crate::transport::PeerTransport;
 use crate::{namespace, own_copy, serve_guest};
@@ -69,6 +70,8 @@ pub fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'stati
 
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+/// A planned stop waits so long for both servers of the pair to have everything durably.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// A planned stop gives others this long to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -133,6 +136,18 @@ pub async fn run(
 ) -> Result<(), Ended> {
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
+    let settled = settled::read(&home.settled());
+    if let Some(held @ 1..) = settled
+        && chunks.held().0 == 0
+    {
+        let missing = format!(
+            "there are none in {}, where there were {held} when {me} stopped; restore them, or start with an empty data directory \
+             if this server's mirror is well: all is copied back",
+            home.chunks().display()
+        );
+        return Err(cannot("find the chunks")(missing));
+    }
+    settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     if doubtful {
         home.distrust().map_err(cannot("note that entries may be missing"))?;
@@ -162,6 +177,9 @@ pub async fn run(
     let proposer = NodeProposer { node: node.clone(), machine: machine.clone() };
     let duties = Duties::new(cluster.clone(), proposer.clone());
     let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
+    if settled.is_some() && !life.power_lost {
+        replica.nothing_is_half_changed();
+    }
     let server = Arc::new(Server {
         cluster,
         node,
@@ -423,7 +441,7 @@ impl Server {
         match failed {
             Some(Fatal::Broken(reason)) => Err(Ended::Failed(reason)),
             Some(Fatal::OtherHistory(reason)) => Err(self.forget_history(home, reason).await),
-            None => self.stop_in_order().await,
+            None => self.stop_in_order(home).await,
         }
     }
 
@@ -442,8 +460,10 @@ impl Server {
         self.node.forget_log().map_or_else(cannot("empty the log"), |()| Ended::Anew(reason))
     }
 
-    async fn stop_in_order(self: Arc<Self>) -> Result<(), Ended> {
+    async fn stop_in_order(self: Arc<Self>, home: &DataDir) -> Result<(), Ended> {
         tracing::info!("{} stops", self.cluster.me);
+        // What both have durably need not be looked at when they return.
+        let _ = tokio::time::timeout(SETTLE_PATIENCE, self.replica.settle_now()).await;
         self.leave_pair().await;
         self.node.hand_over(HAND_OVER_PATIENCE).await;
         let chunks = self.chunks.clone();
@@ -453,6 +473,9 @@ impl Server {
             return Err(Ended::Failed("names could not be written in time".into()));
         }
         flush::make_durable(&self.machine, &self.node).await;
+        if !self.replica.may_be_half_changed() {
+            settled::write(&home.settled(), self.chunks.held().0).map_err(cannot("note that every change is whole"))?;
+        }
         Ok(())
     }
 

@@ -186,6 +186,10 @@ pub trait ChunkService {
     /// answered once its changes under way have ended, too.
     async fn grown(pair: PairId, at_least: LogIndex, after: Option<ChunkId>) -> Result<Grown, Rejection>;
 
+    /// One mirror to the other while both are in sync: a page of the chunks that you have above `after`, in order; empty at
+    /// the end.
+    async fn held(from: ServerId, view: View, after: Option<ChunkId>) -> Result<Vec<ChunkId>, Rejection>;
+
     /// The index of the first chunk of this file, from this one on, that there is on this pair.
     async fn next_chunk(view: View, from: ChunkId) -> Result<Option<u32>, Rejection>;
 }

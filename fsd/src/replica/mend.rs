@@ -5,6 +5,8 @@
 use super::ranges::{Mode, Span};
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica};
+use crate::chunk::ChunkError;
+use crate::chunk::format::FormatError;
 use crate::chunk::salvage::{Trust, all_lost, merge};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
@@ -53,30 +55,69 @@ impl Replica {
             }
             let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
             let damaged = self.damaged(chunk).await;
-            if damaged == 0 || self.sum_anew(chunk).await {
+            if damaged == 0 {
                 return Mended::Whole;
             }
+            let (mended, why) = match self.fetch_copy(chunk).await {
+                Ok(Some((copy, trust))) => match self.take_from(chunk, copy, trust, damaged).await {
+                    all @ (Mended::All | Mended::NotNow) => return all,
+                    some => (some, "its copy cannot replace them".to_owned()),
+                },
+                Err(Rejection::Behind { needed }) => {
+                    drop(held);
+                    let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+                    continue;
+                }
+                Ok(None) => (Mended::Nothing, "it has no such chunk".to_owned()),
+                Err(Rejection::Damaged) => (Mended::Nothing, "its copy is damaged, too".to_owned()),
+                Err(rejection) => (Mended::NotNow, rejection.to_string()),
+            };
+            if self.sum_anew(chunk).await {
+                return Mended::Whole;
+            }
+            self.tell_lost(chunk, self.damaged(chunk).await, &why);
+            return mended;
+        }
+        Mended::NotNow
+    }
+
+    /// A chunk that is not here: if the mirror has it, and both are in sync, it should be, and its bytes are taken from
+    /// there. False: there is none, or it cannot be had.
+    pub(super) async fn take_back(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        let _one = self.mending.lock().await;
+        for _ in 0..TRIES {
+            if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
+                return false;
+            }
+            let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
+            // Who has no file of this number any more has no chunk of it either.
+            if self.past.lock().is_gone(chunk.ino) || self.is_there(chunk.ino, LogIndex(0)).await.is_err() {
+                return false;
+            }
             match self.fetch_copy(chunk).await {
-                Ok(Some((copy, trust))) => return self.take_from(chunk, copy, trust, damaged).await,
-                Ok(None) => {
-                    self.tell_lost(chunk, damaged, "the mirror has no such chunk");
-                    return Mended::Nothing;
+                Ok(Some((copy, Trust::Same))) if copy.damaged.is_empty() => {
+                    let work = self.disk(DISK_STUCK, "write a chunk", move |store| {
+                        let absent = store.summary(chunk, false)?.is_none();
+                        if absent {
+                            let _intent = store.note(chunk)?;
+                            store.import(chunk, Some(&copy))?;
+                        }
+                        Ok(absent)
+                    });
+                    let taken = work.await.unwrap_or(false);
+                    if taken {
+                        tracing::warn!("chunk {chunk}: it was missing here, and is taken from the mirror");
+                    }
+                    return taken;
                 }
                 Err(Rejection::Behind { needed }) => {
                     drop(held);
                     let _ = self.board.applied(needed, APPLY_PATIENCE).await;
                 }
-                Err(Rejection::Damaged) => {
-                    self.tell_lost(chunk, damaged, "its copy is damaged, too");
-                    return Mended::Nothing;
-                }
-                Err(rejection) => {
-                    self.tell_lost(chunk, damaged, &rejection.to_string());
-                    return Mended::NotNow;
-                }
+                _ => return false,
             }
         }
-        Mended::NotNow
+        false
     }
 
     /// Tells once of a chunk that cannot be mended.
@@ -130,6 +171,10 @@ impl Replica {
     /// Takes from the mirror's copy what is damaged here and good there.
     async fn take_from(self: &Arc<Self>, chunk: ChunkId, theirs: ChunkCopy, trust: Trust, damaged: u32) -> Mended {
         let work = self.disk(DISK_STUCK, "write a chunk", move |store| {
+            // One whose making was never completed has nothing that was acknowledged, so that the other's is no older.
+            let unfinished =
+                matches!(store.summary(chunk, false), Err(ChunkError::Footer { reason: FormatError::Missing, .. }));
+            let trust = if unfinished { Trust::Same } else { trust };
             let copy = merge(&store.salvage(chunk)?.unwrap_or_else(all_lost), &theirs, trust);
             let left = copy.damaged.len() as u32;
             if left < damaged {
@@ -149,13 +194,9 @@ impl Replica {
                 let good = damaged - left;
                 add(&self.tally.damaged_blocks, u64::from(good));
                 tracing::warn!("chunk {chunk}: of {damaged} damaged blocks {good} are mended from the mirror");
-                self.tell_lost(chunk, left, "in its copy these are damaged, too");
                 Mended::Some
             }
-            Ok(_) => {
-                self.tell_lost(chunk, damaged, "in its copy these are damaged, too");
-                Mended::Nothing
-            }
+            Ok(_) => Mended::Nothing,
             Err(error) => {
                 tracing::error!("chunk {chunk}: cannot mend it: {}", chain(&error));
                 Mended::NotNow

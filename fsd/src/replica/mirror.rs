@@ -19,6 +19,8 @@ use std::sync::atomic::Ordering;
 
 /// Chunks of one page of [`Replica::noted`].
 const NOTED_PAGE: usize = 8192;
+/// Chunks of one page of [`Replica::held`].
+const HELD_PAGE: usize = 1024;
 /// A copy that changes while it is fetched may look damaged: it is looked at again so often.
 const FETCH_TRIES: u32 = 3;
 
@@ -134,7 +136,9 @@ impl Replica {
     ) -> Result<Option<ChunkCopy>, Rejection> {
         self.caught_up(&view).await?;
         let standing = self.judge_mirror(from, &view)?;
-        if !self.is_mirrored_to(&standing) {
+        // A stale one may be asked, too: the caller then takes only what is the same as what it had.
+        let stale = standing.pair.member(self.me).is_some_and(|m| m.state == CopyState::Stale);
+        if !stale && !self.is_mirrored_to(&standing) {
             return Err(Rejection::NotInCharge);
         }
         // A copy of before a cut would bring back what the caller has cut already, or is about to.
@@ -207,6 +211,22 @@ impl Replica {
         let page = self.disk(SYNC_STUCK, "list noted chunks", move |store| {
             Ok(Noted { chunks: store.noted(after, NOTED_PAGE)?, high_water: store.high_water() })
         });
+        page.await.map_err(rejection)
+    }
+
+    /// A page of this server's chunks, for a mirror that looks for what it lacks.
+    pub async fn held(
+        self: &Arc<Self>,
+        from: ServerId,
+        view: View,
+        after: Option<ChunkId>,
+    ) -> Result<Vec<ChunkId>, Rejection> {
+        self.caught_up(&view).await?;
+        let standing = self.judge_mirror(from, &view)?;
+        if !standing.in_sync() || !standing.mirror_in_sync() {
+            return Err(Rejection::NotInCharge);
+        }
+        let page = self.disk(DISK_STUCK, "list chunks", move |store| store.list(after, HELD_PAGE));
         page.await.map_err(rejection)
     }
 

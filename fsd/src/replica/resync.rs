@@ -10,7 +10,6 @@ use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_PATIENCE, SYNC_STUCK};
 use crate::chunk::{ChunkError, ChunkStore};
 use futures::TryStreamExt;
-use parking_lot::Mutex;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Incarnation, LogIndex, ServerId};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
@@ -19,7 +18,6 @@ use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::admin::ResyncProgress;
 use raidfs_common::rpc::chunks::{ChunkCopy, ChunkServiceClient, ChunkSummary, Ordered, View};
 use raidfs_common::rpc::peer::Report;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -86,10 +84,8 @@ enum Failed {
 /// What is done about damaged blocks of a chunk that is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Damage {
-    /// The chunk was synced once: the mirror may have the block as it was.
+    /// The mirror may have the block as it was; if not, it may never have been synced, and is summed anew.
     Mend,
-    /// The chunk is noted since an earlier life: what does not match its sum was never synced, and is summed anew.
-    SumAnew,
     /// No copy of the block is good: it stays damaged.
     Keep,
 }
@@ -100,7 +96,7 @@ enum Copied {
     Sent(u64),
     /// The file was cut or removed meanwhile: once more.
     Doomed,
-    /// Some of it is damaged here, though it was once synced.
+    /// Some of it is damaged here.
     Damaged,
 }
 
@@ -184,7 +180,7 @@ impl Replica {
     async fn copy_everything(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
         // Changes of an older epoch did not flow to the mirror: they are to be noted and applied before this looks.
         self.inflight.drained(standing.epoch()).await;
-        let (mut plan, noted) = self.plan(standing).await?;
+        let mut plan = self.plan(standing).await?;
         if planted(Bug::CopiesNothing) {
             plan = Plan::default();
         }
@@ -198,13 +194,11 @@ impl Replica {
         };
         *self.progress.lock() = Some(progress);
         let bytes_at_once = Semaphore::new(BYTES_AT_ONCE as usize);
-        let noted = Mutex::new(noted);
         futures::stream::iter(plan.chunks().map(Ok))
             .try_for_each_concurrent(AT_ONCE, |chunk| {
-                let (bytes_at_once, noted) = (&bytes_at_once, &noted);
+                let bytes_at_once = &bytes_at_once;
                 async move {
-                    let never_synced = noted.lock().remove(&chunk) && self.notes_inherited.load(Ordering::Relaxed);
-                    let copied = self.copy_chunk(standing, chunk, never_synced, bytes_at_once).await?;
+                    let copied = self.copy_chunk(standing, chunk, bytes_at_once).await?;
                     if let Some(progress) = self.progress.lock().as_ref() {
                         progress.done.fetch_add(1, Ordering::Relaxed);
                         progress.bytes.fetch_add(copied, Ordering::Relaxed);
@@ -233,8 +227,8 @@ impl Replica {
         }
     }
 
-    /// What is to be copied; and which of it this server has noted.
-    async fn plan(self: &Arc<Self>, standing: &Standing) -> Result<(Plan, BTreeSet<ChunkId>), Failed> {
+    /// What is to be copied.
+    async fn plan(self: &Arc<Self>, standing: &Standing) -> Result<Plan, Failed> {
         let mut plan = Plan::default();
         let mut after = None;
         let high_water = loop {
@@ -248,13 +242,13 @@ impl Replica {
             plan.add(page.chunks);
         };
         let mine = self.pages(None, |store, after| store.noted(after, PAGE)).await?;
-        plan.add(mine.iter().copied());
+        plan.add(mine);
         if let Some(first) = lacks_from(self.store.high_water(), high_water) {
             plan.add(
                 self.pages(ChunkId { ino: first, index: 0 }.before(), |store, after| store.list(after, PAGE)).await?,
             );
         }
-        Ok((plan, mine.into_iter().collect()))
+        Ok(plan)
     }
 
     async fn pages(
@@ -279,10 +273,9 @@ impl Replica {
         self: &Arc<Self>,
         standing: &Standing,
         chunk: ChunkId,
-        never_synced: bool,
         bytes_at_once: &Semaphore,
     ) -> Result<u64, Failed> {
-        let mut damage = if never_synced { Damage::SumAnew } else { Damage::Mend };
+        let mut damage = Damage::Mend;
         for _ in 0..COPY_TRIES {
             match self.copy_once(standing, chunk, damage, bytes_at_once).await {
                 Ok(Copied::Sent(bytes)) => return Ok(bytes),
@@ -339,7 +332,6 @@ impl Replica {
         let _share = bytes_at_once.acquire_many(share).await.expect("the semaphore is never closed");
         let copy = self.disk(DISK_STUCK, "read a chunk", move |store| match damage {
             Damage::Mend => store.export(chunk, false),
-            Damage::SumAnew => store.export(chunk, true),
             Damage::Keep => store.salvage(chunk),
         });
         match copy.await {

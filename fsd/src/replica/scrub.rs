@@ -16,6 +16,7 @@ use raidfs_common::error::Rejection;
 use raidfs_common::id::ChunkId;
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::rpc::admin::{ScrubPass, ScrubState, ScrubStatus};
+use raidfs_common::rpc::chunks::ChunkServiceClient;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -30,6 +31,8 @@ const LISTED_MAX: usize = 1000;
 /// A chunk is tried again so often if the mirror cannot be asked for it, after a pause.
 const TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// A mirror that has not said by then which chunks it has cannot be asked now.
+const LIST_PATIENCE: Duration = Duration::from_secs(5);
 /// The slow pass waits so long when it cannot go on.
 const STAND_BACK: Duration = Duration::from_secs(10);
 /// Where the slow pass is, is written down this often.
@@ -337,12 +340,18 @@ impl Replica {
         Some(took)
     }
 
-    /// The next chunks, none at the end; None if they cannot be listed.
+    /// The next chunks that there are here or at the mirror, none at the end; None if they cannot be listed.
     async fn listed(self: &Arc<Self>, after: Option<ChunkId>) -> Option<VecDeque<ChunkId>> {
-        self.disk_at_leisure("list chunks", move |store| store.list(after, PAGE)).await.ok().map(VecDeque::from)
+        let mine = self.disk_at_leisure("list chunks", move |store| store.list(after, PAGE)).await.ok()?;
+        let standing = self.standing_known().await;
+        let (me, view) = (self.me, standing.view());
+        let list = |client: ChunkServiceClient, context| async move { client.held(context, me, view, after).await };
+        let theirs = self.peers.call(standing.mirror.server, LIST_PATIENCE, list).await.ok()?.ok()?;
+        Some(merged(mine, theirs))
     }
 
-    /// Compares a chunk with its sums, and mends it. None: not now. One that is gone by now is whole.
+    /// Compares a chunk with its sums, and mends it. None: not now. One that is gone by now is whole; one that only the
+    /// mirror has is taken from there.
     async fn look_at(self: &Arc<Self>, chunk: ChunkId) -> Option<Looked> {
         for n in 0..TRIES {
             if n > 0 {
@@ -353,7 +362,10 @@ impl Replica {
             }
             let looked = |bytes, damage| Some(Looked { chunk, bytes, damage });
             let bytes = match self.disk_at_leisure("read a chunk", move |store| store.check(chunk)).await {
-                Ok(None) => return looked(0, Damage::None),
+                Ok(None) => {
+                    let missed = self.take_back(chunk).await;
+                    return looked(0, if missed { Damage::Mended } else { Damage::None });
+                }
                 Ok(Some(s)) if s.damaged == 0 => return looked(u64::from(s.blocks) * BLOCK_BYTES, Damage::None),
                 Ok(Some(s)) => u64::from(s.blocks) * BLOCK_BYTES,
                 Err(error) if error.is_damage() => CHUNK_BYTES,
@@ -386,6 +398,13 @@ impl Replica {
             tracing::debug!("cannot write down how far this server's chunks are looked through: {error}");
         }
     }
+}
+
+/// Two pages of chunks in order, from the same place on, as far as both say what there is.
+fn merged(mine: Vec<ChunkId>, theirs: Vec<ChunkId>) -> VecDeque<ChunkId> {
+    let end = [&mine, &theirs].into_iter().filter_map(|page| page.last()).min().copied();
+    let all: BTreeSet<ChunkId> = mine.iter().chain(&theirs).copied().filter(|chunk| Some(*chunk) <= end).collect();
+    all.into_iter().collect()
 }
 
 /// Waits until then; None: for ever.

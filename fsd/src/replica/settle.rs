@@ -17,6 +17,23 @@ const EVERY: Duration = Duration::from_secs(10);
 const SIZES_COMMITTED: Duration = Duration::from_secs(4);
 
 impl Replica {
+    /// One round at once, if it is this server that runs them: before it stops.
+    pub async fn settle_now(self: &Arc<Self>) {
+        if self.me < self.standing_known().await.mirror.server {
+            self.settle_round(Duration::ZERO).await;
+        }
+    }
+
+    /// Every change of earlier lives was made to its end: what does not match its sum has been damaged.
+    pub fn nothing_is_half_changed(&self) {
+        self.notes_inherited.store(false, Ordering::Relaxed);
+    }
+
+    /// An earlier life may have ended in the middle of a change, and both servers have not synced since.
+    pub fn may_be_half_changed(&self) -> bool {
+        self.notes_inherited.load(Ordering::Relaxed)
+    }
+
     pub(super) async fn run_settle(self: Arc<Self>) {
         let mut settled = None;
         loop {

@@ -8,6 +8,7 @@ mod sizes;
 pub(crate) mod store;
 
 use crate::board::Doom;
+use crate::chunk::ChunkStore;
 use harness::{A, B, Cluster, PATIENCE, chunk, until, write};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
@@ -299,7 +300,6 @@ async fn a_new_disk_gets_everything_and_an_equal_copy_nothing() {
 
 #[tokio::test]
 async fn what_only_the_returning_server_has_is_removed() {
-    use crate::chunk::ChunkStore;
     let mut cluster = Cluster::new().await;
     cluster.server(B).kill();
     let store = cluster.store(B);
@@ -366,12 +366,44 @@ async fn rot_of_the_source_is_not_passed_on_by_a_resync() {
     cluster.server(B).kill();
     cluster.change(0, chunk(2), write(0, b"x")).await;
     cluster.store(A).rot(chunk(1), 1);
-    use crate::chunk::ChunkStore;
     let _intent = cluster.store(B).note(chunk(1)).unwrap();
     cluster.restart(B).await;
     cluster.in_sync().await;
     cluster.assert_equal();
     assert_eq!(cluster.read(A, chunk(1), 0, 10_000).await.unwrap(), [3; 10_000]);
+}
+
+#[tokio::test]
+async fn rot_of_a_block_that_may_be_half_changed_is_mended_if_the_mirror_has_what_its_sum_says() {
+    let mut cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    cluster.server(B).kill();
+    cluster.change(0, chunk(2), write(0, b"x")).await;
+    assert!(cluster.servers[0].replica.may_be_half_changed());
+    cluster.store(A).rot(chunk(1), 1);
+    cluster.restart(B).await;
+    cluster.in_sync().await;
+    cluster.assert_equal();
+    for server in [A, B] {
+        assert_eq!(cluster.read(server, chunk(1), 0, 10_000).await.unwrap(), [3; 10_000], "of {server}");
+    }
+}
+
+#[tokio::test]
+async fn a_block_that_nothing_can_have_half_changed_is_not_summed_anew() {
+    let mut cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    cluster.server(B).kill();
+    cluster.change(0, chunk(1), write(4096, &[4; 100])).await;
+    cluster.servers[0].replica.nothing_is_half_changed();
+    cluster.store(A).rot(chunk(1), 1);
+    assert_eq!(cluster.read(A, chunk(1), 5000, 9).await, Err(Rejection::Damaged));
+    cluster.restart(B).await;
+    cluster.in_sync().await;
+    for server in [A, B] {
+        assert_eq!(cluster.read(server, chunk(1), 5000, 9).await, Err(Rejection::Damaged), "of {server}");
+        assert_eq!(cluster.read(server, chunk(1), 0, 9).await.unwrap(), [3; 9], "of {server}");
+    }
 }
 
 #[tokio::test]

@@ -97,6 +97,16 @@ impl ChunkService for ChunkServer {
         self.replica.noted(from, view, after).await
     }
 
+    async fn held(
+        self,
+        _: Context,
+        from: ServerId,
+        view: View,
+        after: Option<ChunkId>,
+    ) -> Result<Vec<ChunkId>, Rejection> {
+        self.replica.held(from, view, after).await
+    }
+
     async fn settle(self, _: Context, from: ServerId, view: View) -> Result<(), Rejection> {
         self.replica.settle(from, view).await
     }

@@ -103,6 +103,22 @@ async fn flipped_bits_anywhere_in_chunk_files_are_found_and_mended() {
 }
 
 #[tokio::test]
+async fn chunks_that_are_missing_on_one_server_are_taken_from_the_other() {
+    let disks = Disks::with(9).await;
+    let sound = disks.summaries(A);
+    for (server, inos) in [(A, [1, 5]), (B, [6, 9])] {
+        for ino in inos {
+            disks.stores[usize::from(server.0 - 1)].import(chunk(ino), None).unwrap();
+        }
+        let (pass, _) = disks.scrub(server).await;
+        assert_eq!((pass.mended, pass.lost), (2, 0), "on {server}");
+    }
+    assert_eq!((disks.summaries(A), disks.summaries(B)), (sound.clone(), sound));
+    let (pass, _) = disks.scrub(A).await;
+    assert_eq!((pass.chunks, pass.mended, pass.lost), (9, 0, 0));
+}
+
+#[tokio::test]
 async fn of_two_copies_that_are_damaged_in_different_blocks_both_become_whole() {
     let disks = Disks::with(2).await;
     let sound = disks.summaries(A);
