@@ -10,18 +10,6 @@ right() { echo 3 > /proc/sys/vm/drop_caches; (cd "$MNT" && sha256sum --quiet -c 
 scrub() { r scrub > "$CASE_DIR/said" 2> "$CASE_DIR/said.err"; echo $?; }
 said() { says "$1" "$2" cat "$CASE_DIR/said"; }
 
-# chunk_file SERVER FILE: its first chunk there.
-chunk_file() {
-  local ino; ino=$(stat -c %i "$2")
-  printf '%s/data/%s/chunks/%013x/%016x' "$DIR" "$1" $((ino >> 12)) "$ino"
-}
-# flip SERVER FILE AT: a bit of a byte of it.
-flip() {
-  local file byte; file=$(chunk_file "$1" "$2")
-  byte=$(od -An -tu1 -j "$3" -N 1 "$file" | tr -d ' ')
-  need test -n "$byte"
-  printf "\\x$(printf %x $((byte ^ 4)))" | need dd of="$file" bs=1 seek="$3" conv=notrunc status=none
-}
 mapfile -t first < <(for n in $(seq 1 16); do holders_of "$MNT/f$n" | grep -q fsd1 && echo "$MNT/f$n"; done)
 mapfile -t second < <(for n in $(seq 1 16); do holders_of "$MNT/f$n" | grep -q fsd4 && echo "$MNT/f$n"; done)
 need test ${#first[@]} -ge 6

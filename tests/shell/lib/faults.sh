@@ -92,3 +92,17 @@ while_servers_come_and_go() {
   within "at least $rounds times" "$rounds" 1000000 "$(lines "$(output_of faults)")"
 }
 lines() { wc -l < "$1"; }
+
+# chunk_file SERVER FILE: its first chunk there.
+chunk_file() {
+  local ino; ino=$(stat -c %i "$2")
+  printf '%s/data/%s/chunks/%013x/%016x' "$DIR" "$1" $((ino >> 12)) "$ino"
+}
+# flip SERVER FILE AT: a bit of a byte of it.
+flip() { flip_in "$(chunk_file "$1" "$2")" "$3"; }
+# flip_in FILE AT: a bit of a byte of a server's file.
+flip_in() {
+  local byte; byte=$(od -An -tu1 -j "$2" -N 1 "$1" | tr -d ' ')
+  need test -n "$byte"
+  printf "\\x$(printf %x $((byte ^ 4)))" | need dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
