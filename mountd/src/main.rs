@@ -118,7 +118,13 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
         _ = state.wait_for(|s| *s == SessionState::Lost) => lost = true,
     }
     if lost {
-        tracing::error!("the mount session was lost: it lapsed, or another mount took over");
+        // Whoever writes to the path must get an error, and not write to the disk below: so the mount stays, dead.
+        std::mem::forget(mounted);
+        return Err(format!(
+            "the mount session was lost: it lapsed, or another mount took over. What was not stored by then is lost, too. \
+             {place} gives errors until it is mounted anew"
+        )
+        .into());
     }
     let unmount = {
         move || {
@@ -133,7 +139,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
         Ok(Unmounted::Detached) => tracing::warn!("{place} is in use; it was detached from there"),
         Err(error) => tracing::warn!("cannot unmount {place}: {error}"),
     }
-    finish(&vfs, &cluster, lost).await?;
+    finish(&vfs, &cluster).await?;
     match broken {
         Some(reason) => Err(format!("the mount at {place} broke: {reason}").into()),
         None => Ok(()),
@@ -168,10 +174,7 @@ async fn has_left(holder: &str) -> bool {
 }
 
 /// Stores what was written behind, and ends the session.
-async fn finish(vfs: &Vfs<ClusterClient>, cluster: &Arc<ClusterClient>, lost: bool) -> Result<(), Box<dyn Error>> {
-    if lost {
-        return Err("the mount session was lost; what was not stored by then is lost, too".into());
-    }
+async fn finish(vfs: &Vfs<ClusterClient>, cluster: &Arc<ClusterClient>) -> Result<(), Box<dyn Error>> {
     let flushed = tokio::time::timeout(LAST_FLUSH, vfs.close()).await;
     cluster.close().await;
     match flushed {

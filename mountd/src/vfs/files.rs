@@ -107,6 +107,8 @@ pub(super) struct File {
 
 pub(super) struct FileData {
     pub behind: WriteBehind,
+    /// Up to where its bytes, or holes that were asked for, are with the cluster.
+    pub landed_end: u64,
     /// Where its chunks lie; None until the cluster has said so of a new file.
     pub placement: Option<Placement>,
     /// Errors of writes that were answered before they were made.
@@ -245,6 +247,7 @@ impl<C: Cluster> Shared<C> {
                 .map_or((attr.placement, false, None), |n| (n.attr.placement, n.synced, n.unsynced_since));
             let data = FileData {
                 behind: WriteBehind::default(),
+                landed_end: attr.size,
                 placement: (placement != UNPLACED).then_some(placement),
                 late: Late::default(),
                 holds: 0,

@@ -253,8 +253,13 @@ impl<C: Cluster> Shared<C> {
             {
                 tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
             }
-            if result == Err(FsError::NoSpace) {
-                self.allowance.spend();
+            match result {
+                Ok(_) => state.landed_end = state.landed_end.max(offset + length as u64),
+                Err(FsError::NoSpace) => {
+                    self.allowance.spend();
+                    self.take_back_size(file.ino, &state);
+                }
+                Err(_) => {}
             }
             // The size must not run ahead of the blocks: one lock over both.
             let blocks = result.map_or(0, |changed| changed.blocks);
@@ -270,6 +275,15 @@ impl<C: Cluster> Shared<C> {
         self.pusher.dropped(length);
         file.moved.notify_waiters();
         self.report_if_landed(&file);
+    }
+
+    /// Bytes have found no room: the file is not longer for their sake. Before its size is reported, and with the file's
+    /// lock held.
+    fn take_back_size(&self, ino: Ino, state: &FileData) {
+        if let Some(node) = self.names.lock().tree.node(ino) {
+            let kept = node.sent.max(state.landed_end).max(state.behind.end());
+            node.attr.size = node.attr.size.min(kept);
+        }
     }
 
     /// Reports size, times and blocks of a file if that is due and its bytes have landed; forgets the file if nothing

@@ -265,6 +265,7 @@ impl<C: Cluster> Shared<C> {
             self.report_written(ino);
         }
         self.change_at(now, Change::SetAttr { ino, set }).await?;
+        file.data.lock().landed_end = size;
         if !shorter {
             return Ok(());
         }

@@ -236,6 +236,13 @@ impl WriteBehind {
         flying.bytes.len()
     }
 
+    /// Where the last of the kept bytes end; 0 if none are kept.
+    pub fn end(&self) -> u64 {
+        let waiting = self.waiting.last_key_value().map(|(start, segment)| start + segment.bytes.len() as u64);
+        let flying = self.flying.last_key_value().map(|(start, flying)| start + flying.bytes.len() as u64);
+        waiting.max(flying).unwrap_or(0)
+    }
+
     /// Whether everything that was written at or before `cutoff` has landed.
     pub fn landed_until(&self, cutoff: Instant) -> bool {
         self.ages.first_key_value().is_none_or(|(age, _)| *age > cutoff)

@@ -24,6 +24,35 @@ fn a_lost_write_is_told_at_fsync() {
 }
 
 #[test]
+fn a_write_that_found_no_room_makes_the_file_no_longer() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "log").await;
+        let size = async || vfs.getattr(attr.ino).await.unwrap().size;
+        vfs.write(handle, 0, &[1; 100], None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        cluster.set_faults(broken(FsError::NoSpace));
+        // Answered before it is known that there is no room,
+        vfs.write(handle, 100, &[2; 5000], None).await.unwrap();
+        assert_eq!(vfs.fsync(handle).await, Err(FsError::NoSpace));
+        assert_eq!(size().await, 100);
+        // and behind that.
+        for _ in 0..3 {
+            assert_eq!(vfs.write(handle, 100, &[2; 5000], None).await, Err(FsError::NoSpace));
+            assert_eq!(size().await, 100);
+        }
+        cluster.set_faults(Faults::default());
+        vfs.write(handle, 100, &[3; 10], None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(size().await, 110);
+        vfs.release(handle).unwrap();
+        let reader = super::vfs(&cluster);
+        assert_eq!(reader.getattr(attr.ino).await.unwrap().size, 110, "so the cluster knows it");
+    });
+}
+
+#[test]
 fn a_lost_write_is_told_at_close() {
     run(async {
         let cluster = MemoryCluster::new();
