@@ -141,6 +141,10 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         let me = setup.me;
         let applied = machine.applied().0;
         let core = Core::new(setup, log, applied, Duration::ZERO);
+        let started = Instant::now();
+        // Who looks before the first step must not take a voter that may have forgotten entries for one that has not.
+        let status = status_of(&core, applied, started);
+        machine.observe(&status);
         let (syncs, jobs) = mpsc::unbounded_channel();
         let node = Arc::new(Node {
             durable: watch::Sender::new(core.log().durable()),
@@ -153,13 +157,13 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                 replacing: false,
                 backlog: false,
                 again: false,
-                status: Status::default(),
+                status: status.clone(),
             }),
             machine,
             transport,
-            started: Instant::now(),
+            started,
             timer: Notify::new(),
-            status: watch::Sender::new(Status::default()),
+            status: watch::Sender::new(status),
             syncs,
             fatal: watch::Sender::new(None),
             me,
@@ -439,20 +443,9 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             Some(error @ Failure::Log(_)) => self.fail(&error.to_string()),
             None => {}
         }
-        let core = &inner.core;
-        let durable = core.log().durable();
+        let durable = inner.core.log().durable();
         self.durable.send_if_modified(|d| std::mem::replace(d, durable) != durable);
-        let status = Status {
-            term: core.term(),
-            leader: core.leader(),
-            leads: core.leads_with(inner.applied),
-            commit: inner.applied,
-            durable: core.quorum_durable(),
-            spare: core.spare(),
-            lease_from: core.lease_from().map(|at| self.started + at),
-            last: core.log().last().0,
-            doubtful: core.doubtful(),
-        };
+        let status = status_of(&inner.core, inner.applied, self.started);
         if status != inner.status {
             if status.leader != inner.status.leader
                 && let Some(leader) = status.leader
@@ -555,5 +548,20 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             inner.core.log_mut().end_sync(mark);
             inner.core.on_synced(now);
         });
+    }
+}
+
+/// What a voter knows that has applied so much, and whose time counts from `started`.
+fn status_of<L: LogStore>(core: &Core<L>, applied: LogIndex, started: Instant) -> Status {
+    Status {
+        term: core.term(),
+        leader: core.leader(),
+        leads: core.leads_with(applied),
+        commit: applied,
+        durable: core.quorum_durable(),
+        spare: core.spare(),
+        lease_from: core.lease_from().map(|at| started + at),
+        last: core.log().last().0,
+        doubtful: core.doubtful(),
     }
 }

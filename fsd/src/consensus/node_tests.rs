@@ -6,6 +6,7 @@ use super::log_memory::MemoryLog;
 use super::node::{Machine, Node, PieceStream, Status, Transport};
 use super::timing::Timing;
 use bytes::Bytes;
+use futures::FutureExt;
 use parking_lot::Mutex;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, SnapshotPiece, VoteReply, VoteRequest};
@@ -180,6 +181,18 @@ async fn a_server_that_has_much_to_apply_answers_meanwhile() {
     }
     assert!(most <= ENTRIES / 4, "{most} entries were applied between two heartbeats");
     assert_eq!(node.status().commit, LogIndex(ENTRIES));
+}
+
+#[tokio::test]
+async fn a_voter_that_may_have_forgotten_says_so_before_its_first_step() {
+    let doubtful = Setup { doubtful: true, ..setup(3) };
+    let node = Node::start(doubtful, MemoryLog::default(), Arc::new(Slow::default()), Arc::new(Alone));
+    assert!(node.status().doubtful);
+    let mut status = node.watch();
+    let trusted = status.wait_for(|status| !status.doubtful);
+    assert!(trusted.now_or_never().is_none(), "nobody may note that nothing is missing");
+    assert!(node.on_append(append(1, 1, 10)).await.is_some_and(|a| a.ok));
+    assert!(!node.status().doubtful, "it holds all that the leader does");
 }
 
 #[tokio::test]
