@@ -219,6 +219,11 @@ impl DataDir {
         self.note(|record| record.distrusted = false)
     }
 
+    /// What was missing because the directory was made empty has all been brought to it: from now on it holds a copy.
+    pub fn fill(&self) -> Result<(), IdentityError> {
+        self.note(|record| record.empty = false)
+    }
+
     /// Changes the record of this life; durable when this returns.
     fn note(&self, change: impl FnOnce(&mut LifeRecord)) -> Result<(), IdentityError> {
         let mut record = self.record.lock();

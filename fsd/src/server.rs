@@ -13,7 +13,7 @@ use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
 use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
-use crate::identity::{DataDir, Life};
+use crate::identity::{DataDir, IdentityError, Life};
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
 use crate::peers::{PeerEvent, Peers};
@@ -32,6 +32,7 @@ use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
 use raidfs_common::namespace::{Answer, Command, Query};
+use raidfs_common::pair::{CopyState, Member};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
@@ -376,7 +377,7 @@ impl Server {
 
     /// Says hello to whoever leads, until the namespace knows this life.
     async fn say_hello(self: Arc<Self>, life: Life) {
-        let Life { incarnation, power_lost, first: empty } = life;
+        let Life { incarnation, power_lost, empty, .. } = life;
         while !self.is_known() {
             self.report(Report::Started { incarnation, power_lost, empty }).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -389,18 +390,33 @@ impl Server {
         self.machine.pairs().iter().filter_map(|p| p.member(me)).any(|m| m.incarnation == life)
     }
 
+    /// Whether the copy of this life is in sync, as far as this server has heard.
+    fn is_in_sync(&self) -> bool {
+        let (me, life) = (self.cluster.me, self.cluster.incarnation);
+        let own = |m: &Member| m.incarnation == life && m.state == CopyState::InSync;
+        self.machine.pairs().iter().filter_map(|p| p.member(me)).any(own)
+    }
+
     /// Notes that what a power cut may have taken is made up for: the log is whole, and the namespace has judged what the
-    /// chunks of this life are worth. Returns only if that cannot be noted.
+    /// chunks of this life are worth. Then, that what an empty directory lacks is: the copy is in sync, too. Returns only
+    /// if that cannot be noted.
     async fn trust_in_time(self: Arc<Self>, home: &DataDir) -> Ended {
         let (mut node, mut seen) = (self.node.watch(), self.machine.watch_seen());
-        let whole = node.wait_for(|status| !status.doubtful).await.is_ok();
-        if whole
-            && seen.wait_for(|_| self.is_known()).await.is_ok()
-            && let Err(error) = home.trust()
-        {
-            return cannot("note that nothing is missing")(error);
+        let noted = async {
+            if node.wait_for(|status| !status.doubtful).await.is_ok()
+                && seen.wait_for(|_| self.is_known()).await.is_ok()
+            {
+                home.trust()?;
+                if seen.wait_for(|_| self.is_in_sync()).await.is_ok() {
+                    home.fill()?;
+                }
+            }
+            Ok::<_, IdentityError>(())
+        };
+        match noted.await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => cannot("note that nothing is missing")(error),
         }
-        std::future::pending().await
     }
 
     async fn report_space(self: Arc<Self>) {

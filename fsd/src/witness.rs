@@ -87,7 +87,7 @@ async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -
     let mut status = node.watch();
     let trusted = async {
         if status.wait_for(|s| !s.doubtful).await.is_ok()
-            && let Err(error) = home.trust()
+            && let Err(error) = home.trust().and_then(|()| home.fill())
         {
             return cannot("note that nothing is missing")(error);
         }

@@ -24,6 +24,9 @@ pub struct Life {
     pub power_lost: bool,
     /// The directory has just been made.
     pub first: bool,
+    /// The directory was made empty, and what was missing in it then has not all been brought to it yet, by this life or
+    /// an earlier one: what is here passes for nobody's copy.
+    pub empty: bool,
 }
 
 /// What is kept of the newest life.
@@ -38,22 +41,25 @@ pub struct LifeRecord {
     /// What was acknowledged may be missing, whatever the machine did since: the disk failed to keep something, or a life
     /// that started after a power loss had not made up for it yet.
     pub distrusted: bool,
+    /// The directory was made empty, and that was not made up for yet.
+    pub empty: bool,
 }
 
 impl LifeRecord {
     /// Before the first life.
     pub fn first() -> LifeRecord {
-        LifeRecord { count: 0, boot: String::new(), clean: true, distrusted: false }
+        LifeRecord { count: 0, boot: String::new(), clean: true, distrusted: false, empty: true }
     }
 
     fn encode(&self) -> String {
         let word = |set: bool| if set { "yes" } else { "no" };
         record::sealed(format!(
-            "count {}\nboot {}\nclean {}\ndistrusted {}\n",
+            "count {}\nboot {}\nclean {}\ndistrusted {}\nempty {}\n",
             self.count,
             self.boot,
             word(self.clean),
-            word(self.distrusted)
+            word(self.distrusted),
+            word(self.empty)
         ))
     }
 
@@ -69,6 +75,7 @@ impl LifeRecord {
             boot: record::value(lines, "boot")?.to_owned(),
             clean: word("clean")?,
             distrusted: word("distrusted")?,
+            empty: word("empty")?,
         })
     }
 }
@@ -103,9 +110,10 @@ fn next(before: Option<&LifeRecord>, boot: &str, random: u32) -> (Life, LifeReco
     });
     let incarnation = Incarnation(u64::from(count) << 32 | u64::from(random));
     let first = before.is_some_and(|before| before.count == 0);
-    // A second start makes nothing whole: until what was lost is made up for, every life has lost it.
-    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted: power_lost };
-    (Life { incarnation, power_lost, first }, record)
+    let empty = before.is_some_and(|before| before.empty);
+    // A second start makes nothing whole: until what was lost, or never was here, is made up for, every life lacks it.
+    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted: power_lost, empty };
+    (Life { incarnation, power_lost, first, empty }, record)
 }
 
 fn boot_id() -> String {
@@ -132,7 +140,7 @@ mod tests {
 
     #[test]
     fn only_an_unclean_end_in_another_boot_loses_power() {
-        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false };
+        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false, empty: false };
         let clean = LifeRecord { clean: true, ..unclean.clone() };
         let failed = LifeRecord { distrusted: true, ..unclean.clone() };
         assert!(!after(unclean.clone(), "a").power_lost, "killed");
@@ -146,11 +154,21 @@ mod tests {
 
     #[test]
     fn a_life_after_a_power_loss_that_was_not_made_up_for_leaves_it_to_the_next() {
-        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false };
+        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false, empty: false };
         let (_, record) = next(Some(&unclean), "b", 7);
         assert!(after(record.clone(), "b").power_lost, "killed before it had caught up");
         assert!(after(LifeRecord { clean: true, ..record.clone() }, "b").power_lost, "stopped before it had");
         assert!(!after(LifeRecord { distrusted: false, ..record }, "b").power_lost, "killed after it had");
+    }
+
+    #[test]
+    fn a_directory_that_was_made_empty_says_so_until_that_is_made_up_for() {
+        let (one, record) = next(Some(&LifeRecord::first()), "a", 7);
+        assert!(one.empty && one.first);
+        let killed = after(record.clone(), "a");
+        assert!(killed.empty && !killed.first, "killed before anything was copied to it");
+        assert!(after(LifeRecord { clean: true, ..record.clone() }, "b").empty, "stopped before");
+        assert!(!after(LifeRecord { empty: false, ..record }, "a").empty, "killed once all was there");
     }
 
     #[test]

@@ -43,11 +43,13 @@ fn a_new_directory_is_made_and_opened_again() {
     drop(dir);
     let dir = DataDir::open(&root, &server(1)).unwrap();
     assert!(!dir.life().first && !dir.life().power_lost && dir.incarnation() > first);
+    assert!(dir.life().empty, "nothing was brought to it yet");
+    dir.fill().unwrap();
     assert_eq!(*dir.identity(), server(1));
     dir.distrust().unwrap();
     drop(dir);
     let dir = DataDir::open(&root, &server(1)).unwrap();
-    assert!(dir.life().power_lost);
+    assert!(dir.life().power_lost && !dir.life().empty);
     dir.end_cleanly().unwrap();
     assert!(DataDir::open(&root, &server(1)).unwrap().life().power_lost, "it was not made up for");
     DataDir::open(&root, &server(1)).unwrap().trust().unwrap();
