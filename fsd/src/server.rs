@@ -14,6 +14,7 @@ use crate::consensus::node::{Fatal, Node};
 use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
 use crate::identity::{DataDir, IdentityError, Life};
+use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
 use crate::peers::{PeerEvent, Peers};
@@ -36,10 +37,11 @@ use raidfs_common::pair::{CopyState, Member};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
-use raidfs_common::rpc::peer::{PeerService, PeerServiceClient, Report};
+use raidfs_common::rpc::peer::{Joining, PeerService, PeerServiceClient, Report, Started};
 use raidfs_common::rpc::{Service, Speaker};
 use raidfs_common::stream::{Listener, Moving, Port};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
@@ -61,6 +63,9 @@ pub enum Ended {
     /// once (rule 4).
     #[error("starting anew: {0}")]
     Anew(String),
+    /// The cluster knows another data directory in this one's place.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// An [`Ended::Start`] of what could not be done.
@@ -73,16 +78,26 @@ const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A planned stop gives others this long to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What is told of a life.
+pub fn started(life: Life) -> Started {
+    let Life { incarnation, power_lost, empty, .. } = life;
+    Started { incarnation, power_lost, empty }
+}
+
 /// The voter's setup for consensus.
-pub fn setup(config: &Config, me: ServerId, life: Life, doubtful: bool) -> Setup {
+pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful: bool) -> Setup {
     Setup {
         me,
+        incarnation: life.incarnation,
         voters: config.voters(),
         timing: Timing::default(),
         seed: life.incarnation.0,
-        doubtful,
+        // An empty directory holds nothing of what its place in the cluster has promised.
+        doubtful: doubtful || life.empty,
+        stranger: log.vote().term == Term(0) && log.last().0 == LogIndex(0),
         strict: config.durability == Durability::Strict,
         on_recovery: codec::encode(&Command::Recovered).into(),
+        read_lives: |data| codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default(),
     }
 }
 
@@ -97,6 +112,7 @@ struct Server {
     replica: Arc<Replica>,
     chunks: Arc<dyn ChunkStore>,
     tally: Arc<Tally>,
+    joined: Arc<AtomicBool>,
     stop: Arc<Notify>,
     bulk: mpsc::UnboundedSender<Guest>,
 }
@@ -150,7 +166,8 @@ pub async fn run(
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
-    let node = Node::start(setup(&config, me, life, doubtful), log, machine.clone(), transport);
+    let setup = setup(&config, me, life, &log, doubtful);
+    let node = Node::start(setup, log, machine.clone(), transport);
     machine.sync_log_by(sync_log_of(&node));
     let cluster = Arc::new(Cluster {
         config: config.clone(),
@@ -173,6 +190,7 @@ pub async fn run(
         replica,
         chunks,
         tally: Arc::default(),
+        joined: Arc::default(),
         stop: stop.clone(),
         bulk,
     });
@@ -190,7 +208,8 @@ pub async fn run(
     tracing::info!("{me} is up{}", if life.power_lost { "; its machine went down uncleanly" } else { "" });
     tokio::select! {
         failed = server.clone().trust_in_time(home) => Err(failed),
-        ended = server.until_end(home, stop) => ended,
+        () = server.join(started(life)) => Err(Ended::Refused(joining::refusal(me, home.root(), life.empty))),
+        ended = server.clone().until_end(home, stop) => ended,
     }
 }
 
@@ -295,6 +314,8 @@ impl Server {
                         replica: self.replica.clone(),
                         chunks: self.chunks.clone(),
                         tally: self.tally.clone(),
+                        duties: self.duties.clone(),
+                        joined: self.joined.clone(),
                         stop: self.stop.clone(),
                     };
                     serve_guest!(stream, service.serve());
@@ -302,6 +323,12 @@ impl Server {
                 Service::Chunks => {}
             }
         });
+    }
+
+    /// Returns if another data directory is known in this one's place.
+    async fn join(&self, started: Started) {
+        let Cluster { me, config, peers, .. } = &*self.cluster;
+        joining::ask(peers, &config.voters(), (*me, started), &self.node, &self.joined).await;
     }
 
     async fn gone(self: &Arc<Self>, peer: ServerId) {
@@ -377,9 +404,8 @@ impl Server {
 
     /// Says hello to whoever leads, until the namespace knows this life.
     async fn say_hello(self: Arc<Self>, life: Life) {
-        let Life { incarnation, power_lost, empty, .. } = life;
         while !self.is_known() {
-            self.report(Report::Started { incarnation, power_lost, empty }).await;
+            self.report(Report::Started(started(life))).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -494,5 +520,9 @@ struct Ear(Arc<Duties<NodeProposer>>);
 impl Hears for Ear {
     async fn hear(&self, from: ServerId, report: Report) -> bool {
         self.0.report(from, report).await
+    }
+
+    async fn join(&self, from: ServerId, life: Started) -> Joining {
+        self.0.join(from, life).await
     }
 }

@@ -5,7 +5,7 @@ use super::core::{Core, Failure, Now, Output, Setup};
 use super::log::{LogStore, SyncJob, SyncMark};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, SnapshotPiece, VoteReply, VoteRequest};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,6 +22,8 @@ pub trait Machine: Send + Sync + 'static {
     fn apply(&self, entry: &LogEntry) -> Self::Outcome;
     /// What it has applied, durably or not.
     fn applied(&self) -> (LogIndex, Term);
+    /// The lives of voters by what is applied, for [`super::lives::Lives`].
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation>;
     /// Something about agreement changed; called after each step, must be quick.
     fn observe(&self, status: &Status);
     /// Pieces of the whole state after the returned entry, for a voter that is too far behind. Blocking.
@@ -140,7 +142,8 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     pub fn start(setup: Setup, log: L, machine: Arc<M>, transport: Arc<T>) -> Arc<Self> {
         let me = setup.me;
         let applied = machine.applied().0;
-        let core = Core::new(setup, log, applied, Duration::ZERO);
+        let mut core = Core::new(setup, log, applied, Duration::ZERO);
+        core.agree_on_lives(applied, machine.lives());
         let started = Instant::now();
         // Who looks before the first step must not take a voter that may have forgotten entries for one that has not.
         let status = status_of(&core, applied, started);
@@ -256,6 +259,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         self.step(|inner, now| inner.core.on_take_over(from, term, now))
     }
 
+    /// A leader's word that this voter may take part; see [`Core::join`].
+    pub fn join(self: &Arc<Self>, term: Term, last: LogIndex) -> bool {
+        self.step(|inner, now| inner.core.join(term, last, now))
+    }
+
     /// The process of `server` was seen to be gone.
     pub fn on_gone(self: &Arc<Self>, server: ServerId) {
         self.step(|inner, now| inner.core.on_gone(server, now));
@@ -341,6 +349,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                 if matches!(taken, Ok(Ok(()))) {
                     inner.core.on_snapshot_installed(from, term, index, entry_term, now);
                     inner.applied = index;
+                    inner.core.agree_on_lives(index, self.machine.lives());
                 }
             });
         }
@@ -430,6 +439,9 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                     let _ = waiter.answer.send(if same { Ok((entry.index, outcome)) } else { Err(Lost::Unknown) });
                 }
             }
+        }
+        if inner.core.wants_lives(inner.applied) {
+            inner.core.agree_on_lives(inner.applied, self.machine.lives());
         }
         if !inner.core.leads() && !inner.waiters.is_empty() {
             // Those entries may still be agreed on: their callers ask again, with the same number.

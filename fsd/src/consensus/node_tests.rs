@@ -8,8 +8,9 @@ use super::timing::Timing;
 use bytes::Bytes;
 use futures::FutureExt;
 use parking_lot::Mutex;
-use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, SnapshotPiece, VoteReply, VoteRequest};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -38,6 +39,10 @@ impl Machine for Slow {
 
     fn applied(&self) -> (LogIndex, Term) {
         *self.applied.lock()
+    }
+
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
+        BTreeMap::new()
     }
 
     fn observe(&self, _: &Status) {}
@@ -130,9 +135,12 @@ fn setup(voters: u16) -> Setup {
         voters: (1..=voters).map(ServerId).collect(),
         timing: Timing::default(),
         seed: 1,
+        incarnation: Incarnation(0),
         doubtful: false,
+        stranger: false,
         strict: false,
         on_recovery: Bytes::new(),
+        read_lives: |_| Vec::new(),
     }
 }
 
