@@ -166,8 +166,7 @@ pub async fn run(
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
-    let setup = setup(&config, me, life, &log, doubtful);
-    let node = Node::start(setup, log, machine.clone(), transport);
+    let node = Node::start(setup(&config, me, life, &log, doubtful), log, machine.clone(), transport);
     machine.sync_log_by(sync_log_of(&node));
     let cluster = Arc::new(Cluster {
         config: config.clone(),

@@ -98,6 +98,7 @@ fn only_the_edges_touch_the_disk() {
         "fsd/src/cuts.rs",
         "fsd/src/consensus/segment.rs",
         "fsd/src/machine/stores.rs",
+        "fsd/src/machine/witness.rs",
         "fsd/src/namespace/store",
         "fsd/src/identity",
         "fsd/src/main.rs",

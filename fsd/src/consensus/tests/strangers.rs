@@ -145,8 +145,8 @@ fn an_empty_directory_takes_no_part_until_a_leader_says_so_and_then_holds_all_be
         assert!(world.cores[&three].log().last().0 >= LogIndex(21));
         // Its vote is needed from now on.
         let leader = world.leader().expect("it leads");
-        let others = voters(5).into_iter().filter(|id| *id != three && *id != leader && !id.is_witness());
-        let another = others.last().expect("there are two");
+        let mut others = voters(5).into_iter().filter(|id| *id != three && *id != leader && !id.is_witness());
+        let another = others.next_back().expect("there are two");
         world.end(another);
         world.kill(leader, false);
         world.until("a leader", |w| w.cores.values().any(|c| c.leads_surely()));
