@@ -92,8 +92,7 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
         voters: config.voters(),
         timing: Timing::default(),
         seed: life.incarnation.0,
-        // An empty directory holds nothing of what its place in the cluster has promised.
-        doubtful: doubtful || life.empty,
+        doubtful,
         stranger: log.vote().term == Term(0) && log.last().0 == LogIndex(0),
         strict: config.durability == Durability::Strict,
         on_recovery: codec::encode(&Command::Recovered).into(),
@@ -204,7 +203,10 @@ pub async fn run(
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
     let guests = server.clone();
     tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));
-    tracing::info!("{me} is up{}", if life.power_lost { "; its machine went down uncleanly" } else { "" });
+    tracing::info!(
+        "{me} is up{}",
+        if life.power_lost && !life.empty { "; its machine went down uncleanly" } else { "" }
+    );
     tokio::select! {
         failed = server.clone().trust_in_time(home) => Err(failed),
         () = server.join(started(life)) => Err(Ended::Refused(joining::refusal(me, home.root(), life.empty))),
@@ -428,8 +430,10 @@ impl Server {
     async fn trust_in_time(self: Arc<Self>, home: &DataDir) -> Ended {
         let (mut node, mut seen) = (self.node.watch(), self.machine.watch_seen());
         let noted = async {
+            // Of an empty directory's chunks nobody thinks better than it says by that.
+            let judged = home.life().empty;
             if node.wait_for(|status| !status.doubtful).await.is_ok()
-                && seen.wait_for(|_| self.is_known()).await.is_ok()
+                && seen.wait_for(|_| judged || self.is_known()).await.is_ok()
             {
                 home.trust()?;
                 if seen.wait_for(|_| self.is_in_sync()).await.is_ok() {

@@ -46,9 +46,9 @@ pub struct LifeRecord {
 }
 
 impl LifeRecord {
-    /// Before the first life.
+    /// Before the first life: whatever its place in the cluster may have promised before is missing.
     pub fn first() -> LifeRecord {
-        LifeRecord { count: 0, boot: String::new(), clean: true, distrusted: false, empty: true }
+        LifeRecord { count: 0, boot: String::new(), clean: true, distrusted: true, empty: true }
     }
 
     fn encode(&self) -> String {
@@ -111,13 +111,14 @@ fn next(before: Option<&LifeRecord>, boot: &str, first: u32, directory: u32) -> 
     let count = before.map_or(first, |before| before.count.saturating_add(1));
     let power_lost = before.is_none_or(|before| {
         let same_boot = !boot.is_empty() && before.boot == boot;
-        before.distrusted || (!before.clean && !same_boot)
+        (before.distrusted && before.count > 0) || (!before.clean && !same_boot)
     });
     let incarnation = Incarnation::of(count, directory);
     let first = before.is_some_and(|before| before.count == 0);
     let empty = before.is_some_and(|before| before.empty);
     // A second start makes nothing whole: until what was lost, or never was here, is made up for, every life lacks it.
-    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted: power_lost, empty };
+    let distrusted = power_lost || before.is_some_and(|before| before.distrusted);
+    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted, empty };
     (Life { incarnation, power_lost, first, empty }, record)
 }
 
@@ -173,7 +174,9 @@ mod tests {
         let (one, record) = next(Some(&LifeRecord::first()), "a", 1, 7);
         assert!(one.empty && one.first);
         let killed = after(record.clone(), "a");
-        assert!(killed.empty && !killed.first, "killed before anything was copied to it");
+        assert!(killed.empty && !killed.first && killed.power_lost, "killed before anything was copied to it");
+        let voter = LifeRecord { distrusted: false, ..record.clone() };
+        assert!(after(voter.clone(), "a").empty && !after(voter, "a").power_lost, "killed once its log was whole");
         assert!(after(LifeRecord { clean: true, ..record.clone() }, "b").empty, "stopped before");
         assert!(!after(LifeRecord { empty: false, ..record }, "a").empty, "killed once all was there");
     }

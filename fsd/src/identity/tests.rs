@@ -38,6 +38,7 @@ fn a_new_directory_is_made_and_opened_again() {
     let root = parent.path().join("not/there/yet");
     let dir = DataDir::open(&root, &server(1)).unwrap();
     assert!(dir.life().first && !dir.life().power_lost);
+    dir.trust().unwrap();
     assert!(dir.chunks().is_dir() && dir.notes().is_dir() && dir.names().is_dir() && dir.log().is_dir());
     let first = dir.incarnation();
     drop(dir);
