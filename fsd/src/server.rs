@@ -192,15 +192,7 @@ pub async fn run(
         stop: stop.clone(),
         bulk,
     });
-    tokio::spawn(flush::run(server.machine.clone(), server.node.clone()));
-    tokio::spawn(flush::sync_log(server.node.clone()));
-    tokio::spawn(server.duties.clone().run());
-    tokio::spawn(server.clone().answer_asks(asks));
-    tokio::spawn(server.clone().watch_peers());
-    tokio::spawn(server.clone().say_hello(life));
-    tokio::spawn(server.clone().report_space());
-    tokio::spawn(own_copy::tell(server.board.clone(), me, life.incarnation));
-    tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
+    begin_work(&server, asks, life, sweep_first);
     let guests = server.clone();
     tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));
     tracing::info!(
@@ -212,6 +204,19 @@ pub async fn run(
         () = server.join(started(life)) => Err(Ended::Refused(joining::refusal(me, home.root(), life.empty))),
         ended = server.clone().until_end(home, stop) => ended,
     }
+}
+
+/// Starts what goes on by itself on this thread until the server ends.
+fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Life, sweep_first: bool) {
+    tokio::spawn(flush::run(server.machine.clone(), server.node.clone()));
+    tokio::spawn(flush::sync_log(server.node.clone()));
+    tokio::spawn(server.duties.clone().run());
+    tokio::spawn(server.clone().answer_asks(asks));
+    tokio::spawn(server.clone().watch_peers());
+    tokio::spawn(server.clone().say_hello(life));
+    tokio::spawn(server.clone().report_space());
+    tokio::spawn(own_copy::tell(server.board.clone(), server.cluster.me, life.incarnation));
+    tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
 }
 
 fn open_cuts(home: &DataDir, names: &namespace::Namespace) -> std::io::Result<Cuts> {
