@@ -54,7 +54,7 @@ number!(
     Epoch(u64)
 );
 number!(
-    /// One life of a server process, drawn at its start.
+    /// One life of a server process: which one in its data directory, and in which directory; see [`Incarnation::of`].
     Incarnation(u64)
 );
 number!(
@@ -73,6 +73,38 @@ number!(
 impl Ino {
     /// The directory that a mount shows.
     pub const ROOT: Ino = Ino(1);
+}
+
+impl Incarnation {
+    /// The life of this number, from 1, in the data directory with this number.
+    pub fn of(life: u32, directory: u32) -> Incarnation {
+        Incarnation(u64::from(life) << 32 | u64::from(directory))
+    }
+
+    /// Which life of its data directory it is; 0: none, see [`Incarnation::barred`].
+    pub fn life(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// The number of the data directory, drawn when that was made.
+    pub fn directory(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// No life: stands for a data directory that is not taken any more, in whatever life of it.
+    pub fn barred(self) -> Incarnation {
+        Incarnation::of(0, self.directory())
+    }
+
+    /// Whether, where this is what is known, a process of the life `comer` may take part: the data directory is the known
+    /// one; or none is known; or any other is waited for than one that is barred.
+    pub fn admits(self, comer: Incarnation) -> bool {
+        match (self.0, self.life()) {
+            (0, _) => true,
+            (_, 0) => comer.directory() != self.directory(),
+            _ => comer.directory() == self.directory(),
+        }
+    }
 }
 
 impl SessionId {
@@ -116,6 +148,16 @@ impl fmt::Display for ChunkId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_known_directory_is_admitted_or_any_but_the_barred_one() {
+        let (old, new) = (Incarnation::of(3, 7), Incarnation::of(1, 8));
+        assert_eq!((old.life(), old.directory()), (3, 7));
+        assert!(Incarnation(0).admits(old), "nobody is known");
+        assert!(old.admits(Incarnation::of(9, 7)) && !old.admits(new));
+        let waits = old.barred();
+        assert!(!waits.admits(old) && !waits.admits(Incarnation::of(4, 7)) && waits.admits(new));
+    }
 
     #[test]
     fn the_chunk_before_is_just_before() {

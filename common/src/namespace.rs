@@ -193,6 +193,13 @@ pub enum Change {
         /// File, cut generation, least size.
         sizes: Vec<(Ino, u32, u64)>,
     },
+    /// Which life of the witness is known, or that its data directory is barred; refused unless `from` is what was known.
+    Witness {
+        /// What was known; 0: nothing.
+        from: Incarnation,
+        /// What is known now.
+        to: Incarnation,
+    },
 }
 
 impl Change {
@@ -200,7 +207,11 @@ impl Change {
     /// mode too: a power cut must not undo who is in sync, who mounts, or which inode numbers were given away.
     pub fn must_sync(&self) -> bool {
         match self {
-            Change::OpenSession { .. } | Change::EndSession { .. } | Change::GrantInos | Change::Pair { .. } => true,
+            Change::OpenSession { .. }
+            | Change::EndSession { .. }
+            | Change::GrantInos
+            | Change::Pair { .. }
+            | Change::Witness { .. } => true,
             Change::Make { .. }
             | Change::Link { .. }
             | Change::Unlink { .. }
@@ -225,6 +236,18 @@ impl Command {
             Command::Recovered => true,
             Command::Batch(requests) => requests.iter().any(|request| request.change.must_sync()),
         }
+    }
+
+    /// What it says about the lives and data directories of voters, in order.
+    pub fn lives(&self) -> Vec<(ServerId, Incarnation)> {
+        let Command::Batch(requests) = self else { return Vec::new() };
+        let life = |request: &Request| match request.change {
+            Change::Pair { event: PairEvent::Hello { server, incarnation, .. }, .. } => Some((server, incarnation)),
+            Change::Pair { event: PairEvent::Replace { server, barred }, .. } => Some((server, barred)),
+            Change::Witness { to, .. } => Some((ServerId::WITNESS, to)),
+            _ => None,
+        };
+        requests.iter().filter(|request| request.session == SessionId::CLUSTER).filter_map(life).collect()
     }
 }
 
@@ -261,6 +284,14 @@ pub enum PairEvent {
         server: ServerId,
         /// Its life; refused if it is another by now.
         incarnation: Incarnation,
+    },
+    /// The data directory of `server`, which is stale, is gone for good: another may take its place. Refused unless it is
+    /// the one that is known.
+    Replace {
+        /// Which one.
+        server: ServerId,
+        /// That data directory.
+        barred: Incarnation,
     },
 }
 

@@ -10,12 +10,13 @@ use futures::future::BoxFuture;
 use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
+use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::limits::ENTRY_MAX_BYTES;
 use raidfs_common::namespace::{Answer, Change, Command, Query, Request};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, Grown};
 use raidfs_common::time::Time;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -27,6 +28,8 @@ type OwnGrown = Box<dyn Fn(LogIndex, Option<ChunkId>) -> BoxFuture<'static, Opti
 
 /// One page of what may have grown is waited for so long.
 const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
+/// A quorum is waited for so long that follows this server.
+const CONFIRM_PATIENCE: Duration = Duration::from_millis(500);
 /// A page that does not come is asked for so often in all.
 const GROWN_TRIES: u32 = 3;
 
@@ -127,6 +130,13 @@ pub trait Proposer: Send + Sync + 'static {
     fn heard(&self, server: ServerId) -> Option<Duration>;
     /// Everything up to here is applied here.
     fn applied(&self) -> LogIndex;
+    /// Who leads, as far as is known.
+    fn leader(&self) -> Option<ServerId>;
+    /// The lives of all voters that are known.
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation>;
+    /// Waits until a quorum follows this server, which has applied everything that was agreed by then: its term, and its
+    /// last entry. None: it does not lead (any more).
+    fn confirm(&self) -> impl Future<Output = Option<(Term, LogIndex)>> + Send;
     /// Makes a change by the cluster's own hand. False: it was refused, or could not be made.
     fn propose(&self, change: Change) -> impl Future<Output = bool> + Send;
     /// Of these files' ends, those behind the size that the namespace has: with the cut generation, as a change wants it.
@@ -180,6 +190,21 @@ impl Proposer for NodeProposer {
 
     fn applied(&self) -> LogIndex {
         crate::consensus::node::Machine::applied(&*self.machine).0
+    }
+
+    fn leader(&self) -> Option<ServerId> {
+        self.node.status().leader
+    }
+
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
+        self.machine.with(|names| names.lives())
+    }
+
+    async fn confirm(&self) -> Option<(Term, LogIndex)> {
+        let agreed = tokio::time::timeout(CONFIRM_PATIENCE, self.node.confirm()).await.ok()??;
+        self.machine.reach(agreed, CONFIRM_PATIENCE).await.ok()?;
+        let status = self.node.status();
+        status.leads.then_some((status.term, status.last))
     }
 
     async fn propose(&self, change: Change) -> bool {

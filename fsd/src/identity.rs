@@ -1,7 +1,7 @@
 //! Whose a data directory is: found out, or made so, before anything in it is opened.
 //!
 //! ```text
-//! DIR/identity   cluster, server and format, in text with a checksum; written once, last of all
+//! DIR/identity   cluster, server, format and the directory's number, in text with a checksum; written once, last of all
 //! DIR/life       which life of the server this is, in which boot of the machine, and whether it ended cleanly
 //! DIR/lock       held by the process that uses the directory, and its number
 //! DIR/names, DIR/log, DIR/chunks, DIR/notes       (the witness has only log)
@@ -153,8 +153,8 @@ impl DataDir {
                 make(root, wanted)?;
             }
         }
-        let identity = check(root, wanted)?;
-        let (life, record) = life::begin(root)?;
+        let (identity, directory) = check(root, wanted)?;
+        let (life, record) = life::begin(root, directory)?;
         Ok(DataDir { root: root.to_owned(), identity, life, record: Mutex::new(record), _lock: lock })
     }
 
@@ -171,6 +171,16 @@ impl DataDir {
     /// Its number.
     pub fn incarnation(&self) -> Incarnation {
         self.life.incarnation
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the witness writes down which data directories the cluster knows.
+    pub fn lives(&self) -> PathBuf {
+        self.root.join("lives")
     }
 
     /// Where the namespace's tables are.
@@ -224,6 +234,11 @@ impl DataDir {
         self.note(|record| record.distrusted = false)
     }
 
+    /// What was missing because the directory was made empty has all been brought to it: from now on it holds a copy.
+    pub fn fill(&self) -> Result<(), IdentityError> {
+        self.note(|record| record.empty = false)
+    }
+
     /// Changes the record of this life; durable when this returns.
     fn note(&self, change: impl FnOnce(&mut LifeRecord)) -> Result<(), IdentityError> {
         let mut record = self.record.lock();
@@ -249,7 +264,7 @@ impl OfflineDir {
 
     /// Opens it, whoever's it is; refused if a server runs in it. Changes nothing, and works on a read-only file system.
     pub fn open(root: &Path) -> Result<OfflineDir, IdentityError> {
-        let identity = readable(root, record::read(&root.join(IDENTITY)))?;
+        let (identity, _) = readable(root, record::read(&root.join(IDENTITY)))?;
         let path = root.join(LOCK);
         let lock = match File::open(&path) {
             Ok(file) => {
@@ -340,7 +355,7 @@ fn make(root: &Path, identity: &Identity) -> Result<(), IdentityError> {
         }
     }
     life::write(root, &LifeRecord::first())?;
-    write_whole(root, IDENTITY, &record::encode(identity))
+    write_whole(root, IDENTITY, &record::encode(identity, life::draw()?))
 }
 
 /// Writes a file so that it is there wholly or not at all, durably.
@@ -357,7 +372,7 @@ fn write_whole(root: &Path, name: &str, text: &str) -> Result<(), IdentityError>
     written.map_err(failed("write", &path))
 }
 
-fn readable(root: &Path, read: Result<Identity, Unreadable>) -> Result<Identity, IdentityError> {
+fn readable<T>(root: &Path, read: Result<T, Unreadable>) -> Result<T, IdentityError> {
     let dir = || root.to_owned();
     read.map_err(|e| match e {
         Unreadable::Missing => IdentityError::Damaged {
@@ -372,8 +387,8 @@ fn readable(root: &Path, read: Result<Identity, Unreadable>) -> Result<Identity,
     })
 }
 
-fn check(root: &Path, wanted: &Identity) -> Result<Identity, IdentityError> {
-    let found = readable(root, record::read(&root.join(IDENTITY)))?;
+fn check(root: &Path, wanted: &Identity) -> Result<(Identity, u32), IdentityError> {
+    let (found, directory) = readable(root, record::read(&root.join(IDENTITY)))?;
     if found.cluster_id != wanted.cluster_id || found.cluster != wanted.cluster {
         let (found, wanted) = (found.cluster, wanted.cluster.clone());
         return Err(IdentityError::OtherCluster { dir: root.to_owned(), found, wanted });
@@ -387,7 +402,7 @@ fn check(root: &Path, wanted: &Identity) -> Result<Identity, IdentityError> {
             return Err(IdentityError::Damaged { dir: root.to_owned(), what });
         }
     }
-    Ok(found)
+    Ok((found, directory))
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod consensus;
 pub mod cuts;
 pub mod identity;
+mod joining;
 pub mod leader;
 pub mod machine;
 pub mod namespace;

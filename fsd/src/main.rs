@@ -22,6 +22,9 @@ use tokio::sync::Notify;
 /// A server keeps all names and, together with its mirror, the bytes of about half of the files. The witness keeps
 /// neither: it breaks ties, so that the cluster goes on when one server of each pair is lost. SIGTERM ends either in
 /// order: the mirror carries on, the lead is handed over, everything is on disk.
+///
+/// Exit status: 0 ended in order, 1 failed (the reason is on standard error), 2 wrong usage, 3 the cluster knows another
+/// data directory of this server than the one given: see `raidfs replace --help`.
 #[derive(Debug, Parser)]
 #[command(name = "fsd", version, max_term_width = 100)]
 struct Flags {
@@ -39,6 +42,9 @@ struct Flags {
     data: PathBuf,
 }
 
+/// The exit code of a server whose data directory the cluster does not take.
+const REFUSED: u8 = 3;
+
 fn main() -> ExitCode {
     let flags = Flags::parse();
     raidfs_common::log::start();
@@ -47,7 +53,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{}", chain(error.as_ref()));
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(Ended::Refused(_)) => ExitCode::from(REFUSED),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
 use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
-use crate::identity::{DataDir, Life};
+use crate::identity::{DataDir, IdentityError, Life};
+use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
 use crate::peers::{PeerEvent, Peers};
@@ -33,13 +34,15 @@ use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
 use raidfs_common::namespace::{Answer, Command, Query};
+use raidfs_common::pair::{CopyState, Member};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
-use raidfs_common::rpc::peer::{PeerService, PeerServiceClient, Report};
+use raidfs_common::rpc::peer::{Joining, PeerService, PeerServiceClient, Report, Started};
 use raidfs_common::rpc::{Service, Speaker};
 use raidfs_common::stream::{Listener, Moving, Port};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
@@ -61,6 +64,9 @@ pub enum Ended {
     /// once (rule 4).
     #[error("starting anew: {0}")]
     Anew(String),
+    /// The cluster knows another data directory in this one's place.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// An [`Ended::Start`] of what could not be done.
@@ -75,16 +81,25 @@ const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// A planned stop gives others this long to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
 
+/// What is told of a life.
+pub fn started(life: Life) -> Started {
+    let Life { incarnation, power_lost, empty, .. } = life;
+    Started { incarnation, power_lost, empty }
+}
+
 /// The voter's setup for consensus.
-pub fn setup(config: &Config, me: ServerId, life: Life, doubtful: bool) -> Setup {
+pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful: bool) -> Setup {
     Setup {
         me,
+        incarnation: life.incarnation,
         voters: config.voters(),
         timing: Timing::default(),
         seed: life.incarnation.0,
         doubtful,
+        stranger: log.vote().term == Term(0) && log.last().0 == LogIndex(0),
         strict: config.durability == Durability::Strict,
         on_recovery: codec::encode(&Command::Recovered).into(),
+        read_lives: |data| codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default(),
     }
 }
 
@@ -99,8 +114,27 @@ struct Server {
     replica: Arc<Replica>,
     chunks: Arc<dyn ChunkStore>,
     tally: Arc<Tally>,
+    joined: Arc<AtomicBool>,
     stop: Arc<Notify>,
     bulk: mpsc::UnboundedSender<Guest>,
+}
+
+/// From now on changes are made. Says whether the last life ended with every change whole; refused if its chunks are gone.
+fn begin_changes(home: &DataDir, chunks: &dyn ChunkStore) -> Result<bool, Ended> {
+    let settled = settled::read(&home.settled());
+    if let Some(held @ 1..) = settled
+        && chunks.held().0 == 0
+    {
+        let missing = format!(
+            "there are none in {}, where there were {held} when {} stopped; restore them, or start with an empty data directory \
+             if this server's mirror is well: all is copied back",
+            home.chunks().display(),
+            home.identity().server
+        );
+        return Err(cannot("find the chunks")(missing));
+    }
+    settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
+    Ok(settled.is_some())
 }
 
 /// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries.
@@ -136,18 +170,7 @@ pub async fn run(
 ) -> Result<(), Ended> {
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
-    let settled = settled::read(&home.settled());
-    if let Some(held @ 1..) = settled
-        && chunks.held().0 == 0
-    {
-        let missing = format!(
-            "there are none in {}, where there were {held} when {me} stopped; restore them, or start with an empty data directory \
-             if this server's mirror is well: all is copied back",
-            home.chunks().display()
-        );
-        return Err(cannot("find the chunks")(missing));
-    }
-    settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
+    let was_settled = begin_changes(home, &*chunks)?;
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     if doubtful {
         home.distrust().map_err(cannot("note that entries may be missing"))?;
@@ -164,7 +187,7 @@ pub async fn run(
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
-    let node = Node::start(setup(&config, me, life, doubtful), log, machine.clone(), transport);
+    let node = Node::start(setup(&config, me, life, &log, doubtful), log, machine.clone(), transport);
     machine.sync_log_by(sync_log_of(&node));
     let cluster = Arc::new(Cluster {
         config: config.clone(),
@@ -177,7 +200,7 @@ pub async fn run(
     let proposer = NodeProposer { node: node.clone(), machine: machine.clone() };
     let duties = Duties::new(cluster.clone(), proposer.clone());
     let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
-    if settled.is_some() && !life.power_lost {
+    if was_settled && !life.power_lost {
         replica.nothing_is_half_changed();
     }
     let server = Arc::new(Server {
@@ -190,9 +213,26 @@ pub async fn run(
         replica,
         chunks,
         tally: Arc::default(),
+        joined: Arc::default(),
         stop: stop.clone(),
         bulk,
     });
+    begin_work(&server, asks, life, sweep_first);
+    let guests = server.clone();
+    tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));
+    tracing::info!(
+        "{me} is up{}",
+        if life.power_lost && !life.empty { "; its machine went down uncleanly" } else { "" }
+    );
+    tokio::select! {
+        failed = server.clone().trust_in_time(home) => Err(failed),
+        () = server.join(started(life)) => Err(Ended::Refused(joining::refusal(me, home.root(), life.empty))),
+        ended = server.clone().until_end(home, stop) => ended,
+    }
+}
+
+/// Starts what goes on by itself on this thread until the server ends.
+fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Life, sweep_first: bool) {
     tokio::spawn(flush::run(server.machine.clone(), server.node.clone()));
     tokio::spawn(flush::sync_log(server.node.clone()));
     tokio::spawn(server.duties.clone().run());
@@ -200,15 +240,8 @@ pub async fn run(
     tokio::spawn(server.clone().watch_peers());
     tokio::spawn(server.clone().say_hello(life));
     tokio::spawn(server.clone().report_space());
-    tokio::spawn(own_copy::tell(server.board.clone(), me, life.incarnation));
+    tokio::spawn(own_copy::tell(server.board.clone(), server.cluster.me, life.incarnation));
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
-    let guests = server.clone();
-    tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));
-    tracing::info!("{me} is up{}", if life.power_lost { "; its machine went down uncleanly" } else { "" });
-    tokio::select! {
-        failed = server.clone().trust_in_time(home) => Err(failed),
-        ended = server.until_end(home, stop) => ended,
-    }
 }
 
 fn open_cuts(home: &DataDir, names: &namespace::Namespace) -> std::io::Result<Cuts> {
@@ -312,6 +345,8 @@ impl Server {
                         replica: self.replica.clone(),
                         chunks: self.chunks.clone(),
                         tally: self.tally.clone(),
+                        duties: self.duties.clone(),
+                        joined: self.joined.clone(),
                         stop: self.stop.clone(),
                     };
                     serve_guest!(stream, service.serve());
@@ -319,6 +354,12 @@ impl Server {
                 Service::Chunks => {}
             }
         });
+    }
+
+    /// Returns if another data directory is known in this one's place.
+    async fn join(&self, started: Started) {
+        let Cluster { me, config, peers, .. } = &*self.cluster;
+        joining::ask(peers, &config.voters(), (*me, started), &self.node, &self.joined).await;
     }
 
     async fn gone(self: &Arc<Self>, peer: ServerId) {
@@ -394,9 +435,8 @@ impl Server {
 
     /// Says hello to whoever leads, until the namespace knows this life.
     async fn say_hello(self: Arc<Self>, life: Life) {
-        let Life { incarnation, power_lost, first: empty } = life;
         while !self.is_known() {
-            self.report(Report::Started { incarnation, power_lost, empty }).await;
+            self.report(Report::Started(started(life))).await;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -407,18 +447,35 @@ impl Server {
         self.machine.pairs().iter().filter_map(|p| p.member(me)).any(|m| m.incarnation == life)
     }
 
+    /// Whether the copy of this life is in sync, as far as this server has heard.
+    fn is_in_sync(&self) -> bool {
+        let (me, life) = (self.cluster.me, self.cluster.incarnation);
+        let own = |m: &Member| m.incarnation == life && m.state == CopyState::InSync;
+        self.machine.pairs().iter().filter_map(|p| p.member(me)).any(own)
+    }
+
     /// Notes that what a power cut may have taken is made up for: the log is whole, and the namespace has judged what the
-    /// chunks of this life are worth. Returns only if that cannot be noted.
+    /// chunks of this life are worth. Then, that what an empty directory lacks is: the copy is in sync, too. Returns only
+    /// if that cannot be noted.
     async fn trust_in_time(self: Arc<Self>, home: &DataDir) -> Ended {
         let (mut node, mut seen) = (self.node.watch(), self.machine.watch_seen());
-        let whole = node.wait_for(|status| !status.doubtful).await.is_ok();
-        if whole
-            && seen.wait_for(|_| self.is_known()).await.is_ok()
-            && let Err(error) = home.trust()
-        {
-            return cannot("note that nothing is missing")(error);
+        let noted = async {
+            // Of an empty directory's chunks nobody thinks better than it says by that.
+            let judged = home.life().empty;
+            if node.wait_for(|status| !status.doubtful).await.is_ok()
+                && seen.wait_for(|_| judged || self.is_known()).await.is_ok()
+            {
+                home.trust()?;
+                if seen.wait_for(|_| self.is_in_sync()).await.is_ok() {
+                    home.fill()?;
+                }
+            }
+            Ok::<_, IdentityError>(())
+        };
+        match noted.await {
+            Ok(()) => std::future::pending().await,
+            Err(error) => cannot("note that nothing is missing")(error),
         }
-        std::future::pending().await
     }
 
     async fn report_space(self: Arc<Self>) {
@@ -501,5 +558,9 @@ struct Ear(Arc<Duties<NodeProposer>>);
 impl Hears for Ear {
     async fn hear(&self, from: ServerId, report: Report) -> bool {
         self.0.report(from, report).await
+    }
+
+    async fn join(&self, from: ServerId, life: Started) -> Joining {
+        self.0.join(from, life).await
     }
 }

@@ -4,13 +4,14 @@ use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
 use crate::identity::DataDir;
+use crate::joining;
 use crate::machine::witness::WitnessMachine;
 use crate::peers::{PeerEvent, Peers};
 use crate::serve::listen::{self, Guest};
 use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
 use crate::serve_guest;
-use crate::server::{Ended, cannot, setup};
+use crate::server::{Ended, cannot, setup, started};
 use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
 use raidfs_common::id::LogIndex;
@@ -19,6 +20,7 @@ use raidfs_common::rpc::peer::PeerService;
 use raidfs_common::rpc::{Service, Speaker};
 use raidfs_common::stream::{Listener, Port};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -31,16 +33,20 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
     let (me, life) = (home.identity().server, home.life());
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
-    let machine = Arc::new(WitnessMachine::new(log.base()));
+    let machine =
+        WitnessMachine::open(log.base(), &home.lives()).map_err(cannot("open the record of data directories"))?;
+    let machine = Arc::new(machine);
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
     let doubtful = life.power_lost || opened.cut;
     if doubtful {
         home.distrust().map_err(cannot("note that entries may be missing"))?;
     }
-    let node = Node::start(setup(&config, me, life, doubtful), log, machine, transport);
-    let started = Instant::now();
-    tokio::spawn(keep_log(node.clone()));
+    let setup = setup(&config, me, life, &log, doubtful);
+    let node = Node::start(setup, log, machine.clone(), transport);
+    let (joined, voters, others) = (Arc::new(AtomicBool::new(false)), config.voters(), peers.clone());
+    let began = Instant::now();
+    tokio::spawn(keep_log(node.clone(), machine));
     let (gone, mut events) = (node.clone(), peers.subscribe());
     tokio::spawn(async move {
         while let Ok(event) = events.recv().await {
@@ -49,10 +55,10 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
             }
         }
     });
-    let (server, ender) = (node.clone(), stop.clone());
+    let (server, ender, known) = (node.clone(), stop.clone(), joined.clone());
     let hand_over = move |guest: Guest| {
         let (node, stop, peers) = (server.clone(), ender.clone(), peers.clone());
-        let incarnation = life.incarnation;
+        let (incarnation, joined) = (life.incarnation, known.clone());
         tokio::spawn(async move {
             let Guest { stream, service, speaker, place } = guest;
             let _place = place;
@@ -69,7 +75,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
                     serve_guest!(stream, service.serve(), once_closed);
                 }
                 Service::Admin => {
-                    let service = WitnessAdmin { node, incarnation, started, stop };
+                    let service = WitnessAdmin { node, incarnation, started: began, joined, stop };
                     serve_guest!(stream, service.serve());
                 }
                 Service::Names | Service::Chunks => {}
@@ -78,7 +84,12 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
     };
     tokio::spawn(listen::run(listener, config, me, hand_over));
     tracing::info!("the witness is up");
-    until_end(&node, home, stop).await
+    tokio::select! {
+        ended = until_end(&node, home, stop) => ended,
+        () = joining::ask(&others, &voters, (me, started(life)), &node, &joined) => {
+            Err(Ended::Refused(joining::refusal(me, home.root(), life.empty)))
+        }
+    }
 }
 
 /// Waits for the end, and brings it about in order.
@@ -87,7 +98,7 @@ async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -
     let mut status = node.watch();
     let trusted = async {
         if status.wait_for(|s| !s.doubtful).await.is_ok()
-            && let Err(error) = home.trust()
+            && let Err(error) = home.trust().and_then(|()| home.fill())
         {
             return cannot("note that nothing is missing")(error);
         }
@@ -113,10 +124,15 @@ async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -
 }
 
 /// Syncs the log now and then, and drops what enough servers have durably applied (rule 18).
-async fn keep_log(node: Arc<WitnessNode>) {
+async fn keep_log(node: Arc<WitnessNode>, machine: Arc<WitnessMachine>) {
     loop {
         tokio::time::sleep(SYNC_EVERY).await;
         node.sync_soon();
+        // What the entries say about data directories must outlive them.
+        let keeper = machine.clone();
+        if !tokio::task::spawn_blocking(move || keeper.keep()).await.is_ok_and(|kept| kept.is_ok()) {
+            continue;
+        }
         node.purge(LogIndex(node.status().spare.0.saturating_sub(KEEP_ENTRIES)));
     }
 }

@@ -289,7 +289,7 @@ pub async fn calm(config: Config) {
     let client = ClusterClient::observe(&config).await;
     let until = world().now() + CALM.as_nanos() as u64;
     let in_sync = |pair: &Pair| pair.in_sync().count() == 2;
-    while !(client.pairs().iter().all(in_sync) && !client.pairs().is_empty()) {
+    while client.pairs().is_empty() || !client.pairs().iter().all(in_sync) {
         if world().now() > until {
             println!("WRONG  not all copies are in sync after {CALM:?} without a fault");
             super::world::end(1);
@@ -297,7 +297,7 @@ pub async fn calm(config: Config) {
         pause(PAUSE).await;
     }
     // The witness catches up in a heartbeat or two.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_secs(1)).await;
     client.close().await;
 }
 

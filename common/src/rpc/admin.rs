@@ -46,6 +46,10 @@ pub struct ServerStatus {
     pub heard_ms: Vec<(ServerId, Option<u64>)>,
     /// What its scrubber does and did.
     pub scrub: ScrubStatus,
+    /// A leader has said that this server's data directory is the one that the cluster knows.
+    pub joined: bool,
+    /// Voters whose data directories are to be replaced: each waits for another one than it had.
+    pub replacing: Vec<ServerId>,
 }
 
 /// Requests served since the start.
@@ -134,6 +138,34 @@ pub enum ScrubState {
     BrokenOff,
 }
 
+/// Why the data directory of a server cannot be given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NotReplaced {
+    /// Only the leader can say.
+    #[error("this server does not lead")]
+    NotLeader(Option<ServerId>),
+    /// There is none.
+    #[error("the cluster has no such server")]
+    Unknown,
+    /// It has never said hello.
+    #[error("it has never had a data directory: start it")]
+    NeverLived,
+    /// It runs.
+    #[error("it runs, with the data directory that it has had: stop it first")]
+    Runs,
+    /// Nobody else has what it has.
+    #[error(
+        "it is the only one of its pair that has everything: without its data directory that pair's files are lost"
+    )]
+    LastCopy,
+    /// The mirror may still be shown to be gone.
+    #[error("its copy still counts as in sync: wait until it is put out of its pair")]
+    StillInSync,
+    /// Nobody agreed to it in time, or something else happened to the pair meanwhile.
+    #[error("it was not agreed to in time")]
+    NotAgreed,
+}
+
 /// A page of the namespace's rows, in key order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsPage {
@@ -157,6 +189,9 @@ pub trait AdminService {
     async fn inventory(pair: PairId, after: Option<ChunkId>, deep: bool) -> Result<Vec<ChunkSummary>, Rejection>;
     /// Hand the lead over and end.
     async fn stop() -> bool;
+    /// Gives up the data directory that a voter has had: the next other one with which it is started is taken in its
+    /// place. Repeated, it changes nothing.
+    async fn replace(server: ServerId) -> Result<(), NotReplaced>;
     /// Go through all chunks at full speed, compare every block with its checksum, and mend what is damaged from the
     /// mirror; a pass that was asked for already is joined. Its number. Refused unless both copies of the pair are in sync.
     async fn scrub() -> Result<u64, Rejection>;

@@ -46,6 +46,10 @@ pub struct VoteReply {
     pub granted: bool,
     /// It may have forgotten entries, and therefore does not vote.
     pub doubtful: bool,
+    /// It has never taken part, as far as its data directory tells: it votes only for the first leader of a new cluster.
+    pub stranger: bool,
+    /// This life of it.
+    pub incarnation: Incarnation,
     /// The term of its last entry.
     pub last_term: Term,
     /// The position of its last entry.
@@ -84,6 +88,8 @@ pub struct AppendRequest {
 /// The follower's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppendReply {
+    /// This life of it.
+    pub incarnation: Incarnation,
     /// Its term.
     pub term: Term,
     /// The request's round.
@@ -117,18 +123,38 @@ pub struct SnapshotPiece {
     pub data: Blob,
 }
 
+/// A life of a voter, in its own words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Started {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// Its machine went down since it last served, or it does not know.
+    pub power_lost: bool,
+    /// Its data directory was made empty, and lacks something to this day.
+    pub empty: bool,
+}
+
+/// What the leader says to a voter that has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Joining {
+    /// This server does not lead, or cannot say yet: ask again.
+    Later,
+    /// The voter's data directory is the one that the cluster knows.
+    Known {
+        /// The term in which this is said.
+        term: Term,
+        /// The leader's last entry: a voter that has never taken part must hold it before it votes.
+        last: LogIndex,
+    },
+    /// It is another: the voter must end.
+    Refused,
+}
+
 /// What a server tells the leader about itself, or about another; the leader decides what to make of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
     /// I have started (again).
-    Started {
-        /// This life.
-        incarnation: Incarnation,
-        /// My machine went down since I last served, or I do not know.
-        power_lost: bool,
-        /// My data directory has just been made.
-        empty: bool,
-    },
+    Started(Started),
     /// My mirror does not answer, or my own disk fails.
     Accuse {
         /// Which pair.
@@ -181,6 +207,8 @@ pub trait PeerService {
     async fn snapshot(piece: SnapshotPiece) -> (Term, bool);
     /// Tells the leader something; false: it does not lead, or it cannot act on it now.
     async fn report(from: ServerId, report: Report) -> bool;
+    /// Asks the leader whether this life of a voter may take part.
+    async fn join(from: ServerId, life: Started) -> Joining;
     /// The leader's word: take over now.
     async fn take_over(from: ServerId, term: Term) -> bool;
     /// Asks who speaks, to see that it lives.

@@ -3,10 +3,12 @@
 //! `leading` and `following`.
 
 use super::leading::Lead;
+use super::lives::{Lives, ReadLives};
 use super::log::{LogStore, Vote};
 use super::timing::Timing;
 use bytes::Bytes;
-use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
+use raidfs_common::limits::APPEND_MAX_BYTES;
 use raidfs_common::rpc::peer::{AppendRequest, VoteReply, VoteRequest};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -31,12 +33,19 @@ pub struct Setup {
     pub timing: Timing,
     /// What its random waits are drawn from.
     pub seed: u64,
+    /// This life of it.
+    pub incarnation: Incarnation,
     /// Its machine went down uncleanly: it may have forgotten entries that it had acknowledged.
     pub doubtful: bool,
+    /// It has never taken part: it does not, until it has a leader's word ([`Core::join`]) or founds a new cluster with
+    /// all the others.
+    pub stranger: bool,
     /// Every entry takes effect only once it is durable on a quorum.
     pub strict: bool,
     /// What a leader says first whose voters may have forgotten entries (rule 4), in place of an empty entry.
     pub on_recovery: Bytes,
+    /// Reads what entries say about lives of voters.
+    pub read_lives: ReadLives,
 }
 
 /// What is to be done after a step.
@@ -85,6 +94,8 @@ pub(super) enum Role {
 pub(super) struct Campaign {
     pub pre: bool,
     pub recovery: bool,
+    /// A recovery in which nobody has a log: a new cluster, to which all voters must agree.
+    pub founding: bool,
     pub answers: BTreeMap<ServerId, VoteReply>,
 }
 
@@ -97,6 +108,8 @@ pub(super) enum Doubt {
     Open,
     /// It does again once it holds this.
     Until(LogIndex),
+    /// It has never taken part, or forgot that it did.
+    Stranger,
 }
 
 /// The Raft state machine of one voter.
@@ -120,6 +133,7 @@ pub struct Core<L> {
     pub(super) gone: Option<Term>,
     pub(super) election_at: Now,
     pub(super) doubt: Doubt,
+    pub(super) lives: Lives,
     pub(super) commit: LogIndex,
     /// Durable on a quorum up to here, as far as is known.
     pub(super) quorum_durable: LogIndex,
@@ -152,7 +166,12 @@ impl<L: LogStore> Core<L> {
     /// A voter that has just started: a follower, whatever it was before (rule 1).
     pub fn new(setup: Setup, log: L, applied: LogIndex, now: Now) -> Core<L> {
         let vote = log.vote();
-        let doubt = if setup.doubtful { Doubt::Open } else { Doubt::None };
+        let doubt = match (setup.stranger, setup.doubtful) {
+            (true, _) => Doubt::Stranger,
+            (false, true) => Doubt::Open,
+            (false, false) => Doubt::None,
+        };
+        let lives = Lives::new(setup.read_lives);
         let random = setup.seed ^ (u64::from(setup.me.0) << 32) ^ 0x9e37_79b9_7f4a_7c15;
         let mut core = Core {
             vote,
@@ -165,6 +184,7 @@ impl<L: LogStore> Core<L> {
             gone: None,
             election_at: now,
             doubt,
+            lives,
             commit: applied.max(log.base().0),
             quorum_durable: LogIndex(0),
             applied_durable: applied,
@@ -180,7 +200,42 @@ impl<L: LogStore> Core<L> {
         // At the start nobody waits for a leader's lease to end: the question before the vote finds a leader that is there.
         let patience = core.setup.timing.election.mul_f64(0.2 + 0.5 * core.draw());
         core.election_at = now + patience * if core.setup.me.is_witness() { 3 } else { 1 };
+        core.read_coming_lives();
         core
+    }
+
+    /// Reads what the entries say about lives that are in the log but not known to be agreed.
+    fn read_coming_lives(&mut self) {
+        let mut from = self.commit.next();
+        while let Some(Some(last)) = self.with_log(|log| log.read(from, APPEND_MAX_BYTES)).map(|entries| {
+            self.lives.add(&entries);
+            entries.last().map(|e| e.index)
+        }) {
+            from = last.next();
+        }
+    }
+
+    /// What was agreed about lives by the entries up to `applied`.
+    pub fn agree_on_lives(&mut self, applied: LogIndex, lives: BTreeMap<ServerId, Incarnation>) {
+        self.lives.agree(applied, lives);
+    }
+
+    /// Whether [`Core::agree_on_lives`] is to be called with what is applied.
+    pub fn wants_lives(&self, applied: LogIndex) -> bool {
+        self.lives.wants(applied)
+    }
+
+    /// A leader of `term`, which a quorum followed at that moment and whose last entry was `last`, has said that this
+    /// voter's data directory is the one that the cluster knows. True: it is no stranger any more, durably.
+    pub fn join(&mut self, term: Term, last: LogIndex, now: Now) -> bool {
+        if self.doubt == Doubt::Stranger {
+            // From here on no leader of an earlier term is heard: it may lack what this voter's former self had promised.
+            self.observe_term(term, now);
+            if self.failed.is_none() && self.vote.term >= term {
+                self.doubt = Doubt::Until(last);
+            }
+        }
+        self.doubt != Doubt::Stranger
     }
 
     /// What is to be done, since the last call.

@@ -7,10 +7,17 @@ use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{VoteReply, VoteRequest};
 use std::collections::BTreeMap;
 
+/// So much more often than after the loss of a leader it is asked whether all voters are there to begin a cluster.
+const FOUNDING_HASTE: f64 = 8.0;
+
 impl<L: LogStore> Core<L> {
     /// Waits anew for the leader. The witness waits longer: it should lead only if nobody else can.
     pub(super) fn put_off_election(&mut self, now: Now) {
-        let share = 1.0 + self.draw() + if self.setup.me.is_witness() { 2.0 } else { 0.0 };
+        let mut share = 1.0 + self.draw() + if self.setup.me.is_witness() { 2.0 } else { 0.0 };
+        if self.doubt == Doubt::Stranger {
+            // There is no leader to wait for: either the others are about to start, too, or one of them leads.
+            share /= FOUNDING_HASTE;
+        }
         self.election_at = now + self.setup.timing.election.mul_f64(share);
     }
 
@@ -50,10 +57,13 @@ impl<L: LogStore> Core<L> {
             term: self.vote.term,
             granted: self.doubt == Doubt::None || recovery,
             doubtful: self.doubtful(),
+            stranger: self.doubt == Doubt::Stranger,
+            incarnation: self.setup.incarnation,
             last_term,
             last_index,
         };
-        self.role = Role::Candidate(Campaign { pre, recovery, answers: BTreeMap::from([(me, own)]) });
+        let founding = recovery && last_index == LogIndex(0);
+        self.role = Role::Candidate(Campaign { pre, recovery, founding, answers: BTreeMap::from([(me, own)]) });
         let request = VoteRequest { from: me, term, pre, transfer, recovery, last_term, last_index };
         for to in self.others() {
             self.out.push(Output::Vote { to, request: request.clone() });
@@ -67,10 +77,17 @@ impl<L: LogStore> Core<L> {
         let stands = self.setup.voters.contains(&request.from) && self.failed.is_none() && request.term <= TERM_MAX;
         let up_to_date =
             (request.last_term, request.last_index) >= (last_term, last_index) || planted(Bug::VotesForShorterLog);
-        let trusted = self.doubt == Doubt::None || request.recovery || planted(Bug::VotesForgetful);
+        let founding = request.recovery && request.last_index == LogIndex(0);
+        let trusted = match self.doubt {
+            Doubt::None => true,
+            // It is as good as not there, except where nobody has anything.
+            Doubt::Stranger => founding,
+            Doubt::Open | Doubt::Until(_) => request.recovery || planted(Bug::VotesForgetful),
+        };
         let free = self.leaderless(now) || (!request.pre && request.transfer);
         let mut granted = stands && up_to_date && trusted && free && request.term > self.vote.term;
-        if stands && !request.pre && free && request.term >= self.vote.term {
+        let may_promise = trusted || self.doubt != Doubt::Stranger;
+        if stands && !request.pre && free && may_promise && request.term >= self.vote.term {
             let given = if request.term > self.vote.term { None } else { self.vote.given };
             let first = given.is_none_or(|to| to == request.from) || planted(Bug::VotesTwice);
             granted = up_to_date && trusted && first;
@@ -87,15 +104,31 @@ impl<L: LogStore> Core<L> {
                 }
             }
             if granted {
+                if self.doubt == Doubt::Stranger {
+                    // Its promise, which is on disk, makes it one of those who begin the cluster.
+                    self.doubt = Doubt::Open;
+                }
                 self.put_off_election(now);
             }
         }
-        VoteReply { term: self.vote.term, granted, doubtful: self.doubtful(), last_term, last_index }
+        VoteReply {
+            term: self.vote.term,
+            granted,
+            doubtful: self.doubtful(),
+            stranger: self.doubt == Doubt::Stranger,
+            incarnation: self.setup.incarnation,
+            last_term,
+            last_index,
+        }
     }
 
     /// Takes an answer to its own request. `asked` is what was sent.
     pub fn on_vote_reply(&mut self, from: ServerId, asked: &VoteRequest, reply: VoteReply, now: Now) {
-        if self.failed.is_some() || self.observe_term(reply.term, now) {
+        if self.failed.is_some() || !self.lives.admit(from, reply.incarnation) {
+            return;
+        }
+        // What a stranger learns here it would take for a part in the cluster when it starts again.
+        if self.doubt != Doubt::Stranger && self.observe_term(reply.term, now) {
             return;
         }
         let current = Term(self.vote.term.0 + u64::from(asked.pre));
@@ -110,15 +143,16 @@ impl<L: LogStore> Core<L> {
     }
 
     fn count_votes(&mut self, now: Now) {
-        let quorum = self.quorum();
         let Role::Candidate(campaign) = &self.role else { return };
+        let quorum = if campaign.founding { self.setup.voters.len() } else { self.quorum() };
         let granted = campaign.answers.values().filter(|a| a.granted).count();
         if granted >= quorum {
             if campaign.pre {
                 let recovery = campaign.recovery;
                 self.ask_for_votes(now, false, recovery, true);
             } else {
-                let recovery = campaign.recovery;
+                // Where nobody had anything, nothing is lost.
+                let recovery = campaign.recovery && !campaign.founding;
                 self.lead(now, recovery);
             }
         } else if self.may_recover(now) {
@@ -127,18 +161,26 @@ impl<L: LogStore> Core<L> {
     }
 
     /// Rule 4: everything lost power. Servers that may have forgotten entries elect the newest log among them, once all
-    /// voters have answered, or all but one and the patience for it is over.
+    /// voters have answered, or all but one and the patience for it is over. A stranger counts as missing: what its place in
+    /// the cluster has known may lie in another data directory. Only where nobody has a log, and everybody says so, one of
+    /// them begins a new cluster, always the same one, so that they agree at once.
     fn may_recover(&self, now: Now) -> bool {
         let Role::Candidate(campaign) = &self.role else { return false };
         if !campaign.pre || campaign.recovery || !campaign.answers.values().any(|a| a.doubtful) {
             return false;
         }
-        let missing = self.setup.voters.len() - campaign.answers.len();
+        let (last_index, last_term) = self.log.last();
+        if last_index == LogIndex(0) {
+            let all = campaign.answers.len() == self.setup.voters.len();
+            let first = self.setup.voters.iter().find(|voter| !voter.is_witness()) == Some(&self.setup.me);
+            return all && first && campaign.answers.values().all(|a| a.last_index == LogIndex(0));
+        }
+        let heard = campaign.answers.values().filter(|a| !a.stranger).count();
+        let missing = self.setup.voters.len() - heard;
         let waited = now >= self.leaderless_since + self.setup.timing.recovery_patience;
         if missing > usize::from(waited) {
             return false;
         }
-        let (last_index, last_term) = self.log.last();
         campaign.answers.values().all(|a| (a.last_term, a.last_index) <= (last_term, last_index))
     }
 

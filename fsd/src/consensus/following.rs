@@ -1,6 +1,6 @@
 //! What a follower does with the leader's words.
 
-use super::core::{Core, Failure, Now, Output, TERM_MAX};
+use super::core::{Core, Doubt, Failure, Now, Output, TERM_MAX};
 use super::log::LogStore;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
@@ -29,6 +29,10 @@ impl<L: LogStore> Core<L> {
     /// Takes entries, or a heartbeat.
     pub fn on_append(&mut self, request: AppendRequest, now: Now) -> Option<Answer> {
         if self.failed.is_some() || !self.setup.voters.contains(&request.from) || !is_sound(&request) {
+            return None;
+        }
+        if self.doubt == Doubt::Stranger {
+            // What it does not hold yet it cannot promise, to whoever leads.
             return None;
         }
         if request.term < self.vote.term {
@@ -66,6 +70,7 @@ impl<L: LogStore> Core<L> {
 
     fn answer(&self, request: &AppendRequest, ok: bool, matched: LogIndex) -> Answer {
         let reply = AppendReply {
+            incarnation: self.setup.incarnation,
             term: self.vote.term,
             round: request.round,
             ok,
@@ -134,8 +139,11 @@ impl<L: LogStore> Core<L> {
         if from <= self.log.last().0 {
             debug_assert!(from > self.commit, "what was agreed is never taken away: see contradicts_what_was_agreed");
             self.with_log(|log| log.truncate(from))?;
+            self.lives.truncate(from);
         }
-        self.with_log(|log| log.append(&entries[first..]))
+        self.with_log(|log| log.append(&entries[first..]))?;
+        self.lives.add(&entries[first..]);
+        Some(())
     }
 
     /// The state was replaced by a snapshot of the state after `index`.
@@ -145,6 +153,7 @@ impl<L: LogStore> Core<L> {
         }
         if self.log.term_at(index) != Some(entry_term) {
             self.with_log(|log| log.reset(index, entry_term));
+            self.lives.truncate(LogIndex(0));
         }
         self.commit = self.commit.max(index);
         self.same_history = self.same_history.max(Some(term));
@@ -153,6 +162,7 @@ impl<L: LogStore> Core<L> {
 
     /// Whether a piece of a snapshot from this leader is to be taken.
     pub fn on_snapshot_piece(&mut self, from: ServerId, term: Term, now: Now) -> bool {
-        term >= self.vote.term && self.failed.is_none() && self.accept_leader(from, term, now).is_some()
+        let takes = term >= self.vote.term && self.failed.is_none() && self.doubt != Doubt::Stranger;
+        takes && self.accept_leader(from, term, now).is_some()
     }
 }

@@ -148,6 +148,7 @@ impl<L: LogStore> Core<L> {
         let index = self.log.last().0.next();
         let entry = LogEntry { term: self.vote.term, index, synced, data };
         self.with_log(|log| log.append(std::slice::from_ref(&entry)))?;
+        self.lives.add(std::slice::from_ref(&entry));
         if let Role::Leader(lead) = &mut self.role
             && synced
         {
@@ -271,6 +272,11 @@ impl<L: LogStore> Core<L> {
 
     /// Takes an answer to an append.
     pub fn on_append_reply(&mut self, from: ServerId, reply: &AppendReply, now: Now) {
+        if !self.lives.admit(from, reply.incarnation) {
+            // What a directory holds that was replaced does not count; and who speaks is about to end.
+            self.on_unreachable(from, reply.round, now);
+            return;
+        }
         if self.failed.is_some() || self.observe_term(reply.term, now) || reply.term < self.vote.term {
             return;
         }

@@ -14,6 +14,7 @@ pub mod core;
 mod election;
 pub mod following;
 mod leading;
+pub mod lives;
 pub mod log;
 #[cfg(test)]
 mod log_conformance;

@@ -5,7 +5,7 @@ use super::core::{Core, Failure, Now, Output, Setup};
 use super::log::{LogStore, SyncJob, SyncMark};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, SnapshotPiece, VoteReply, VoteRequest};
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ pub trait Machine: Send + Sync + 'static {
     fn apply(&self, entry: &LogEntry) -> Self::Outcome;
     /// What it has applied, durably or not.
     fn applied(&self) -> (LogIndex, Term);
+    /// The lives of voters by what is applied, for [`super::lives::Lives`].
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation>;
     /// Something about agreement changed; called after each step, must be quick.
     fn observe(&self, status: &Status);
     /// Pieces of the whole state after the returned entry, for a voter that is too far behind. Blocking.
@@ -141,7 +143,12 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     pub fn start(setup: Setup, log: L, machine: Arc<M>, transport: Arc<T>) -> Arc<Self> {
         let me = setup.me;
         let applied = machine.applied().0;
-        let core = Core::new(setup, log, applied, Duration::ZERO);
+        let mut core = Core::new(setup, log, applied, Duration::ZERO);
+        core.agree_on_lives(applied, machine.lives());
+        let started = Instant::now();
+        // Who looks before the first step must not take a voter that may have forgotten entries for one that has not.
+        let status = status_of(&core, applied, started);
+        machine.observe(&status);
         let (syncs, jobs) = mpsc::unbounded_channel();
         let node = Arc::new(Node {
             durable: watch::Sender::new(core.log().durable()),
@@ -154,13 +161,13 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                 replacing: false,
                 backlog: false,
                 again: false,
-                status: Status::default(),
+                status: status.clone(),
             }),
             machine,
             transport,
-            started: Instant::now(),
+            started,
             timer: Notify::new(),
-            status: watch::Sender::new(Status::default()),
+            status: watch::Sender::new(status),
             syncs,
             fatal: watch::Sender::new(None),
             me,
@@ -256,6 +263,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         self.step(|inner, now| inner.core.on_take_over(from, term, now))
     }
 
+    /// A leader's word that this voter may take part; see [`Core::join`].
+    pub fn join(self: &Arc<Self>, term: Term, last: LogIndex) -> bool {
+        self.step(|inner, now| inner.core.join(term, last, now))
+    }
+
     /// The process of `server` was seen to be gone.
     pub fn on_gone(self: &Arc<Self>, server: ServerId) {
         self.step(|inner, now| inner.core.on_gone(server, now));
@@ -341,6 +353,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                 if matches!(taken, Ok(Ok(()))) {
                     inner.core.on_snapshot_installed(from, term, index, entry_term, now);
                     inner.applied = index;
+                    inner.core.agree_on_lives(index, self.machine.lives());
                 }
             });
         }
@@ -431,6 +444,9 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                 }
             }
         }
+        if inner.core.wants_lives(inner.applied) {
+            inner.core.agree_on_lives(inner.applied, self.machine.lives());
+        }
         if !inner.core.leads() && !inner.waiters.is_empty() {
             // Those entries may still be agreed on: their callers ask again, with the same number.
             inner.waiters.clear();
@@ -443,20 +459,9 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             Some(error @ Failure::Log(_)) => self.fail(&error.to_string()),
             None => {}
         }
-        let core = &inner.core;
-        let durable = core.log().durable();
+        let durable = inner.core.log().durable();
         self.durable.send_if_modified(|d| std::mem::replace(d, durable) != durable);
-        let status = Status {
-            term: core.term(),
-            leader: core.leader(),
-            leads: core.leads_with(inner.applied),
-            commit: inner.applied,
-            durable: core.quorum_durable(),
-            spare: core.spare(),
-            lease_from: core.lease_from().map(|at| self.started + at),
-            last: core.log().last().0,
-            doubtful: core.doubtful(),
-        };
+        let status = status_of(&inner.core, inner.applied, self.started);
         if status != inner.status {
             if status.leader != inner.status.leader
                 && let Some(leader) = status.leader
@@ -559,5 +564,20 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             inner.core.log_mut().end_sync(mark);
             inner.core.on_synced(now);
         });
+    }
+}
+
+/// What a voter knows that has applied so much, and whose time counts from `started`.
+fn status_of<L: LogStore>(core: &Core<L>, applied: LogIndex, started: Instant) -> Status {
+    Status {
+        term: core.term(),
+        leader: core.leader(),
+        leads: core.leads_with(applied),
+        commit: applied,
+        durable: core.quorum_durable(),
+        spare: core.spare(),
+        lease_from: core.lease_from().map(|at| started + at),
+        last: core.log().last().0,
+        doubtful: core.doubtful(),
     }
 }

@@ -6,9 +6,11 @@ use super::log_memory::MemoryLog;
 use super::node::{Machine, Node, PieceStream, Status, Transport};
 use super::timing::Timing;
 use bytes::Bytes;
+use futures::FutureExt;
 use parking_lot::Mutex;
-use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, SnapshotPiece, VoteReply, VoteRequest};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -37,6 +39,10 @@ impl Machine for Slow {
 
     fn applied(&self) -> (LogIndex, Term) {
         *self.applied.lock()
+    }
+
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
+        BTreeMap::new()
     }
 
     fn observe(&self, _: &Status) {}
@@ -129,9 +135,12 @@ fn setup(voters: u16) -> Setup {
         voters: (1..=voters).map(ServerId).collect(),
         timing: Timing::default(),
         seed: 1,
+        incarnation: Incarnation(0),
         doubtful: false,
+        stranger: false,
         strict: false,
         on_recovery: Bytes::new(),
+        read_lives: |_| Vec::new(),
     }
 }
 
@@ -180,6 +189,18 @@ async fn a_server_that_has_much_to_apply_answers_meanwhile() {
     }
     assert!(most <= ENTRIES / 4, "{most} entries were applied between two heartbeats");
     assert_eq!(node.status().commit, LogIndex(ENTRIES));
+}
+
+#[tokio::test]
+async fn a_voter_that_may_have_forgotten_says_so_before_its_first_step() {
+    let doubtful = Setup { doubtful: true, ..setup(3) };
+    let node = Node::start(doubtful, MemoryLog::default(), Arc::new(Slow::default()), Arc::new(Alone));
+    assert!(node.status().doubtful);
+    let mut status = node.watch();
+    let trusted = status.wait_for(|status| !status.doubtful);
+    assert!(trusted.now_or_never().is_none(), "nobody may note that nothing is missing");
+    assert!(node.on_append(append(1, 1, 10)).await.is_some_and(|a| a.ok));
+    assert!(!node.status().doubtful, "it holds all that the leader does");
 }
 
 #[tokio::test]

@@ -1,15 +1,17 @@
 //! Several voters, a network that delays, loses and cuts, and a clock, all from one seed.
 
-use super::core::{Core, Failure, Now, Output, Setup};
+use super::core::{Core, Doubt, Failure, Now, Output, Setup};
 use super::log::LogStore;
 use super::log_memory::MemoryLog;
 use super::timing::Timing;
 use bytes::Bytes;
-use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::limits;
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, VoteReply, VoteRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+mod strangers;
 
 #[derive(Clone, Debug)]
 enum Mail {
@@ -47,7 +49,20 @@ const RECOVERED: &[u8] = b"recovered";
 fn setup(me: ServerId, n: u16, seed: u64, doubtful: bool) -> Setup {
     let timing = Timing { recovery_patience: Duration::from_secs(3), ..Timing::default() };
     let on_recovery = Bytes::from_static(RECOVERED);
-    Setup { me, voters: voters(n), timing, seed, doubtful, strict: false, on_recovery }
+    let read_lives = |_: &Bytes| Vec::new();
+    let (incarnation, stranger) = (Incarnation(0), false);
+    Setup {
+        me,
+        incarnation,
+        voters: voters(n),
+        timing,
+        seed,
+        doubtful,
+        stranger,
+        strict: false,
+        on_recovery,
+        read_lives,
+    }
 }
 
 impl World {

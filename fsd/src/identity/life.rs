@@ -17,13 +17,16 @@ const BOOT_ID_VARIABLE: &str = "RAIDFS_BOOT_ID";
 /// This life of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Life {
-    /// Its number: never 0, higher than any before in this directory, and unlike any of another directory.
+    /// Its number, and its directory's: like none before in this directory, and none of another directory.
     pub incarnation: Incarnation,
     /// What the life before had acknowledged but not synced may be gone: its machine went down uncleanly, its disk had
     /// failed, or it cannot be told.
     pub power_lost: bool,
     /// The directory has just been made.
     pub first: bool,
+    /// The directory was made empty, and what was missing in it then has not all been brought to it yet, by this life or
+    /// an earlier one: what is here passes for nobody's copy.
+    pub empty: bool,
 }
 
 /// What is kept of the newest life.
@@ -38,22 +41,25 @@ pub struct LifeRecord {
     /// What was acknowledged may be missing, whatever the machine did since: the disk failed to keep something, or a life
     /// that started after a power loss had not made up for it yet.
     pub distrusted: bool,
+    /// The directory was made empty, and that was not made up for yet.
+    pub empty: bool,
 }
 
 impl LifeRecord {
-    /// Before the first life.
+    /// Before the first life: whatever its place in the cluster may have promised before is missing.
     pub fn first() -> LifeRecord {
-        LifeRecord { count: 0, boot: String::new(), clean: true, distrusted: false }
+        LifeRecord { count: 0, boot: String::new(), clean: true, distrusted: true, empty: true }
     }
 
     fn encode(&self) -> String {
         let word = |set: bool| if set { "yes" } else { "no" };
         record::sealed(format!(
-            "count {}\nboot {}\nclean {}\ndistrusted {}\n",
+            "count {}\nboot {}\nclean {}\ndistrusted {}\nempty {}\n",
             self.count,
             self.boot,
             word(self.clean),
-            word(self.distrusted)
+            word(self.distrusted),
+            word(self.empty)
         ))
     }
 
@@ -69,6 +75,7 @@ impl LifeRecord {
             boot: record::value(lines, "boot")?.to_owned(),
             clean: word("clean")?,
             distrusted: word("distrusted")?,
+            empty: word("empty")?,
         })
     }
 }
@@ -79,7 +86,7 @@ pub fn write(root: &Path, record: &LifeRecord) -> Result<(), IdentityError> {
 }
 
 /// Begins a life, durably.
-pub fn begin(root: &Path) -> Result<(Life, LifeRecord), IdentityError> {
+pub fn begin(root: &Path, directory: u32) -> Result<(Life, LifeRecord), IdentityError> {
     let path = root.join(LIFE);
     let before = match record::read_text(&path) {
         Ok(text) => LifeRecord::decode(&text),
@@ -89,23 +96,30 @@ pub fn begin(root: &Path) -> Result<(Life, LifeRecord), IdentityError> {
     if before.is_none() {
         tracing::warn!("{} is missing or damaged: starting as after a power loss", path.display());
     }
-    let (life, record) = next(before.as_ref(), &boot_id(), random().map_err(failed("read", Path::new(RANDOM)))?);
+    let first = if before.is_some() { 1 } else { draw()? | AFTER_A_LOST_RECORD };
+    let (life, record) = next(before.as_ref(), &boot_id(), first, directory);
     write(root, &record)?;
     Ok((life, record))
 }
 
-/// The life after `before` (None: it cannot be told).
-fn next(before: Option<&LifeRecord>, boot: &str, random: u32) -> (Life, LifeRecord) {
-    let count = before.map_or(1, |before| before.count.saturating_add(1));
+/// Where lives are counted from once it is not known any more how many there were: in the upper half, at random, so that
+/// none of those that were has the same number.
+const AFTER_A_LOST_RECORD: u32 = 1 << 31;
+
+/// The life after `before` (None: it cannot be told; then it is number `first`) in this directory.
+fn next(before: Option<&LifeRecord>, boot: &str, first: u32, directory: u32) -> (Life, LifeRecord) {
+    let count = before.map_or(first, |before| before.count.saturating_add(1));
     let power_lost = before.is_none_or(|before| {
         let same_boot = !boot.is_empty() && before.boot == boot;
-        before.distrusted || (!before.clean && !same_boot)
+        (before.distrusted && before.count > 0) || (!before.clean && !same_boot)
     });
-    let incarnation = Incarnation(u64::from(count) << 32 | u64::from(random));
+    let incarnation = Incarnation::of(count, directory);
     let first = before.is_some_and(|before| before.count == 0);
-    // A second start makes nothing whole: until what was lost is made up for, every life has lost it.
-    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted: power_lost };
-    (Life { incarnation, power_lost, first }, record)
+    let empty = before.is_some_and(|before| before.empty);
+    // A second start makes nothing whole: until what was lost, or never was here, is made up for, every life lacks it.
+    let distrusted = power_lost || before.is_some_and(|before| before.distrusted);
+    let record = LifeRecord { count, boot: boot.to_owned(), clean: false, distrusted, empty };
+    (Life { incarnation, power_lost, first, empty }, record)
 }
 
 fn boot_id() -> String {
@@ -115,10 +129,12 @@ fn boot_id() -> String {
 
 const RANDOM: &str = "/dev/urandom";
 
-fn random() -> std::io::Result<u32> {
+/// A number at random, not 0.
+pub fn draw() -> Result<u32, IdentityError> {
     let mut bytes = [0; 4];
-    std::fs::File::open(RANDOM)?.read_exact(&mut bytes)?;
-    Ok(u32::from_le_bytes(bytes))
+    let drawn = std::fs::File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
+    drawn.map_err(failed("read", Path::new(RANDOM)))?;
+    Ok(u32::from_le_bytes(bytes).max(1))
 }
 
 #[cfg(test)]
@@ -127,12 +143,12 @@ mod tests {
 
     fn after(before: LifeRecord, boot: &str) -> Life {
         assert_eq!(LifeRecord::decode(&before.encode()), Some(before.clone()));
-        next(Some(&before), boot, 7).0
+        next(Some(&before), boot, 1, 7).0
     }
 
     #[test]
     fn only_an_unclean_end_in_another_boot_loses_power() {
-        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false };
+        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false, empty: false };
         let clean = LifeRecord { clean: true, ..unclean.clone() };
         let failed = LifeRecord { distrusted: true, ..unclean.clone() };
         assert!(!after(unclean.clone(), "a").power_lost, "killed");
@@ -140,26 +156,44 @@ mod tests {
         assert!(after(LifeRecord { boot: String::new(), ..unclean.clone() }, "").power_lost, "it cannot be told");
         assert!(!after(clean, "b").power_lost, "stopped, then the machine went down");
         assert!(after(failed, "a").power_lost, "its disk had failed");
-        assert!(next(None, "a", 7).0.power_lost, "the record is lost");
+        assert!(next(None, "a", 1, 7).0.power_lost, "the record is lost");
         assert!(!after(LifeRecord::first(), "a").power_lost);
     }
 
     #[test]
     fn a_life_after_a_power_loss_that_was_not_made_up_for_leaves_it_to_the_next() {
-        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false };
-        let (_, record) = next(Some(&unclean), "b", 7);
+        let unclean = LifeRecord { count: 4, boot: "a".to_owned(), clean: false, distrusted: false, empty: false };
+        let (_, record) = next(Some(&unclean), "b", 1, 7);
         assert!(after(record.clone(), "b").power_lost, "killed before it had caught up");
         assert!(after(LifeRecord { clean: true, ..record.clone() }, "b").power_lost, "stopped before it had");
         assert!(!after(LifeRecord { distrusted: false, ..record }, "b").power_lost, "killed after it had");
     }
 
     #[test]
+    fn a_directory_that_was_made_empty_says_so_until_that_is_made_up_for() {
+        let (one, record) = next(Some(&LifeRecord::first()), "a", 1, 7);
+        assert!(one.empty && one.first);
+        let killed = after(record.clone(), "a");
+        assert!(killed.empty && !killed.first && killed.power_lost, "killed before anything was copied to it");
+        let voter = LifeRecord { distrusted: false, ..record.clone() };
+        assert!(after(voter.clone(), "a").empty && !after(voter, "a").power_lost, "killed once its log was whole");
+        assert!(after(LifeRecord { clean: true, ..record.clone() }, "b").empty, "stopped before");
+        assert!(!after(LifeRecord { empty: false, ..record }, "a").empty, "killed once all was there");
+    }
+
+    #[test]
     fn each_life_has_a_number_of_its_own() {
-        let (one, record) = next(Some(&LifeRecord::first()), "a", 7);
-        let (two, _) = next(Some(&record), "a", 7);
+        let (one, record) = next(Some(&LifeRecord::first()), "a", 1, 7);
+        let (two, _) = next(Some(&record), "a", 1, 7);
         assert!(one.first && !two.first);
         assert!(two.incarnation > one.incarnation && one.incarnation.0 != 0);
-        assert_ne!(next(Some(&record), "a", 8).0.incarnation, two.incarnation, "a directory made anew, and this one");
+        assert_eq!((two.incarnation.life(), two.incarnation.directory()), (2, 7));
+        assert_ne!(
+            next(Some(&record), "a", 1, 8).0.incarnation,
+            two.incarnation,
+            "a directory made anew, and this one"
+        );
+        assert_eq!(next(None, "a", 5, 7).0.incarnation, Incarnation::of(5, 7), "how many there were is not known");
     }
 
     #[test]

@@ -34,20 +34,20 @@ pub fn read_text(path: &Path) -> Result<String, Unreadable> {
     String::from_utf8(bytes).map_err(|_| Unreadable::Damaged)
 }
 
-/// Reads an identity.
-pub fn read(path: &Path) -> Result<Identity, Unreadable> {
+/// Reads an identity, and the directory's number.
+pub fn read(path: &Path) -> Result<(Identity, u32), Unreadable> {
     decode(&read_text(path)?)
 }
 
-/// The file's text.
-pub fn encode(identity: &Identity) -> String {
+/// The file's text; `directory` is the directory's number.
+pub fn encode(identity: &Identity, directory: u32) -> String {
     sealed(format!(
-        "{FIRST_LINE}{FORMAT}\ncluster {}\ncluster-id {:016x}\nserver {}\n",
+        "{FIRST_LINE}{FORMAT}\ncluster {}\ncluster-id {:016x}\nserver {}\ndirectory {directory:08x}\n",
         identity.cluster, identity.cluster_id.0, identity.server.0
     ))
 }
 
-fn decode(text: &str) -> Result<Identity, Unreadable> {
+fn decode(text: &str) -> Result<(Identity, u32), Unreadable> {
     let lines = unsealed(text).ok_or(Unreadable::Damaged)?;
     let format = lines.lines().next().and_then(|line| line.strip_prefix(FIRST_LINE)).and_then(|f| f.parse().ok());
     match format {
@@ -58,7 +58,8 @@ fn decode(text: &str) -> Result<Identity, Unreadable> {
     let identity = || {
         let cluster = value(lines, "cluster")?.to_owned();
         let cluster_id = ClusterId(u64::from_str_radix(value(lines, "cluster-id")?, 16).ok()?);
-        Some(Identity { cluster, cluster_id, server: ServerId(value(lines, "server")?.parse().ok()?) })
+        let identity = Identity { cluster, cluster_id, server: ServerId(value(lines, "server")?.parse().ok()?) };
+        Some((identity, u32::from_str_radix(value(lines, "directory")?, 16).ok()?))
     };
     identity().ok_or(Unreadable::Damaged)
 }
@@ -91,8 +92,8 @@ mod tests {
 
     #[test]
     fn every_changed_or_missing_byte_is_found() {
-        let text = encode(&identity());
-        assert_eq!(decode(&text).unwrap(), identity());
+        let text = encode(&identity(), 0xab);
+        assert_eq!(decode(&text).unwrap(), (identity(), 0xab));
         for at in 0..text.len() {
             assert!(matches!(decode(&text[..at]), Err(Unreadable::Damaged)), "cut at {at}");
             let mut bytes = text.clone().into_bytes();

@@ -1,6 +1,7 @@
 //! What a server does because it leads, besides ordering the log: it hears reports and silences, lets [`super::judgement`]
 //! decide, and proposes what follows. Also how every server says hello to whoever leads.
 
+use super::admission::{self, Admission, Given};
 use super::judgement::{self, Greeting, Loss, Mirror};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
@@ -9,7 +10,8 @@ use raidfs_common::id::{Epoch, Incarnation, PairId, ServerId, SessionId};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
 use raidfs_common::pair::{Member, Pair, Space};
-use raidfs_common::rpc::peer::{PeerServiceClient, Report};
+use raidfs_common::rpc::admin::NotReplaced;
+use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, Started};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +23,7 @@ const SIZES_PER_ENTRY: usize = 10_000;
 
 /// What a server said when it started.
 #[derive(Clone, Copy, Debug)]
-struct Started {
+struct Said {
     incarnation: Incarnation,
     loss: Loss,
     first_said: Instant,
@@ -29,7 +31,7 @@ struct Started {
 
 #[derive(Debug, Default)]
 struct Memory {
-    started: BTreeMap<ServerId, Started>,
+    started: BTreeMap<ServerId, Said>,
     space: BTreeMap<ServerId, Space>,
     leases: Leases,
     gone: BTreeMap<ServerId, Instant>,
@@ -70,7 +72,7 @@ impl<P: Proposer> Duties<P> {
             return false;
         }
         match report {
-            Report::Started { incarnation, power_lost, empty } => {
+            Report::Started(Started { incarnation, power_lost, empty }) => {
                 self.started(from, incarnation, Loss::of(power_lost, empty)).await
             }
             Report::Accuse { pair, epoch, server, reason } => self.accused(from, pair, epoch, server, &reason).await,
@@ -91,6 +93,48 @@ impl<P: Proposer> Duties<P> {
         }
     }
 
+    /// Whether a life of a voter may take part.
+    pub async fn join(&self, from: ServerId, life: Started) -> Joining {
+        let Started { incarnation: life, power_lost, empty } = life;
+        let admission = || self.proposer.lives().get(&from).map(|known| (*known, admission::judge(*known, life)));
+        if !self.proposer.leads() || self.proposer.confirm().await.is_none() {
+            return Joining::Later;
+        }
+        match admission() {
+            None | Some((_, Admission::Refused)) => return Joining::Refused,
+            Some((known, Admission::New)) if from.is_witness() => {
+                self.proposer.propose(Change::Witness { from: known, to: life }).await;
+            }
+            // A server's is known with its hello, which it may not know yet whom to say to.
+            Some((_, Admission::New)) => drop(self.started(from, life, Loss::of(power_lost, empty)).await),
+            Some((_, Admission::Known)) => {}
+        }
+        match (admission(), self.proposer.confirm().await) {
+            (Some((_, Admission::Known)), Some((term, last))) => Joining::Known { term, last },
+            _ => Joining::Later,
+        }
+    }
+
+    /// Gives up the data directory that a voter has had.
+    pub async fn replace(&self, server: ServerId) -> Result<(), NotReplaced> {
+        let not_leader = || NotReplaced::NotLeader(self.proposer.leader());
+        self.proposer.confirm().await.ok_or_else(not_leader)?;
+        let known = *self.proposer.lives().get(&server).ok_or(NotReplaced::Unknown)?;
+        let pair = self.cluster.config.pair_of(server).and_then(|id| self.pair(id));
+        let answers = self.ping(server).await;
+        let copies = pair.as_ref().and_then(|p| Some((p.member(server)?.state, p.mirror_of(server)?.state)));
+        let Some(barred) = admission::give_up(Given { known, answers, copies })? else { return Ok(()) };
+        let done = match pair {
+            Some(pair) => self.pair_event(pair.id, pair.epoch, PairEvent::Replace { server, barred }).await,
+            None => self.proposer.propose(Change::Witness { from: known, to: barred }).await,
+        };
+        if !done {
+            return Err(NotReplaced::NotAgreed);
+        }
+        tracing::warn!("the data directory of {server} was given up: the next other one is taken in its place");
+        Ok(())
+    }
+
     async fn pair_event(&self, pair: PairId, epoch: Epoch, event: PairEvent) -> bool {
         self.proposer.propose(Change::Pair { pair, epoch, event }).await
     }
@@ -100,9 +144,9 @@ impl<P: Proposer> Duties<P> {
         let said = {
             let mut memory = self.memory.lock();
             memory.gone.remove(&server);
-            let said = memory.started.entry(server).or_insert(Started { incarnation, loss, first_said: now });
+            let said = memory.started.entry(server).or_insert(Said { incarnation, loss, first_said: now });
             if said.incarnation != incarnation {
-                *said = Started { incarnation, loss, first_said: now };
+                *said = Said { incarnation, loss, first_said: now };
             }
             *said
         };
@@ -110,12 +154,18 @@ impl<P: Proposer> Duties<P> {
         if pair.member(server).is_some_and(|m| m.incarnation == incarnation) {
             return true;
         }
+        let known = |id, life| self.proposer.lives().get(&id).is_some_and(|known| known.admits(life));
+        if !known(server, incarnation) {
+            return false;
+        }
         // A cluster that has never lived is empty everywhere.
         let never_lived = pair.members.iter().all(|m| m.incarnation == Incarnation(0));
         let loss = if never_lived { Loss::Nothing } else { loss };
         let Some(mirror) = pair.mirror_of(server).copied() else { return false };
         let view = match self.ping(mirror.server).await {
             None => Mirror::Down,
+            // What runs in its place has none of its chunks, and is about to end.
+            Some(life) if !known(mirror.server, life) => Mirror::Down,
             Some(life) if life == mirror.incarnation => Mirror::SameLife,
             Some(life) => {
                 let memory = self.memory.lock();

@@ -15,12 +15,13 @@ use parking_lot::{Mutex, RwLock};
 use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{LogIndex, SessionId, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, SessionId, Term};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Command, Outcome, Query, Reply};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::names::Seen;
 use raidfs_common::rpc::peer::LogEntry;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -295,6 +296,10 @@ impl Machine for NamesMachine {
 
     fn applied(&self) -> (LogIndex, Term) {
         self.names.read().applied()
+    }
+
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
+        self.names.read().lives()
     }
 
     fn observe(&self, status: &Status) {

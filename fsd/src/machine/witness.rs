@@ -1,22 +1,94 @@
-//! The witness's side of agreement: entries are kept in its log, and mean nothing to it.
+//! The witness's side of agreement: entries are kept in its log, and mean nothing to it but for what they say about data
+//! directories. That it must know as long as the cluster lives: should it lead, votes of replaced ones do not count.
 
 use crate::consensus::node::{Machine, PieceStream, Status};
+use crate::namespace::snapshot;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use raidfs_common::id::{LogIndex, Term};
+use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
+use raidfs_common::namespace::Command;
 use raidfs_common::rpc::peer::LogEntry;
-use std::io;
+use raidfs_common::{checksum, codec};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
-/// Applies nothing.
+type Lives = BTreeMap<ServerId, Incarnation>;
+
+/// Applies nothing, and remembers whose data directory is known.
 #[derive(Debug)]
 pub struct WitnessMachine {
     applied: Mutex<(LogIndex, Term)>,
+    lives: Mutex<Lives>,
+    /// Of a snapshot that is on its way here.
+    coming: Mutex<Lives>,
+    path: PathBuf,
+    /// What the file says.
+    kept: Mutex<Lives>,
 }
 
 impl WitnessMachine {
-    /// A witness whose log begins behind `base`.
-    pub fn new(base: (LogIndex, Term)) -> WitnessMachine {
-        WitnessMachine { applied: Mutex::new(base) }
+    /// A witness whose log begins behind `base`. What is known from before that is in the file at `path`; it is damaged
+    /// only if the disk is.
+    pub fn open(base: (LogIndex, Term), path: &Path) -> io::Result<WitnessMachine> {
+        let kept = match fs::read(path) {
+            Ok(bytes) => decode(&bytes).ok_or_else(|| {
+                let text = format!(
+                    "{} does not match its checksum: `raidfs replace witness`, and start it with an empty directory",
+                    path.display()
+                );
+                io::Error::new(io::ErrorKind::InvalidData, text)
+            })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Lives::new(),
+            Err(error) => return Err(error),
+        };
+        Ok(WitnessMachine {
+            applied: Mutex::new(base),
+            lives: Mutex::new(kept.clone()),
+            coming: Mutex::default(),
+            path: path.to_owned(),
+            kept: Mutex::new(kept),
+        })
+    }
+
+    /// Writes down what is known, if it is news; durable when this returns. Blocking.
+    pub fn keep(&self) -> io::Result<()> {
+        let mut kept = self.kept.lock();
+        let lives = self.lives.lock().clone();
+        if *kept == lives {
+            return Ok(());
+        }
+        let unfinished = self.path.with_extension("new");
+        let mut file = File::create(&unfinished)?;
+        file.write_all(&encode(&lives))?;
+        file.sync_all()?;
+        fs::rename(&unfinished, &self.path)?;
+        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+        *kept = lives;
+        Ok(())
+    }
+}
+
+fn encode(lives: &Lives) -> Vec<u8> {
+    let body = codec::encode(lives);
+    [&checksum::record(&body).to_le_bytes()[..], &body].concat()
+}
+
+fn decode(bytes: &[u8]) -> Option<Lives> {
+    let (sum, body) = bytes.split_first_chunk()?;
+    if checksum::record(body).to_le_bytes() != *sum {
+        return None;
+    }
+    codec::decode(body).ok()
+}
+
+/// Takes what an entry says, as the namespace does: what does not follow from what is known was refused there.
+fn take(lives: &mut Lives, (voter, life): (ServerId, Incarnation)) {
+    let known = lives.entry(voter).or_default();
+    let gives_up = known.life() > 0 && life == known.barred();
+    if gives_up || (life.life() > 0 && known.admits(life)) {
+        *known = life;
     }
 }
 
@@ -25,10 +97,21 @@ impl Machine for WitnessMachine {
 
     fn apply(&self, entry: &LogEntry) {
         *self.applied.lock() = (entry.index, entry.term);
+        // What is about lives fences.
+        if entry.synced
+            && let Ok(command) = codec::decode::<Command>(&entry.data)
+        {
+            let mut lives = self.lives.lock();
+            command.lives().into_iter().for_each(|said| take(&mut lives, said));
+        }
     }
 
     fn applied(&self) -> (LogIndex, Term) {
         *self.applied.lock()
+    }
+
+    fn lives(&self) -> Lives {
+        self.lives.lock().clone()
     }
 
     fn observe(&self, _: &Status) {}
@@ -37,11 +120,62 @@ impl Machine for WitnessMachine {
         Err(io::Error::other("the witness holds no names; another server must lead first"))
     }
 
-    /// The state is not kept, only where it ends: the log goes on behind it.
-    fn install(&self, _: u64, _: Bytes, last: bool, index: LogIndex, term: Term) -> io::Result<()> {
+    /// The state is not kept, only where it ends, and whose data directories are known: the log goes on behind it.
+    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, term: Term) -> io::Result<()> {
+        if number == 0 {
+            *self.coming.lock() = snapshot::lives(&piece).map_err(io::Error::other)?;
+        }
         if last {
+            *self.lives.lock() = std::mem::take(&mut *self.coming.lock());
+            self.keep()?;
             *self.applied.lock() = (index, term);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raidfs_common::id::{Epoch, PairId, SessionId};
+    use raidfs_common::namespace::{Change, PairEvent, Request};
+    use raidfs_common::time::Time;
+
+    const TWO: ServerId = ServerId(2);
+    const OLD: Incarnation = Incarnation(1 << 32 | 7);
+    const NEW: Incarnation = Incarnation(1 << 32 | 8);
+
+    fn entry(index: u64, event: PairEvent) -> LogEntry {
+        let change = Change::Pair { pair: PairId(0), epoch: Epoch(index), event };
+        let request = Request { session: SessionId::CLUSTER, seq: 0, done_below: 0, now: Time::default(), change };
+        let data = codec::encode(&Command::Batch(vec![request])).into();
+        LogEntry { term: Term(1), index: LogIndex(index), synced: true, data }
+    }
+
+    fn hello(index: u64, incarnation: Incarnation) -> LogEntry {
+        entry(index, PairEvent::Hello { server: TWO, incarnation, mirror_up: true, lost: false })
+    }
+
+    #[test]
+    fn whose_directory_is_known_outlives_the_entries_that_said_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lives");
+        let machine = WitnessMachine::open((LogIndex(0), Term(0)), &path).unwrap();
+        machine.apply(&hello(1, OLD));
+        machine.apply(&hello(2, NEW));
+        assert_eq!(machine.lives()[&TWO], OLD, "nobody gave it up");
+        machine.apply(&entry(3, PairEvent::Replace { server: TWO, barred: OLD.barred() }));
+        machine.keep().unwrap();
+        let machine = WitnessMachine::open((LogIndex(3), Term(1)), &path).unwrap();
+        assert_eq!(machine.lives()[&TWO], OLD.barred());
+        machine.apply(&hello(4, OLD));
+        assert_eq!(machine.lives()[&TWO], OLD.barred());
+        machine.apply(&hello(5, NEW));
+        assert_eq!(machine.lives()[&TWO], NEW);
+        machine.keep().unwrap();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[6] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        assert!(WitnessMachine::open((LogIndex(5), Term(1)), &path).is_err());
     }
 }

@@ -52,6 +52,7 @@ use raidfs_common::namespace::{Command, Outcome, Query, Reply};
 use raidfs_common::pair::{CopyState, Member, Pair, Space};
 use rows::{AppliedRow, Counters, InodeRow, Key, Row};
 use state::State;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use store::{Batch, KEYS_END, Reader, Store};
 
@@ -222,6 +223,12 @@ impl Namespace {
     /// Whether a session is open in name only: it is from before a recovery, and waits to be ended in good order.
     pub fn is_void(&self, session: SessionId) -> bool {
         self.state.recovery.void.contains(&session)
+    }
+
+    /// The lives of all voters that are known.
+    pub fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
+        let servers = self.state.pairs.iter().flat_map(|pair| pair.members).map(|m| (m.server, m.incarnation));
+        servers.chain([(ServerId::WITNESS, self.state.witness)]).collect()
     }
 
     /// How often power was lost with entries that may have been agreed.

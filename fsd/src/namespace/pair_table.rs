@@ -12,6 +12,7 @@ enum Kind {
     Hello { mirror_up: bool },
     Syncing,
     InSync,
+    Replace,
 }
 
 /// The states of the server that the event is about and of its mirror, after the event; None if it is refused.
@@ -29,12 +30,14 @@ fn moved(kind: Kind, server: CopyState, mirror: CopyState) -> Option<(CopyState,
 
         (Kind::Syncing, Stale, InSync) => Some((Syncing, InSync)),
         (Kind::InSync, Syncing, InSync) => Some((InSync, InSync)),
+
+        (Kind::Replace, Stale, InSync) => Some((Stale, InSync)),
         _ => None,
     }
 }
 
 /// The pair after `event`, its epoch raised; None if the event is refused. A server's hello is refused if this life of
-/// it is known already; steps of a resync, if they are about another life.
+/// it is known already; steps of a resync, if they are about another life; the replacing of a data directory, if it is about another one.
 pub(super) fn next(pair: &Pair, event: PairEvent) -> Option<Pair> {
     let (server, kind, life) = match event {
         PairEvent::Evict { server } => (server, Kind::Evict, None),
@@ -43,11 +46,16 @@ pub(super) fn next(pair: &Pair, event: PairEvent) -> Option<Pair> {
         }
         PairEvent::Syncing { server, incarnation } => (server, Kind::Syncing, Some(incarnation)),
         PairEvent::InSync { server, incarnation } => (server, Kind::InSync, Some(incarnation)),
+        PairEvent::Replace { server, barred } => (server, Kind::Replace, Some(barred)),
     };
     let at = pair.members.iter().position(|member| member.server == server)?;
     let known: Incarnation = pair.members[at].incarnation;
-    let is_hello = matches!(kind, Kind::Hello { .. });
-    if life.is_some_and(|life| (life == known) == is_hello) {
+    let is_about = |life: Incarnation| match kind {
+        Kind::Hello { .. } => life != known && known.admits(life),
+        Kind::Replace => known.life() > 0 && life == known.barred(),
+        Kind::Evict | Kind::Syncing | Kind::InSync => life == known,
+    };
+    if !life.is_none_or(is_about) {
         return None;
     }
     let (state, mirror) = moved(kind, pair.members[at].state, pair.members[1 - at].state)?;
@@ -55,7 +63,7 @@ pub(super) fn next(pair: &Pair, event: PairEvent) -> Option<Pair> {
     next.epoch = Epoch(pair.epoch.0 + 1);
     next.members[at].state = state;
     next.members[1 - at].state = mirror;
-    if let (true, Some(life)) = (is_hello, life) {
+    if let (Kind::Hello { .. } | Kind::Replace, Some(life)) = (kind, life) {
         next.members[at].incarnation = life;
     }
     if state == CopyState::InSync && matches!(event, PairEvent::Hello { lost: true, .. }) {
@@ -98,6 +106,11 @@ InSync             in-sync, stale   -> refused
 InSync             in-sync, syncing -> refused
 InSync             stale  , in-sync -> refused
 InSync             syncing, in-sync -> in-sync, in-sync
+Replace            in-sync, in-sync -> refused
+Replace            in-sync, stale   -> refused
+Replace            in-sync, syncing -> refused
+Replace            stale  , in-sync -> stale  , in-sync
+Replace            syncing, in-sync -> refused
 ";
 
     fn word(state: CopyState) -> &'static str {
@@ -112,7 +125,7 @@ InSync             syncing, in-sync -> in-sync, in-sync
         [(InSync, InSync), (InSync, Stale), (InSync, Syncing), (Stale, InSync), (Syncing, InSync)];
 
     fn pair(server: CopyState, mirror: CopyState) -> Pair {
-        let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(u64::from(n) * 10) };
+        let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation::of(1, n.into()) };
         let members = [member(1, server), member(2, mirror)];
         Pair { id: PairId(0), epoch: Epoch(5), members, space: Space::default(), losses: 0 }
     }
@@ -120,13 +133,14 @@ InSync             syncing, in-sync -> in-sync, in-sync
     #[test]
     fn every_move_is_as_listed() {
         let server = ServerId(1);
-        let (new, known) = (Incarnation(11), Incarnation(10));
+        let (new, known) = (Incarnation::of(2, 1), Incarnation::of(1, 1));
         let events = [
             ("Evict", PairEvent::Evict { server }),
             ("Hello, mirror up", PairEvent::Hello { server, incarnation: new, mirror_up: true, lost: false }),
             ("Hello, mirror down", PairEvent::Hello { server, incarnation: new, mirror_up: false, lost: false }),
             ("Syncing", PairEvent::Syncing { server, incarnation: known }),
             ("InSync", PairEvent::InSync { server, incarnation: known }),
+            ("Replace", PairEvent::Replace { server, barred: known.barred() }),
         ];
         let mut seen = String::new();
         for (name, event) in events {
@@ -159,7 +173,7 @@ InSync             syncing, in-sync -> in-sync, in-sync
     fn a_copy_that_lost_power_and_goes_on_all_the_same_is_a_loss() {
         let server = ServerId(1);
         let losses = |mine, mirror, mirror_up, lost| {
-            let hello = PairEvent::Hello { server, incarnation: Incarnation(11), mirror_up, lost };
+            let hello = PairEvent::Hello { server, incarnation: Incarnation::of(2, 1), mirror_up, lost };
             next(&pair(mine, mirror), hello).unwrap().losses
         };
         assert_eq!(losses(InSync, InSync, false, true), 1, "the other had lost more, or did not come");
@@ -174,13 +188,30 @@ InSync             syncing, in-sync -> in-sync, in-sync
     #[test]
     fn a_hello_is_taken_once_and_resync_is_about_one_life() {
         let server = ServerId(1);
-        let hello = PairEvent::Hello { server, incarnation: Incarnation(11), mirror_up: true, lost: false };
+        let hello = PairEvent::Hello { server, incarnation: Incarnation::of(2, 1), mirror_up: true, lost: false };
         let stale = next(&pair(InSync, InSync), hello).unwrap();
-        assert_eq!(stale.members[0].incarnation, Incarnation(11));
+        assert_eq!(stale.members[0].incarnation, Incarnation::of(2, 1));
         assert_eq!(next(&stale, hello), None, "the same life said hello before");
-        assert_eq!(next(&stale, PairEvent::Syncing { server, incarnation: Incarnation(10) }), None);
-        let syncing = next(&stale, PairEvent::Syncing { server, incarnation: Incarnation(11) }).unwrap();
-        assert_eq!(next(&syncing, PairEvent::InSync { server, incarnation: Incarnation(10) }), None);
-        assert!(next(&syncing, PairEvent::InSync { server, incarnation: Incarnation(11) }).is_some());
+        assert_eq!(next(&stale, PairEvent::Syncing { server, incarnation: Incarnation::of(1, 1) }), None);
+        let syncing = next(&stale, PairEvent::Syncing { server, incarnation: Incarnation::of(2, 1) }).unwrap();
+        assert_eq!(next(&syncing, PairEvent::InSync { server, incarnation: Incarnation::of(1, 1) }), None);
+        assert!(next(&syncing, PairEvent::InSync { server, incarnation: Incarnation::of(2, 1) }).is_some());
+    }
+
+    #[test]
+    fn another_directory_is_taken_only_in_the_place_of_one_that_was_given_up() {
+        let server = ServerId(1);
+        let (known, other) = (Incarnation::of(1, 1), Incarnation::of(1, 9));
+        let hello = |incarnation| PairEvent::Hello { server, incarnation, mirror_up: true, lost: false };
+        let stale = pair(Stale, InSync);
+        assert_eq!(next(&stale, hello(other)), None);
+        let replace = |barred| PairEvent::Replace { server, barred };
+        assert_eq!(next(&stale, replace(other.barred())), None, "that one is not known");
+        let waits = next(&stale, replace(known.barred())).unwrap();
+        assert_eq!(next(&waits, replace(known.barred())), None, "it is given up already");
+        assert_eq!(next(&waits, hello(Incarnation::of(2, 1))), None, "it comes back");
+        let taken = next(&waits, hello(other)).unwrap();
+        assert_eq!((taken.members[0].incarnation, taken.members[0].state), (other, Stale));
+        assert_eq!(next(&taken, hello(Incarnation::of(3, 1))), None, "and again");
     }
 }

@@ -9,7 +9,7 @@ use crate::board::Doom;
 use bytes::Bytes;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::codec;
-use raidfs_common::id::{Ino, LogIndex, SessionId, Term};
+use raidfs_common::id::{Incarnation, Ino, LogIndex, SessionId, Term};
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Outcome;
 use raidfs_common::pair::Pair;
@@ -25,6 +25,7 @@ mod tag {
     pub const PAIRS: u8 = 0x03;
     pub const ENDED: u8 = 0x04;
     pub const RECOVERY: u8 = 0x05;
+    pub const WITNESS: u8 = 0x06;
     pub const SESSION: u8 = 0x10;
     pub const OUTCOME: u8 = 0x11;
     pub const ORPHAN: u8 = 0x12;
@@ -49,6 +50,8 @@ pub enum Key {
     Ended,
     /// What was recovered from.
     Recovery,
+    /// Which life of the witness is known.
+    Witness,
     /// An open session.
     Session(SessionId),
     /// The outcome of a session's request.
@@ -86,6 +89,7 @@ impl Key {
             Key::Pairs => vec![tag::PAIRS],
             Key::Ended => vec![tag::ENDED],
             Key::Recovery => vec![tag::RECOVERY],
+            Key::Witness => vec![tag::WITNESS],
             Key::Session(id) => two(tag::SESSION, id.0, &[]),
             Key::Outcome(id, seq) => two(tag::OUTCOME, id.0, &seq.to_be_bytes()),
             Key::Orphan(id, ino) => two(tag::ORPHAN, id.0, &ino.0.to_be_bytes()),
@@ -111,6 +115,7 @@ impl Key {
             tag::PAIRS => rest.is_empty().then_some(Key::Pairs),
             tag::ENDED => rest.is_empty().then_some(Key::Ended),
             tag::RECOVERY => rest.is_empty().then_some(Key::Recovery),
+            tag::WITNESS => rest.is_empty().then_some(Key::Witness),
             _ => {
                 let (a, rest) = rest.split_first_chunk::<8>()?;
                 let a = u64::from_be_bytes(*a);
@@ -282,6 +287,8 @@ pub enum Row {
     Ended(Vec<SessionId>),
     /// Under [`Key::Recovery`].
     Recovery(RecoveryRow),
+    /// Under [`Key::Witness`].
+    Witness(Incarnation),
     /// Under [`Key::Session`].
     Session(SessionRow),
     /// Under [`Key::Outcome`].
@@ -318,6 +325,7 @@ impl Row {
             Row::Pairs(row) => stored(&codec::encode(row)),
             Row::Ended(row) => stored(&codec::encode(row)),
             Row::Recovery(row) => stored(&codec::encode(row)),
+            Row::Witness(life) => stored(&codec::encode(life)),
             Row::Session(row) => stored(&codec::encode(row)),
             Row::Outcome(row) => stored(&codec::encode(row)),
             Row::Orphan => stored(&[]),
@@ -343,6 +351,7 @@ impl Row {
             tag::PAIRS => Row::Pairs(codec::decode(value).map_err(malformed)?),
             tag::ENDED => Row::Ended(codec::decode(value).map_err(malformed)?),
             tag::RECOVERY => Row::Recovery(codec::decode(value).map_err(malformed)?),
+            tag::WITNESS => Row::Witness(codec::decode(value).map_err(malformed)?),
             tag::SESSION => Row::Session(codec::decode(value).map_err(malformed)?),
             tag::OUTCOME => Row::Outcome(codec::decode(value).map_err(malformed)?),
             tag::ORPHAN => Row::Orphan,
@@ -376,7 +385,7 @@ mod tests {
     fn keys() -> impl Strategy<Value = Key> {
         let number = prop_oneof![0u64..4, any::<u64>()];
         let name = proptest::collection::vec(prop_oneof![1u8..=3, 0x30u8..=0xff], 1..4);
-        (0u8..14, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
+        (0u8..15, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
             0 => Key::Applied,
             1 => Key::Counters,
             2 => Key::Pairs,
@@ -390,6 +399,7 @@ mod tests {
             10 => Key::Xattr(Ino(a), name.into()),
             11 => Key::Target(Ino(a)),
             12 => Key::Recovery,
+            13 => Key::Witness,
             _ => Key::Doom(Ino(a), LogIndex(b)),
         })
     }

@@ -9,7 +9,9 @@
 use super::fault::Fault;
 use super::rows::{AppliedRow, Key, Row, is_replicated};
 use super::store::{Batch, KEYS_END, Reader, Store};
+use raidfs_common::id::{Incarnation, ServerId};
 use raidfs_common::limits::SNAPSHOT_PIECE_BYTES;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const MAGIC: [u8; 4] = *b"rdns";
@@ -62,6 +64,37 @@ pub fn applied(rows: &dyn Reader) -> Result<AppliedRow, Fault> {
         Some(Row::Applied(applied)) => Ok(applied),
         _ => Err(Fault::HalfMade),
     }
+}
+
+/// What the first piece of a snapshot says about lives of voters: those rows stand before all that can be many.
+pub fn lives(piece: &[u8]) -> Result<BTreeMap<ServerId, Incarnation>, Fault> {
+    let mut rest = piece;
+    if take(&mut rest, MAGIC.len())? != MAGIC || take(&mut rest, 1)? != [VERSION] {
+        return Err(damaged("it does not begin as one"));
+    }
+    let mut lives = BTreeMap::new();
+    while rest.first() == Some(&ROW) {
+        take(&mut rest, 1)?;
+        let (key, value) = take_row(&mut rest)?;
+        if Key::decode(key)? > Key::Witness {
+            break;
+        }
+        match Row::decode(key, value)? {
+            Row::Pairs(pairs) => {
+                lives.extend(pairs.iter().flat_map(|pair| pair.members).map(|m| (m.server, m.incarnation)));
+            }
+            Row::Witness(life) => drop(lives.insert(ServerId::WITNESS, life)),
+            _ => {}
+        }
+    }
+    Ok(lives)
+}
+
+fn take_row<'a>(rest: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Fault> {
+    let lengths = take(rest, 6)?;
+    let key_length = usize::from(u16::from_be_bytes([lengths[0], lengths[1]]));
+    let value_length = u32::from_be_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
+    Ok((take(rest, key_length)?, take(rest, value_length)?))
 }
 
 /// Makes a snapshot, piece by piece. Each piece blocks on the disk for the time of reading about a mebibyte.
@@ -192,11 +225,7 @@ impl Installer {
     }
 
     fn row(&mut self, rest: &mut &[u8], batch: &mut Batch) -> Result<(), Fault> {
-        let lengths = take(rest, 6)?;
-        let key_length = usize::from(u16::from_be_bytes([lengths[0], lengths[1]]));
-        let value_length = u32::from_be_bytes([lengths[2], lengths[3], lengths[4], lengths[5]]) as usize;
-        let key = take(rest, key_length)?;
-        let value = take(rest, value_length)?;
+        let (key, value) = take_row(rest)?;
         if key <= self.last_key.as_slice() || !is_replicated(key) {
             return Err(damaged("its rows are not in order"));
         }

@@ -9,7 +9,7 @@ use crate::board::Doom;
 use bytes::Bytes;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
-use raidfs_common::id::{Ino, LogIndex, SessionId};
+use raidfs_common::id::{Incarnation, Ino, LogIndex, SessionId};
 use raidfs_common::limits::OUTCOMES_KEPT_MAX;
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Outcome;
@@ -65,6 +65,7 @@ pub(super) struct State {
     pub pairs: Arc<Vec<Pair>>,
     pub ended: Vec<SessionId>,
     pub recovery: RecoveryRow,
+    pub witness: Incarnation,
     pub sessions: BTreeMap<SessionId, OpenSession>,
     pub dooms: BTreeMap<(Ino, LogIndex), Vec<Doom>>,
     /// What the entry being applied has led to so far.
@@ -73,6 +74,7 @@ pub(super) struct State {
     pub pairs_changed: bool,
     pub ended_changed: bool,
     pub recovery_changed: bool,
+    pub witness_changed: bool,
 }
 
 fn missing(key: &Key, problem: &'static str) -> Fault {
@@ -98,6 +100,10 @@ impl State {
             Some(Row::Recovery(recovery)) => recovery,
             _ => RecoveryRow::default(),
         };
+        let witness = match rows.row(&Key::Witness)? {
+            Some(Row::Witness(life)) => life,
+            _ => Incarnation(0),
+        };
         let (sessions, dooms) = (load_sessions(&rows)?, load_dooms(&rows)?);
         Ok(State {
             rows,
@@ -105,6 +111,7 @@ impl State {
             pairs,
             ended,
             recovery,
+            witness,
             sessions,
             dooms,
             effects: Vec::new(),
@@ -112,6 +119,7 @@ impl State {
             pairs_changed: false,
             ended_changed: false,
             recovery_changed: false,
+            witness_changed: false,
         })
     }
 
@@ -141,6 +149,9 @@ impl State {
         }
         if std::mem::take(&mut self.recovery_changed) {
             self.rows.put(&Key::Recovery, Row::Recovery(self.recovery.clone()));
+        }
+        if std::mem::take(&mut self.witness_changed) {
+            self.rows.put(&Key::Witness, Row::Witness(self.witness));
         }
         self.rows.put(&Key::Applied, Row::Applied(applied));
         effects

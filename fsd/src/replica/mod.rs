@@ -64,7 +64,7 @@ use raidfs_common::rpc::admin::{Counters, ResyncProgress, ScrubStatus};
 use raidfs_common::rpc::chunks::Applied;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -104,8 +104,6 @@ pub struct Replica {
     /// Chunks may be noted since an earlier life, which may have ended in the middle of a change: a block of theirs that
     /// does not match its sum was never acknowledged, or never synced.
     notes_inherited: AtomicBool,
-    /// Bytes a second that a resync sends at most; 0: as many as it can.
-    resync_rate: AtomicU64,
     syncs: Mutex<sync::Syncs>,
     strain: Arc<strain::Strain>,
     space: Mutex<Space>,
@@ -154,7 +152,6 @@ impl Replica {
             mending: tokio::sync::Mutex::default(),
             lost: Mutex::default(),
             notes_inherited: AtomicBool::new(true),
-            resync_rate: AtomicU64::new(0),
             syncs: Mutex::default(),
             strain: Arc::default(),
             space: Mutex::default(),
@@ -174,11 +171,6 @@ impl Replica {
         tokio::spawn(self.clone().run_room());
         tokio::spawn(self.clone().run_watch());
         tokio::spawn(self.clone().run_scrub());
-    }
-
-    /// Bounds what a resync sends, in bytes a second; 0: no bound.
-    pub fn limit_resync(&self, bytes_per_s: u64) {
-        self.resync_rate.store(bytes_per_s, Ordering::Relaxed);
     }
 
     /// How it is; answered from memory.

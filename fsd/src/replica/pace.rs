@@ -1,9 +1,10 @@
-//! When the scrubber looks at the next chunk, and when it begins again. Pure: it is told how long things took.
+//! When the scrubber looks at the next chunk, and when it begins again; how a resync gives way. Pure: it is told the time,
+//! and how long things took.
 //!
 //! A pass that goes by itself takes a small share of the disk, and never more than a tenth of its time, so that nobody who
 //! uses the store notices; a store that is too large for one period is gone through faster, up to a bound.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Bytes a second, if that is enough for a pass in one period.
 const RATE: u64 = 4 << 20;
@@ -64,6 +65,46 @@ impl Pace {
     }
 }
 
+/// While the store is in use a resync copies one chunk at a time, for one part in so many of the time. It may be the only
+/// thing that a pair has only one copy of its files without, so it is never made to wait for good.
+const COURTESY: u32 = 4;
+/// Whatever a chunk has taken.
+const COURTESY_MAX: Duration = Duration::from_millis(500);
+/// A resync that has not taken longer yet goes as fast as it can.
+const BRISK: Duration = Duration::from_secs(4);
+/// So long after the last request the store counts as in use.
+const IN_USE: Duration = Duration::from_millis(500);
+
+/// How a resync gives way to those who use the store.
+#[derive(Debug)]
+pub struct Courtesy {
+    /// Until then it does not: what is done in a moment is best done at once, as until then nobody stands in for the other
+    /// server.
+    brisk_until: Instant,
+    uses: u64,
+    used_at: Option<Instant>,
+}
+
+impl Courtesy {
+    /// A resync begins, on a server that has served so many requests.
+    pub fn new(uses: u64, now: Instant) -> Courtesy {
+        Courtesy { brisk_until: now + BRISK, uses, used_at: None }
+    }
+
+    /// Whether the store is in use, which has served so many requests by now.
+    pub fn in_use(&mut self, uses: u64, now: Instant) -> bool {
+        if std::mem::replace(&mut self.uses, uses) != uses {
+            self.used_at = Some(now);
+        }
+        now >= self.brisk_until && self.used_at.is_some_and(|at| now.saturating_duration_since(at) < IN_USE)
+    }
+
+    /// How long to stand back after a chunk that took `took`.
+    pub fn pause(took: Duration) -> Duration {
+        (took * (COURTESY - 1)).min(COURTESY_MAX)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +150,20 @@ mod tests {
         assert_eq!(WEEK.next(9 * DAY), Some(Duration::ZERO));
         let never = Pace::new(None);
         assert_eq!((never.first(None), never.next(DAY)), (None, None));
+    }
+
+    #[test]
+    fn a_resync_gives_way_while_the_store_is_in_use() {
+        let before = Instant::now();
+        let (mut courtesy, begun) = (Courtesy::new(6, before), before + BRISK);
+        assert!(!courtesy.in_use(7, begun - MS), "not in its first moments");
+        assert!(!courtesy.in_use(7, begun + IN_USE));
+        let begun = begun + IN_USE * 2;
+        assert!(courtesy.in_use(8, begun));
+        assert!(courtesy.in_use(8, begun + IN_USE / 2), "a moment later");
+        assert!(!courtesy.in_use(8, begun + IN_USE));
+        assert!(courtesy.in_use(9, begun + IN_USE));
+        assert_eq!(Courtesy::pause(10 * MS), 30 * MS);
+        assert_eq!(Courtesy::pause(30_000 * MS), COURTESY_MAX, "a slow disk does not stop it");
     }
 }

@@ -4,6 +4,7 @@
 //! noted then, so nothing has to be remembered.
 
 use super::judge::Standing;
+use super::pace::Courtesy;
 use super::plan::{Plan, lacks_from};
 use super::ranges::{Mode, Span};
 use super::tally::add;
@@ -194,17 +195,17 @@ impl Replica {
         };
         *self.progress.lock() = Some(progress);
         let bytes_at_once = Semaphore::new(BYTES_AT_ONCE as usize);
+        let courtesy = tokio::sync::Mutex::new(Courtesy::new(self.tally.uses(), Instant::now()));
         futures::stream::iter(plan.chunks().map(Ok))
             .try_for_each_concurrent(AT_ONCE, |chunk| {
-                let bytes_at_once = &bytes_at_once;
+                let (bytes_at_once, courtesy) = (&bytes_at_once, &courtesy);
                 async move {
-                    let copied = self.copy_chunk(standing, chunk, bytes_at_once).await?;
+                    let copied = self.copy_in_turn(standing, chunk, bytes_at_once, courtesy).await?;
                     if let Some(progress) = self.progress.lock().as_ref() {
                         progress.done.fetch_add(1, Ordering::Relaxed);
                         progress.bytes.fetch_add(copied, Ordering::Relaxed);
                     }
                     add(&self.tally.resynced_chunks, 1);
-                    self.keep_pace().await;
                     Ok(())
                 }
             })
@@ -217,14 +218,23 @@ impl Replica {
         there
     }
 
-    /// Waits for as long as it takes to stay below the rate that was set.
-    async fn keep_pace(&self) {
-        let rate = self.resync_rate.load(Ordering::Relaxed);
-        let shown = self.progress.lock().as_ref().map(Progress::shown);
-        if let (1.., Some(shown)) = (rate, shown) {
-            let due = Duration::from_millis(shown.bytes.saturating_mul(1000) / rate);
-            tokio::time::sleep(due.saturating_sub(Duration::from_millis(shown.elapsed_ms))).await;
+    /// Copies a chunk: at once if nobody uses the store, else when no other is copied and some time has passed since.
+    async fn copy_in_turn(
+        self: &Arc<Self>,
+        standing: &Standing,
+        chunk: ChunkId,
+        bytes_at_once: &Semaphore,
+        courtesy: &tokio::sync::Mutex<Courtesy>,
+    ) -> Result<u64, Failed> {
+        let mut turn = courtesy.lock().await;
+        if !turn.in_use(self.tally.uses(), Instant::now()) {
+            drop(turn);
+            return self.copy_chunk(standing, chunk, bytes_at_once).await;
         }
+        let begun = Instant::now();
+        let copied = self.copy_chunk(standing, chunk, bytes_at_once).await?;
+        tokio::time::sleep(Courtesy::pause(begun.elapsed())).await;
+        Ok(copied)
     }
 
     /// What is to be copied.

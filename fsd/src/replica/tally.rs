@@ -22,6 +22,12 @@ pub fn add(counter: &AtomicU64, by: u64) {
 }
 
 impl Tally {
+    /// Requests of those who use the store, so far.
+    pub fn uses(&self) -> u64 {
+        let counters = [&self.reads, &self.primary_changes, &self.mirror_changes, &self.syncs];
+        counters.into_iter().map(|counter| counter.load(Ordering::Relaxed)).sum()
+    }
+
     /// The counters now; those of names are not counted here.
     pub fn counters(&self) -> Counters {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -2,17 +2,19 @@
 //! other threads.
 
 use crate::chunk::ChunkStore;
-use crate::cluster::{Cluster, NodeProposer};
+use crate::cluster::{Cluster, NodeProposer, Proposer};
+use crate::leader::duties::Duties;
 use crate::namespace::{invariants, snapshot};
 use crate::replica::Replica;
 use crate::serve::tally::Tally;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, LogIndex, PairId};
+use raidfs_common::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::log::chain;
-use raidfs_common::rpc::admin::{AdminService, Counters, ScrubPass, ServerStatus};
+use raidfs_common::rpc::admin::{AdminService, Counters, NotReplaced, ScrubPass, ServerStatus};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tarpc::context::Context;
 use tokio::sync::Notify;
@@ -35,6 +37,10 @@ pub struct AdminServer {
     pub chunks: Arc<dyn ChunkStore>,
     /// What the names side served.
     pub tally: Arc<Tally>,
+    /// The leader's duties.
+    pub duties: Arc<Duties<NodeProposer>>,
+    /// A leader has said that this server's data directory is known.
+    pub joined: Arc<AtomicBool>,
     /// Ends the server.
     pub stop: Arc<Notify>,
 }
@@ -47,6 +53,9 @@ impl AdminService for AdminServer {
         let (queries, changes) = self.tally.so_far();
         let (pairs, session, inodes) =
             self.proposer.machine.with(|names| (names.pairs().to_vec(), names.session(), names.counts()));
+        let lives = self.proposer.lives();
+        let waits = |life: &Incarnation| life.life() == 0 && *life != Incarnation(0);
+        let replacing = lives.into_iter().filter(|(_, life)| waits(life)).map(|(server, _)| server).collect();
         let lease = node.lease_from.is_some_and(|from| Instant::now() < from + SERVER_LEASE);
         ServerStatus {
             server: self.cluster.me,
@@ -73,6 +82,8 @@ impl AdminService for AdminServer {
                 .map(|(id, ago)| (id, ago.map(|ago| ago.as_millis() as u64)))
                 .collect(),
             scrub: replica.scrub,
+            joined: self.joined.load(Ordering::Relaxed),
+            replacing,
         }
     }
 
@@ -126,6 +137,12 @@ impl AdminService for AdminServer {
     async fn stop(self, _: Context) -> bool {
         self.stop.notify_one();
         true
+    }
+
+    async fn replace(self, _: Context, server: ServerId) -> Result<(), NotReplaced> {
+        let duties = self.duties;
+        let done = tokio::spawn(async move { duties.replace(server).await }).await;
+        done.unwrap_or(Err(NotReplaced::NotAgreed))
     }
 
     async fn scrub(self, _: Context) -> Result<u64, Rejection> {

@@ -78,7 +78,7 @@ impl NamesServer {
 
 /// What only the cluster itself may say.
 fn is_for_clients(change: &Change) -> bool {
-    !matches!(change, Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. })
+    !matches!(change, Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. } | Change::Witness { .. })
 }
 
 impl NamesService for NamesServer {

@@ -4,7 +4,7 @@ use crate::consensus::log::LogStore;
 use crate::consensus::node::{Machine, Node, Transport};
 use raidfs_common::id::{Incarnation, ServerId, Term};
 use raidfs_common::rpc::peer::{
-    AppendReply, AppendRequest, PeerService, Report, SnapshotPiece, VoteReply, VoteRequest,
+    AppendReply, AppendRequest, Joining, PeerService, Report, SnapshotPiece, Started, VoteReply, VoteRequest,
 };
 use std::future::Future;
 use std::sync::Arc;
@@ -14,6 +14,8 @@ use tarpc::context::Context;
 pub trait Hears: Clone + Send + Sync + 'static {
     /// A report of another server; true if it was acted on.
     fn hear(&self, from: ServerId, report: Report) -> impl Future<Output = bool> + Send;
+    /// Whether a life of a voter may take part.
+    fn join(&self, from: ServerId, life: Started) -> impl Future<Output = Joining> + Send;
 }
 
 /// The witness hears nothing.
@@ -23,6 +25,10 @@ pub struct Deaf;
 impl Hears for Deaf {
     async fn hear(&self, _: ServerId, _: Report) -> bool {
         false
+    }
+
+    async fn join(&self, _: ServerId, _: Started) -> Joining {
+        Joining::Later
     }
 }
 
@@ -71,6 +77,11 @@ where
     async fn report(self, _: Context, from: ServerId, report: Report) -> bool {
         let hears = self.hears;
         tokio::spawn(async move { hears.hear(from, report).await }).await.unwrap_or(false)
+    }
+
+    async fn join(self, _: Context, from: ServerId, life: Started) -> Joining {
+        let hears = self.hears;
+        tokio::spawn(async move { hears.join(from, life).await }).await.unwrap_or(Joining::Later)
     }
 
     async fn take_over(self, _: Context, from: ServerId, term: Term) -> bool {

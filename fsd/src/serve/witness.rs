@@ -8,9 +8,10 @@ use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::pair::Space;
-use raidfs_common::rpc::admin::{AdminService, Counters, ScrubPass, ServerStatus};
+use raidfs_common::rpc::admin::{AdminService, Counters, NotReplaced, ScrubPass, ServerStatus};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tarpc::context::Context;
 use tokio::sync::Notify;
@@ -27,6 +28,8 @@ pub struct WitnessAdmin {
     pub incarnation: Incarnation,
     /// When it began.
     pub started: Instant,
+    /// A leader has said that its data directory is known.
+    pub joined: Arc<AtomicBool>,
     /// Ends the witness.
     pub stop: Arc<Notify>,
 }
@@ -54,6 +57,8 @@ impl AdminService for WitnessAdmin {
             disk_error: None,
             heard_ms: Vec::new(),
             scrub: Default::default(),
+            joined: self.joined.load(Ordering::Relaxed),
+            replacing: Vec::new(),
         }
     }
 
@@ -74,6 +79,10 @@ impl AdminService for WitnessAdmin {
     async fn stop(self, _: Context) -> bool {
         self.stop.notify_one();
         true
+    }
+
+    async fn replace(self, _: Context, _: ServerId) -> Result<(), NotReplaced> {
+        Err(NotReplaced::NotLeader(self.node.status().leader))
     }
 
     async fn scrub(self, _: Context) -> Result<u64, Rejection> {

@@ -1,6 +1,6 @@
 //! Asking servers through their admin service, for the commands that need no mount session.
 
-use crate::cluster::survey::{connect_admin, hello};
+use crate::cluster::survey::{SURVEY_PATIENCE, connect_admin, hello, status_of};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::rpc::Service;
@@ -36,4 +36,18 @@ pub async fn connect_names(config: &Config, server: ServerId) -> Result<NamesSer
 pub fn answers(config: &Config, to: ServerId) -> Result<(), ConnectError> {
     const PATIENCE: Duration = Duration::from_millis(500);
     runtime().block_on(async { connect_admin(config, to, PATIENCE).await.map(drop) })
+}
+
+/// Whether a server answers, and a leader has said that its data directory is the one that the cluster knows.
+pub fn has_joined(config: &Config, server: ServerId) -> bool {
+    runtime().block_on(status_of(config, server, SURVEY_PATIENCE)).is_some_and(|status| status.joined)
+}
+
+/// Whether some server names a leader.
+pub fn has_leader(config: &Config) -> bool {
+    let leads = |server| {
+        let status = runtime().block_on(status_of(config, server, SURVEY_PATIENCE));
+        status.is_some_and(|status| status.leader.is_some())
+    };
+    config.servers().any(leads)
 }

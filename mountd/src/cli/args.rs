@@ -29,7 +29,7 @@ cut off or lose its disk at any moment: programs on the mount notice nothing, an
 itself when it returns.
 
 `up`, `down`, `start`, `stop` and `kill` run a whole cluster on this machine, in one directory. `status`, `verify`, \
-`scrub`, `where` and `shell` work on any cluster. `export` reads one server's data directory with nothing running.";
+`scrub`, `replace`, `where` and `shell` work on any cluster. `export` reads one server's data directory with nothing running.";
 
 const TOP_EXAMPLES: &str = "\
 EXAMPLES
@@ -80,6 +80,9 @@ pub enum Command {
     /// Compare all chunks with their checksums, and mend what is damaged
     #[command(long_about = SCRUB)]
     Scrub(ScrubArgs),
+    /// Give up the data directory of a server, so that an empty one takes its place
+    #[command(long_about = REPLACE)]
+    Replace(ReplaceArgs),
     /// Take the files out of one server's data directory, with nothing running
     #[command(long_about = EXPORT)]
     Export(ExportArgs),
@@ -310,6 +313,37 @@ EXIT STATUS
 EXAMPLES
   raidfs scrub
   raidfs scrub --config /etc/raidfs/raidfs.toml | grep LOST";
+
+/// Arguments of `replace`.
+#[derive(Debug, Args)]
+#[command(after_long_help = REPLACE_EXAMPLES)]
+pub struct ReplaceArgs {
+    /// Whose: fsd1, fsd2, ... or witness
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArgs,
+}
+
+const REPLACE: &str = "\
+Give up the data directory of a server, so that an empty one takes its place: its disk was replaced.
+
+The cluster knows the data directory of each server and of the witness. A server that is started with another one, an empty \
+one above all, is refused (it ends with exit code 3, and says so): it may be a mistake, such as a disk that is not mounted. \
+This command says that it is none. The next other directory with which the server is started is taken, everything is copied \
+to it from the server's mirror while the store is in use (`raidfs status` shows how far it is), and the directory that it had \
+before is refused from then on, whatever it holds.
+
+It is refused unless the server is down and its mirror has everything: the last copy of anything is never given up. It needs a \
+leader. Said twice, it changes nothing.";
+
+const REPLACE_EXAMPLES: &str = "\
+EXAMPLES
+  raidfs stop fsd2; mv raidfs-data/data/fsd2 /tmp/old
+  raidfs replace fsd2
+  raidfs start fsd2; raidfs status --wait-healthy 600
+  raidfs replace witness --config /etc/raidfs/raidfs.toml";
 
 /// Arguments of `export`.
 #[derive(Debug, Args)]

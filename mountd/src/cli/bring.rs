@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take to come up: recovery of a large log and a dead session's sizes included.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a leader is waited for that tells servers whether their data directories are known; and how long for its word.
+const LEADER_PATIENCE: Duration = Duration::from_secs(3);
+const JOIN_PATIENCE: Duration = Duration::from_secs(15);
 /// How long a port may stay taken by what has just ended.
 const PORT_PATIENCE: Duration = Duration::from_secs(2);
 /// After this long without anything new a line says what is waited for.
@@ -63,6 +66,22 @@ pub fn servers(local: &Local, names: &[Name], started: &mut Vec<Started>) -> Res
         if answered.is_none() {
             return Err(late(local, one, format!("{} did not answer", one.name)));
         }
+    }
+    check_joined(local, &mut started[first..])
+}
+
+/// An error if one of them ends because the cluster knows another data directory: a leader tells it so a moment after it
+/// has begun to answer. Without a leader nobody does, which is no error.
+fn check_joined(local: &Local, started: &mut [Started]) -> Result<(), Failure> {
+    let began = Instant::now();
+    for one in started {
+        let Name::Server(id) = one.name else { continue };
+        wait::until(JOIN_PATIENCE.saturating_sub(began.elapsed()), || {
+            one.check(local)?;
+            let told = admin::has_joined(&local.config, id);
+            let nobody_will = || began.elapsed() > LEADER_PATIENCE && !admin::has_leader(&local.config);
+            Ok::<_, Failure>((told || nobody_will()).then_some(()))
+        })?;
     }
     Ok(())
 }

@@ -135,6 +135,17 @@ pub enum Failure {
         /// By whom, one line each.
         holders: Vec<String>,
     },
+    /// A data directory is not given up.
+    #[error("the data directory of {server} is not given up, and nothing has changed: {why}")]
+    NotReplaced {
+        /// Whose.
+        server: raidfs_common::id::ServerId,
+        /// Why not.
+        why: raidfs_common::rpc::admin::NotReplaced,
+    },
+    /// Nobody can decide.
+    #[error("nobody leads, so nothing can be decided: `raidfs status` says which servers are missing")]
+    NoLeader,
     /// The store does not let us in.
     #[error("cannot open a session")]
     Session(#[from] crate::cluster::OpenError),

@@ -3,7 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`args`] | the command line and its `--help` |
-//! | `up`, `down`, `one`, `status`, `placed`, `verify`, `scrub`, `export`, `shell` | the commands |
+//! | `up`, `down`, `one`, `status`, `placed`, `verify`, `scrub`, `replace`, `export`, `shell` | the commands |
 //! | [`local`] | the directory of a cluster on this machine: what lies where |
 //! | [`process`] | starting, finding and ending its processes |
 //! | [`mounts`] | what is mounted where, by whom it is held, taking it away |
@@ -24,6 +24,7 @@ mod one;
 mod placed;
 pub mod process;
 pub mod progress;
+mod replace;
 mod scrub;
 mod shell;
 mod status;
@@ -47,6 +48,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Status(args) => status::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Scrub(args) => scrub::run(&args),
+        Command::Replace(args) => replace::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Where(args) => placed::run(&args),
         Command::Shell(args) => shell::run(&args),

@@ -372,6 +372,8 @@ impl Served {
             disk_error: None,
             heard_ms: Vec::new(),
             scrub: Default::default(),
+            joined: true,
+            replacing: Vec::new(),
         }
     }
 }

@@ -366,7 +366,8 @@ fn touched(tree: &mut Tree, change: &Change) -> Vec<Ino> {
         | Change::GrantInos
         | Change::Pair { .. }
         | Change::Space { .. }
-        | Change::RecoverSizes { .. } => Vec::new(),
+        | Change::RecoverSizes { .. }
+        | Change::Witness { .. } => Vec::new(),
     };
     inos.sort_unstable();
     inos.dedup();

@@ -73,15 +73,14 @@ fn map_line(log: &File, at: u64, line: &[u8]) -> std::io::Result<()> {
         return Err(std::io::Error::last_os_error());
     }
     // SAFETY: the mapping is that long, the file reaches to its end, and nobody else uses it.
-    let synced = unsafe {
+    unsafe {
         let bytes = map.cast::<u8>().add((at - start) as usize);
         std::ptr::copy_nonoverlapping(line.as_ptr(), bytes, line.len());
         let synced = libc::msync(map, length, libc::MS_SYNC);
         let result = if synced == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) };
         libc::munmap(map, length);
         result
-    };
-    synced
+    }
 }
 
 /// Every acknowledged line is in the log, all lines are in order, and none is there twice.

@@ -92,6 +92,7 @@ fn by_cluster(state: &mut State, change: &Change) -> Result<Done> {
         Change::Pair { pair, epoch, event } => pair::event(state, *pair, *epoch, *event),
         Change::Space { pairs } => pair::space(state, pairs),
         Change::RecoverSizes { sizes } => wrote::recover(state, sizes),
+        Change::Witness { from, to } => pair::witness(state, *from, *to),
         _ => Err(FsError::NotPermitted.into()),
     }
 }
@@ -121,6 +122,7 @@ fn by_session(state: &mut State, caller: Caller, change: &Change) -> Result<Done
         | Change::EndSession { .. }
         | Change::Pair { .. }
         | Change::Space { .. }
-        | Change::RecoverSizes { .. } => Err(FsError::NotPermitted.into()),
+        | Change::RecoverSizes { .. }
+        | Change::Witness { .. } => Err(FsError::NotPermitted.into()),
     }
 }

@@ -1,10 +1,10 @@
-//! The cluster's word about its pairs: their states, their room.
+//! The cluster's word about its pairs: their states, their room; and about the witness.
 
 use super::Result;
 use crate::namespace::state::State;
 use crate::namespace::{Effect, pair_table};
 use raidfs_common::error::FsError;
-use raidfs_common::id::{Epoch, PairId};
+use raidfs_common::id::{Epoch, Incarnation, PairId};
 use raidfs_common::namespace::{Done, PairEvent};
 use raidfs_common::pair::Space;
 use std::sync::Arc;
@@ -16,6 +16,17 @@ pub(super) fn event(state: &mut State, id: PairId, epoch: Epoch, event: PairEven
     Arc::make_mut(&mut state.pairs)[at] = next.ok_or(FsError::Invalid)?;
     state.pairs_changed = true;
     state.effects.push(Effect::PairsChanged);
+    Ok(Done::Nothing)
+}
+
+/// Applies a [`raidfs_common::namespace::Change::Witness`].
+pub(super) fn witness(state: &mut State, from: Incarnation, to: Incarnation) -> Result<Done> {
+    let replaces = from.life() > 0 && to == from.barred();
+    if from != state.witness || !(replaces || from.admits(to)) {
+        return Err(FsError::Invalid.into());
+    }
+    state.witness = to;
+    state.witness_changed = true;
     Ok(Done::Nothing)
 }
 

@@ -89,6 +89,8 @@ mod tests {
             disk_error: None,
             heard_ms: Vec::new(),
             scrub: Default::default(),
+            joined: true,
+            replacing: Vec::new(),
         }
     }
 

@@ -59,6 +59,7 @@ fn server(seen: &Seen, id: ServerId) -> Value {
         "disk_error": answer.and_then(|s| s.disk_error.as_ref()),
         "requests": chunks.map(|s| counters(&s.counters)),
         "scrub": chunks.map(|s| scrub(&s.scrub)),
+        "replacing": seen.best().map(|best| best.replacing.contains(&id)),
     })
 }
 
@@ -186,6 +187,7 @@ mod tests {
         assert_eq!(server("fsd1")["scrub"]["last"], Value::Null);
         assert_eq!(server("fsd4")["scrub"]["last"]["chunks_mended"], 2);
         assert_eq!(server("fsd4")["scrub"]["last"]["ended"], 5);
+        assert_eq!(server("fsd4")["replacing"], false);
         assert_eq!(j["pairs"][1]["serving"], json!(["fsd4"]));
         assert_eq!(j["session"]["id"], "0000000000000abc");
     }

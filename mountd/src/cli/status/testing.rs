@@ -62,6 +62,8 @@ fn status(server: ServerId) -> ServerStatus {
         disk_error: None,
         heard_ms: silent.into_iter().map(|n| (ServerId(n), Some(200_000))).collect(),
         scrub: Default::default(),
+        joined: true,
+        replacing: Vec::new(),
     }
 }
 

@@ -73,7 +73,11 @@ pub fn judge(seen: &Seen) -> Verdict {
     }
     if answering > 0 {
         for server in seen.config.voters() {
-            judge_server(seen, server, &mut found);
+            if seen.best().is_some_and(|best| best.replacing.contains(&server)) {
+                found.push((Level::Degraded, waits_for_a_directory(seen, server)));
+            } else {
+                judge_server(seen, server, &mut found);
+            }
         }
         for pair in seen.best().map(|s| s.pairs.as_slice()).unwrap_or_default() {
             judge_pair(seen, pair, &mut found);
@@ -118,6 +122,15 @@ fn judge_server(seen: &Seen, server: ServerId, found: &mut Vec<(Level, String)>)
     if seen.leader().is_some() && !answer.quorum {
         found.push((Level::Degraded, format!("{server} does not hear the leader")));
     }
+}
+
+/// `fsd2 waits for a new data directory: start it with an empty one, its mirror fsd1 serves`.
+fn waits_for_a_directory(seen: &Seen, server: ServerId) -> String {
+    let mut text = format!("{server} waits for a new data directory: start it with an empty one");
+    if let Some(mirror) = serving_mirror(seen, server) {
+        text.push_str(&format!(", its mirror {mirror} serves"));
+    }
+    text
 }
 
 /// `fsd2 is down since 14:02:11 (3 min 20 s)`.
@@ -281,6 +294,23 @@ mod tests {
         let line = verdict.line();
         assert!(line.starts_with("degraded: fsd2 does not answer since "), "{line}");
         assert!(line.contains("3 min 20 s") && line.contains("its mirror fsd1 serves"), "{line}");
+    }
+
+    #[test]
+    fn who_waits_for_a_new_data_directory_is_said_to() {
+        let mut s = seen();
+        s.answers.insert(ServerId(2), None);
+        for status in s.answers.values_mut().flatten() {
+            status.replacing = vec![ServerId(2)];
+        }
+        let verdict = judge(&s);
+        assert_eq!(verdict.level, Level::Degraded);
+        let line = verdict.line();
+        assert!(
+            line.contains("fsd2 waits for a new data directory") && line.contains("its mirror fsd1 serves"),
+            "{line}"
+        );
+        assert!(!line.contains("does not answer"), "{line}");
     }
 
     #[test]
