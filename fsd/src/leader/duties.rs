@@ -72,9 +72,7 @@ impl<P: Proposer> Duties<P> {
             return false;
         }
         match report {
-            Report::Started(Started { incarnation, power_lost, empty }) => {
-                self.started(from, incarnation, Loss::of(power_lost, empty)).await
-            }
+            Report::Started(said) => self.started(from, said).await,
             Report::Accuse { pair, epoch, server, reason } => self.accused(from, pair, epoch, server, &reason).await,
             Report::Syncing { pair, epoch, server, incarnation } => {
                 self.pair_event(pair, epoch, PairEvent::Syncing { server, incarnation }).await
@@ -95,7 +93,7 @@ impl<P: Proposer> Duties<P> {
 
     /// Whether a life of a voter may take part.
     pub async fn join(&self, from: ServerId, life: Started) -> Joining {
-        let Started { incarnation: life, power_lost, empty } = life;
+        let (said, life) = (life, life.incarnation);
         let admission = || self.proposer.lives().get(&from).map(|known| (*known, admission::judge(*known, life)));
         if !self.proposer.leads() || self.proposer.confirm().await.is_none() {
             return Joining::Later;
@@ -106,7 +104,7 @@ impl<P: Proposer> Duties<P> {
                 self.proposer.propose(Change::Witness { from: known, to: life }).await;
             }
             // A server's is known with its hello, which it may not know yet whom to say to.
-            Some((_, Admission::New)) => drop(self.started(from, life, Loss::of(power_lost, empty)).await),
+            Some((_, Admission::New)) => drop(self.started(from, said).await),
             Some((_, Admission::Known)) => {}
         }
         match (admission(), self.proposer.confirm().await) {
@@ -139,8 +137,12 @@ impl<P: Proposer> Duties<P> {
         self.proposer.propose(Change::Pair { pair, epoch, event }).await
     }
 
-    async fn started(&self, server: ServerId, incarnation: Incarnation, loss: Loss) -> bool {
+    async fn started(&self, server: ServerId, said: Started) -> bool {
         let now = Instant::now();
+        let incarnation = said.incarnation;
+        let Some(pair) = self.cluster.config.pair_of(server).and_then(|id| self.pair(id)) else { return false };
+        let Some(member) = pair.member(server) else { return false };
+        let loss = Loss::of(said, member);
         let said = {
             let mut memory = self.memory.lock();
             memory.gone.remove(&server);
@@ -150,8 +152,7 @@ impl<P: Proposer> Duties<P> {
             }
             *said
         };
-        let Some(pair) = self.cluster.config.pair_of(server).and_then(|id| self.pair(id)) else { return false };
-        if pair.member(server).is_some_and(|m| m.incarnation == incarnation) {
+        if member.incarnation == incarnation {
             return true;
         }
         let known = |id, life| self.proposer.lives().get(&id).is_some_and(|known| known.admits(life));

@@ -2,7 +2,8 @@
 
 use raidfs_common::id::{Incarnation, ServerId};
 use raidfs_common::limits::SILENT;
-use raidfs_common::pair::{CopyState, Pair};
+use raidfs_common::pair::{CopyState, Member, Pair};
+use raidfs_common::rpc::peer::Started;
 use std::time::Duration;
 
 /// How long a server whose machine lost power waits for its mirror, when both were in sync: the mirror may have lost
@@ -23,9 +24,13 @@ pub enum Loss {
 }
 
 impl Loss {
-    /// From what a server says of itself.
-    pub fn of(power_lost: bool, empty: bool) -> Loss {
-        match (empty, power_lost) {
+    /// From what a server says of itself, and what is known of it: a directory whose copy was in sync is not empty any more,
+    /// though its last life ended before it could write that down.
+    pub fn of(said: Started, member: &Member) -> Loss {
+        let was_filled = member.state == CopyState::InSync
+            && member.incarnation.life() > 0
+            && member.incarnation.directory() == said.incarnation.directory();
+        match (said.empty && !was_filled, said.power_lost) {
             (true, _) => Loss::All,
             (false, true) => Loss::Unsynced,
             (false, false) => Loss::Nothing,
@@ -119,7 +124,7 @@ pub fn heed(pair: &Pair, accused: ServerId, mirror_heard: Option<Duration>) -> b
 mod tests {
     use super::*;
     use raidfs_common::id::{Epoch, PairId};
-    use raidfs_common::pair::{Member, Space};
+    use raidfs_common::pair::Space;
 
     fn pair(a: CopyState, b: CopyState) -> Pair {
         let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(7) };
@@ -159,6 +164,21 @@ mod tests {
         assert_eq!(late, Greeting::Propose { mirror_up: false });
         let both = |n| greet(&pair, ServerId(n), Loss::Unsynced, Mirror::NewLife(Some(Loss::Unsynced)), NO_TIME);
         assert_eq!((both(1), both(2)), (Greeting::Propose { mirror_up: false }, Greeting::Wait));
+    }
+
+    #[test]
+    fn a_directory_is_empty_until_its_copy_was_in_sync() {
+        let said = |life, power_lost, empty| Started { incarnation: Incarnation::of(life, 5), power_lost, empty };
+        let member = |state, incarnation| Member { server: ServerId(1), state, incarnation };
+        let (in_sync, stale) = (CopyState::InSync, CopyState::Stale);
+        let filled = member(in_sync, Incarnation::of(1, 5));
+        assert_eq!(Loss::of(said(2, false, true), &filled), Loss::Nothing, "stopped before it was written down");
+        assert_eq!(Loss::of(said(2, true, true), &filled), Loss::Unsynced);
+        assert_eq!(Loss::of(said(2, false, true), &member(stale, Incarnation::of(1, 5))), Loss::All);
+        assert_eq!(Loss::of(said(2, false, true), &member(in_sync, Incarnation::of(1, 6))), Loss::All, "another's");
+        assert_eq!(Loss::of(said(1, false, true), &member(in_sync, Incarnation(0))), Loss::All, "it never lived");
+        assert_eq!(Loss::of(said(2, true, false), &member(stale, Incarnation::of(1, 5))), Loss::Unsynced);
+        assert_eq!(Loss::of(said(2, false, false), &filled), Loss::Nothing);
     }
 
     #[test]
