@@ -4,9 +4,11 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`judgement`] | the decisions: pure, time passed in |
+//! | [`room`] | what room the pairs have: pure |
 //! | [`duties`] | the loop that carries them out while this server leads |
 //! | [`sessions`] | leases of mount sessions; what is done when one ends without a word |
 
 pub mod duties;
 pub mod judgement;
-pub mod sessions;
+pub mod room;
+mod sessions;
