@@ -5,7 +5,7 @@
 //! | [`args`] | the command line and its `--help` |
 //! | `up`, `down`, `one`, `status`, `placed`, `verify`, `scrub`, `export`, `shell` | the commands |
 //! | [`local`] | the directory of a cluster on this machine: what lies where |
-//! | [`process`] | starting, finding and ending its processes |
+//! | [`process`], `strays` | starting, finding and ending its processes |
 //! | [`mounts`] | what is mounted where, by whom it is held, taking it away |
 //! | [`progress`], [`human`] | how far a long command is; sizes and times in words |
 //!
@@ -27,6 +27,7 @@ pub mod progress;
 mod scrub;
 mod shell;
 mod status;
+mod strays;
 mod up;
 pub mod verify;
 mod wait;

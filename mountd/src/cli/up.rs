@@ -21,6 +21,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     program("fsd")?;
     program("mountd")?;
     let (local, _lock, new) = find_or_make(args)?;
+    local.note_strays()?;
     local.servers().into_iter().chain([Name::Mount]).for_each(|name| local.wait_for_remains(name));
     let mut at = mount_point(&local, args.mount.as_deref())?;
     let all: Vec<Name> = local.servers();
@@ -32,6 +33,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if local.pid(Name::Mount).is_none() {
+        check_apart(&local.dir, &at.path)?;
         mounts::check_place(&at.path)?;
     }
     if !missing.is_empty() {
@@ -69,6 +71,7 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
             (0..=shape.servers).map(|n| (Name::Server(ServerId(n)), (Ipv4Addr::LOCALHOST, shape.base_port + n).into()));
         bring::check_ports(names)?;
         let place = absolute_mount(args.mount.as_deref().unwrap_or(Path::new(DEFAULT_MOUNT)))?;
+        check_apart(&dir, &place)?;
         mounts::check_place(&place)?;
         std::fs::create_dir_all(&dir).map_err(Failure::file("make", &dir))?;
         let lock = Lock::take(&dir)?;
@@ -93,6 +96,22 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
     let lock = Lock::take(&local.dir)?;
     check_same(&local, args)?;
     Ok((local, lock, false))
+}
+
+/// An error if one of the cluster's directory and its mount point is in the other: the mount would hide the directory, or
+/// what is stored would lie among the names of what stores it. Nor is a store kept on a raidfs mount, its own least of all.
+fn check_apart(dir: &Path, place: &Path) -> Result<(), Failure> {
+    if dir.starts_with(place) || place.starts_with(dir) {
+        let why = format!(
+            "it and the cluster's directory {} must not be one in the other; choose another --mount",
+            dir.display()
+        );
+        return Err(Failure::MountPoint { path: place.to_owned(), why });
+    }
+    match dir.ancestors().find(|above| above.symlink_metadata().is_ok()) {
+        Some(above) if mounts::is_raidfs(above) => Err(Failure::OnRaidfs(dir.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 fn check_same(local: &Local, args: &UpArgs) -> Result<(), Failure> {
@@ -138,5 +157,20 @@ fn absolute_mount(path: &Path) -> Result<std::path::PathBuf, Failure> {
             if here.is_symlink() { local::absolute(&here) } else { Ok(here) }
         }
         _ => Ok(plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clusters_directory_and_its_mount_point_are_apart() {
+        let apart = |dir: &str, place: &str| check_apart(Path::new(dir), Path::new(place));
+        assert!(apart("/nonexistent/a", "/nonexistent/b").is_ok());
+        assert!(apart("/nonexistent/a", "/nonexistent/ab").is_ok());
+        for (dir, place) in [("/x/a", "/x/a"), ("/x/a", "/x/a/mnt"), ("/x/a/data", "/x/a")] {
+            assert!(matches!(apart(dir, place), Err(Failure::MountPoint { .. })), "{dir} {place}");
+        }
     }
 }
