@@ -132,7 +132,11 @@ impl Local {
                 note.write()
             });
         }
-        let child = command.spawn().map_err(|source| Failure::Start { name, source })?;
+        let child = command.spawn().map_err(|source| {
+            // It has its pid file if only the program could not be run; one that stays is not believed.
+            let _ = self.forget(name);
+            Failure::Start { name, source }
+        })?;
         Ok(Started { name, child, log_from })
     }
 
@@ -389,7 +393,7 @@ mod tests {
         assert!(started.child.wait().unwrap().success());
         let none = local.start(Name::Mount, Path::new("/nonexistent"), Vec::new());
         assert!(matches!(none, Err(Failure::Start { .. })));
-        assert!(matches!(local.state(Name::Mount), State::Crashed));
+        assert_eq!(local.state(Name::Mount), State::Stopped);
     }
 
     #[test]
