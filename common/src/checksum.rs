@@ -1,4 +1,4 @@
-//! The checksum of a block, and the only mention of its algorithm (CRC-32C, RFC 3720 appendix B.4).
+//! The checksum of a block, and the only mention of its algorithm (CRC-32C, RFC 3720 appendix B.4); and names of 64 bits.
 
 use crate::limits::BLOCK_BYTES;
 
@@ -32,6 +32,12 @@ pub fn record(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
+/// A number of 64 bits that stands for some bytes (FNV-1a): stable for ever, and no secret hangs on it.
+pub fn name(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    let add = |sum: u64, byte: u8| (sum ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, add)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +63,6 @@ mod tests {
     #[test]
     fn known_value() {
         assert_eq!(record(b"123456789"), 0xe306_9283);
+        assert_eq!(name(*b"a"), 0xaf63_dc4c_8601_ec8c);
     }
 }

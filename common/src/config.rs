@@ -16,13 +16,20 @@
 //!
 //! Servers are numbered from 1 in the order in which they stand.
 
+use crate::checksum;
 use crate::id::{ClusterId, PairId, ServerId};
 use crate::limits;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+/// A configuration file is refused if it has more bytes.
+const FILE_MAX_BYTES: u64 = 1 << 20;
 
 /// A checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +69,18 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// It is a directory, a device or a pipe.
+    #[error("cannot read the configuration {}: it is no regular file", path.display())]
+    NoFile {
+        /// What.
+        path: PathBuf,
+    },
+    /// It is too large to be one.
+    #[error("{} is no configuration: it is larger than {} KiB", path.display(), FILE_MAX_BYTES / 1024)]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
     },
     /// It is not of the form above.
     #[error("{}: {text}", path.display())]
@@ -107,6 +126,9 @@ pub enum Problem {
         /// What it says.
         text: String,
     },
+    /// An address at which nobody is reached.
+    #[error("nobody can be reached at {0}; write the address at which the other machines reach this server")]
+    Unreachable(SocketAddr),
     /// Two processes cannot have one address.
     #[error("the address {0} is given twice; each server and the witness needs its own")]
     Duplicate(SocketAddr),
@@ -142,8 +164,7 @@ struct FilePair {
 impl Config {
     /// Reads and checks a configuration file.
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text =
-            std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let text = read(path)?;
         let file: File = toml::from_str(&text)
             .map_err(|e| ConfigError::Form { path: path.to_owned(), text: e.to_string().trim_end().to_owned() })?;
         Config::check(file).map_err(|problem| ConfigError::Content { path: path.to_owned(), problem })
@@ -161,8 +182,8 @@ impl Config {
             return Err(Problem::TooManyPairs(file.pair.len()));
         }
         let address = |text: &String| {
-            let parsed: Option<SocketAddr> = text.parse().ok().filter(|a: &SocketAddr| a.port() != 0);
-            parsed.ok_or_else(|| Problem::Address { text: text.clone() })
+            let parsed: SocketAddr = text.parse().map_err(|_| Problem::Address { text: text.clone() })?;
+            if is_reachable(parsed) { Ok(parsed) } else { Err(Problem::Unreachable(parsed)) }
         };
         let mut pairs = Vec::new();
         for (i, pair) in file.pair.iter().enumerate() {
@@ -173,7 +194,8 @@ impl Config {
         let witness = address(&file.witness)?;
         let mut seen = BTreeMap::new();
         for a in pairs.iter().flatten().chain([&witness]) {
-            if seen.insert(*a, ()).is_some() {
+            // An address of IPv4 can be written as one of IPv6, too.
+            if seen.insert((a.ip().to_canonical(), a.port()), ()).is_some() {
                 return Err(Problem::Duplicate(*a));
             }
         }
@@ -197,9 +219,7 @@ impl Config {
 
     /// The cluster's identity on the wire and in data directories.
     pub fn cluster_id(&self) -> ClusterId {
-        // FNV-1a, 64 bits: stable for ever, and no secret hangs on it.
-        let hash = |h: u64, b: u8| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
-        ClusterId(self.cluster.bytes().fold(0xcbf2_9ce4_8422_2325, hash))
+        ClusterId(checksum::name(self.cluster.bytes()))
     }
 
     /// All servers, without the witness, in order.
@@ -231,6 +251,31 @@ impl Config {
     pub fn servers_of(&self, pair: PairId) -> [ServerId; 2] {
         [ServerId(pair.0 * 2 + 1), ServerId(pair.0 * 2 + 2)]
     }
+}
+
+/// Whether an address can be one process's.
+fn is_reachable(address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let everybody = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
+    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !everybody
+}
+
+/// The text of a configuration file, which is a regular file of bounded length: opening or reading anything else may wait
+/// for ever, or never end.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
+    let found = file.metadata().map_err(failed)?;
+    if !found.is_file() {
+        return Err(ConfigError::NoFile { path: path.to_owned() });
+    }
+    let mut text = String::new();
+    // One byte more says that there is more, also if the file grows meanwhile.
+    file.take(FILE_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_MAX_BYTES {
+        return Err(ConfigError::TooLarge { path: path.to_owned() });
+    }
+    Ok(text)
 }
 
 fn duration(text: &str) -> Option<Duration> {
@@ -279,6 +324,12 @@ mod tests {
     fn what_is_no_cluster_is_refused() {
         let twice = GOOD.replace("7104", "7101");
         assert_eq!(parse(&twice), Err(Problem::Duplicate("127.0.0.1:7101".parse().unwrap())));
+        let again = GOOD.replace("127.0.0.1:7104", "[::ffff:127.0.0.1]:7101");
+        assert_eq!(parse(&again), Err(Problem::Duplicate("[::ffff:127.0.0.1]:7101".parse().unwrap())));
+        for nobody in ["0.0.0.0:7104", "255.255.255.255:7104", "127.0.0.1:0", "[::]:7104", "224.0.0.1:7104"] {
+            let text = GOOD.replace("127.0.0.1:7104", nobody);
+            assert_eq!(parse(&text), Err(Problem::Unreachable(nobody.parse().unwrap())));
+        }
         let odd = GOOD.replace(r#", "127.0.0.1:7104""#, "");
         assert_eq!(parse(&odd), Err(Problem::NotTwo { pair: 2, servers: 1 }));
         assert!(matches!(parse(&GOOD.replace("127.0.0.1:7102", "host")), Err(Problem::Address { .. })));
@@ -305,5 +356,13 @@ mod tests {
         assert!(toml::from_str::<File>(&format!("mirrors = 3\n{GOOD}")).is_err());
         let missing = Config::load(Path::new("/nonexistent/raidfs.toml")).unwrap_err();
         assert!(matches!(missing, ConfigError::Read { .. }));
+        for other in ["/dev/zero", "/dev", "/dev/null"] {
+            assert!(matches!(Config::load(Path::new(other)), Err(ConfigError::NoFile { .. })), "{other}");
+        }
+        let path = std::env::temp_dir().join(format!("raidfs-large-{}.toml", std::process::id()));
+        std::fs::File::create(&path).unwrap().set_len(FILE_MAX_BYTES + 1).unwrap();
+        let large = Config::load(&path);
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(large, Err(ConfigError::TooLarge { .. })));
     }
 }

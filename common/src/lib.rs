@@ -20,6 +20,7 @@ pub mod acl;
 pub mod attr;
 pub mod checksum;
 pub mod codec;
+pub mod complaints;
 pub mod config;
 pub mod error;
 pub mod extent;

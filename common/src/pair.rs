@@ -36,7 +36,8 @@ pub struct Pair {
     pub epoch: Epoch,
     /// Its two servers.
     pub members: [Member; 2],
-    /// Bytes that the fuller of its disks holds in all, and has free, when last reported; 0 until then.
+    /// Bytes that the fuller of its disks holds in all, and has free, when last reported; 0 until then. Of a disk that
+    /// several servers are on, each has its share.
     pub space: Space,
     /// How often it went on with a copy whose machine had lost power: what was acknowledged and not synced before that may
     /// be gone.

@@ -3,7 +3,8 @@
 //!
 //! Beside its port a server listens on an abstract Unix socket that is named by the same address. Abstract names belong to
 //! a network namespace, as addresses do, so the two always lead to the same server; where nobody listens there (or not yet),
-//! TCP is used.
+//! TCP is used. Anybody may take such a name while the server is down: a caller speaks there only with root's processes
+//! and its own user's, and with everybody else over TCP.
 //!
 //! A simulation of a whole cluster puts a network of its own in the place of the machine's ([`invent`]); no program does.
 
@@ -18,11 +19,14 @@ use std::os::unix::net::SocketAddr as UnixAddr;
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// Bytes that a Unix socket takes before its sender waits for the other end.
 const SEND_BUFFER_BYTES: libc::c_int = 2 << 20;
+/// Whoever has a server's name is asked for so long who it is.
+const ASK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A connection.
 #[derive(Debug)]
@@ -96,10 +100,12 @@ impl Stream {
         }
     }
 
-    /// Who is at the other end, for messages.
+    /// Who is at the other end, for messages: without its port, so that it is the same at each try.
     pub fn peer(&self) -> String {
         match self {
-            Stream::Tcp(stream) => stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.to_string()),
+            Stream::Tcp(stream) => {
+                stream.peer_addr().map_or_else(|_| "somebody".to_owned(), |peer| peer.ip().to_string())
+            }
             Stream::Unix(_) => "a process of this machine".to_owned(),
             Stream::Invented(_) => "a process of the simulation".to_owned(),
         }
@@ -117,9 +123,28 @@ impl Moving {
     }
 }
 
-async fn connect_here(address: SocketAddr) -> io::Result<UnixStream> {
+async fn connect_to_name(address: SocketAddr) -> io::Result<UnixStream> {
     let name = [b"\0", local_name(address)?.as_abstract_name().unwrap_or_default()].concat();
-    UnixStream::connect(OsStr::from_bytes(&name)).await.inspect(make_room)
+    UnixStream::connect(OsStr::from_bytes(&name)).await
+}
+
+async fn connect_here(address: SocketAddr) -> io::Result<UnixStream> {
+    let stream = connect_to_name(address).await?;
+    if !is_trusted(stream.peer_cred()?.uid(), me()) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    make_room(&stream);
+    Ok(stream)
+}
+
+/// Whether a process of user `uid` is taken for a server by one of user `me`.
+fn is_trusted(uid: libc::uid_t, me: libc::uid_t) -> bool {
+    uid == 0 || uid == me
+}
+
+fn me() -> libc::uid_t {
+    // SAFETY: geteuid cannot fail and touches nothing.
+    unsafe { libc::geteuid() }
 }
 
 /// Gives what is sent the room that TCP would give it: by default a megabyte would take five turns of both ends.
@@ -279,7 +304,33 @@ fn listen_here(address: SocketAddr) -> Option<UnixListener> {
         listener.set_nonblocking(true)?;
         UnixListener::from_std(listener)
     });
-    bound.inspect_err(|error| tracing::debug!("no Unix socket beside {address}: {error}")).ok()
+    match bound {
+        Ok(listener) => Some(listener),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            tokio::spawn(async move {
+                let who = who_has_name(address).await;
+                tracing::warn!(
+                    "the Unix socket beside {address} is taken by {who}: this machine's programs come by the port"
+                );
+            });
+            None
+        }
+        Err(error) => {
+            tracing::debug!("no Unix socket beside {address}: {error}");
+            None
+        }
+    }
+}
+
+/// Who listens on the Unix socket beside an address, in words.
+async fn who_has_name(address: SocketAddr) -> String {
+    let found = tokio::time::timeout(ASK_PATIENCE, connect_to_name(address)).await;
+    let found = found.ok().and_then(|stream| stream.ok()?.peer_cred().ok());
+    match found.map(|who| (who.uid(), who.pid())) {
+        Some((uid, Some(pid))) => format!("process {pid} of user {uid}"),
+        Some((uid, None)) => format!("a process of user {uid}"),
+        None => "somebody who does not answer".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -332,8 +383,36 @@ mod tests {
         let taken = std::os::unix::net::UnixListener::bind_addr(&local_name(address).unwrap()).unwrap();
         let listener = Listener::new(port.into()).unwrap();
         assert!(matches!(listener, Listener::Machine { here: None, .. }));
+        let who = who_has_name(address).await;
+        assert_eq!(who, format!("process {} of user {}", std::process::id(), me()));
         drop(taken);
         let (client, accepted) = tokio::join!(Stream::connect(address), listener.accept());
         speaks(client.unwrap(), accepted.unwrap().0).await;
+    }
+
+    #[test]
+    fn only_roots_processes_and_ones_own_are_taken_for_servers() {
+        assert!(is_trusted(0, 7) && is_trusted(7, 7) && is_trusted(0, 0));
+        assert!(!is_trusted(8, 7) && !is_trusted(8, 0));
+    }
+
+    #[tokio::test]
+    async fn whoever_took_the_name_of_a_server_that_was_down_is_not_spoken_to() {
+        const NOBODY: libc::uid_t = 65_534;
+        if me() != 0 {
+            return; // Only root can be somebody else.
+        }
+        let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = port.local_addr().unwrap();
+        let taking = std::thread::spawn(move || {
+            // SAFETY: the system call itself changes this thread only, which ends.
+            assert_eq!(unsafe { libc::syscall(libc::SYS_setresuid, NOBODY, NOBODY, NOBODY) }, 0);
+            std::os::unix::net::UnixListener::bind_addr(&local_name(address).unwrap()).unwrap()
+        });
+        let _taken = taking.join().unwrap();
+        assert!(who_has_name(address).await.ends_with("of user 65534"));
+        let (client, accepted) = tokio::join!(Stream::connect(address), port.accept());
+        assert!(matches!(client, Ok(Stream::Tcp(_))));
+        speaks(Stream::from(accepted.unwrap().0), client.unwrap()).await;
     }
 }

@@ -5,11 +5,13 @@
 //! [`crate::limits`] end the connection.
 
 use crate::codec;
+use crate::complaints::Complaints;
 use crate::limits::{FRAME_HEADER_MAX_BYTES, FRAME_PAYLOAD_MAX_BYTES, HELLO_MAX_BYTES, HELLO_TIMEOUT};
 use crate::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Welcome};
 use crate::stream::Stream as Connection;
 use bytes::{Buf, Bytes, BytesMut};
 use futures::{FutureExt, Sink, Stream};
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -17,7 +19,7 @@ use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::oneshot;
 
@@ -32,6 +34,13 @@ pub struct Wire<In, Out> {
     /// Dropped when the other end has gone.
     open: Option<oneshot::Sender<()>>,
     types: PhantomData<fn(Out) -> In>,
+}
+
+/// What is wrong with what came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Garbage {
+    TooLarge,
+    Malformed,
 }
 
 const FRAME_HEAD_BYTES: usize = 8;
@@ -89,11 +98,14 @@ impl<In, Out> Wire<In, Out> {
         Poll::Ready(Ok(()))
     }
 
-    /// What came is no message: said once, as the connection ends with it.
-    fn complain(&self, error: io::Error) -> io::Error {
+    /// What came is no message: said, though not at each try, and the connection ends with it.
+    fn complain(&self, what: Garbage, error: io::Error) -> io::Error {
+        static SAID: Mutex<Complaints<(String, Garbage)>> = Mutex::new(Complaints::new());
         let peer = self.stream.peer();
-        let why = crate::log::chain(&error);
-        tracing::warn!("{peer} sends what is no message ({why}); that connection is dropped");
+        if SAID.lock().due((peer.clone(), what), Instant::now()) {
+            let why = crate::log::chain(&error);
+            tracing::warn!("{peer} sends what is no message ({why}); that connection is dropped");
+        }
         error
     }
 
@@ -131,7 +143,7 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<In>>> {
         let this = self;
         loop {
-            let lengths = this.frame_lengths().map_err(|error| this.complain(error))?;
+            let lengths = this.frame_lengths().map_err(|error| this.complain(Garbage::TooLarge, error))?;
             if let Some((header, payload)) = lengths
                 && this.received.len() >= FRAME_HEAD_BYTES + header + payload
             {
@@ -144,7 +156,8 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
                     this.received.split_to(payload).freeze()
                 };
                 let item = codec::decode_frame(&header, payload);
-                let malformed = |error| this.complain(io::Error::new(io::ErrorKind::InvalidData, error));
+                let malformed =
+                    |error| this.complain(Garbage::Malformed, io::Error::new(io::ErrorKind::InvalidData, error));
                 return Poll::Ready(Some(item.map_err(malformed)));
             }
             let wanted = lengths.map_or(READ_BYTES, |(h, p)| (FRAME_HEAD_BYTES + h + p).max(READ_BYTES));
@@ -207,7 +220,7 @@ impl<In, Out: Serialize> Sink<Out> for Wire<In, Out> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The network said no, or nothing.
-    #[error("cannot reach it")]
+    #[error("no connection")]
     Network(#[from] io::Error),
     /// No answer in time.
     #[error("no answer in time")]

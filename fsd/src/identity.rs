@@ -9,7 +9,8 @@
 //!
 //! A directory without `identity` is taken only if it is empty or holds nothing but the beginnings of one; whatever else
 //! it is, it is refused and not touched. Once there is an identity, everything else that belongs to it has been there,
-//! so what is missing later is damage. Driven by the server's start, and by offline tools through [`OfflineDir`].
+//! so what is missing later is damage. What is made or taken is for its owner alone (mode 0700): the bytes of everybody's
+//! files lie there, and the modes of the files mean nothing in it. Driven by the server's start, and by offline tools through [`OfflineDir`].
 
 mod life;
 mod record;
@@ -23,6 +24,7 @@ use raidfs_common::id::{ClusterId, Incarnation, ServerId};
 use record::Unreadable;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The format of data directories that this program makes, and the only one that it opens.
@@ -31,6 +33,8 @@ pub const FORMAT: u32 = 1;
 const IDENTITY: &str = "identity";
 const LIFE: &str = "life";
 const LOCK: &str = "lock";
+/// The mode of a data directory.
+const PRIVATE: u32 = 0o700;
 const UNFINISHED: &str = ".new";
 const ROOMS: [&str; 4] = ["names", "log", "chunks", "notes"];
 const WITNESS_ROOMS: [&str; 1] = ["log"];
@@ -144,8 +148,9 @@ impl DataDir {
             _ => false,
         };
         if fresh {
-            std::fs::create_dir_all(root).map_err(failed("make", root))?;
+            make_private(root).map_err(failed("make", root))?;
         }
+        say_if_open(root);
         let lock = lock(root)?;
         if fresh {
             // Again, as another process may have made it meanwhile.
@@ -257,9 +262,9 @@ pub struct OfflineDir {
 }
 
 impl OfflineDir {
-    /// Whether there is a data directory, whosever it is: opening it makes nothing then.
+    /// Whether there is a data directory, whosever it is.
     pub fn is_made(root: &Path) -> bool {
-        root.join(IDENTITY).exists()
+        root.join(IDENTITY).is_file() && root.join(WITNESS_ROOMS[0]).is_dir()
     }
 
     /// Opens it, whoever's it is; refused if a server runs in it. Changes nothing, and works on a read-only file system.
@@ -322,6 +327,39 @@ fn beginnings(root: &Path) -> Result<(), IdentityError> {
 
 fn is_empty_dir(path: &Path) -> bool {
     std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+/// Makes a directory that only its owner can look into; one that is there becomes so if it is ours.
+pub fn make_private(root: &Path) -> std::io::Result<()> {
+    if let Some(above) = root.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    match std::fs::DirBuilder::new().mode(PRIVATE).create(root) {
+        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+            let there = std::fs::metadata(root)?;
+            // SAFETY: geteuid cannot fail and touches nothing.
+            let is_mine = there.uid() == unsafe { libc::geteuid() };
+            if is_mine && there.is_dir() && is_open(&there) {
+                std::fs::set_permissions(root, std::fs::Permissions::from_mode(PRIVATE))?;
+            }
+            Ok(())
+        }
+        made => made,
+    }
+}
+
+fn is_open(dir: &std::fs::Metadata) -> bool {
+    dir.mode() & 0o077 != 0
+}
+
+/// An older or another's directory is left as its owner has it, but not without a word.
+fn say_if_open(root: &Path) {
+    if std::fs::metadata(root).is_ok_and(|m| is_open(&m)) {
+        let dir = root.display();
+        tracing::warn!(
+            "{dir} can be looked into by other users of this machine: `chmod 700 {dir}`, unless they may read all files"
+        );
+    }
 }
 
 fn lock(root: &Path) -> Result<File, IdentityError> {

@@ -108,7 +108,13 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
 /// Runs this program anew in the same process, whatever its threads are about: a life ends wholly, and another begins.
 /// Locks and ports are given back by that. Returns only if it cannot be done.
 fn start_anew() -> std::io::Error {
-    std::process::Command::new("/proc/self/exe").args(std::env::args_os().skip(1)).exec()
+    let mut words = std::env::args_os();
+    let mut command = std::process::Command::new("/proc/self/exe");
+    // Under the same name: by that the processes of a cluster are known.
+    if let Some(name) = words.next() {
+        command.arg0(name);
+    }
+    command.args(words).exec()
 }
 
 /// Rings `stop` at SIGTERM and SIGINT.

@@ -481,7 +481,8 @@ impl Server {
     async fn report_space(self: Arc<Self>) {
         loop {
             let space = self.replica.status().space;
-            let told = space.total > 0 && self.report(Report::Space { total: space.total, free: space.free }).await;
+            let report = Report::Space { total: space.total, free: space.free, file_system: self.chunks.file_system() };
+            let told = space.total > 0 && self.report(report).await;
             // Until somebody leads and knows, `df` has nothing to show.
             tokio::time::sleep(if told { Duration::from_secs(2) } else { Duration::from_millis(50) }).await;
         }

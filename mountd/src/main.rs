@@ -40,8 +40,11 @@ struct Arguments {
     /// End the mount session that is open elsewhere
     #[arg(long)]
     takeover: bool,
-    /// Mount options, separated by commas: ro, nosuid, nodev, noexec, noatime, nodiratime, relatime, strictatime,
-    /// nonempty, takeover, _netdev, nofail, x-...; with remount, a mount that is there gets the others, and that is all
+    /// Mount options, separated by commas: ro, nosuid, nodev, noexec, sync, dirsync, noatime, relatime, strictatime,
+    /// nodiratime, lazytime, each with its opposite (rw, suid, ...); nonempty, takeover, fsname=NAME; with remount, a mount
+    /// that is there gets the others, and that is all. Passed over: defaults, _netdev, auto, noauto, nofail, user, nouser,
+    /// users, nousers, owner, noowner, group, nogroup, silent, loud, allow_other, default_permissions, comment=..., user=...,
+    /// user_id=..., group_id=..., x-..., X-...
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
     /// The directory to mount at
@@ -72,7 +75,8 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     options.takeover |= arguments.takeover;
     let config = Config::load(arguments.config.as_deref().ok_or("--config says which cluster is to be mounted")?)?;
     if let Some(dir) = &arguments.cache {
-        std::fs::create_dir_all(dir)?;
+        std::fs::create_dir_all(dir)
+            .map_err(|e| format!("cannot make the directory {} of --cache: {e}", dir.display()))?;
     }
     let mount_point = session::check(&arguments.mount_point, &options)?;
     raidfs_common::wire::tune_allocator();

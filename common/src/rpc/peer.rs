@@ -194,6 +194,8 @@ pub enum Report {
         total: u64,
         /// Bytes free for files.
         free: u64,
+        /// Which file system that is, so that its room is counted once however many servers are on it; 0: not known.
+        file_system: u64,
     },
 }
 

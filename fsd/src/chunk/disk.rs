@@ -339,6 +339,10 @@ impl ChunkStore for DiskChunks {
         self.disk.room.space().map_err(|source| ChunkError::Store { action: "ask for the disk's free space", source })
     }
 
+    fn file_system(&self) -> u64 {
+        self.disk.room.file_system()
+    }
+
     fn note(&self, chunk: ChunkId) -> Result<Intent, ChunkError> {
         self.notes.note(chunk)
     }

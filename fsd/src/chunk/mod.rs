@@ -146,6 +146,10 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn held(&self) -> (u64, u64);
     /// Room of the disk.
     fn space(&self) -> Result<Space, ChunkError>;
+    /// Which file system that is: the same number for all stores on it, and another on any other machine. 0: not known.
+    fn file_system(&self) -> u64 {
+        0
+    }
 
     /// Notes that a chunk is about to change: durable when this returns. Cheap for a chunk that is noted already, or
     /// whose inode is above the high-water mark. Hold what it returns until the change has ended on both mirrors.

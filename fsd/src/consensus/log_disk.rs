@@ -62,8 +62,15 @@ impl DiskLog {
             segment_bytes: SEGMENT_BYTES,
         };
         match read_vote(dir)? {
-            Some(vote) => log.vote = vote,
-            None => {
+            SavedVote::Whole(vote) => log.vote = vote,
+            // A term is saved before the first entry of it.
+            SavedVote::Missing if log.last() == (LogIndex(0), Term(0)) => {}
+            lost @ (SavedVote::Missing | SavedVote::Damaged) => {
+                let what = if lost == SavedVote::Missing { "is missing" } else { "is damaged" };
+                tracing::warn!(
+                    "{} {what}: this server may have voted, and votes when it has caught up",
+                    dir.join(VOTE_FILE).display()
+                );
                 cut = true;
                 log.vote.term = log.last().1;
             }
@@ -135,18 +142,27 @@ fn open_segments(dir: &Path) -> io::Result<(Vec<Segment>, bool)> {
     Ok((segments, cut))
 }
 
-/// The saved vote; the default one where none was saved yet, None if it is damaged.
-fn read_vote(dir: &Path) -> io::Result<Option<Vote>> {
+/// What there is of the saved vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SavedVote {
+    /// All of it.
+    Whole(Vote),
+    /// No file.
+    Missing,
+    /// Something else.
+    Damaged,
+}
+
+fn read_vote(dir: &Path) -> io::Result<SavedVote> {
     let bytes = match fs::read(dir.join(VOTE_FILE)) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Some(Vote::default())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(SavedVote::Missing),
         Err(e) => return Err(e),
     };
-    let Some((sum, body)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
-    if u32::from_le_bytes(*sum) != checksum::record(body) {
-        return Ok(None);
-    }
-    Ok(codec::decode::<(Term, Option<ServerId>)>(body).ok().map(|(term, given)| Vote { term, given }))
+    let whole =
+        bytes.split_first_chunk::<4>().filter(|(sum, body)| u32::from_le_bytes(**sum) == checksum::record(body));
+    let vote = whole.and_then(|(_, body)| codec::decode::<(Term, Option<ServerId>)>(body).ok());
+    Ok(vote.map_or(SavedVote::Damaged, |(term, given)| SavedVote::Whole(Vote { term, given })))
 }
 
 impl LogStore for DiskLog {
@@ -292,6 +308,7 @@ mod tests {
     fn damage_is_cut_off_and_said() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut log = open(dir.path());
+        log.save_vote(Vote { term: Term(1), given: None }).expect("it saves");
         (1..=30).for_each(|i| log.append(&[entry(i, 1)]).expect("it appends"));
         let path = log.segments[1].path.clone();
         let first_of_second = log.segments[1].base.0;
@@ -331,5 +348,20 @@ mod tests {
         assert_eq!(open(dir.path()).vote(), Vote { term: Term(7), given: Some(ServerId(2)) });
         fs::write(dir.path().join(VOTE_FILE), b"garbage").expect("it is written");
         assert!(DiskLog::open(dir.path()).expect("it opens").1.cut);
+    }
+
+    #[test]
+    fn a_vote_that_is_missing_beside_entries_is_said() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = open(dir.path());
+        drop(open(dir.path()));
+        assert!(!DiskLog::open(dir.path()).expect("it opens").1.cut, "nothing was ever voted or written");
+        log.save_vote(Vote { term: Term(3), given: Some(ServerId(2)) }).expect("it saves");
+        log.append(&[entry(1, 3)]).expect("it appends");
+        drop(log);
+        fs::remove_file(dir.path().join(VOTE_FILE)).expect("it was there");
+        let (log, opened) = DiskLog::open(dir.path()).expect("it opens");
+        assert!(opened.cut);
+        assert_eq!(log.vote(), Vote { term: Term(3), given: None });
     }
 }

@@ -58,6 +58,24 @@ fn a_new_directory_is_made_and_opened_again() {
 }
 
 #[test]
+fn only_its_owner_can_look_into_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |root: &Path| std::fs::metadata(root).unwrap().permissions().mode() & 0o777;
+    let parent = tempfile::tempdir().unwrap();
+    let new = parent.path().join("above/new");
+    drop(DataDir::open(&new, &server(1)).unwrap());
+    assert_eq!(mode(&new), 0o700);
+    let empty = parent.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    std::fs::set_permissions(&empty, std::fs::Permissions::from_mode(0o755)).unwrap();
+    drop(DataDir::open(&empty, &server(1)).unwrap());
+    assert_eq!(mode(&empty), 0o700);
+    std::fs::set_permissions(&empty, std::fs::Permissions::from_mode(0o750)).unwrap();
+    drop(DataDir::open(&empty, &server(1)).unwrap());
+    assert_eq!(mode(&empty), 0o750, "what its owner opened later stays so");
+}
+
+#[test]
 fn the_witness_has_a_log_only() {
     let root = tempfile::tempdir().unwrap();
     DataDir::open(root.path(), &server(0)).unwrap();

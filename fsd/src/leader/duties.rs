@@ -3,6 +3,7 @@
 
 use super::admission::{self, Admission, Given};
 use super::judgement::{self, Greeting, Loss, Mirror};
+use super::room::{self, Disk};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
 use parking_lot::Mutex;
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// A new leader has heard of every server's room by then: they say it every two seconds.
+const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 /// Sizes that one entry recovers at most.
 const SIZES_PER_ENTRY: usize = 10_000;
@@ -32,7 +35,7 @@ struct Said {
 #[derive(Debug, Default)]
 struct Memory {
     started: BTreeMap<ServerId, Said>,
-    space: BTreeMap<ServerId, Space>,
+    disks: BTreeMap<ServerId, Disk>,
     leases: Leases,
     gone: BTreeMap<ServerId, Instant>,
     led_since: Option<Instant>,
@@ -84,8 +87,8 @@ impl<P: Proposer> Duties<P> {
                 }
                 done
             }
-            Report::Space { total, free } => {
-                self.memory.lock().space.insert(from, Space { total, free });
+            Report::Space { total, free, file_system } => {
+                self.memory.lock().disks.insert(from, Disk { space: Space { total, free }, file_system });
                 true
             }
         }
@@ -368,16 +371,22 @@ impl<P: Proposer> Duties<P> {
         }
     }
 
+    /// Whether all servers that are there have said what room they have: until then it is not known who shares a disk with
+    /// whom. Who does not say it is not waited for for ever.
+    fn knows_disks(&self) -> bool {
+        let waited_for = |server: ServerId| {
+            let known = self.memory.lock().disks.contains_key(&server);
+            !known && self.heard(server).is_some_and(|ago| ago < limits::SILENT)
+        };
+        self.led_since().elapsed() > DISKS_PATIENCE || !self.cluster.config.servers().any(waited_for)
+    }
+
     async fn propose_space(&self) {
         let pairs = self.proposer.pairs();
-        let space: Vec<(PairId, Space)> = {
-            let memory = self.memory.lock();
-            let fuller = |pair: &Pair| {
-                let known = pair.members.iter().filter_map(|m| memory.space.get(&m.server));
-                known.min_by_key(|s| s.free).map(|s| (pair.id, *s))
-            };
-            pairs.iter().filter_map(fuller).collect()
-        };
+        if !self.knows_disks() {
+            return;
+        }
+        let space = room::of_pairs(&pairs, &self.memory.lock().disks);
         let news = space.iter().any(|(id, now)| {
             let known = pairs.get(usize::from(id.0)).map(|p| p.space).unwrap_or_default();
             known.total != now.total || known.free.abs_diff(now.free) > now.total / 500

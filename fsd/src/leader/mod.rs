@@ -5,10 +5,12 @@
 //! |---|---|
 //! | [`judgement`] | the decisions: pure, time passed in |
 //! | [`admission`] | whose data directory is taken: pure |
+//! | [`room`] | what room the pairs have: pure |
 //! | [`duties`] | the loop that carries them out while this server leads |
 //! | [`sessions`] | leases of mount sessions; what is done when one ends without a word |
 
 pub mod admission;
 pub mod duties;
 pub mod judgement;
-pub mod sessions;
+pub mod room;
+mod sessions;

@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub struct Stores {
     dir: PathBuf,
     current: u64,
+    /// `current` names no store, so that nobody knows which of them is whole.
+    lost: bool,
 }
 
 const CURRENT: &str = "current";
@@ -24,12 +26,16 @@ impl Stores {
     /// Finds the current store of `dir`; whatever else lies there is removed.
     pub fn open(dir: &Path) -> io::Result<Stores> {
         fs::create_dir_all(dir)?;
-        let current = match fs::read_to_string(dir.join(CURRENT)) {
-            Ok(text) => text.trim().parse().unwrap_or(0),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => 0,
+        let named = match fs::read(dir.join(CURRENT)) {
+            Ok(bytes) => str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Some(0),
             Err(e) => return Err(e),
         };
-        let stores = Stores { dir: dir.to_owned(), current };
+        let Some(current) = named else {
+            tracing::warn!("{} is damaged: it names no store", dir.join(CURRENT).display());
+            return Ok(Stores { dir: dir.to_owned(), current: highest(dir)?, lost: true });
+        };
+        let stores = Stores { dir: dir.to_owned(), current, lost: false };
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
             if path.is_dir() && path != stores.path(current) {
@@ -59,6 +65,9 @@ impl Stores {
 
     /// Opens the namespace that is there; None: there is none.
     pub fn existing(&self, cache_bytes: usize) -> Result<Option<Namespace>, Fault> {
+        if self.lost {
+            return Err(Fault::damaged(CURRENT.as_bytes(), "names no store"));
+        }
         let store = DiskStore::open(&self.path(self.current), DiskOptions::default())?;
         Namespace::open(Arc::new(store), cache_bytes)
     }
@@ -91,7 +100,52 @@ impl Stores {
         file.sync_all()?;
         fs::rename(&temporary, self.dir.join(CURRENT))?;
         File::open(&self.dir)?.sync_all()?;
-        self.current = number;
+        (self.current, self.lost) = (number, false);
         Ok(())
+    }
+}
+
+/// The highest number that a store of `dir` has; 0 if there is none.
+fn highest(dir: &Path) -> io::Result<u64> {
+    let mut highest = 0;
+    for entry in fs::read_dir(dir)? {
+        let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        highest = highest.max(number.unwrap_or(0));
+    }
+    Ok(highest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        let pairs = vec![["127.0.0.1:1", "127.0.0.1:2"].map(|a| a.parse().unwrap())];
+        Config {
+            cluster: "c".to_owned(),
+            pairs,
+            witness: "127.0.0.1:3".parse().unwrap(),
+            durability: raidfs_common::config::Durability::default(),
+            io_timeout: std::time::Duration::from_secs(1),
+            scrub_every: None,
+        }
+    }
+
+    #[test]
+    fn damage_of_the_file_that_names_the_store_is_not_taken_for_an_empty_server() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Stores::open(dir.path()).unwrap();
+        assert!(open().namespace(&config(), 1 << 20).unwrap().1, "new");
+        assert!(!open().namespace(&config(), 1 << 20).unwrap().1, "found again");
+        let number = open().current;
+        for garbage in [&b"garbage"[..], b"", b"\xff\xff", b"-1"] {
+            fs::write(dir.path().join(CURRENT), garbage).unwrap();
+            assert!(matches!(open().existing(1 << 20), Err(Fault::Damaged { .. })), "and nothing is removed yet");
+            assert!(dir.path().join(number.to_string()).is_dir());
+        }
+        assert!(open().namespace(&config(), 1 << 20).unwrap().1, "made anew");
+        assert_eq!(open().current, number + 1);
+        assert!(!open().namespace(&config(), 1 << 20).unwrap().1);
+        assert!(!dir.path().join(number.to_string()).exists(), "the old one went once another was whole");
     }
 }

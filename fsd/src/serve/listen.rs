@@ -1,13 +1,13 @@
 //! The one port of a server: the first frame says which service a connection is for. Everything that a stranger can send
 //! is bounded here: how many connections, how long until the first frame, how much is in flight.
 
+use raidfs_common::complaints::Complaints;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::limits::CONNECTIONS_MAX;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker, Welcome};
 use raidfs_common::stream::{Listener, Stream};
 use raidfs_common::wire;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,25 +55,6 @@ pub fn judge(hello: &Hello, config: &Config, me: ServerId, peer: SocketAddr) -> 
     }
 }
 
-/// Strangers are complained about once a minute and address, not once a try.
-#[derive(Debug, Default)]
-struct Complaints {
-    last: BTreeMap<IpAddr, Instant>,
-}
-
-impl Complaints {
-    fn due(&mut self, from: IpAddr) -> bool {
-        let now = Instant::now();
-        let minute = Duration::from_secs(60);
-        self.last.retain(|_, at| now.duration_since(*at) < minute);
-        if self.last.len() >= 256 || self.last.contains_key(&from) {
-            return false;
-        }
-        self.last.insert(from, now);
-        true
-    }
-}
-
 /// Accepts connections for ever, and hands over those that are welcome.
 pub async fn run(
     listener: Listener,
@@ -82,7 +63,8 @@ pub async fn run(
     hand_over: impl Fn(Guest) + Clone + Send + Sync + 'static,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let complaints = Arc::new(parking_lot::Mutex::new(Complaints::default()));
+    // Strangers are complained about once a minute and address, not once a try.
+    let complaints: Arc<parking_lot::Mutex<Complaints<IpAddr>>> = Arc::default();
     loop {
         let (mut stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
@@ -94,7 +76,7 @@ pub async fn run(
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            if complaints.lock().due(peer.ip()) {
+            if complaints.lock().due(peer.ip(), Instant::now()) {
                 tracing::warn!("{CONNECTIONS_MAX} connections are open: that from {peer} is refused");
             }
             continue;
@@ -104,7 +86,7 @@ pub async fn run(
             match admit(&mut stream, &config, me, peer).await {
                 Ok(hello) => hand_over(Guest { stream, speaker: hello.speaker, service: hello.service, place }),
                 Err(why) => {
-                    if complaints.lock().due(peer.ip()) {
+                    if complaints.lock().due(peer.ip(), Instant::now()) {
                         tracing::warn!("connection from {peer} refused: {why}");
                     }
                 }

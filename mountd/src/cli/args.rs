@@ -142,7 +142,7 @@ const UP_EXAMPLES: &str = "\
 EXAMPLES
   raidfs up
   raidfs up --dir /srv/store --mount /home/shared
-  raidfs up --dir /tmp/try --mount /tmp/try/mnt --servers 2 --base-port 9000";
+  raidfs up --dir /tmp/try --mount /tmp/try-mnt --servers 2 --base-port 9000";
 
 /// Arguments of `down`.
 #[derive(Debug, Args)]

@@ -165,12 +165,13 @@ fn late(local: &Local, one: &Started, what: String) -> Failure {
 pub fn take_back(local: &Local, started: Vec<Started>) {
     const GRACE: Duration = Duration::from_secs(5);
     for one in started.iter().rev() {
-        local.signal(one.name, libc::SIGTERM);
+        // Who started it may end it.
+        let _ = local.signal(one.name, libc::SIGTERM);
     }
     for mut one in started.into_iter().rev() {
         let ended = wait::until(GRACE, || one.child.try_wait().map(|s| s.map(drop)));
         if !ended.is_ok_and(|e| e.is_some()) {
-            local.signal(one.name, libc::SIGKILL);
+            let _ = local.signal(one.name, libc::SIGKILL);
             local.wait_for_end(one.name, GRACE);
         }
         // A pid file that stays is not believed.

@@ -3,10 +3,10 @@
 use super::args::DownArgs;
 use super::local::{Local, Lock, Name};
 use super::mounts::{self, MountState};
-use super::process::State;
-use super::{Failure, human, wait};
+use super::{Failure, admin, human};
+use crate::cluster::survey::survey;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long mountd may take to write back what it holds: longer than any operation waits for the cluster.
 const MOUNTD_GRACE: Duration = Duration::from_secs(60);
@@ -19,9 +19,10 @@ const KILL_GRACE: Duration = Duration::from_secs(10);
 pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     let local = Local::open(&args.dir.dir)?;
     let _lock = Lock::take(&local.dir)?;
+    local.note_strays()?;
     let was = local.servers().into_iter().chain([Name::Mount]).any(|n| local.pid(n).is_some());
     unmount(&local, args.force)?;
-    stop_mountd(&local)?;
+    stop_mountd(&local, args.force)?;
     stop_servers(&local)?;
     let run = local.dir.join("run");
     match std::fs::remove_dir_all(&run) {
@@ -67,12 +68,12 @@ fn unmount(local: &Local, force: bool) -> Result<(), Failure> {
 }
 
 /// Ends mountd: unmounted, it ends by itself once everything is written back.
-fn stop_mountd(local: &Local) -> Result<(), Failure> {
+fn stop_mountd(local: &Local, force: bool) -> Result<(), Failure> {
     if local.pid(Name::Mount).is_some() {
         println!("stopping mountd");
         if !local.wait_for_end(Name::Mount, Duration::from_secs(1)) {
-            local.signal(Name::Mount, libc::SIGTERM);
-            end(local, Name::Mount, MOUNTD_GRACE)?;
+            local.signal(Name::Mount, libc::SIGTERM)?;
+            end(local, &[Name::Mount], mountd_grace(local, force))?;
         }
     }
     local.forget(Name::Mount)?;
@@ -95,28 +96,34 @@ fn stop_servers(local: &Local) -> Result<(), Failure> {
     }
     // All at once, so that no server sees its mirror leave and serves on without it.
     for &name in &running {
-        local.signal(name, libc::SIGTERM);
+        local.signal(name, libc::SIGTERM)?;
     }
-    for name in local.servers() {
-        end(local, name, SERVER_GRACE)?;
-        local.forget(name)?;
+    end(local, &running, SERVER_GRACE)?;
+    local.servers().into_iter().try_for_each(|name| local.forget(name))
+}
+
+/// Waits until processes that were asked to end have, all within the same time; kills those that do not, and says so.
+fn end(local: &Local, names: &[Name], grace: Duration) -> Result<(), Failure> {
+    let deadline = Instant::now() + grace;
+    let within = |deadline: Instant| deadline.saturating_duration_since(Instant::now());
+    let left: Vec<Name> = names.iter().copied().filter(|&n| !local.wait_for_end(n, within(deadline))).collect();
+    for &name in &left {
+        println!("{name} did not end within {} and is killed", human::span(grace));
+        local.signal(name, libc::SIGKILL)?;
+    }
+    let deadline = Instant::now() + KILL_GRACE;
+    for name in left {
+        if !local.wait_for_end(name, within(deadline))
+            && let Some(pid) = local.pid(name)
+        {
+            return Err(Failure::Stuck { name, pid, signal: "SIGKILL", seconds: KILL_GRACE.as_secs() });
+        }
     }
     Ok(())
 }
 
-/// Waits until a process that was asked to end has; kills it, and says so, if it does not.
-fn end(local: &Local, name: Name, grace: Duration) -> Result<(), Failure> {
-    if local.wait_for_end(name, grace) {
-        return Ok(());
-    }
-    println!("{name} did not end within {} and is killed", human::span(grace));
-    local.signal(name, libc::SIGKILL);
-    let ended = wait::until(KILL_GRACE, || match local.state(name) {
-        State::Running(_) => Ok(None),
-        State::Crashed | State::Stopped => Ok::<_, Failure>(Some(())),
-    })?;
-    match (ended, local.pid(name)) {
-        (None, Some(pid)) => Err(Failure::Stuck { name, pid, signal: "SIGKILL", seconds: KILL_GRACE.as_secs() }),
-        _ => Ok(()),
-    }
+/// How long mountd gets: by force not so long if no server answers that could take what it holds.
+fn mountd_grace(local: &Local, force: bool) -> Duration {
+    let answered = || admin::runtime().block_on(survey(&local.config)).iter().any(|(_, status)| status.is_some());
+    if force && !answered() { SERVER_GRACE } else { MOUNTD_GRACE }
 }

@@ -113,6 +113,16 @@ pub enum Failure {
         /// How long ago.
         seconds: u64,
     },
+    /// It is another user's.
+    #[error(
+        "{name} (pid {pid}) cannot be sent a signal: not permitted; run this as root, or as the user that started it"
+    )]
+    NotPermitted {
+        /// What.
+        name: Name,
+        /// Its process.
+        pid: i32,
+    },
     /// There is no FUSE.
     #[error("/dev/fuse is not there: the kernel's fuse module is missing, or this container was not given the device")]
     NoFuse,
@@ -127,6 +137,9 @@ pub enum Failure {
         /// Why not.
         why: String,
     },
+    /// A store in a store.
+    #[error("{} is on a raidfs mount, where no cluster is kept; choose another --dir", .0.display())]
+    OnRaidfs(PathBuf),
     /// The mount is in use.
     #[error("{} is in use, nothing was stopped (--force unmounts it all the same, and its users see it until they let go):\n{}", path.display(), holders.join("\n"))]
     Busy {
@@ -167,6 +180,9 @@ pub enum Failure {
     /// What comes out of a data directory is to be put into it.
     #[error("{} lies in the data directory, which is not changed: take another --to", .0.display())]
     IntoItself(PathBuf),
+    /// What comes out of a data directory is to be put into another.
+    #[error("{} is or lies in a data directory of raidfs: take another --to", .0.display())]
+    IntoData(PathBuf),
     /// A name without an inode.
     #[error("the names are damaged: inode {:x} is missing", .0.0)]
     NoInode(raidfs_common::id::Ino),

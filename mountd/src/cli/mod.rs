@@ -5,7 +5,7 @@
 //! | [`args`] | the command line and its `--help` |
 //! | `up`, `down`, `one`, `status`, `placed`, `verify`, `scrub`, `replace`, `export`, `shell` | the commands |
 //! | [`local`] | the directory of a cluster on this machine: what lies where |
-//! | [`process`] | starting, finding and ending its processes |
+//! | [`process`], `strays` | starting, finding and ending its processes |
 //! | [`mounts`] | what is mounted where, by whom it is held, taking it away |
 //! | [`progress`], [`human`] | how far a long command is; sizes and times in words |
 //!
@@ -28,6 +28,7 @@ mod replace;
 mod scrub;
 mod shell;
 mod status;
+mod strays;
 mod up;
 pub mod verify;
 mod wait;

@@ -50,7 +50,7 @@ pub fn stop(args: &OneArgs) -> Result<ExitCode, Failure> {
         println!("{name} does not run; nothing was changed");
         return Ok(ExitCode::SUCCESS);
     };
-    local.signal(name, libc::SIGTERM);
+    local.signal(name, libc::SIGTERM)?;
     if !local.wait_for_end(name, GRACE) {
         return Err(Failure::Stuck { name, pid, signal: "SIGTERM", seconds: GRACE.as_secs() });
     }
@@ -66,7 +66,7 @@ pub fn kill(args: &OneArgs) -> Result<ExitCode, Failure> {
         println!("{name} does not run; nothing was changed");
         return Ok(ExitCode::SUCCESS);
     };
-    local.signal(name, libc::SIGKILL);
+    local.signal(name, libc::SIGKILL)?;
     if !local.wait_for_end(name, KILL_GRACE) {
         return Err(Failure::Stuck { name, pid, signal: "SIGKILL", seconds: KILL_GRACE.as_secs() });
     }
@@ -78,5 +78,6 @@ fn find(args: &OneArgs) -> Result<(Local, Lock, Name), Failure> {
     let local = Local::open(&args.dir.dir)?;
     let name = local.name(&args.name)?;
     let lock = Lock::take(&local.dir)?;
+    local.note_strays()?;
     Ok((local, lock, name))
 }

@@ -1,13 +1,14 @@
 //! Starting, finding and ending the processes of a local cluster.
 //!
 //! A pid file says only a number, and numbers are used again: a process counts as ours only if its arguments are those
-//! that it was started with. So a pid file that a reboot or a crash left behind is never believed.
+//! that it was started with. So a pid file that a reboot or a crash left behind is never believed. Who runs without one is
+//! looked for, too: [`super::strays`].
 
-use super::local::{Local, Name, write_atomically};
+use super::local::{Local, Name};
 use super::{Failure, wait};
-use std::ffi::OsString;
-use std::fs::OpenOptions;
-use std::io::{Read, Seek, SeekFrom};
+use std::ffi::{CString, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -42,10 +43,12 @@ pub enum State {
 impl Local {
     /// Whether a process runs.
     pub fn state(&self, name: Name) -> State {
-        let Ok(text) = std::fs::read_to_string(self.pid_file(name)) else { return State::Stopped };
-        match text.trim().parse::<i32>() {
-            Ok(pid) if self.is(name, pid) => State::Running(pid),
-            _ => State::Crashed,
+        let noted = std::fs::read_to_string(self.pid_file(name));
+        let pid = noted.as_ref().ok().and_then(|text| text.trim().parse::<i32>().ok());
+        match pid.filter(|&pid| self.is(name, pid)).or_else(|| self.stray(name)) {
+            Some(pid) => State::Running(pid),
+            None if noted.is_ok() => State::Crashed,
+            None => State::Stopped,
         }
     }
 
@@ -57,7 +60,8 @@ impl Local {
         }
     }
 
-    fn is(&self, name: Name, pid: i32) -> bool {
+    /// Whether a process is that one, by its arguments.
+    pub(super) fn is(&self, name: Name, pid: i32) -> bool {
         // A zombie has no arguments any more, so it does not count.
         std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| self.is_command_line(name, &line))
             && !is_ending(pid)
@@ -91,7 +95,10 @@ impl Local {
     /// Starts a server.
     pub fn start_server(&self, name: Name) -> Result<Started, Failure> {
         let data = self.data_dir(name);
-        std::fs::create_dir_all(&data).map_err(Failure::file("make", &data))?;
+        // One that is there is looked at by the server: it may be anything.
+        if !data.exists() {
+            raidfs_fsd::identity::make_private(&data).map_err(Failure::file("make", &data))?;
+        }
         self.start(name, &program("fsd")?, self.server_arguments(name))
     }
 
@@ -113,29 +120,35 @@ impl Local {
         let file = open.map_err(Failure::file("open", &log))?;
         let log_from = file.metadata().map_or(0, |m| m.len());
         let second = file.try_clone().map_err(Failure::file("open", &log))?;
+        let mut note = PidNote::begin(&self.pid_file(name))?;
         let mut command = Command::new(program);
         command.args(arguments).current_dir("/").stdin(Stdio::null()).stdout(file).stderr(second);
         // SAFETY: only system calls between fork and exec. A session of its own keeps the terminal's signals away;
         // descriptors that our caller forgot to close (a test's lock, a pipe's end) must not live on in a daemon.
         unsafe {
-            command.pre_exec(|| {
+            command.pre_exec(move || {
                 libc::setsid();
                 libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC);
-                Ok(())
+                note.write()
             });
         }
-        let child = command.spawn().map_err(|source| Failure::Start { name, source })?;
-        write_atomically(&self.pid_file(name), &format!("{}\n", child.id()))?;
+        let child = command.spawn().map_err(|source| {
+            // It has its pid file if only the program could not be run; one that stays is not believed.
+            let _ = self.forget(name);
+            Failure::Start { name, source }
+        })?;
         Ok(Started { name, child, log_from })
     }
 
-    /// Sends a signal to a process if it runs.
-    pub fn signal(&self, name: Name, signal: i32) {
-        if let Some(pid) = self.pid(name) {
-            // SAFETY: kill only sends a signal. That the process ended just now is no error.
-            unsafe {
-                libc::kill(pid, signal);
-            }
+    /// Sends a signal to a process if it runs; an error if this user may not.
+    pub fn signal(&self, name: Name, signal: i32) -> Result<(), Failure> {
+        let Some(pid) = self.pid(name) else { return Ok(()) };
+        // SAFETY: kill only sends a signal.
+        let sent = unsafe { libc::kill(pid, signal) } == 0;
+        // That the process ended just now is no error.
+        match std::io::Error::last_os_error() {
+            error if !sent && error.raw_os_error() == Some(libc::EPERM) => Err(Failure::NotPermitted { name, pid }),
+            _ => Ok(()),
         }
     }
 
@@ -189,6 +202,47 @@ impl Local {
                 last.join("\n")
             }
         }
+    }
+}
+
+/// The pid file of a process that is being started. The new process writes it itself, before it becomes the program: this
+/// command may be interrupted at any moment, and nothing may run that no pid file names. Until then the new process holds
+/// the lock of this command, too, so that no other command looks too early.
+struct PidNote {
+    file: File,
+    unfinished: CString,
+    path: CString,
+}
+
+impl PidNote {
+    fn begin(path: &Path) -> Result<PidNote, Failure> {
+        let directory = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory).map_err(Failure::file("make", directory))?;
+        let unfinished = path.with_extension("pid.new");
+        let begun = (|| {
+            let file = File::create(&unfinished)?;
+            let c = |path: &Path| CString::new(path.as_os_str().as_bytes());
+            Ok(PidNote { file, unfinished: c(&unfinished)?, path: c(path)? })
+        })();
+        begun.map_err(Failure::file("write", unfinished))
+    }
+
+    /// Between fork and exec: system calls and nothing else.
+    fn write(&mut self) -> std::io::Result<()> {
+        let mut digits = [b'\n'; 12];
+        let mut at = digits.len() - 1;
+        let mut left = std::process::id();
+        while left > 0 {
+            at -= 1;
+            digits[at] = b'0' + (left % 10) as u8;
+            left /= 10;
+        }
+        self.file.write_all(&digits[at..])?;
+        // SAFETY: both are NUL-terminated strings that outlive the call.
+        if unsafe { libc::rename(self.unfinished.as_ptr(), self.path.as_ptr()) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(())
     }
 }
 
@@ -284,7 +338,7 @@ pub fn process_name(pid: i32) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::local::Shape;
+    use super::super::local::{Shape, write_atomically};
     use super::*;
     use raidfs_common::id::ServerId;
 
@@ -327,6 +381,19 @@ mod tests {
         local.forget(name).unwrap();
         assert_eq!(local.state(name), State::Stopped);
         local.forget(name).unwrap();
+    }
+
+    #[test]
+    fn what_is_started_has_its_pid_file_before_it_is_the_program() {
+        let dir = tempfile::tempdir().unwrap();
+        let local = local(dir.path());
+        let script = "test \"$(cat \"$0\")\" = $$".into();
+        let arguments = vec!["-c".into(), script, local.pid_file(Name::Mount).into()];
+        let mut started = local.start(Name::Mount, Path::new("/bin/sh"), arguments).unwrap();
+        assert!(started.child.wait().unwrap().success());
+        let none = local.start(Name::Mount, Path::new("/nonexistent"), Vec::new());
+        assert!(matches!(none, Err(Failure::Start { .. })));
+        assert_eq!(local.state(Name::Mount), State::Stopped);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::process::{State, program};
 use super::{Failure, bring, human, status};
 use raidfs_common::id::ServerId;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     program("fsd")?;
     program("mountd")?;
     let (local, _lock, new) = find_or_make(args)?;
+    local.note_strays()?;
     local.servers().into_iter().chain([Name::Mount]).for_each(|name| local.wait_for_remains(name));
     let mut at = mount_point(&local, args.mount.as_deref())?;
     let all: Vec<Name> = local.servers();
@@ -32,6 +33,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if local.pid(Name::Mount).is_none() {
+        check_apart(&local.dir, &at.path)?;
         mounts::check_place(&at.path)?;
     }
     if !missing.is_empty() {
@@ -69,6 +71,7 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
             (0..=shape.servers).map(|n| (Name::Server(ServerId(n)), (Ipv4Addr::LOCALHOST, shape.base_port + n).into()));
         bring::check_ports(names)?;
         let place = absolute_mount(args.mount.as_deref().unwrap_or(Path::new(DEFAULT_MOUNT)))?;
+        check_apart(&dir, &place)?;
         mounts::check_place(&place)?;
         std::fs::create_dir_all(&dir).map_err(Failure::file("make", &dir))?;
         let lock = Lock::take(&dir)?;
@@ -93,6 +96,23 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
     let lock = Lock::take(&local.dir)?;
     check_same(&local, args)?;
     Ok((local, lock, false))
+}
+
+/// An error if one of the cluster's directory and its mount point is in the other: the mount would hide the directory, or
+/// what is stored would lie among the names of what stores it. Nor is a store kept on a raidfs mount, its own least of all.
+fn check_apart(dir: &Path, place: &Path) -> Result<(), Failure> {
+    let (dir, place) = (&without_links(dir), &without_links(place));
+    if dir.starts_with(place) || place.starts_with(dir) {
+        let why = format!(
+            "it and the cluster's directory {} must not be one in the other; choose another --mount",
+            dir.display()
+        );
+        return Err(Failure::MountPoint { path: place.to_owned(), why });
+    }
+    match dir.ancestors().find(|above| above.symlink_metadata().is_ok()) {
+        Some(above) if mounts::is_raidfs(above) => Err(Failure::OnRaidfs(dir.to_owned())),
+        _ => Ok(()),
+    }
 }
 
 fn check_same(local: &Local, args: &UpArgs) -> Result<(), Failure> {
@@ -128,9 +148,16 @@ fn mount_point(local: &Local, asked: Option<&Path>) -> Result<MountPoint, Failur
     }
 }
 
+/// `path` without links, as far as it exists. Its last part is not looked at: something dead may be mounted there.
+fn without_links(path: &Path) -> PathBuf {
+    let above = path.ancestors().skip(1).find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let whole = above.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)));
+    whole.unwrap_or_else(|| path.to_owned())
+}
+
 /// `path` from the root on, as the kernel's mount table has it: without links, and without asking a file system that
 /// may be dead for more than its parent.
-fn absolute_mount(path: &Path) -> Result<std::path::PathBuf, Failure> {
+fn absolute_mount(path: &Path) -> Result<PathBuf, Failure> {
     let plain = std::path::absolute(path).map_err(Failure::file("find", path))?;
     match (plain.parent().map(Path::canonicalize), plain.file_name()) {
         (Some(Ok(parent)), Some(name)) => {
@@ -138,5 +165,24 @@ fn absolute_mount(path: &Path) -> Result<std::path::PathBuf, Failure> {
             if here.is_symlink() { local::absolute(&here) } else { Ok(here) }
         }
         _ => Ok(plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clusters_directory_and_its_mount_point_are_apart() {
+        let apart = |dir: &str, place: &str| check_apart(Path::new(dir), Path::new(place));
+        assert!(apart("/nonexistent/a", "/nonexistent/b").is_ok());
+        assert!(apart("/nonexistent/a", "/nonexistent/ab").is_ok());
+        let real = tempfile::tempdir().unwrap();
+        let link = real.path().join("link");
+        std::os::unix::fs::symlink(real.path(), &link).unwrap();
+        assert!(check_apart(&link.join("new/a"), &real.path().join("new")).is_err(), "one name of them is a link's");
+        for (dir, place) in [("/x/a", "/x/a"), ("/x/a", "/x/a/mnt"), ("/x/a/data", "/x/a")] {
+            assert!(matches!(apart(dir, place), Err(Failure::MountPoint { .. })), "{dir} {place}");
+        }
     }
 }

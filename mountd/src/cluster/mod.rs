@@ -83,7 +83,7 @@ impl ClusterClient {
     pub async fn connect(config: &Config, holder: String, takeover: bool) -> Result<Arc<ClusterClient>, OpenError> {
         let client = ClusterClient::observe(config).await;
         for (server, why) in client.missing() {
-            tracing::warn!("cannot reach {server}: {why}");
+            tracing::warn!("{server} is not reached: {why}");
         }
         client.open(&holder, takeover).await?;
         Ok(client)

@@ -45,6 +45,8 @@ fi
 same "links lead where they led" d0/e0 "$(readlink "$CASE_DIR/out-fsd1/tree/link")"
 fails_with "what comes out is not put into the data directory" "not changed" \
   "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$DIR/data/fsd1/out"
+fails_with "nor into another server's" "data directory of raidfs" \
+  "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$DIR/data/fsd2/out"
 refuse "nothing was made there" test -e "$DIR/data/fsd1/out"
 check "the data directory was not changed: it starts again" "$BIN/raidfs" up --dir "$DIR"
 check "and is healthy" wait_healthy 60

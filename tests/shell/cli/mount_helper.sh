@@ -20,5 +20,9 @@ same "with what is in the store" kept "$(cat "$CASE_DIR/a place/f")"
 # Whoever looks at each new mount of the machine may be in it for a moment.
 check "umount" wait_until 10 umount "$CASE_DIR/a place"
 fails_with "an unknown option is refused" "unknown mount option" helper "$DIR/raidfs.toml" "$MNT" -o nonsense
+says_only() { helper "$DIR/raidfs.toml" "$MNT" -o frobnicate 2>&1 | grep -c nonsense; }
+same "errors of earlier tries are not shown again" 0 "$(says_only)"
+fails_with "-o without options is refused" "-o needs options" \
+  sh "$LIB/../../../packaging/mount.raidfs" "$DIR/raidfs.toml" "$MNT" -o
 fails_with "a missing configuration too" "cannot read the configuration" helper "$CASE_DIR/none" "$MNT"
 fails_with "and a missing mount point" "." helper "$DIR/raidfs.toml" "$CASE_DIR/none/x"

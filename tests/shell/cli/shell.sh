@@ -36,6 +36,10 @@ holders=$(sh_ "" "where /g" | grep -oE '^chunk.*' | grep -oE 'fsd[1-4]' | sort)
 same "the data is on two of them, one a mirror of the other" 2 "$(wc -l <<< "$holders")"
 check "rm" sh_ "" "rm /g" "rm -r /d"
 same "nothing is left of it" "f" "$(sh_ "" ls | grep -v '^connection')"
+odd_line() { printf 'mkdir /\377\nmkdir /behind\nls\n' | "$BIN/raidfs" shell --dir "$DIR" 2>&1; }
+fails_with "a line that is not UTF-8 is said" "line 1 is not UTF-8" odd_line
+fails_with "and those behind it are run" "mkdir: /behind: file exists" sh_ "" "mkdir /behind"
+check "rm" sh_ "" "rm /behind"
 fails_with "a wrong word is explained" "there is no command .format" sh_ "" "format /"
 fails_with "a wrong use, too" "usage: mv OLD NEW" sh_ "" "mv /f"
 

@@ -16,6 +16,30 @@ says "run again, it says so" "up already" "$BIN/raidfs" up --dir "$DIR"
 same "and changes nothing" "$pids" "$(cat "$DIR"/run/*.pid)"
 fails_with "another number of servers is refused" "4 servers" "$BIN/raidfs" up --dir "$DIR" --servers 6
 fails_with "another mount point too" "is mounted at" "$BIN/raidfs" up --dir "$DIR" --mount "$CASE_DIR/other"
+# Somebody took pid files away: who runs is found all the same.
+need rm "$DIR/run/fsd2.pid" "$DIR/run/mountd.pid"
+echo 1 > "$DIR/run/fsd3.pid"
+same "status sees who has no pid file" "true true" "$(json /servers/1/up) $(json /servers/2/up)"
+says "up finds them" "up already" "$BIN/raidfs" up --dir "$DIR"
+same "and writes their pid files again" "$pids" "$(cat "$DIR"/run/*.pid)"
+need rm "$DIR/run/fsd2.pid"
+says "stop does, too" "fsd2 is stopped" r stop fsd2
+check "which starts again" r start fsd2
+need rm "$DIR/run/fsd2.pid"
+says "and kill" "fsd2 is killed" r kill fsd2
+check "which starts again" r start fsd2
+if command -v setpriv > /dev/null; then
+  # Where these were built may be closed to others.
+  need chmod 755 "$CASE_DIR"; need cp "$BIN/raidfs" "$CASE_DIR/raidfs"
+  as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$CASE_DIR/raidfs" "$1" fsd2 --dir "$DIR"; }
+  for command in stop kill; do
+    took=$(millis fails_with "$command by another user is refused" "not permitted.*as root" as_nobody $command)
+    within "at once" 0 3000 "$took"
+  done
+  check "nothing happened to it" healthy
+fi
+pids=$(cat "$DIR"/run/*.pid)
+need rm -r "$DIR/run"
 check "down" r down
 refuse "nothing is mounted" mounted
 for pid in $pids; do check "process $pid is gone" gone "$pid"; done
@@ -26,3 +50,17 @@ says "down again says so" "down already" r down
 check "up starts the same store again, where it was mounted" "$BIN/raidfs" up --dir "$DIR"
 same "with what was in it" kept "$(cat "$MNT/f")"
 check "and down again" r down
+
+# Whenever it is interrupted, `down` finds what it had started.
+ours() { pgrep -f -- "$DIR/(data|raidfs.toml)"; }
+left=0
+for signal in INT TERM HUP KILL; do
+  for after in 0.05 0.2; do
+    # As a shell has a command in the foreground: one in the background does not hear SIGINT.
+    timeout --foreground -s "$signal" "$after" "$BIN/raidfs" up --dir "$DIR" > /dev/null 2>&1
+    [ -z "$(ours)" ] || left=$((left + 1))
+    need r down
+    same "nothing runs after up with $signal after $after s, and down" "" "$(ours)"
+  done
+done
+check "some of these had left processes" [ "$left" -gt 0 ]

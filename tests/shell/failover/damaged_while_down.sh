@@ -49,5 +49,6 @@ need crash fsd2
 flip fsd2 "$MNT/${files[0]}" 9000
 back fsd2 fsd1
 need wait_healthy 60
+check "a scrub finds that, too" r scrub
 check "so it is with a server that was killed" right
 check "verify finds nothing wrong" verify

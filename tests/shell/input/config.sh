@@ -14,6 +14,8 @@ good; sed -i "s/, \"127.0.0.1:$((PORT + 4))\"//" "$DIR/raidfs.toml"; bad "an odd
 config 'mirrors = 3'; bad "an unknown key" "unknown field .mirrors"
 CLUSTER='' ; good; sed -i 's/^cluster = .*/cluster = ""/' "$DIR/raidfs.toml"; bad "no name" "cluster"
 good; sed -i "s/127.0.0.1:$((PORT + 2))/localhost/" "$DIR/raidfs.toml"; bad "no address" "IP:PORT"
+good; sed -i "s/127.0.0.1:$((PORT + 2))/0.0.0.0:$((PORT + 2))/" "$DIR/raidfs.toml"; bad "an address of nobody" "nobody can be reached"
+rm "$DIR/raidfs.toml"; mkfifo "$DIR/raidfs.toml"; bad "a pipe" "no regular file"; rm "$DIR/raidfs.toml"
 config 'io_timeout = "soon"'; bad "no duration" "io_timeout"
 good; sed -i '/pair/,$d' "$DIR/raidfs.toml"; bad "no pairs" "pair"
 refuse "no data directory was made" test -e "$CASE_DIR/data"

@@ -1,6 +1,9 @@
 # limit: 120
 # A data directory that is another's, or not whole, is refused and not touched.
 cluster_up
+for name in fsd1 fsd4 witness; do
+  same "no other user can look into the data of $name" 700 "$(stat -c %a "$DIR/data/$name")"
+done
 need r down
 server() { timeout 20 "$BIN/fsd" --config "${2:-$DIR/raidfs.toml}" --id "$1" --data "$3"; }
 whole() { (cd "$1" && find . ! -name lock -type f -printf '%p %s %T@\n' | sort); }

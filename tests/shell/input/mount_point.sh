@@ -21,6 +21,12 @@ fails_with "up: not a directory" "not a directory" up "$CASE_DIR/file"
 fails_with "up: below a file" "not a directory" up "$CASE_DIR/file/below"
 fails_with "up: not empty" "not empty" up "$CASE_DIR/full"
 fails_with "up: mounted already" "mounted" up "$MNT"
+for place in new new/mnt ''; do
+  fails_with "up: at ./$place with its directory ./new" "one in the other" up "$CASE_DIR${place:+/$place}"
+done
+fails_with "up: a cluster in a raidfs mount" "on a raidfs mount" \
+  timeout 60 "$BIN/raidfs" up --dir "$MNT/new" --base-port $((PORT + 10)) --mount "$CASE_DIR/second"
+refuse "nothing was made there" test -e "$MNT/new"
 fails_with "up: no /dev/fuse" "/dev/fuse" unshare -m sh -c \
   'mount -t tmpfs none /dev && exec "$1" up --dir "$2" --mount "$3"' - "$BIN/raidfs" "$CASE_DIR/new" "$CASE_DIR/second"
 if command -v setpriv > /dev/null; then

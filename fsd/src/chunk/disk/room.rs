@@ -5,10 +5,14 @@
 
 use crate::chunk::io;
 use parking_lot::Mutex;
+use raidfs_common::checksum;
 use raidfs_common::pair::Space;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
+/// Tells this machine, and this boot of it, from others: numbers of devices are given anew at each.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 /// Least reserve of a disk that is not tiny.
 const RESERVE_MIN_BYTES: u64 = 64 << 20;
 /// Largest reserve, however large the disk.
@@ -48,6 +52,13 @@ impl Room {
         Ok(Space { total, free: free.saturating_sub(reserve(total)) })
     }
 
+    /// Which file system it is: a number that no other of this boot of this machine has, nor of another machine; 0 if it
+    /// cannot be told.
+    pub fn file_system(&self) -> u64 {
+        let (Ok(found), Ok(boot)) = (self.dir.metadata(), std::fs::read(BOOT_ID)) else { return 0 };
+        checksum::name(boot.into_iter().chain(found.dev().to_le_bytes()))
+    }
+
     fn left(&self) -> std::io::Result<u64> {
         let (total, free) = io::room(&self.dir)?;
         Ok(free.saturating_sub(untouched(total)))
@@ -73,6 +84,15 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn directories_of_one_file_system_know_each_other() {
+        let number = |path: &std::path::Path| Room::new(File::open(path).unwrap()).file_system();
+        let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        assert_eq!(number(one.path()), number(two.path()));
+        assert_ne!(number(one.path()), number(std::path::Path::new("/proc")));
+        assert_ne!(number(one.path()), 0);
+    }
 
     #[test]
     fn the_reserve_suits_the_disk() {

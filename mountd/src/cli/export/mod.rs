@@ -50,10 +50,14 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     if !data.is_dir() {
         return Err(Failure::NoDataDirectory(data));
     }
-    if let Some(to) = &args.to
-        && local::absolute(to)?.starts_with(&data)
-    {
-        return Err(Failure::IntoItself(to.clone()));
+    if let Some(to) = &args.to {
+        let place = local::absolute(to)?;
+        if place.starts_with(&data) {
+            return Err(Failure::IntoItself(to.clone()));
+        }
+        if place.ancestors().any(OfflineDir::is_made) {
+            return Err(Failure::IntoData(to.clone()));
+        }
     }
     let dir = OfflineDir::open(&data)?;
     let identity = dir.identity().clone();

@@ -28,7 +28,28 @@ pub struct Lines {
 
 enum Source {
     Terminal { editor: Box<Editor<Commands, FileHistory>>, prompt: String, history: Option<PathBuf> },
-    Input(io::StdinLock<'static>),
+    Input { input: io::StdinLock<'static>, number: u64, broken: bool },
+}
+
+/// Why there is no line where there should be one.
+#[derive(Debug, thiserror::Error)]
+pub enum BadInput {
+    /// The commands are text. Whoever has other names uses a mount.
+    #[error("line {0} is not UTF-8 and was not run; names that are not can be reached through a mount")]
+    NotText(u64),
+    /// There is nothing behind it, either.
+    #[error("cannot read the commands")]
+    Broken(#[source] io::Error),
+}
+
+/// A line, without losing those behind one that is no text.
+fn read_line(input: &mut impl BufRead, number: u64) -> Result<Option<String>, BadInput> {
+    let mut line = Vec::new();
+    match input.read_until(b'\n', &mut line) {
+        Err(error) => Err(BadInput::Broken(error)),
+        Ok(0) => Ok(None),
+        Ok(_) => String::from_utf8(line).map(Some).map_err(|_| BadInput::NotText(number)),
+    }
 }
 
 /// Prints messages of whole lines, from any thread.
@@ -48,7 +69,10 @@ impl Printer {
 impl Lines {
     /// Standard input: edited if it is a terminal.
     pub fn open(cluster: &str) -> Lines {
-        let plain = || Lines { source: Source::Input(io::stdin().lock()), printer: Printer(Arc::default()) };
+        let plain = || Lines {
+            source: Source::Input { input: io::stdin().lock(), number: 0, broken: false },
+            printer: Printer(Arc::default()),
+        };
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return plain();
         }
@@ -76,22 +100,24 @@ impl Lines {
         matches!(self.source, Source::Terminal { .. })
     }
 
-    /// The next line; None at the end of input. Ctrl-C gives a line up, Ctrl-D ends.
-    pub fn next(&mut self) -> Option<String> {
+    /// The next line, or what is wrong with it; None at the end of input. Ctrl-C gives a line up, Ctrl-D ends.
+    pub fn next(&mut self) -> Option<Result<String, BadInput>> {
         match &mut self.source {
             Source::Terminal { editor, prompt, .. } => loop {
                 match editor.readline(prompt) {
-                    Ok(line) => return Some(line),
+                    Ok(line) => return Some(Ok(line)),
                     Err(ReadlineError::Interrupted) => {}
                     Err(_) => return None,
                 }
             },
-            Source::Input(input) => {
-                let mut line = String::new();
-                match input.read_line(&mut line) {
-                    Ok(0) | Err(_) => None,
-                    Ok(_) => Some(line),
+            Source::Input { input, number, broken } => {
+                if *broken {
+                    return None;
                 }
+                *number += 1;
+                let read = read_line(input, *number).transpose();
+                *broken = matches!(read, Some(Err(BadInput::Broken(_))));
+                read
             }
         }
     }
@@ -122,3 +148,17 @@ impl Hinter for Commands {
 impl Highlighter for Commands {}
 impl Validator for Commands {}
 impl Helper for Commands {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_is_no_text_is_said_and_those_behind_it_are_read() {
+        let mut input = &b"ls\nmkdir /\xff\nstatus"[..];
+        assert_eq!(read_line(&mut input, 1).unwrap().unwrap(), "ls\n");
+        assert!(matches!(read_line(&mut input, 2), Err(BadInput::NotText(2))));
+        assert_eq!(read_line(&mut input, 3).unwrap().unwrap(), "status");
+        assert!(read_line(&mut input, 4).unwrap().is_none());
+    }
+}

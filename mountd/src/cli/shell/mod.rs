@@ -60,6 +60,14 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode, Failure> {
     let access = runtime.block_on(Shell::enter(&client, args, &lines.printer()))?;
     let mut shell = Shell { config, client, access, failed: false };
     while let Some(line) = lines.next() {
+        let line = match line {
+            Ok(line) => line,
+            Err(why) => {
+                eprintln!("{}", chain(&why));
+                shell.failed = true;
+                continue;
+            }
+        };
         if !runtime.block_on(shell.obey(&line)) {
             break;
         }

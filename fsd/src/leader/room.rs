@@ -1,0 +1,83 @@
+//! What room the pairs have, out of what their servers report of their disks. Pure.
+
+use raidfs_common::id::{PairId, ServerId};
+use raidfs_common::limits::BLOCK_BYTES;
+use raidfs_common::pair::{Pair, Space};
+use std::collections::BTreeMap;
+
+/// A server's word about its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Its room.
+    pub space: Space,
+    /// Which file system it is; 0: not known, so it is taken to be the server's own.
+    pub file_system: u64,
+}
+
+/// The room of each pair of which something is known: that of the fuller of its servers. Servers that are on one file system
+/// fill it together, so each has its share, in whole blocks; one that is down will need its share again.
+pub fn of_pairs(pairs: &[Pair], disks: &BTreeMap<ServerId, Disk>) -> Vec<(PairId, Space)> {
+    let share = |disk: &Disk| {
+        let beside = disks.values().filter(|d| d.file_system == disk.file_system).count();
+        let sharing = if disk.file_system == 0 { 1 } else { beside.max(1) as u64 };
+        let share = |bytes: u64| bytes / sharing / BLOCK_BYTES * BLOCK_BYTES;
+        Space { total: share(disk.space.total), free: share(disk.space.free) }
+    };
+    let fuller = |pair: &Pair| {
+        let known = pair.members.iter().filter_map(|m| disks.get(&m.server)).map(share);
+        known.min_by_key(|space| space.free).map(|space| (pair.id, space))
+    };
+    pairs.iter().filter_map(fuller).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raidfs_common::id::{Epoch, Incarnation};
+    use raidfs_common::pair::{CopyState, Member};
+
+    fn pairs() -> Vec<Pair> {
+        let member = |n| Member { server: ServerId(n), state: CopyState::InSync, incarnation: Incarnation(1) };
+        let pair = |id: u16| Pair {
+            id: PairId(id),
+            epoch: Epoch(1),
+            members: [member(id * 2 + 1), member(id * 2 + 2)],
+            space: Space::default(),
+            losses: 0,
+        };
+        vec![pair(0), pair(1)]
+    }
+
+    fn blocks(total: u64, free: u64) -> Space {
+        Space { total: total * BLOCK_BYTES, free: free * BLOCK_BYTES }
+    }
+
+    fn room(disks: [(u64, u64, u64); 4]) -> Vec<(u64, u64)> {
+        let disk = |(total, free, file_system)| Disk { space: blocks(total, free), file_system };
+        let disks = (1..).map(ServerId).zip(disks.map(disk)).collect();
+        of_pairs(&pairs(), &disks)
+            .into_iter()
+            .map(|(_, space)| (space.total / BLOCK_BYTES, space.free / BLOCK_BYTES))
+            .collect()
+    }
+
+    #[test]
+    fn the_fuller_disk_of_a_pair_counts() {
+        assert_eq!(room([(100, 50, 1), (80, 60, 2), (100, 90, 3), (100, 10, 4)]), [(100, 50), (100, 10)]);
+        assert_eq!(room([(100, 50, 0); 4]), [(100, 50); 2], "nobody knows which file systems those are");
+    }
+
+    #[test]
+    fn servers_on_one_file_system_share_its_room() {
+        assert_eq!(room([(101, 80, 7); 4]), [(25, 20); 2], "each byte is stored twice: 40 of 80 can be written");
+        assert_eq!(room([(100, 80, 7), (100, 80, 7), (100, 90, 3), (100, 90, 4)]), [(50, 40), (100, 90)]);
+        assert_eq!(room([(100, 80, 7), (100, 30, 1), (100, 80, 7), (100, 90, 2)]), [(100, 30), (50, 40)]);
+    }
+
+    #[test]
+    fn a_pair_of_which_nothing_is_known_is_left_out() {
+        let disks = BTreeMap::from([(ServerId(4), Disk { space: blocks(9, 3), file_system: 1 })]);
+        assert_eq!(of_pairs(&pairs(), &disks), [(PairId(1), blocks(9, 3))]);
+        assert_eq!(of_pairs(&pairs(), &BTreeMap::new()), []);
+    }
+}
