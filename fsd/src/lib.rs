@@ -25,6 +25,7 @@ pub mod namespace;
 mod own_copy;
 pub mod peers;
 pub mod replica;
+mod sealed;
 pub mod serve;
 pub mod server;
 mod settled;

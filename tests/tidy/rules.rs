@@ -96,7 +96,7 @@ fn only_the_edges_touch_the_disk() {
         "fsd/src/chunk/",
         "fsd/src/consensus/log_disk",
         "fsd/src/cuts.rs",
-        "fsd/src/settled.rs",
+        "fsd/src/sealed.rs",
         "fsd/src/consensus/segment.rs",
         "fsd/src/machine/stores.rs",
         "fsd/src/machine/witness.rs",

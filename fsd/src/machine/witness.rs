@@ -3,15 +3,15 @@
 
 use crate::consensus::node::{Machine, PieceStream, Status};
 use crate::namespace::snapshot;
+use crate::sealed;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use raidfs_common::codec;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::namespace::Command;
 use raidfs_common::rpc::peer::LogEntry;
-use raidfs_common::{checksum, codec};
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 type Lives = BTreeMap<ServerId, Incarnation>;
@@ -32,17 +32,12 @@ impl WitnessMachine {
     /// A witness whose log begins behind `base`. What is known from before that is in the file at `path`; it is damaged
     /// only if the disk is.
     pub fn open(base: (LogIndex, Term), path: &Path) -> io::Result<WitnessMachine> {
-        let kept = match fs::read(path) {
-            Ok(bytes) => decode(&bytes).ok_or_else(|| {
-                let text = format!(
-                    "{} does not match its checksum: `raidfs replace witness`, and start it with an empty directory",
-                    path.display()
-                );
-                io::Error::new(io::ErrorKind::InvalidData, text)
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Lives::new(),
-            Err(error) => return Err(error),
-        };
+        let kept: Lives = sealed::read(path)
+            .map_err(|error| {
+                let advice = "`raidfs replace witness`, and start it with an empty directory";
+                io::Error::new(error.kind(), format!("{error}: {advice}"))
+            })?
+            .unwrap_or_default();
         Ok(WitnessMachine {
             applied: Mutex::new(base),
             lives: Mutex::new(kept.clone()),
@@ -59,28 +54,10 @@ impl WitnessMachine {
         if *kept == lives {
             return Ok(());
         }
-        let unfinished = self.path.with_extension("new");
-        let mut file = File::create(&unfinished)?;
-        file.write_all(&encode(&lives))?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &self.path)?;
-        File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+        sealed::write(&self.path, &lives)?;
         *kept = lives;
         Ok(())
     }
-}
-
-fn encode(lives: &Lives) -> Vec<u8> {
-    let body = codec::encode(lives);
-    [&checksum::record(&body).to_le_bytes()[..], &body].concat()
-}
-
-fn decode(bytes: &[u8]) -> Option<Lives> {
-    let (sum, body) = bytes.split_first_chunk()?;
-    if checksum::record(body).to_le_bytes() != *sum {
-        return None;
-    }
-    codec::decode(body).ok()
 }
 
 /// Takes what an entry says, as the namespace does: what does not follow from what is known was refused there.
@@ -173,9 +150,9 @@ mod tests {
         machine.apply(&hello(5, NEW));
         assert_eq!(machine.lives()[&TWO], NEW);
         machine.keep().unwrap();
-        let mut bytes = fs::read(&path).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
         bytes[6] ^= 1;
-        fs::write(&path, bytes).unwrap();
+        std::fs::write(&path, bytes).unwrap();
         assert!(WitnessMachine::open((LogIndex(5), Term(1)), &path).is_err());
     }
 }

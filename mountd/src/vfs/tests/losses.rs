@@ -6,6 +6,7 @@ use crate::vfs::retained::RETAINED_BYTES_MAX;
 use crate::vfs::{Set, Vfs, space::Allocate};
 use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino, PairId};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 fn lose_power(cluster: &MemoryCluster) {
@@ -15,6 +16,15 @@ fn lose_power(cluster: &MemoryCluster) {
 
 fn first_chunk(cluster: &MemoryCluster, ino: Ino) -> Option<Vec<u8>> {
     cluster.chunk(ChunkId { ino, index: 0 })
+}
+
+/// A file with these bytes at its beginning, in a file system of its own.
+async fn written(bytes: &[u8]) -> (Arc<MemoryCluster>, Vfs<MemoryCluster>, Ino, u64) {
+    let cluster = MemoryCluster::new();
+    let vfs = vfs(&cluster);
+    let (attr, handle) = new_file(&vfs, "f").await;
+    vfs.write(handle, 0, bytes, None).await.unwrap();
+    (cluster, vfs, attr.ino, handle)
 }
 
 /// Waits until everything that was written to a file has landed, and nothing of it was synced.
@@ -54,22 +64,19 @@ fn a_sync_that_a_loss_overtook_makes_durable_what_was_written() {
 #[test]
 fn what_is_lost_of_an_open_file_is_sent_once_more_and_nothing_older_than_what_is_there() {
     run(async {
-        let cluster = MemoryCluster::new();
-        let vfs = vfs(&cluster);
-        let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 10], None).await.unwrap();
-        landed(&vfs, &cluster, attr.ino).await;
+        let (cluster, vfs, ino, handle) = written(&[1; 10]).await;
+        landed(&vfs, &cluster, ino).await;
         vfs.write(handle, 4, &[2; 4], None).await.unwrap();
-        landed(&vfs, &cluster, attr.ino).await;
+        landed(&vfs, &cluster, ino).await;
         // This one waits to be sent.
         vfs.write(handle, 6, &[3; 2], None).await.unwrap();
         lose_power(&cluster);
-        assert_eq!(first_chunk(&cluster, attr.ino), None);
+        assert_eq!(first_chunk(&cluster, ino), None);
         let whole = [1, 1, 1, 1, 2, 2, 3, 3, 1, 1];
-        until(|| first_chunk(&cluster, attr.ino).is_some_and(|bytes| bytes == whole)).await;
+        until(|| first_chunk(&cluster, ino).is_some_and(|bytes| bytes == whole)).await;
         vfs.fsync(handle).await.unwrap();
         lose_power(&cluster);
-        assert_eq!(first_chunk(&cluster, attr.ino).as_deref(), Some(&whole[..]), "it was synced");
+        assert_eq!(first_chunk(&cluster, ino).as_deref(), Some(&whole[..]), "it was synced");
         assert_eq!(vfs.0.retained.load(Ordering::Relaxed), 0);
     });
 }
@@ -77,16 +84,13 @@ fn what_is_lost_of_an_open_file_is_sent_once_more_and_nothing_older_than_what_is
 #[test]
 fn cut_bytes_are_not_sent_once_more() {
     run(async {
-        let cluster = MemoryCluster::new();
-        let vfs = vfs(&cluster);
-        let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 10_000], None).await.unwrap();
-        landed(&vfs, &cluster, attr.ino).await;
-        vfs.setattr(USER, attr.ino, Set { size: Some(100), ..Set::default() }).await.unwrap();
+        let (cluster, vfs, ino, handle) = written(&[1; 10_000]).await;
+        landed(&vfs, &cluster, ino).await;
+        vfs.setattr(USER, ino, Set { size: Some(100), ..Set::default() }).await.unwrap();
         lose_power(&cluster);
-        until(|| first_chunk(&cluster, attr.ino).is_some()).await;
+        until(|| first_chunk(&cluster, ino).is_some()).await;
         vfs.fsync(handle).await.unwrap();
-        assert_eq!(first_chunk(&cluster, attr.ino), Some(vec![1; 100]));
+        assert_eq!(first_chunk(&cluster, ino), Some(vec![1; 100]));
     });
 }
 
@@ -104,11 +108,8 @@ async fn is_told_once(vfs: &Vfs<MemoryCluster>, cluster: &MemoryCluster, handle:
 #[test]
 fn who_wrote_more_than_is_kept_is_told_that_it_is_lost() {
     run(async {
-        let cluster = MemoryCluster::new();
-        let vfs = vfs(&cluster);
-        let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &vec![1; 2 * RETAINED_BYTES_MAX], None).await.unwrap();
-        landed(&vfs, &cluster, attr.ino).await;
+        let (cluster, vfs, ino, handle) = written(&vec![1; 2 * RETAINED_BYTES_MAX]).await;
+        landed(&vfs, &cluster, ino).await;
         is_told_once(&vfs, &cluster, handle).await;
     });
 }
@@ -116,13 +117,10 @@ fn who_wrote_more_than_is_kept_is_told_that_it_is_lost() {
 #[test]
 fn who_made_a_hole_is_told_that_it_is_lost() {
     run(async {
-        let cluster = MemoryCluster::new();
-        let vfs = vfs(&cluster);
-        let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 8192], None).await.unwrap();
+        let (cluster, vfs, ino, handle) = written(&[1; 8192]).await;
         vfs.fsync(handle).await.unwrap();
         vfs.allocate(USER, handle, 0..4096, Allocate::Punch, true).await.unwrap();
-        landed(&vfs, &cluster, attr.ino).await;
+        landed(&vfs, &cluster, ino).await;
         is_told_once(&vfs, &cluster, handle).await;
     });
 }
@@ -130,17 +128,14 @@ fn who_made_a_hole_is_told_that_it_is_lost() {
 #[test]
 fn of_a_file_that_was_closed_the_next_sync_tells() {
     run(async {
-        let cluster = MemoryCluster::new();
-        let vfs = vfs(&cluster);
-        let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &[1; 100], None).await.unwrap();
+        let (cluster, vfs, ino, handle) = written(&[1; 100]).await;
         vfs.release(handle).unwrap();
-        until(|| first_chunk(&cluster, attr.ino).is_some() && vfs.0.files.lock().is_empty()).await;
+        until(|| first_chunk(&cluster, ino).is_some() && vfs.0.files.lock().is_empty()).await;
         assert_eq!(vfs.0.retained.load(Ordering::Relaxed), 0);
         lose_power(&cluster);
         assert_eq!(vfs.sync_all().await, Err(FsError::Io));
         assert_eq!(vfs.sync_all().await, Ok(()));
-        let handle = vfs.open(attr.ino, PLAIN).await.unwrap();
+        let handle = vfs.open(ino, PLAIN).await.unwrap();
         is_told_once(&vfs, &cluster, handle).await;
     });
 }
@@ -148,10 +143,7 @@ fn of_a_file_that_was_closed_the_next_sync_tells() {
 #[test]
 fn a_sync_of_everything_that_a_loss_overtook_makes_durable_what_was_written() {
     run(async {
-        let cluster = MemoryCluster::new();
-        let vfs = vfs(&cluster);
-        let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, b"kept", None).await.unwrap();
+        let (cluster, vfs, ino, _) = written(b"kept").await;
         cluster.set_faults(Faults { syncs_hang: true, ..Faults::default() });
         let other = vfs.clone();
         let sync = tokio::spawn(async move { other.sync_all().await });
@@ -159,20 +151,17 @@ fn a_sync_of_everything_that_a_loss_overtook_makes_durable_what_was_written() {
         lose_power(&cluster);
         cluster.set_faults(Faults::default());
         assert_eq!(sync.await.unwrap(), Ok(()));
-        assert_eq!(first_chunk(&cluster, attr.ino).as_deref(), Some(&b"kept"[..]));
-        assert!(cluster.is_synced(ChunkId { ino: attr.ino, index: 0 }));
+        assert_eq!(first_chunk(&cluster, ino).as_deref(), Some(&b"kept"[..]));
+        assert!(cluster.is_synced(ChunkId { ino, index: 0 }));
     });
 }
 
 #[test]
 fn the_loss_of_another_pair_is_none() {
     run(async {
-        let cluster = MemoryCluster::new();
-        let vfs = vfs(&cluster);
-        let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.write(handle, 0, &vec![1; 2 * RETAINED_BYTES_MAX], None).await.unwrap();
-        landed(&vfs, &cluster, attr.ino).await;
-        let mine = vfs.getattr(attr.ino).await.unwrap().placement.first_pair;
+        let (cluster, vfs, ino, handle) = written(&vec![1; 2 * RETAINED_BYTES_MAX]).await;
+        landed(&vfs, &cluster, ino).await;
+        let mine = vfs.getattr(ino).await.unwrap().placement.first_pair;
         cluster.lose_power(PairId(1 - mine));
         assert_eq!(vfs.fsync(handle).await, Ok(()));
     });
