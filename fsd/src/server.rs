@@ -200,7 +200,7 @@ pub async fn run(
     let proposer = NodeProposer { node: node.clone(), machine: machine.clone() };
     let duties = Duties::new(cluster.clone(), proposer.clone());
     let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
-    if was_settled && !life.power_lost {
+    if life.first || was_settled && !life.power_lost {
         replica.nothing_is_half_changed();
     }
     let server = Arc::new(Server {

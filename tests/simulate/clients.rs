@@ -130,6 +130,7 @@ pub async fn mount(config: Config, shared: Arc<Shared>) {
     while let Some(ended) = programs.join_next().await {
         ended.expect("no program panics");
     }
+    say_last_words(&client, &shared).await;
     client.close().await;
     shared.over.store(true, Ordering::SeqCst);
 }
@@ -146,24 +147,8 @@ async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usiz
     let at = address(&attr);
     let mut landed = 0;
     for value in 1..=STEPS as u64 {
-        let mut data = vec![0; REGISTER_BYTES];
-        PLACES.iter().for_each(|place| data[*place..*place + 8].copy_from_slice(&value.to_le_bytes()));
-        shared.registers.lock()[n].writes.push(Write { value, begun: now(), ended: None });
-        let change = ChunkChange::Write { offset: 0, sync: roll(4) == 0, data: Blob::from(data) };
-        match client.change_chunk(at, change).await {
-            Ok(changed) => {
-                shared.registers.lock()[n].writes.last_mut().expect("it was begun").ended = Some(now());
-                landed = value;
-                if changed.durable {
-                    shared.registers.lock()[n].was_synced(value);
-                }
-                let (size, blocks, mtime) = (REGISTER_BYTES as u64, changed.blocks, time());
-                let wrote = Change::Wrote { ino: attr.ino, cut_gen: attr.cut_gen, size, blocks, mtime };
-                if let Err(error) = client.change(vec![(time(), wrote)]).await.remove(0) {
-                    shared.unanswered.lock().push(format!("tell what was written: {error}"));
-                }
-            }
-            Err(error) => shared.unanswered.lock().push(format!("write: {error}")),
+        if write_once(&client, &shared, n, &attr, value, roll(4) == 0).await {
+            landed = value;
         }
         if roll(3) == 0 {
             read_register(&client, &shared, n, SESSION, &attr).await;
@@ -183,6 +168,51 @@ async fn values_of(client: &ClusterClient, attr: &Attr) -> Result<BTreeSet<u64>,
     bytes.resize(REGISTER_BYTES, 0);
     let word = |place: &usize| bytes[*place..*place + 8].try_into().map_or(0, u64::from_le_bytes);
     Ok(PLACES.iter().map(word).collect())
+}
+
+/// Writes a value; whether that was answered.
+async fn write_once(client: &ClusterClient, shared: &Shared, n: usize, attr: &Attr, value: u64, sync: bool) -> bool {
+    let mut data = vec![0; REGISTER_BYTES];
+    PLACES.iter().for_each(|place| data[*place..*place + 8].copy_from_slice(&value.to_le_bytes()));
+    shared.registers.lock()[n].writes.push(Write { value, begun: now(), ended: None });
+    let change = ChunkChange::Write { offset: 0, sync, data: Blob::from(data) };
+    match client.change_chunk(address(attr), change).await {
+        Ok(changed) => {
+            shared.registers.lock()[n].writes.last_mut().expect("it was begun").ended = Some(now());
+            if changed.durable {
+                shared.registers.lock()[n].was_synced(value);
+            }
+            let (size, blocks, mtime) = (REGISTER_BYTES as u64, changed.blocks, time());
+            let wrote = Change::Wrote { ino: attr.ino, cut_gen: attr.cut_gen, size, blocks, mtime };
+            if let Err(error) = client.change(vec![(time(), wrote)]).await.remove(0) {
+                shared.unanswered.lock().push(format!("tell what was written: {error}"));
+            }
+            true
+        }
+        Err(error) => {
+            shared.unanswered.lock().push(format!("write: {error}"));
+            false
+        }
+    }
+}
+
+/// Writes each register once more, makes a name, and has all of it durable: power may fail in the next moment.
+async fn say_last_words(client: &ClusterClient, shared: &Shared) {
+    let (files, value) = (shared.files.lock().clone(), STEPS as u64 + 1);
+    for (n, attr) in files.iter().enumerate() {
+        if write_once(client, shared, n, attr, value, false).await
+            && client.sync_chunks(vec![address(attr)]).await.is_ok()
+        {
+            shared.registers.lock()[n].was_synced(value);
+        }
+    }
+    if let Ok(change @ Change::Make { ino, .. }) = make(client, &text(0)).await {
+        change_name(client, shared, PROGRAMS, Op::Create(0, ino.0), change).await;
+    }
+    let asked = now();
+    if client.barrier().await.is_ok() {
+        shared.durable.fetch_max(asked, Ordering::SeqCst);
+    }
 }
 
 async fn read_register(client: &ClusterClient, shared: &Shared, n: usize, by: usize, attr: &Attr) {
@@ -222,21 +252,26 @@ async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize
                 (Op::Rename(a as u8, b as u8), change)
             }
         };
-        let begun = now();
-        let answer = match client.change(vec![(time(), change)]).await.remove(0) {
-            Ok(_) => Some(Answer::Made),
-            Err(FsError::Exists) => Some(Answer::Exists),
-            Err(FsError::NotFound) => Some(Answer::Missing),
-            Err(error) => {
-                shared.unanswered.lock().push(format!("{op:?}: {error}"));
-                None
-            }
-        };
-        let ended = answer.map(|answer| (now(), answer));
-        // Whoever gets no answer is somebody else from then on.
-        shared.names.lock().push(Event { by, op, begun, ended });
+        change_name(&client, &shared, by, op, change).await;
         pause(PAUSE).await;
     }
+}
+
+/// Makes a change of names, and notes what came of it.
+async fn change_name(client: &ClusterClient, shared: &Shared, by: usize, op: Op, change: Change) {
+    let begun = now();
+    let answer = match client.change(vec![(time(), change)]).await.remove(0) {
+        Ok(_) => Some(Answer::Made),
+        Err(FsError::Exists) => Some(Answer::Exists),
+        Err(FsError::NotFound) => Some(Answer::Missing),
+        Err(error) => {
+            shared.unanswered.lock().push(format!("{op:?}: {error}"));
+            None
+        }
+    };
+    let ended = answer.map(|answer| (now(), answer));
+    // Whoever gets no answer is somebody else from then on.
+    shared.names.lock().push(Event { by, op, begun, ended });
 }
 
 /// A client that looks, until the programs are done.

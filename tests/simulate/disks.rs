@@ -57,10 +57,10 @@ pub fn all_synced(fd: RawFd) {
     }
 }
 
-/// The power of the machine with this directory fails.
-pub fn cut(dir: &Path, dice: &mut Dice) {
+/// The power of the machine with this directory fails. `all`: whatever was not synced is gone.
+pub fn cut(dir: &Path, all: bool, dice: &mut Dice) {
     if let Some(disks) = DISKS.lock().as_mut() {
-        disks.cut(dir, dice);
+        disks.cut(dir, all, dice);
         disks.names.retain(|path, _| !path.starts_with(dir));
         disks.keep_all(dir);
     }
@@ -102,11 +102,11 @@ impl Disks {
         }
     }
 
-    fn cut(&mut self, dir: &Path, dice: &mut Dice) {
+    fn cut(&mut self, dir: &Path, all: bool, dice: &mut Dice) {
         let current = listing(dir);
         // A directory that was never synced is younger than anything that relies on it, or belongs to the test.
         let durable = self.names.get(dir).cloned().unwrap_or_else(|| current.clone());
-        let left = if dice.once_in(2) { durable } else { current.clone() };
+        let left = if all || dice.once_in(2) { durable } else { current.clone() };
         for (name, ino) in &current {
             if left.get(name) != Some(ino) {
                 remove(&dir.join(name));
@@ -120,12 +120,12 @@ impl Disks {
                     write(&path, durable);
                 }
             } else if path.is_dir() {
-                self.cut(&path, dice);
+                self.cut(&path, all, dice);
             } else if let Ok(file) = File::open(&path) {
                 let now = content(&file);
                 let durable = self.files.get(&ino).cloned().unwrap_or(Content { length: 0, pieces: BTreeMap::new() });
                 if now != durable {
-                    write(&path, &mixed(&durable, &now, dice));
+                    write(&path, &if all { durable } else { mixed(&durable, &now, dice) });
                 }
             }
         }

@@ -78,9 +78,10 @@ impl Servers {
     /// The machines of these servers lose power at the same moment.
     pub fn cut_power(&mut self, ids: &[ServerId], dice: &mut Dice) {
         ids.iter().for_each(|id| self.kill(*id));
+        let all = dice.once_in(2);
         for id in ids {
             let dir = self.dir.join(id.to_string());
-            disks::cut(&dir, dice);
+            disks::cut(&dir, all, dice);
             lose_power(&self.config, *id, &dir);
         }
     }

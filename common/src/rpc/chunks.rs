@@ -181,6 +181,9 @@ pub trait ChunkService {
     /// have synced what they cover. `drop` false: start a new generation and sync; true: drop the old one.
     async fn settle_intents(from: ServerId, view: View, drop: bool) -> Result<(), Rejection>;
 
+    /// The higher-numbered mirror to the other, as it is about to stop: run such a round now; answered when both halves are done.
+    async fn settle_both(from: ServerId, view: View) -> Result<(), Rejection>;
+
     /// The files that noted chunks above `after` belong to, each with the end of its last written byte on this server: what
     /// a dead session may have grown. Asked once the log is applied up to `at_least`, by which the session has ended;
     /// answered once its changes under way have ended, too.

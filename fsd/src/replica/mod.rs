@@ -104,6 +104,8 @@ pub struct Replica {
     /// Chunks may be noted since an earlier life, which may have ended in the middle of a change: a block of theirs that
     /// does not match its sum was never acknowledged, or never synced.
     notes_inherited: AtomicBool,
+    /// Held during a round that lets both servers forget their notes.
+    settling: tokio::sync::Mutex<()>,
     syncs: Mutex<sync::Syncs>,
     strain: Arc<strain::Strain>,
     space: Mutex<Space>,
@@ -150,6 +152,7 @@ impl Replica {
             ends: Arc::default(),
             accused: Mutex::default(),
             mending: tokio::sync::Mutex::default(),
+            settling: tokio::sync::Mutex::default(),
             lost: Mutex::default(),
             notes_inherited: AtomicBool::new(true),
             syncs: Mutex::default(),

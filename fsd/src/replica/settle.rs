@@ -4,8 +4,10 @@
 use super::judge::Standing;
 use super::tally::Tally;
 use super::{Replica, SYNC_PATIENCE};
+use raidfs_common::error::Rejection;
+use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
-use raidfs_common::rpc::chunks::ChunkServiceClient;
+use raidfs_common::rpc::chunks::{ChunkServiceClient, View};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -17,11 +19,25 @@ const EVERY: Duration = Duration::from_secs(10);
 const SIZES_COMMITTED: Duration = Duration::from_secs(4);
 
 impl Replica {
-    /// One round at once, if it is this server that runs them: before it stops.
+    /// One round at once, by this server or its mirror: before it stops.
     pub async fn settle_now(self: &Arc<Self>) {
-        if self.me < self.standing_known().await.mirror.server {
+        let standing = self.standing_known().await;
+        if self.me < standing.mirror.server {
             self.settle_round(Duration::ZERO).await;
+            return;
         }
+        let (me, view) = (self.me, standing.view());
+        let settle =
+            move |client: ChunkServiceClient, context| async move { client.settle_both(context, me, view).await };
+        let _ = self.peers.call(standing.mirror.server, SYNC_PATIENCE, settle).await;
+    }
+
+    /// One round at once, as the mirror is about to stop.
+    pub async fn settle_both(self: &Arc<Self>, from: ServerId, view: View) -> Result<(), Rejection> {
+        self.judge_mirror(from, &view)?;
+        let replica = self.clone();
+        let settled = tokio::spawn(async move { replica.settle_round(Duration::ZERO).await }).await;
+        settled.unwrap_or(false).then_some(()).ok_or(Rejection::NotInCharge)
     }
 
     /// Every change of earlier lives was made to its end: what does not match its sum has been damaged.
@@ -49,6 +65,8 @@ impl Replica {
 
     /// One round; false if it was given up.
     pub(super) async fn settle_round(self: &Arc<Self>, sizes_committed: Duration) -> bool {
+        // What a round drops must not have been begun by another that has not synced yet.
+        let _one = self.settling.lock().await;
         let standing = self.standing_known().await;
         if !standing.in_sync() || !standing.mirror_in_sync() {
             return false;

@@ -115,6 +115,10 @@ impl ChunkService for ChunkServer {
         self.replica.settle_intents(from, view, drop).await
     }
 
+    async fn settle_both(self, _: Context, from: ServerId, view: View) -> Result<(), Rejection> {
+        self.replica.settle_both(from, view).await
+    }
+
     async fn grown(
         self,
         _: Context,

@@ -7,6 +7,9 @@ right() { echo 3 > /proc/sys/vm/drop_caches; (cd "$MNT" && sha256sum --quiet -c 
 anew() { "$BIN/raidfs" up --dir "$DIR" --mount "$MNT"; }
 of_pair_0() { local f; for f in "$MNT/$1"*; do holders_of "$f" | grep -q fsd2 && basename "$f"; done; }
 
+# down_after_fsd1: fsd2 is the last of its pair to stop, so that its copy is the one that counts.
+down_after_fsd1() { need r stop mountd; need r stop fsd1; need r down; }
+
 # Nothing has made sure since the writes that both have everything, but the stop.
 fill a
 sums "$MNT" > "$CASE_DIR/sums"
@@ -14,7 +17,7 @@ mapfile -t files < <(of_pair_0 a)
 need test ${#files[@]} -ge 6
 declare -A chunk
 for f in "${files[@]}"; do chunk[$f]=$(chunk_file fsd2 "$MNT/$f"); done
-need r down
+down_after_fsd1
 flip_in "${chunk[${files[0]}]}" 5000
 flip_in "${chunk[${files[1]}]}" $((4194304 + 28))
 need truncate -s 0 "${chunk[${files[2]}]}"
@@ -28,7 +31,7 @@ check "and verify finds nothing wrong" verify
 grep -h "summed anew\|never synced" "$DIR"/log/fsd*.log > "$CASE_DIR/anew.log"
 same "nothing was taken for what was never synced" 0 "$(wc -l < "$CASE_DIR/anew.log")"
 
-need r down
+down_after_fsd1
 need mv "$DIR/data/fsd2/chunks" "$CASE_DIR/aside"
 need mkdir "$DIR/data/fsd2/chunks"
 refuse "a server whose chunks are all gone does not start" r start fsd2
