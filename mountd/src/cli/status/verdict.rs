@@ -5,7 +5,7 @@ use super::super::local::Name;
 use super::super::mounts::MountState;
 use super::super::process::State;
 use super::Seen;
-use raidfs_common::id::ServerId;
+use raidfs_common::id::{LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Member, Pair};
 use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -48,6 +48,19 @@ impl Verdict {
     }
 }
 
+/// Of a cluster that has never lived.
+fn waits_for_its_parts(seen: &Seen) -> String {
+    let missing = seen.answers.iter().filter(|(_, answer)| answer.is_none()).map(|(server, _)| server.to_string());
+    let missing: Vec<String> = missing.collect();
+    match missing.is_empty() {
+        true => "this new cluster is about to begin".to_owned(),
+        false => format!(
+            "this new cluster begins once all servers and the witness run; start what is missing: {}",
+            missing.join(", ")
+        ),
+    }
+}
+
 /// Judges.
 pub fn judge(seen: &Seen) -> Verdict {
     let mut found: Vec<(Level, String)> = Vec::new();
@@ -60,6 +73,9 @@ pub fn judge(seen: &Seen) -> Verdict {
                 None => "no server answers".to_owned(),
             };
             found.push((Level::Unavailable, why));
+        }
+        None if seen.answers.values().flatten().all(|status| status.last_index == LogIndex(0)) => {
+            found.push((Level::Unavailable, waits_for_its_parts(seen)));
         }
         None => {
             let text = format!(
@@ -376,6 +392,22 @@ mod tests {
         assert_eq!(judge(&s).line(), "unavailable: no server answers");
         s.processes = Some([(Name::Mount, State::Stopped)].into());
         assert_eq!(judge(&s).line(), "unavailable: nothing of it runs");
+    }
+
+    #[test]
+    fn a_new_cluster_says_what_it_waits_for() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            (status.leader, status.quorum, status.last_index) = (None, false, LogIndex(0));
+        }
+        assert!(judge(&s).line().starts_with("unavailable: this new cluster is about to begin"));
+        s.answers.insert(ServerId(4), None);
+        let line = judge(&s).line();
+        assert!(
+            line.starts_with("unavailable: this new cluster begins once all servers and the witness run"),
+            "{line}"
+        );
+        assert!(line.contains("missing: fsd4;"), "{line}");
     }
 
     #[test]
