@@ -524,6 +524,7 @@ impl Server {
         let _ = tokio::time::timeout(SETTLE_PATIENCE, self.replica.settle_now()).await;
         self.leave_pair().await;
         self.node.hand_over(HAND_OVER_PATIENCE).await;
+        let ended = self.replica.close().await;
         let chunks = self.chunks.clone();
         let chunks_synced = tokio::task::spawn_blocking(move || chunks.sync_all()).await;
         chunks_synced.map_err(cannot("sync the chunks"))?.map_err(cannot("sync the chunks"))?;
@@ -531,7 +532,7 @@ impl Server {
             return Err(Ended::Failed("names could not be written in time".into()));
         }
         flush::make_durable(&self.machine, &self.node).await;
-        if !self.replica.may_be_half_changed() {
+        if ended && !self.replica.may_be_half_changed() {
             settled::write(&home.settled(), self.chunks.held().0).map_err(cannot("note that every change is whole"))?;
         }
         Ok(())

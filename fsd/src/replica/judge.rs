@@ -9,6 +9,7 @@ use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::pair::{ChunkPlace, CopyState, Member, Pair};
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{ChunkChange, View};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What is known of the pair at one moment.
@@ -118,6 +119,9 @@ impl Replica {
             return Err(Rejection::NoQuorum);
         }
         self.judge_epoch(&standing, view)?;
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(Rejection::Away);
+        }
         if !standing.in_sync() && !planted(Bug::ServesStale) {
             return Err(Rejection::NotInCharge);
         }

@@ -106,6 +106,8 @@ pub struct Replica {
     notes_inherited: AtomicBool,
     /// Held during a round that lets both servers forget their notes.
     settling: tokio::sync::Mutex<()>,
+    /// It is about to stop, and serves nobody any more.
+    closed: AtomicBool,
     syncs: Mutex<sync::Syncs>,
     strain: Arc<strain::Strain>,
     space: Mutex<Space>,
@@ -153,6 +155,7 @@ impl Replica {
             accused: Mutex::default(),
             mending: tokio::sync::Mutex::default(),
             settling: tokio::sync::Mutex::default(),
+            closed: AtomicBool::new(false),
             lost: Mutex::default(),
             notes_inherited: AtomicBool::new(true),
             syncs: Mutex::default(),

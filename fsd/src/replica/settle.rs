@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// Between two rounds.
 const EVERY: Duration = Duration::from_secs(10);
+/// A stop waits so long for changes under way.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// From the start of a round until its notes are dropped: until then a mount has most often committed how long its files
 /// are. What it has not is noted again (see [`super::ends`]).
 const SIZES_COMMITTED: Duration = Duration::from_secs(4);
@@ -38,6 +40,12 @@ impl Replica {
         let replica = self.clone();
         let settled = tokio::spawn(async move { replica.settle_round(Duration::ZERO).await }).await;
         settled.unwrap_or(false).then_some(()).ok_or(Rejection::NotInCharge)
+    }
+
+    /// Serves nobody any more, and waits until the changes under way have ended: before it stops. False: they have not.
+    pub async fn close(&self) -> bool {
+        self.closed.store(true, Ordering::Relaxed);
+        tokio::time::timeout(CLOSE_PATIENCE, self.inflight.ended()).await.is_ok()
     }
 
     /// Every change of earlier lives was made to its end: what does not match its sum has been damaged.

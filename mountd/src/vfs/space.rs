@@ -437,10 +437,14 @@ impl<C: Cluster> Shared<C> {
             let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
             let mark = self.cluster.loss_mark();
             for change in changes {
-                *blocks += self.cluster.change_chunk(at, change(piece.offset, piece.length)).await?.blocks;
+                let changed = self.cluster.change_chunk(at, change(piece.offset, piece.length)).await;
+                let mut state = file.data.lock();
+                state.unsynced.landed(piece.index, mark);
+                // Once more, as a sync may have taken what was noted before.
+                self.retain(&mut state, |retained, _| retained.give_up());
+                self.unsynced.store(true, Ordering::Relaxed);
+                *blocks += changed?.blocks;
             }
-            file.data.lock().unsynced.landed(piece.index, mark);
-            self.unsynced.store(true, Ordering::Relaxed);
             range.start += u64::from(piece.length);
             if only_punches && *blocks == before && range.start < range.end {
                 // Nothing was there: nor may there be millions of the next chunks.
