@@ -3,13 +3,12 @@
 
 use super::log::{LogStore, SyncJob, SyncMark, Vote};
 use super::segment::Segment;
-use raidfs_common::checksum;
-use raidfs_common::codec;
+use crate::sealed;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::LogEntry;
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,15 +153,12 @@ enum SavedVote {
 }
 
 fn read_vote(dir: &Path) -> io::Result<SavedVote> {
-    let bytes = match fs::read(dir.join(VOTE_FILE)) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(SavedVote::Missing),
-        Err(e) => return Err(e),
-    };
-    let whole =
-        bytes.split_first_chunk::<4>().filter(|(sum, body)| u32::from_le_bytes(**sum) == checksum::record(body));
-    let vote = whole.and_then(|(_, body)| codec::decode::<(Term, Option<ServerId>)>(body).ok());
-    Ok(vote.map_or(SavedVote::Damaged, |(term, given)| SavedVote::Whole(Vote { term, given })))
+    match sealed::read::<(Term, Option<ServerId>)>(&dir.join(VOTE_FILE)) {
+        Ok(Some((term, given))) => Ok(SavedVote::Whole(Vote { term, given })),
+        Ok(None) => Ok(SavedVote::Missing),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(SavedVote::Damaged),
+        Err(error) => Err(error),
+    }
 }
 
 impl LogStore for DiskLog {
@@ -171,14 +167,7 @@ impl LogStore for DiskLog {
     }
 
     fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
-        let body = codec::encode(&(vote.term, vote.given));
-        let temporary = self.dir.join("vote.new");
-        let mut file = File::create(&temporary)?;
-        file.write_all(&checksum::record(&body).to_le_bytes())?;
-        file.write_all(&body)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.dir.join(VOTE_FILE))?;
-        File::open(&self.dir)?.sync_all()?;
+        sealed::write(&self.dir.join(VOTE_FILE), &(vote.term, vote.given))?;
         self.vote = vote;
         Ok(())
     }

@@ -29,6 +29,8 @@ mod scrub;
 mod shell;
 mod status;
 mod strays;
+#[cfg(test)]
+mod testing;
 mod up;
 pub mod verify;
 mod wait;

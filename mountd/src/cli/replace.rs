@@ -100,31 +100,19 @@ fn next(target: &Target, server: ServerId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::one_pair;
     use super::*;
-    use raidfs_common::config::Durability;
-
-    fn config() -> Config {
-        let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        Config {
-            cluster: "c".into(),
-            pairs: vec![[address(1), address(2)]],
-            witness: address(3),
-            durability: Durability::Relaxed,
-            io_timeout: Duration::from_secs(1),
-            scrub_every: None,
-        }
-    }
 
     #[test]
     fn it_says_from_whom_what_is_copied() {
-        let text = plan(&config(), ServerId(2), &[]);
+        let text = plan(&one_pair(), ServerId(2), &[]);
         assert!(text.contains("data directory of fsd2") && text.contains("its mirror fsd1 holds"), "{text}");
-        assert!(plan(&config(), ServerId::WITNESS, &[]).contains("the log"));
+        assert!(plan(&one_pair(), ServerId::WITNESS, &[]).contains("the log"));
     }
 
     #[test]
     fn only_servers_and_the_witness_have_data_directories() {
-        assert_eq!(named(&config(), "witness").unwrap(), ServerId::WITNESS);
-        assert!(named(&config(), "mountd").unwrap_err().to_string().contains("fsd1, fsd2, witness"));
+        assert_eq!(named(&one_pair(), "witness").unwrap(), ServerId::WITNESS);
+        assert!(named(&one_pair(), "mountd").unwrap_err().to_string().contains("fsd1, fsd2, witness"));
     }
 }

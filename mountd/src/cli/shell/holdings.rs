@@ -54,11 +54,10 @@ fn copy(newest: Option<&ServerStatus>, server: ServerId) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raidfs_common::config::Durability;
+    use crate::cli::testing::one_pair;
     use raidfs_common::id::{Epoch, Incarnation, LogIndex, PairId, SessionId, Term};
     use raidfs_common::pair::{Member, Pair, Space};
     use raidfs_common::rpc::admin::Counters;
-    use std::time::Duration;
 
     fn status(server: u16, applied: u64) -> ServerStatus {
         let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(1) };
@@ -96,17 +95,8 @@ mod tests {
 
     #[test]
     fn each_server_is_shown_with_what_it_holds_whatever_the_witness_says() {
-        let address = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let config = Config {
-            cluster: "c".into(),
-            pairs: vec![[address(1), address(2)]],
-            witness: address(3),
-            durability: Durability::Relaxed,
-            io_timeout: Duration::from_secs(1),
-            scrub_every: None,
-        };
         let answers = [(ServerId(1), Some(status(1, 8))), (ServerId(2), None), (ServerId(0), Some(status(0, 9)))];
-        let text = of(&config, &answers);
+        let text = of(&one_pair(), &answers);
         let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
         assert_eq!(lines[1], ["fsd1", "1", "in", "sync,", "leads", "3", "40", "7", "8.0", "KiB"]);
         assert_eq!(lines[2][2..5], ["does", "not", "answer"]);
