@@ -69,6 +69,8 @@ pub struct Counters {
     pub mirror_changes: u64,
     /// Bytes written, either way.
     pub written_bytes: u64,
+    /// Bytes of these that it had read for a copy, as primary.
+    pub copied_bytes: u64,
     /// Syncs asked for.
     pub syncs: u64,
     /// Blocks that did not match their checksum.

@@ -81,6 +81,28 @@ pub struct Applied {
     pub blocks: i64,
 }
 
+/// Where a copy's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySource {
+    /// The server that is to be asked: of the chunk's pair, in sync.
+    pub server: ServerId,
+    /// What the client knows of that pair.
+    pub view: View,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// From this byte of it.
+    pub offset: u32,
+}
+
+/// How a copy ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Copied {
+    /// With the change that it makes.
+    Made(Applied),
+    /// The source could not be read, and nothing was changed: what it said, or None if it did not answer.
+    Unread(Option<Rejection>),
+}
+
 /// A whole chunk, as it is copied to a mirror that catches up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkCopy {
@@ -192,6 +214,17 @@ pub trait ChunkService {
     /// One mirror to the other while both are in sync: a page of the chunks that you have above `after`, in order; empty at
     /// the end.
     async fn held(from: ServerId, view: View, after: Option<ChunkId>) -> Result<Vec<ChunkId>, Rejection>;
+
+    /// Writes bytes that another chunk has, which may lie on the other pair: its primary reads them, and makes them a
+    /// write. `length` bytes to `offset`; what the source lacks at its end are zeros.
+    async fn copy(
+        view: View,
+        id: ChangeId,
+        chunk: ChunkId,
+        offset: u32,
+        length: u32,
+        source: CopySource,
+    ) -> Result<Copied, Rejection>;
 
     /// The index of the first chunk of this file, from this one on, that there is on this pair.
     async fn next_chunk(view: View, from: ChunkId) -> Result<Option<u32>, Rejection>;

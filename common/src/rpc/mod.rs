@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 /// The protocol's version; both sides of a connection must have the same. One line of history for each step:
 ///
-/// 1. the first.
-pub const PROTOCOL_VERSION: u16 = 1;
+/// 1. the first;
+/// 2. copies that the servers make (`ChunkService::copy`).
+pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The first bytes of every connection.
 pub const MAGIC: [u8; 4] = *b"rdfs";

@@ -68,17 +68,20 @@ impl Replica {
             return Ok(Applied::default());
         }
         let replica = self.clone();
-        let task = tokio::spawn(async move { replica.change_once(view, id, chunk, change).await });
-        task.await.unwrap_or(Err(Rejection::Away))
+        let known = std::future::ready(Ok::<_, std::convert::Infallible>(change));
+        let task = tokio::spawn(async move { replica.change_once(view, id, chunk, known).await });
+        let Ok(applied) = task.await.unwrap_or(Err(Rejection::Away))?;
+        Ok(applied)
     }
 
-    async fn change_once(
+    /// Makes a change, if it was not made before, once `change` has said which one; an error of that ends it without effect.
+    pub(super) async fn change_once<E>(
         self: Arc<Self>,
         view: View,
         id: ChangeId,
         chunk: ChunkId,
-        change: ChunkChange,
-    ) -> Result<Applied, Rejection> {
+        change: impl Future<Output = Result<ChunkChange, E>>,
+    ) -> Result<Result<Applied, E>, Rejection> {
         let standing = self.judged(&view).await?;
         check_session(&standing.notice, id.session)?;
         if standing.primary(&view) != Some(self.me) {
@@ -86,6 +89,10 @@ impl Replica {
         }
         let applied = match self.begin_once(id).await? {
             Ok(mut this_try) => {
+                let change = match change.await {
+                    Ok(change) => change,
+                    Err(error) => return Ok(Err(error)),
+                };
                 let made = self.make(&view, id, chunk, change).await?;
                 this_try.outcome = Some(made);
                 add(&self.tally.primary_changes, 1);
@@ -97,7 +104,7 @@ impl Replica {
         // It asks again, and gets this outcome.
         match self.standing_known().await {
             now if now.epoch() != view.epoch => Err(now.wrong_epoch()),
-            _ => Ok(applied),
+            _ => Ok(Ok(applied)),
         }
     }
 

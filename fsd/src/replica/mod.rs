@@ -8,6 +8,7 @@
 //! | `judge` | may this request be served? |
 //! | `change`, `forward` | a change, ordered here and mirrored |
 //! | `mirror` | what the other server of the pair asks of this one |
+//! | `copy` | a change whose bytes another chunk has |
 //! | `accuse` | telling the leader, until it has had its effect |
 //! | `strain` | how slow the disk is, and whose fault that is |
 //! | `read`, `sync`, `grown`, `ends` | reading, making durable, how long files have become |
@@ -22,6 +23,7 @@
 
 mod accuse;
 mod change;
+mod copy;
 mod disk;
 mod dooms;
 mod ends;

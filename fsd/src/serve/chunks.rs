@@ -6,7 +6,8 @@ use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{
-    Applied, ChangeId, ChunkChange, ChunkCopy, ChunkService, ChunkSummary, Grown, Noted, Ordered, View,
+    Applied, ChangeId, ChunkChange, ChunkCopy, ChunkService, ChunkSummary, Copied, CopySource, Grown, Noted, Ordered,
+    View,
 };
 use std::sync::Arc;
 use tarpc::context::Context;
@@ -127,6 +128,19 @@ impl ChunkService for ChunkServer {
         after: Option<ChunkId>,
     ) -> Result<Grown, Rejection> {
         self.replica.grown(pair, at_least, after).await
+    }
+
+    async fn copy(
+        self,
+        _: Context,
+        view: View,
+        id: ChangeId,
+        chunk: ChunkId,
+        offset: u32,
+        length: u32,
+        source: CopySource,
+    ) -> Result<Copied, Rejection> {
+        self.replica.copy(view, id, chunk, (offset, length), source).await
     }
 
     async fn next_chunk(self, _: Context, view: View, from: ChunkId) -> Result<Option<u32>, Rejection> {

@@ -9,7 +9,7 @@ use super::numbers::Numbers;
 use super::pairs::Known;
 use super::reading::{READ_TRY_MAX, Reader, Round};
 use super::waiting::{Waiting, weigh};
-use crate::vfs::cluster::{Changed, ChunkAddress};
+use crate::vfs::cluster::{Changed, ChunkAddress, Part, Source};
 use bytes::Bytes;
 use futures::future::try_join_all;
 use parking_lot::Mutex;
@@ -25,7 +25,7 @@ use tarpc::context::Context;
 use tokio::sync::Semaphore;
 
 /// A single try of a change ends then: the primary has evicted a stuck mirror, or was evicted, long before.
-const CHANGE_TRY_MAX: Duration = Duration::from_secs(4);
+pub(super) const CHANGE_TRY_MAX: Duration = Duration::from_secs(4);
 /// Changes of one pair under way at once; servers remember the outcomes of so many and more.
 const CHANGES_MAX: usize = OUTCOMES_KEPT_MAX / 4;
 
@@ -41,6 +41,29 @@ pub struct Chunks {
     pub(super) core: Arc<Core>,
     lanes: Vec<Lane>,
     pub(super) balance: Mutex<Balance>,
+}
+
+/// What is to be done to a chunk.
+enum Wanted {
+    Change(ChunkChange),
+    Copy(Part, Source),
+}
+
+/// One try of it.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    pub view: View,
+    pub primary: ServerId,
+    pub id: ChangeId,
+    pub chunk: ChunkId,
+}
+
+/// How a try ended.
+pub(super) enum Answer {
+    /// With what the primary says.
+    Primary(Result<Applied, Rejection>),
+    /// Without effect, as a copy's source cannot be read now: it is tried again, or fails.
+    Source(Result<(), FsError>),
 }
 
 /// A number in use; done when dropped.
@@ -82,12 +105,21 @@ impl Chunks {
     /// Changes a chunk on both mirrors. Goes on in its own task when the caller stops waiting: a number that was sent
     /// is brought to its end.
     pub async fn change(self: &Arc<Self>, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
+        self.make(at, Wanted::Change(change)).await
+    }
+
+    /// Has the servers write what they have elsewhere. Goes on like a change.
+    pub async fn copy(self: &Arc<Self>, at: ChunkAddress, part: Part, from: Source) -> Result<Changed, FsError> {
+        self.make(at, Wanted::Copy(part, from)).await
+    }
+
+    async fn make(self: &Arc<Self>, at: ChunkAddress, wanted: Wanted) -> Result<Changed, FsError> {
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move { this.change_here(at, change).await });
+        let task = tokio::spawn(async move { this.make_here(at, wanted).await });
         task.await.unwrap_or(Err(FsError::Io))
     }
 
-    async fn change_here(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
+    async fn make_here(&self, at: ChunkAddress, wanted: Wanted) -> Result<Changed, FsError> {
         let place = self.place(at);
         let lane = &self.lanes[usize::from(place.pair.0)];
         let mut waiting = Waiting::new(&self.core);
@@ -95,6 +127,7 @@ impl Chunks {
         let Ok(Ok(_room)) = room else { return Err(FsError::Io) };
         let seq = lane.numbers.lock().take(1);
         let number = Number { lane, session: self.core.session, seq };
+        let mut damaged = Vec::new();
         loop {
             let known = waiting.known();
             if let Some(pair) = known.pair(place.pair)
@@ -103,16 +136,27 @@ impl Chunks {
                 && !self.core.is_over()
             {
                 let in_charge = |p: &Pair| p.primary(place) == Some(primary);
+                let order =
+                    Order { view: self.view(pair, place, at.chunk.ino), primary, id: number.id(), chunk: at.chunk };
+                let one_try = async {
+                    match &wanted {
+                        Wanted::Change(change) => self.try_change(&waiting, order, change).await.map(Answer::Primary),
+                        Wanted::Copy(part, from) => {
+                            self.try_copy(&waiting, &known, order, (*part, *from), &mut damaged).await
+                        }
+                    }
+                };
                 tokio::select! {
-                    answer = self.try_change(&waiting, pair, place, primary, number.id(), at, &change) => match answer {
-                        Ok(Ok(Applied { blocks })) => {
+                    answer = one_try => match answer {
+                        Ok(Answer::Primary(Ok(Applied { blocks }))) => {
                             // As with a sync: the epoch that it was made under must still be the newest.
                             let now = self.core.pairs.now();
                             let still = now.pair(place.pair).is_some_and(|p| p.epoch == pair.epoch);
-                            let asked = matches!(change, ChunkChange::Write { sync: true, .. });
+                            let asked = matches!(wanted, Wanted::Change(ChunkChange::Write { sync: true, .. }));
                             return Ok(Changed { blocks, durable: asked && still });
                         }
-                        Ok(Err(rejection)) => weigh(&self.core, place.pair, primary, &rejection)?,
+                        Ok(Answer::Primary(Err(rejection))) => weigh(&self.core, place.pair, primary, &rejection)?,
+                        Ok(Answer::Source(refused)) => refused?,
                         Err(_) => {}
                     },
                     () = waiting.superseded(pair, primary, in_charge) => continue,
@@ -122,24 +166,19 @@ impl Chunks {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one request's parts, passed on once")]
     async fn try_change(
         &self,
         waiting: &Waiting<'_>,
-        pair: &Pair,
-        place: ChunkPlace,
-        primary: ServerId,
-        id: ChangeId,
-        at: ChunkAddress,
+        order: Order,
         change: &ChunkChange,
     ) -> Result<Result<Applied, Rejection>, NoAnswer> {
+        let Order { view, primary, id, chunk } = order;
         let bytes = if let ChunkChange::Write { data, .. } = change { data.0.len() } else { 0 };
         let link = self.core.link(primary);
         let until = waiting.deadline().min(Instant::now() + CHANGE_TRY_MAX);
         let _room = link.room(bytes, until).await?;
-        let view = self.view(pair, place, at.chunk.ino);
         let change = change.clone();
-        link.chunks(until, |c, context| async move { c.change(context, view, id, at.chunk, change).await }).await
+        link.chunks(until, |c, context| async move { c.change(context, view, id, chunk, change).await }).await
     }
 
     /// Reads a chunk from one of its in-sync mirrors, and from the other too if that one is late.

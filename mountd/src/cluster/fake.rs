@@ -11,7 +11,9 @@ use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, Serv
 use raidfs_common::namespace::{Answer, Change, Done, Outcome, Query, Reply, Request};
 use raidfs_common::pair::{CopyState, Member, Pair, Space};
 use raidfs_common::rpc::admin::{AdminServiceRequest, AdminServiceResponse, Counters, ServerStatus};
-use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceRequest, ChunkServiceResponse, View};
+use raidfs_common::rpc::chunks::{
+    Applied, ChangeId, ChunkChange, ChunkServiceRequest, ChunkServiceResponse, Copied, CopySource, View,
+};
 use raidfs_common::rpc::names::{Changed, NamesServiceRequest, NamesServiceResponse, Seen};
 use raidfs_common::rpc::{Service, Welcome};
 use raidfs_common::wire::{self, Wire};
@@ -72,8 +74,10 @@ pub struct World {
     pub answered: Vec<(ServerId, LogIndex)>,
     pub chunks: BTreeMap<ChunkId, Vec<u8>>,
     pub chunk_changes: Vec<(ServerId, View, ChangeId)>,
-    pub chunk_made: BTreeSet<(SessionId, u64)>,
+    pub chunk_made: BTreeSet<(SessionId, PairId, u64)>,
     pub reads: Vec<ServerId>,
+    /// Who copied, and read from whom.
+    pub copies: Vec<(ServerId, ServerId)>,
     pub syncs: Vec<(ServerId, Epoch, Vec<ChunkId>)>,
     pub barriers: Vec<LogIndex>,
     pub connections: usize,
@@ -291,7 +295,7 @@ impl Served {
         self.check(view, true)?;
         {
             let mut world = self.cluster.world.lock();
-            if world.chunk_made.insert((id.session, id.seq))
+            if world.chunk_made.insert((id.session, view.pair, id.seq))
                 && let ChunkChange::Write { offset, data, .. } = change
             {
                 let bytes = world.chunks.entry(chunk).or_default();
@@ -304,6 +308,25 @@ impl Served {
             pending::<()>().await;
         }
         Ok(Applied { blocks: 1 })
+    }
+
+    async fn copy(
+        self,
+        (view, id, chunk): (View, ChangeId, ChunkId),
+        (offset, length): (u32, u32),
+        source: CopySource,
+    ) -> Result<Copied, Rejection> {
+        self.cluster.world.lock().copies.push((self.server, source.server));
+        let from = Served { server: source.server, cluster: Arc::clone(&self.cluster) };
+        // Longer than a server waits.
+        if from.cluster.world.lock().mood(source.server.0).read_delay > Duration::from_secs(1) {
+            return Ok(Copied::Unread(None));
+        }
+        let data = match from.read(source.view, source.chunk, source.offset, length).await {
+            Ok(data) => data,
+            Err(rejection) => return Ok(Copied::Unread(Some(rejection))),
+        };
+        self.change_chunk(view, id, chunk, ChunkChange::Write { offset, sync: false, data }).await.map(Copied::Made)
     }
 
     async fn read(self, view: View, chunk: ChunkId, offset: u32, length: u32) -> Result<Blob, Rejection> {
@@ -419,6 +442,9 @@ impl Serve for Chunks {
             Ask::Sync { view, chunks } => Say::Sync(self.0.sync(view, chunks).await),
             Ask::SyncWhole { view, file: _ } => Say::SyncWhole(self.0.sync(view, Vec::new()).await),
             Ask::Extents { view, chunk } => Say::Extents(self.0.extents(view, chunk).await),
+            Ask::Copy { view, id, chunk, offset, length, source } => {
+                Say::Copy(self.0.copy((view, id, chunk), (offset, length), source).await)
+            }
             Ask::NextChunk { view, from } => Say::NextChunk(self.0.next_chunk(view, from).await),
             _ => return Err(not_scripted()),
         })
@@ -486,6 +512,7 @@ impl FakeCluster {
             chunk_changes: Vec::new(),
             chunk_made: BTreeSet::new(),
             reads: Vec::new(),
+            copies: Vec::new(),
             syncs: Vec::new(),
             barriers: Vec::new(),
             connections: 0,

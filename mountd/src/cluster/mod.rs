@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! session, changes ------> errand --> core --> connection --> events
-//! chunks, reading, syncing -> waiting --^          ^
+//! chunks, copying, reading, syncing -> waiting --^          ^
 //! watching -> pairs -------------------------------+
 //! decided without I/O: router, retry, balance, hedge, numbers, needs
 //! ```
@@ -14,6 +14,7 @@ pub mod balance;
 mod changes;
 mod chunks;
 mod connection;
+mod copying;
 mod core;
 mod errand;
 pub mod events;
@@ -44,7 +45,7 @@ use self::holder::Holder;
 use self::router::Aim;
 use self::session::InoRange;
 use self::syncing::Syncs;
-use crate::vfs::cluster::{Changed, ChunkAddress, Cluster, LossMark};
+use crate::vfs::cluster::{Changed, ChunkAddress, Cluster, LossMark, Part, Source};
 use bytes::Bytes;
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -229,6 +230,13 @@ impl Cluster for ClusterClient {
             return Err(FsError::ReadOnly);
         }
         self.chunks.change(at, change).await
+    }
+
+    async fn copy_chunk(&self, at: ChunkAddress, part: Part, from: Source) -> Result<Changed, FsError> {
+        if self.inos.get().is_none() {
+            return Err(FsError::ReadOnly);
+        }
+        self.chunks.copy(at, part, from).await
     }
 
     async fn read_chunk(&self, at: ChunkAddress, offset: u32, length: u32) -> Result<Bytes, FsError> {

@@ -20,20 +20,26 @@ use std::time::{Duration, Instant};
 /// A single try of a read ends then.
 pub const READ_TRY_MAX: Duration = Duration::from_secs(2);
 /// A read that the balance counts as under way; abandoned when dropped unanswered.
-struct Reading<'a> {
+pub(super) struct Reading<'a> {
     balance: &'a Mutex<Balance>,
-    server: ServerId,
+    pub server: ServerId,
     since: Instant,
     ended: bool,
 }
 
-impl Reading<'_> {
+impl<'a> Reading<'a> {
+    /// One that the balance counts already.
+    pub fn begun(balance: &'a Mutex<Balance>, server: ServerId) -> Reading<'a> {
+        Reading { balance, server, since: Instant::now(), ended: false }
+    }
+
     fn answered(mut self) {
         self.ended = true;
         self.balance.lock().answered(self.server, self.since.elapsed());
     }
 
-    fn failed(mut self) {
+    /// The server did not answer.
+    pub fn failed(mut self) {
         self.ended = true;
         let mut balance = self.balance.lock();
         balance.abandoned(self.server);
@@ -142,7 +148,7 @@ impl<'a> Reader<'a> {
     fn ask(&self, server: ServerId, deadline: Instant, tried: &mut Vec<ServerId>) -> BoxFuture<'a, ReadAnswer<'a>> {
         tried.push(server);
         let chunks = self.chunks;
-        let reading = Reading { balance: &chunks.balance, server, since: Instant::now(), ended: false };
+        let reading = Reading::begun(&chunks.balance, server);
         let view = chunks.view(self.pair, self.place, self.at.chunk.ino);
         let (chunk, offset, length) = (self.at.chunk, self.offset, self.length);
         let until = deadline.min(Instant::now() + READ_TRY_MAX);

@@ -178,6 +178,52 @@ async fn a_read_from_a_silent_server_is_answered_by_its_mirror() {
     assert!((1..20).contains(&hedged), "{hedged}");
 }
 
+/// The first three bytes of one file to another.
+async fn copy(client: &ClusterClient, from: ChunkAddress, to: ChunkAddress) -> Result<Changed, FsError> {
+    client.copy_chunk(to, Part { offset: 0, length: 3 }, Source { at: from, offset: 0 }).await
+}
+
+#[tokio::test]
+async fn who_copies_reads_its_own_copy_or_that_of_whose_turn_it_is() {
+    let cluster = FakeCluster::start().await;
+    let client = connect(&cluster).await;
+    client.change_chunk(at(7, 0), write("one")).await.unwrap();
+    let elsewhere = |ino| ChunkAddress { placement: Placement { first_pair: 1, turn: 0 }, ..at(ino, 0) };
+    for ino in 100..120 {
+        assert!(!copy(&client, at(7, 0), at(ino, 1)).await.unwrap().durable);
+        copy(&client, at(ino, 1), elsewhere(ino + 100)).await.unwrap();
+        assert_eq!(client.read_chunk(elsewhere(ino + 100), 0, 9).await.unwrap(), "one");
+    }
+    cluster.with(|w| {
+        let by = |who, from| w.copies.iter().filter(|copy| **copy == (ServerId(who), ServerId(from))).count();
+        // Server 2 had read twenty by itself: as many are its mirror's turn.
+        assert_eq!((by(2, 2), by(3, 1), by(3, 2)), (20, 20, 0), "{:?}", w.copies);
+    });
+}
+
+#[tokio::test]
+async fn a_source_that_is_damaged_or_silent_is_left_for_its_mirror() {
+    let cluster = FakeCluster::start().await;
+    let client = connect(&cluster).await;
+    client.change_chunk(at(7, 0), write("one")).await.unwrap();
+    let place = Placement { first_pair: 1, turn: 0 };
+    for ino in 100..110 {
+        let to = ChunkAddress { placement: place, ..at(ino, 0) };
+        cluster.with(|w| w.mood(1).damaged = ino % 2 == 0);
+        cluster.with(|w| w.mood(1).read_delay = Duration::from_secs(if ino % 2 == 1 { 60 } else { 0 }));
+        copy(&client, at(7, 0), to).await.unwrap();
+        assert_eq!(client.read_chunk(to, 0, 9).await.unwrap(), "one");
+    }
+    cluster.with(|w| {
+        w.mood(1).damaged = true;
+        w.mood(2).damaged = true;
+        assert!(w.copies.contains(&(ServerId(3), ServerId(1))), "it was asked");
+        let numbers: BTreeSet<u64> = w.chunk_changes.iter().map(|(_, _, id)| id.seq).collect();
+        assert_eq!(numbers, (1..=10).collect(), "each pair's numbers without a gap");
+    });
+    assert_eq!(copy(&client, at(7, 0), at(8, 0)).await, Err(FsError::Io));
+}
+
 #[tokio::test]
 async fn reads_after_a_death_go_to_the_mirror_at_once() {
     let cluster = FakeCluster::start().await;

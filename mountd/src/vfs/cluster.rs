@@ -18,6 +18,24 @@ pub struct ChunkAddress {
     pub placement: Placement,
 }
 
+/// A part of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// From this byte of the chunk.
+    pub offset: u32,
+    /// So many bytes.
+    pub length: u32,
+}
+
+/// Where a copy's bytes come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The chunk.
+    pub at: ChunkAddress,
+    /// From this byte of it.
+    pub offset: u32,
+}
+
 /// What a change of a chunk did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
@@ -48,6 +66,14 @@ pub trait Cluster: Send + Sync + 'static {
         &self,
         at: ChunkAddress,
         change: ChunkChange,
+    ) -> impl Future<Output = Result<Changed, FsError>> + Send;
+    /// Has the servers write into a part of a chunk what another chunk has: a change like any other, of bytes that do not
+    /// pass through here. The caller has no change of either under way.
+    fn copy_chunk(
+        &self,
+        at: ChunkAddress,
+        part: Part,
+        from: Source,
     ) -> impl Future<Output = Result<Changed, FsError>> + Send;
     /// Reads a chunk; shorter than asked only where zeros follow. The caller does not read what it has a change under
     /// way for.

@@ -113,8 +113,10 @@ pub(super) struct FileData {
     pub placement: Option<Placement>,
     /// Errors of writes that were answered before they were made.
     pub late: Late,
-    /// Cuts and punches under way: nothing is sent, and nothing read from the cluster, before they have ended.
+    /// Cuts and the like under way: nothing is sent, and nothing read from the cluster, before they have ended.
     pub holds: u32,
+    /// One of them is for changes that go to the cluster directly, of which the pusher does not know.
+    pub direct: bool,
     /// What was written until then is to be sent now.
     pub cutoff: Option<Instant>,
     /// When that has landed, size and times are to be reported.
@@ -251,6 +253,7 @@ impl<C: Cluster> Shared<C> {
                 placement: (placement != UNPLACED).then_some(placement),
                 late: Late::default(),
                 holds: 0,
+                direct: false,
                 cutoff: None,
                 report: false,
                 ready: false,

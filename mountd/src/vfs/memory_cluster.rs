@@ -2,7 +2,7 @@
 //! of their blocks. Checks what the vfs owes the cluster: overlapping changes of a chunk one after the other, and no
 //! write that a cut overtakes.
 
-use super::cluster::{Changed, ChunkAddress, Cluster, LossMark};
+use super::cluster::{Changed, ChunkAddress, Cluster, LossMark, Part, Source};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::error::FsError;
@@ -57,6 +57,10 @@ pub struct Faults {
     pub chunk_changes: Option<FsError>,
     /// Chunk changes wait for as long as this is set.
     pub chunks_hang: bool,
+    /// Copies wait for as long as this is set.
+    pub copies_hang: bool,
+    /// Writes to this chunk find no room.
+    pub full: Option<ChunkId>,
     /// Syncs of chunks wait for as long as this is set.
     pub syncs_hang: bool,
     /// Changes of names wait for as long as this is set.
@@ -74,6 +78,8 @@ pub struct Counts {
     pub questions: AtomicU64,
     /// Changes of chunks.
     pub chunk_changes: AtomicU64,
+    /// Those of them that were copies.
+    pub copies: AtomicU64,
     /// Reads of chunks.
     pub reads: AtomicU64,
     /// Syncs of chunks.
@@ -279,6 +285,9 @@ impl Cluster for MemoryCluster {
         let faults = self.until(|f| !f.chunks_hang).await;
         let applied = match faults.chunk_changes {
             Some(error) => Err(error),
+            None if faults.full == Some(at.chunk) && matches!(change, ChunkChange::Write { .. }) => {
+                Err(FsError::NoSpace)
+            }
             None => {
                 let mut chunks = self.chunks.lock();
                 let chunk = chunks.entry(at.chunk).or_default();
@@ -293,6 +302,15 @@ impl Cluster for MemoryCluster {
         };
         self.under_way.lock().retain(|(c, r)| (*c, r.clone()) != (at.chunk, range.clone()));
         applied
+    }
+
+    async fn copy_chunk(&self, at: ChunkAddress, part: Part, from: Source) -> Result<Changed, FsError> {
+        self.counts.copies.fetch_add(1, Ordering::Relaxed);
+        self.until(|f| !f.copies_hang).await;
+        let bytes = self.read_chunk(from.at, from.offset, part.length).await?;
+        let mut data = bytes.to_vec();
+        data.resize(part.length as usize, 0);
+        self.change_chunk(at, ChunkChange::Write { offset: part.offset, sync: false, data: data.into() }).await
     }
 
     async fn read_chunk(&self, at: ChunkAddress, offset: u32, length: u32) -> Result<Bytes, FsError> {

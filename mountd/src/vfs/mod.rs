@@ -10,7 +10,8 @@
 //! | `changes`, `push`, `care` | send it, and take the outcomes in; what is done from time to time |
 //! | `access` | access times, and reads that the kernel would answer by itself |
 //! | `caller` | who asks |
-//! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `xattrs`, `place` | the operations, by kind |
+//! | `reshape` | changes of chunks that go past what is written behind |
+//! | `names`, `attrs`, `dirs`, `files`, `sync`, `space`, `copy`, `xattrs`, `place` | the operations, by kind |
 //! | `memory_cluster` | a cluster for tests |
 //!
 //! Two kinds of locks, both short and never held across an await: a file's data before the names.
@@ -23,6 +24,7 @@ mod care;
 pub mod change_queue;
 mod changes;
 pub mod cluster;
+mod copy;
 mod dirs;
 mod files;
 mod handles;
@@ -35,6 +37,7 @@ mod place;
 pub mod predict;
 pub mod prefetch;
 mod push;
+mod reshape;
 pub mod retained;
 mod rhythm;
 mod space;

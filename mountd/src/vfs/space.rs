@@ -1,25 +1,19 @@
-//! The space of a file and of the whole: truncate, fallocate, holes, copies of ranges, totals.
+//! The space of a file and of the whole: truncate, fallocate, holes, totals.
 
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File};
+use super::reshape::{Hold, punch, reserve, to_its_end};
 use super::tree::Stamp;
 use super::{Caller, Shared, Vfs};
 use futures::future::try_join_all;
-use raidfs_common::attr::{Attr, Placement};
+use raidfs_common::attr::Attr;
 use raidfs_common::error::FsError;
-use raidfs_common::extent;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES, FILE_MAX_BYTES};
 use raidfs_common::namespace::{Answer, Change, Query, SetAttr};
-use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Instant;
-
-/// Bytes of one step of a copy.
-const COPY_BYTES: u64 = 1 << 20;
 
 /// The blocks that a cut leaves are counted if they, or those that it takes, lie in so many chunks at most; else they are
 /// guessed, as it takes a question for each.
@@ -141,27 +135,6 @@ impl<C: Cluster> Vfs<C> {
             Seek::Hole => self.0.hole_from(at, offset, attr.size).await,
         }
     }
-
-    /// Copies bytes from one file to another; returns how many.
-    pub async fn copy(&self, caller: Caller, from: (u64, u64), to: (u64, u64), length: u64) -> Result<u64, FsError> {
-        let source = self.0.handles.lock().file(from.0)?;
-        let target = self.0.handles.lock().file(to.0)?;
-        let mut done = 0;
-        while done < length {
-            let step = COPY_BYTES.min(length - done);
-            let bytes = self.0.read(&source.file, from.1 + done, step).await?;
-            if bytes.is_empty() {
-                break;
-            }
-            if done == 0 {
-                self.0.strip_unkept_ids(target.file.ino, caller).await?;
-            }
-            self.write(to.0, to.1 + done, &bytes, None).await?;
-            done += bytes.len() as u64;
-        }
-        self.0.copied(source.file.ino, source.mode).await;
-        Ok(done)
-    }
 }
 
 fn in_file(at: u64, size: u64) -> Result<u64, FsError> {
@@ -174,24 +147,6 @@ fn runs_in_file(index: u64, runs: &[(u16, u16)]) -> impl Iterator<Item = Range<u
     runs.iter().map(move |(first, count)| {
         start + u64::from(*first) * BLOCK_BYTES..start + u64::from(first + count) * BLOCK_BYTES
     })
-}
-
-fn punch(offset: u32, length: u32) -> ChunkChange {
-    ChunkChange::Punch { offset, length }
-}
-
-fn reserve(offset: u32, length: u32) -> ChunkChange {
-    ChunkChange::Allocate { offset, length }
-}
-
-/// Nothing of a file is sent, and nothing read from the cluster, while there is one of these.
-struct Hold(Arc<File>);
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.0.data.lock().holds -= 1;
-        self.0.moved.notify_waiters();
-    }
 }
 
 impl<C: Cluster> Shared<C> {
@@ -243,6 +198,11 @@ impl<C: Cluster> Shared<C> {
         now: Time,
         set: SetAttr,
     ) -> Result<(), FsError> {
+        let shared = self.clone();
+        to_its_end(async move { shared.cut(ino, size, now, set).await }).await
+    }
+
+    async fn cut(self: &Arc<Self>, ino: Ino, size: u64, now: Time, set: SetAttr) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
         if size == attr.size && attr.blocks > 0 {
             // No byte goes, but as on a local disk room does that is reserved behind the end.
@@ -251,13 +211,14 @@ impl<C: Cluster> Shared<C> {
         }
         let left = self.left_by_cut(&attr, size).await?;
         let file = self.file(&attr, |state| state.holds += 1);
-        self.prefetch.lock().forget(ino);
         let hold = Hold(file.clone());
+        self.prefetch.lock().forget(ino);
         let shorter = self.names.lock().tree.node(ino).is_some_and(|n| size < n.attr.size);
         if shorter {
             self.drop_kept(&file, size..u64::MAX);
-            // A write that lands behind a cut would make cut bytes come back.
+            // What lands behind a cut would make cut bytes come back.
             self.not_flying(&file, size..u64::MAX).await;
+            self.not_directly(&file).await;
             self.drop_kept(&file, size..u64::MAX);
             // Whatever landed behind the new end must be known to be there, or it would not be cut.
             self.report_up_to(ino, |_| u64::MAX);
@@ -339,120 +300,11 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// Where the next chunk of the file begins that there is, behind this one.
-    async fn next_chunk(&self, at: ChunkAddress) -> Result<Option<u64>, FsError> {
+    pub(super) async fn next_chunk(&self, at: ChunkAddress) -> Result<Option<u64>, FsError> {
         let Some(index) = at.chunk.index.checked_add(1) else { return Ok(None) };
         let next = ChunkAddress { chunk: ChunkId { index, ..at.chunk }, ..at };
         let found = self.cluster.next_chunk(next).await?;
         Ok(found.map(|index| u64::from(index) * CHUNK_BYTES))
-    }
-
-    /// Forgets what is kept of a range, but for what is under way.
-    fn drop_kept(&self, file: &File, range: Range<u64>) {
-        let mut state = file.data.lock();
-        let dropped = state.behind.drop_waiting(range.clone());
-        self.pusher.dropped(dropped);
-        self.retain(&mut state, |retained, _| retained.drop(range));
-    }
-
-    /// Waits until nothing of a range is under way.
-    async fn not_flying(&self, file: &File, range: Range<u64>) {
-        loop {
-            let moved = file.moved.notified();
-            if !file.data.lock().behind.flies(range.clone()) {
-                return;
-            }
-            moved.await;
-        }
-    }
-
-    /// Waits until the servers have what the file is, apart from what is kept here, and its placement is known.
-    async fn unheld(&self, file: &File) {
-        loop {
-            let moved = file.moved.notified();
-            {
-                let state = file.data.lock();
-                if state.holds == 0 && state.placement.is_some() {
-                    return;
-                }
-            }
-            moved.await;
-        }
-    }
-
-    /// Sends changes of a range that are no writes, each for every piece of the range.
-    async fn reshape(
-        self: &Arc<Self>,
-        file: &Arc<File>,
-        range: Range<u64>,
-        changes: &[fn(u32, u32) -> ChunkChange],
-    ) -> Result<(), FsError> {
-        if range.is_empty() {
-            // Asked for, if for nothing.
-            self.names.lock().tree.wrote(file.ino, 0, self.now());
-            self.push_soon(file);
-            return Ok(());
-        }
-        self.landed(file).await;
-        self.unheld(file).await;
-        let placement = {
-            let mut state = file.data.lock();
-            state.holds += 1;
-            state.placement.ok_or(FsError::Io)
-        };
-        self.prefetch.lock().forget(file.ino);
-        let hold = Hold(file.clone());
-        let placement = placement?;
-        self.not_flying(file, 0..u64::MAX).await;
-        let punches = changes.iter().any(|c| matches!(c(0, 1), ChunkChange::Punch { .. }));
-        if punches {
-            self.drop_kept(file, range.clone());
-        }
-        // What changes here could not be sent once more, nor what it changes.
-        self.retain(&mut file.data.lock(), |retained, _| retained.give_up());
-        let mut blocks = 0;
-        let result = self.change_pieces(file, placement, range, changes, &mut blocks).await;
-        {
-            let now = self.now();
-            let mut names = self.names.lock();
-            names.tree.wrote(file.ino, 0, now);
-            names.tree.count_blocks(file.ino, blocks);
-        }
-        drop(hold);
-        self.push_until(file, Instant::now(), true);
-        result
-    }
-
-    /// Sends changes for every piece of a range, until one fails. The blocks that come (or go) are added to `blocks`.
-    async fn change_pieces(
-        &self,
-        file: &File,
-        placement: Placement,
-        mut range: Range<u64>,
-        changes: &[fn(u32, u32) -> ChunkChange],
-        blocks: &mut i64,
-    ) -> Result<(), FsError> {
-        let only_punches = changes.iter().all(|c| matches!(c(0, 1), ChunkChange::Punch { .. }));
-        while let Some(piece) = extent::pieces(range.start, range.end.saturating_sub(range.start)).next() {
-            let before = *blocks;
-            let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
-            let mark = self.cluster.loss_mark();
-            for change in changes {
-                let changed = self.cluster.change_chunk(at, change(piece.offset, piece.length)).await;
-                let mut state = file.data.lock();
-                state.unsynced.landed(piece.index, mark);
-                // Once more, as a sync may have taken what was noted before.
-                self.retain(&mut state, |retained, _| retained.give_up());
-                self.unsynced.store(true, Ordering::Relaxed);
-                *blocks += changed?.blocks;
-            }
-            range.start += u64::from(piece.length);
-            if only_punches && *blocks == before && range.start < range.end {
-                // Nothing was there: nor may there be millions of the next chunks.
-                let Some(start) = self.next_chunk(at).await? else { return Ok(()) };
-                range.start = range.start.max(start);
-            }
-        }
-        Ok(())
     }
 
     /// Attributes with blocks for what was written and has not landed yet: about as many as it will have.

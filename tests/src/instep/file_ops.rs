@@ -145,7 +145,9 @@ pub fn random(dice: &mut Dice) -> FileOp {
         78..=83 => allocate(dice, s),
         84..=87 => {
             let (from_offset, to_offset) = (maybe_offset(dice), maybe_offset(dice));
-            FileOp::Copy { from: s, from_offset, to: slot(dice), to_offset, length: length(dice) }
+            // More of them long than of other lengths: those the servers copy.
+            let length = if dice.percent(25) { dice.pick(&[131_072, 200_000, 1_100_000]) } else { length(dice) };
+            FileOp::Copy { from: s, from_offset, to: slot(dice), to_offset, length }
         }
         88..=89 => FileOp::SendFile { from: s, offset: maybe_offset(dice), to: slot(dice), length: length(dice) },
         90..=91 => {

@@ -76,6 +76,7 @@ fn counters(c: &Counters) -> Value {
         "primary_changes": c.primary_changes,
         "mirror_changes": c.mirror_changes,
         "written_bytes": c.written_bytes,
+        "copied_bytes": c.copied_bytes,
         "syncs": c.syncs,
         "damaged_blocks": c.damaged_blocks,
         "resynced_chunks": c.resynced_chunks,

@@ -10,6 +10,9 @@ use raidfs_common::limits::CHUNK_BYTES;
 /// Steps work near the border between the first two chunks.
 const NEAR: u64 = CHUNK_BYTES - 20_000;
 
+/// Bytes of the file that is copied from.
+const SOURCE: u64 = 300_000;
+
 #[derive(Clone, Debug)]
 enum Step {
     Write(u64, usize),
@@ -18,6 +21,8 @@ enum Step {
     Punch(u64, u64),
     Zero(u64, u64),
     Reserve(u64, u64),
+    /// From there in another file, to there.
+    Copy(u64, u64, u64),
     Fsync,
     Pause,
     Reopen,
@@ -31,7 +36,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => at.clone().prop_map(Step::Truncate),
         1 => (at.clone(), 1u64..20_000).prop_map(|(a, n)| Step::Punch(a, n)),
         1 => (at.clone(), 1u64..20_000).prop_map(|(a, n)| Step::Zero(a, n)),
-        1 => (at, 1u64..20_000).prop_map(|(a, n)| Step::Reserve(a, n)),
+        1 => (at.clone(), 1u64..20_000).prop_map(|(a, n)| Step::Reserve(a, n)),
+        2 => (0..SOURCE, at, 1u64..140_000).prop_map(|(from, a, n)| Step::Copy(from, a, n)),
         1 => Just(Step::Fsync),
         2 => Just(Step::Pause),
         1 => Just(Step::Reopen),
@@ -65,6 +71,9 @@ async fn check(steps: Vec<Step>) {
     let vfs = vfs(&cluster);
     let (attr, mut handle) = new_file(&vfs, "f").await;
     let mut model = Model(Vec::new());
+    let (_, source) = new_file(&vfs, "s").await;
+    let copied: Vec<u8> = (0..SOURCE).map(|n| (n / 251) as u8).collect();
+    vfs.write(source, NEAR, &copied, None).await.unwrap();
     let set_size = |size| Set { size: Some(size), ..Set::default() };
     vfs.setattr(USER, attr.ino, set_size(NEAR)).await.unwrap();
     for (i, step) in steps.into_iter().enumerate() {
@@ -96,6 +105,14 @@ async fn check(steps: Vec<Step>) {
             Step::Reserve(at, n) => {
                 vfs.allocate(USER, handle, NEAR + at..NEAR + at + n, Allocate::Reserve, false).await.unwrap();
                 model.grow((at + n) as usize);
+            }
+            Step::Copy(from, at, n) => {
+                let n = n.min(SOURCE - from);
+                let done = vfs.copy(USER, (source, NEAR + from), (handle, NEAR + at), n).await.unwrap();
+                assert_eq!(done, n, "copy of {n} to {at}, step {i}");
+                let (from, at, n) = (from as usize, at as usize, n as usize);
+                model.grow(at + n);
+                model.0[at..at + n].copy_from_slice(&copied[from..from + n]);
             }
             Step::Fsync => vfs.fsync(handle).await.unwrap(),
             Step::Pause => {

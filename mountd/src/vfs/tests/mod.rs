@@ -2,6 +2,7 @@
 
 mod access_lists;
 mod care;
+mod copies;
 mod data;
 mod errors;
 mod losses;

@@ -1,0 +1,84 @@
+//! One try of a copy that the servers make: the primary of the chunk that is written is told where the bytes are. It reads
+//! them itself if it can, else from the mirror whose turn it is. Whether another try follows is for [`super::chunks`] to say.
+
+use super::chunks::{Answer, CHANGE_TRY_MAX, Chunks, Order};
+use super::connection::NoAnswer;
+use super::pairs::Known;
+use super::reading::Reading;
+use super::waiting::{Waiting, weigh};
+use crate::vfs::cluster::{Part, Source};
+use raidfs_common::error::{FsError, Rejection};
+use raidfs_common::id::ServerId;
+use raidfs_common::pair::Pair;
+use raidfs_common::rpc::chunks::{ChunkServiceClient, Copied, CopySource};
+use std::time::Instant;
+
+impl Chunks {
+    /// Tries once. Servers whose copy of the source is damaged are added to `damaged`, and not asked again.
+    pub(super) async fn try_copy(
+        &self,
+        waiting: &Waiting<'_>,
+        known: &Known,
+        order: Order,
+        (part, source): (Part, Source),
+        damaged: &mut Vec<ServerId>,
+    ) -> Result<Answer, NoAnswer> {
+        let place = self.place(source.at);
+        let able = self.able(known, place, damaged);
+        let Some(pair) = known.pair(place.pair) else { return Ok(Answer::Source(Ok(()))) };
+        if able.is_empty() {
+            let all = !damaged.is_empty() && pair.in_sync().all(|m| damaged.contains(&m.server));
+            if all {
+                tracing::error!("chunk {} is damaged on every mirror in sync: it cannot be copied", source.at.chunk);
+            }
+            return Ok(Answer::Source(if all { Err(FsError::Io) } else { Ok(()) }));
+        }
+        let reading = self.reading(source, &able, order.primary);
+        let server = reading.server;
+        let view = self.view(pair, place, source.at.chunk.ino);
+        let from = CopySource { server, view, chunk: source.at.chunk, offset: source.offset };
+        let until = waiting.deadline().min(Instant::now() + CHANGE_TRY_MAX);
+        let Order { view, primary, id, chunk } = order;
+        let copy = move |c: ChunkServiceClient, context| async move {
+            c.copy(context, view, id, chunk, part.offset, part.length, from).await
+        };
+        let asked = self.core.link(primary).chunks(until, copy);
+        // Whoever serves the source no more may answer late: another is asked at once.
+        let answer = tokio::select! {
+            answer = asked => answer?,
+            () = waiting.superseded(pair, server, |p: &Pair| p.serves(server)) => return Ok(Answer::Source(Ok(()))),
+        };
+        let refused = match answer {
+            Ok(Copied::Made(applied)) => return Ok(Answer::Primary(Ok(applied))),
+            Err(rejection) => return Ok(Answer::Primary(Err(rejection))),
+            Ok(Copied::Unread(refused)) => refused,
+        };
+        Ok(Answer::Source(match refused {
+            Some(Rejection::Damaged) => {
+                tracing::warn!("the copy of chunk {} on {server} is damaged", source.at.chunk);
+                damaged.push(server);
+                Ok(())
+            }
+            Some(rejection) => weigh(&self.core, place.pair, server, &rejection),
+            None => {
+                reading.failed();
+                Ok(())
+            }
+        }))
+    }
+
+    /// The server that a copy's bytes are to be read from, of those that are able to: the primary itself, which is no use of
+    /// anybody's time, or the one whose turn it is.
+    fn reading(&self, source: Source, able: &[ServerId], primary: ServerId) -> Reading<'_> {
+        let mut balance = self.balance.lock();
+        let server = match able.contains(&primary) {
+            true => {
+                balance.begin(primary);
+                primary
+            }
+            false => balance.choose(source.at.chunk, able, Instant::now()).unwrap_or(able[0]),
+        };
+        drop(balance);
+        Reading::begun(&self.balance, server)
+    }
+}
