@@ -28,6 +28,7 @@ use ledger::Ledger;
 use open_files::{Open, OpenFile, OpenFiles, State};
 use parking_lot::RwLockWriteGuard;
 use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
 use room::Room;
@@ -181,10 +182,11 @@ impl Disk {
     }
 
     fn sync(&self, chunks: &[ChunkId]) -> Result<(), ChunkError> {
+        if chunks.len() > SYNC_EACH_MAX { self.sync_all() } else { self.sync_each(chunks) }
+    }
+
+    fn sync_each(&self, chunks: &[ChunkId]) -> Result<(), ChunkError> {
         self.poison.check()?;
-        if chunks.len() > SYNC_EACH_MAX {
-            return self.sync_all();
-        }
         // The directories first: a chunk that is clean was synced with its entry.
         self.sync_dirs(chunks.iter().filter(|chunk| self.ledger.needs_entry(**chunk)).flat_map(|c| with_parents(*c)))?;
         self.start_write_back(chunks.iter().copied())?;
@@ -198,6 +200,18 @@ impl Disk {
     fn sync_chunks_of(&self, ino: Ino) -> Result<(), ChunkError> {
         match self.ledger.dirty_of(ino) {
             Some(chunks) => self.sync(&chunks),
+            None => self.sync_all(),
+        }
+    }
+
+    /// Of a cut's chunks one is left at most, however many there were: the others cost no more than their directory.
+    fn sync_cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
+        let first = (size / CHUNK_BYTES) as u32;
+        match self.ledger.dirty_of(ino) {
+            Some(mut chunks) => {
+                chunks.retain(|chunk| chunk.index >= first);
+                self.sync_each(&chunks)
+            }
             None => self.sync_all(),
         }
     }
@@ -289,6 +303,10 @@ impl ChunkStore for DiskChunks {
 
     fn sync_file(&self, ino: Ino) -> Result<(), ChunkError> {
         self.disk.sync_chunks_of(ino)
+    }
+
+    fn sync_cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError> {
+        self.disk.sync_cut(ino, size)
     }
 
     fn sync_all(&self) -> Result<(), ChunkError> {

@@ -58,6 +58,7 @@ pub struct TestStore {
     pub fails_syncs: AtomicBool,
     pub syncs: AtomicU64,
     pub syncs_of_all: AtomicU64,
+    pub syncs_of_cuts: AtomicU64,
     pub imports: AtomicU64,
 }
 
@@ -216,6 +217,12 @@ impl ChunkStore for TestStore {
 
     fn sync_file(&self, ino: Ino) -> Result<(), ChunkError> {
         self.sync(&[ChunkId { ino, index: 0 }])
+    }
+
+    fn sync_cut(&self, _: Ino, _: u64) -> Result<(), ChunkError> {
+        self.can_sync()?;
+        self.syncs_of_cuts.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     fn sync_all(&self) -> Result<(), ChunkError> {
