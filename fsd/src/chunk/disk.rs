@@ -191,7 +191,7 @@ impl Disk {
         self.sync_dirs(chunks.iter().filter(|chunk| self.ledger.needs_entry(**chunk)).flat_map(|c| with_parents(*c)))?;
         self.start_write_back(chunks.iter().copied())?;
         for &chunk in chunks {
-            self.ledger.sync_chunk(chunk, || self.sync_file(chunk))?;
+            self.sync_chunk(chunk)?;
         }
         // Another thread's sync may have failed while this one found nothing left to do.
         self.poison.check()
@@ -223,7 +223,7 @@ impl Disk {
             self.sync_dirs(dirty.dirs())?;
             self.start_write_back(dirty.chunks())?;
             for chunk in dirty.chunks() {
-                self.ledger.sync_chunk(chunk, || self.sync_file(chunk))?;
+                self.sync_chunk(chunk)?;
             }
         } else {
             io::sync_file_system(&self.dir).map_err(|source| self.store_broken("sync all chunks", source))?;
@@ -241,6 +241,18 @@ impl Disk {
             }
         }
         Ok(())
+    }
+
+    /// Unless the chunk is clean.
+    fn sync_chunk(&self, chunk: ChunkId) -> Result<(), ChunkError> {
+        self.ledger.sync_chunk(chunk, || {
+            self.sync_file(chunk)?;
+            // It may have been replaced since its directories were synced.
+            if self.ledger.needs_entry(chunk) {
+                self.sync_dirs(with_parents(chunk))?;
+            }
+            Ok(())
+        })
     }
 
     fn sync_file(&self, chunk: ChunkId) -> Result<(), ChunkError> {
@@ -384,5 +396,28 @@ impl ChunkStore for DiskChunks {
 
     fn drop_notes(&self) -> Result<(), ChunkError> {
         self.notes.drop_old()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::conformance::{bytes, chunk, on_disk};
+    use crate::chunk::io::{Call, fault};
+
+    #[test]
+    fn a_chunk_that_is_replaced_while_it_is_synced_is_synced_with_its_name() {
+        let (store, _dir) = on_disk();
+        let c = chunk(5, 0);
+        store.write(c, 0, &bytes(1, 100)).unwrap();
+        store.sync_all().unwrap();
+        let copy = store.export(c, false).unwrap();
+        // As between a sync's look at the directories and its turn at the chunk.
+        store.import(c, copy.as_ref()).unwrap();
+        store.disk.sync_chunk(c).unwrap();
+        fault::plan(Call::Sync, 0, libc::EIO);
+        store.sync_all().unwrap();
+        assert_eq!(fault::left(), 1, "nothing was left to be synced");
+        fault::clear();
     }
 }
