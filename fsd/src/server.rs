@@ -33,6 +33,7 @@ use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
+use raidfs_common::log::chain;
 use raidfs_common::namespace::{Answer, Command, Query};
 use raidfs_common::pair::{CopyState, Member};
 use raidfs_common::rpc::admin::AdminService;
@@ -271,6 +272,8 @@ fn start_chunk_thread(
     let peers = Peers::new(config, board.server);
     let replica = Replica::new(config, board, chunks, peers);
     replica.keep_bookmark(Bookmark::new(&home.scrub()));
+    let life = home.book();
+    replica.doubt_life_by(Box::new(move || life.disk_failed()));
     let (bulk, mut guests) = mpsc::unbounded_channel::<Guest>();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -527,7 +530,7 @@ impl Server {
         let ended = self.replica.close().await;
         let chunks = self.chunks.clone();
         let chunks_synced = tokio::task::spawn_blocking(move || chunks.sync_all()).await;
-        chunks_synced.map_err(cannot("sync the chunks"))?.map_err(cannot("sync the chunks"))?;
+        chunks_synced.map_err(cannot("sync the chunks"))?.map_err(|error| Ended::Failed(chain(&error)))?;
         if !self.node.sync_all().await || !flush::flush(&self.machine, &self.node).await {
             return Err(Ended::Failed("names could not be written in time".into()));
         }

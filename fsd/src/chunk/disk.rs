@@ -369,6 +369,10 @@ impl ChunkStore for DiskChunks {
         self.disk.room.space().map_err(|source| ChunkError::Store { action: "ask for the disk's free space", source })
     }
 
+    fn is_trusted(&self) -> bool {
+        self.disk.poison.check().is_ok()
+    }
+
     fn file_system(&self) -> u64 {
         self.disk.room.file_system()
     }

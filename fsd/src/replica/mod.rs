@@ -63,10 +63,10 @@ use raidfs_common::pair::Space;
 use raidfs_common::rpc::admin::{Counters, ResyncProgress, ScrubStatus};
 use raidfs_common::rpc::chunks::Applied;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 /// How long a request waits for this server to have applied what it names.
 const APPLY_PATIENCE: Duration = Duration::from_millis(400);
@@ -115,6 +115,9 @@ pub struct Replica {
     progress: Mutex<Option<resync::Progress>>,
     scrub: scrub::Scrub,
     disk_error: Mutex<Option<String>>,
+    doubts_life: OnceLock<disk::DoubtLife>,
+    /// Set once that was called.
+    life_doubted: OnceCell<()>,
 }
 
 /// What a [`Replica`] says of itself.
@@ -165,6 +168,8 @@ impl Replica {
             progress: Mutex::default(),
             scrub: scrub::Scrub::new(pace::Pace::new(config.scrub_every)),
             disk_error: Mutex::default(),
+            doubts_life: OnceLock::new(),
+            life_doubted: OnceCell::new(),
         })
     }
 

@@ -323,6 +323,10 @@ impl ChunkStore for TestStore {
         (self.inner.lock().chunks.len() as u64, 0)
     }
 
+    fn is_trusted(&self) -> bool {
+        !self.fails_syncs.load(Ordering::Relaxed) && !self.failing.load(Ordering::Relaxed)
+    }
+
     fn space(&self) -> Result<Space, ChunkError> {
         Ok(Space { total: 1 << 40, free: if self.nearly_full.load(Ordering::Relaxed) { 0 } else { 1 << 39 } })
     }
