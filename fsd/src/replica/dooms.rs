@@ -85,8 +85,12 @@ impl Replica {
     /// Carries out a file's dooms up to `last`, whose entry is durable on a quorum: in a task of its own, which holds the
     /// file until it has ended.
     pub(super) async fn carry_out(self: &Arc<Self>, ino: Ino, last: LogIndex) -> Result<(), Rejection> {
+        let work = self.begin_work().ok_or(Rejection::Away)?;
         let replica = self.clone();
-        let task = tokio::spawn(async move { replica.carry_out_now(ino, last).await });
+        let task = tokio::spawn(async move {
+            let _work = work;
+            replica.carry_out_now(ino, last).await
+        });
         task.await.unwrap_or(Err(Rejection::Away))
     }
 

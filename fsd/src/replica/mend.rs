@@ -39,15 +39,26 @@ pub(super) enum Mended {
     NotNow,
 }
 
+impl Mended {
+    pub(super) fn is_of_use(self) -> bool {
+        matches!(self, Mended::Whole | Mended::All | Mended::Some)
+    }
+}
+
 impl Replica {
-    /// Mends a chunk; true if that was of use: blocks that were damaged are good now, or there are none. The caller holds
-    /// nothing of the chunk.
+    /// Mends a chunk for a change that is under way; true if that was of use: blocks that were damaged are good now, or
+    /// there are none. The caller holds nothing of the chunk.
     pub(super) async fn mend(self: &Arc<Self>, chunk: ChunkId) -> bool {
-        matches!(self.mend_chunk(chunk).await, Mended::Whole | Mended::All | Mended::Some)
+        self.mend_now(chunk).await.is_of_use()
     }
 
-    /// The same, told apart.
+    /// The same, told apart, for whoever is not under way with a change.
     pub(super) async fn mend_chunk(self: &Arc<Self>, chunk: ChunkId) -> Mended {
+        let Some(_work) = self.begin_work() else { return Mended::NotNow };
+        self.mend_now(chunk).await
+    }
+
+    async fn mend_now(self: &Arc<Self>, chunk: ChunkId) -> Mended {
         let _one = self.mending.lock().await;
         for _ in 0..TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
@@ -84,6 +95,7 @@ impl Replica {
     /// A chunk that is not here: if the mirror has it, and both are in sync, it should be, and its bytes are taken from
     /// there. False: there is none, or it cannot be had.
     pub(super) async fn take_back(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        let Some(_work) = self.begin_work() else { return false };
         let _one = self.mending.lock().await;
         for _ in 0..TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {

@@ -43,6 +43,7 @@ impl Replica {
         range_of(&change)?;
         let replica = self.clone();
         owned(async move {
+            let _work = replica.begin_work().ok_or(Rejection::Away)?;
             replica.caught_up(&by.view).await?;
             replica.judge_primary(&by)?;
             match replica.begin_once(id).await? {
@@ -189,6 +190,7 @@ impl Replica {
     pub async fn put(self: &Arc<Self>, by: Ordered, chunk: ChunkId, copy: Option<ChunkCopy>) -> Result<(), Rejection> {
         let replica = self.clone();
         owned(async move {
+            let _work = replica.begin_work().ok_or(Rejection::Away)?;
             replica.caught_up(&by.view).await?;
             replica.judge_source(by.from, &by.view)?;
             let _held = replica.in_order(chunk, Span::chunk(chunk), by.applied).await?;

@@ -90,6 +90,8 @@ pub struct Replica {
     peers: Arc<Peers>,
     locks: Arc<Locks>,
     inflight: Arc<InFlight>,
+    /// What else changes chunks: the mirror's changes, cuts and ends of files, mending.
+    works: Arc<InFlight>,
     state: Mutex<state::State>,
     once: Mutex<Once<Applied>>,
     /// Counts the ends of tries, for duplicates that wait for one.
@@ -149,6 +151,7 @@ impl Replica {
             peers,
             locks: Arc::default(),
             inflight: Arc::default(),
+            works: Arc::default(),
             state: Mutex::default(),
             once: Mutex::default(),
             ended: watch::Sender::new(0),

@@ -5,6 +5,7 @@ mod durable;
 mod harness;
 mod scrub;
 mod sizes;
+mod stops;
 pub(crate) mod store;
 
 use crate::board::Doom;
