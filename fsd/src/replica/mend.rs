@@ -21,6 +21,9 @@ use std::time::Duration;
 const FETCH_PATIENCE: Duration = Duration::from_secs(1);
 /// A file that is being cut meanwhile is tried again so often.
 const TRIES: u32 = 5;
+/// After this: it has to be made durable on a quorum, and carried out. All tries together take less than what makes a change
+/// look stuck.
+const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// Chunks that are remembered as lost.
 const LOST_MAX: usize = 4096;
 
@@ -76,7 +79,7 @@ impl Replica {
                 },
                 Err(Rejection::Behind { needed }) => {
                     drop(held);
-                    let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+                    self.until_cut(needed).await;
                     continue;
                 }
                 Ok(None) => (Mended::Nothing, "it has no such chunk".to_owned()),
@@ -124,12 +127,18 @@ impl Replica {
                 }
                 Err(Rejection::Behind { needed }) => {
                     drop(held);
-                    let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+                    self.until_cut(needed).await;
                 }
                 _ => return false,
             }
         }
         false
+    }
+
+    /// The mirror has a cut to carry out first, by an entry that this server may know already: it is given time for that.
+    async fn until_cut(&self, needed: LogIndex) {
+        let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+        tokio::time::sleep(CUT_PAUSE).await;
     }
 
     /// Tells once of a chunk that cannot be mended.

@@ -144,6 +144,10 @@ impl Replica {
         }
         // A copy of before a cut would bring back what the caller has cut already, or is about to.
         if let Some((needed, _)) = self.board.dooms_of(chunk.ino).last() {
+            // Carried out at once, but not waited for: the caller holds the chunk's changes back, which it may have to wait
+            // for.
+            let replica = self.clone();
+            tokio::spawn(async move { replica.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await });
             return Err(Rejection::Behind { needed: *needed });
         }
         for _ in 0..FETCH_TRIES {

@@ -361,6 +361,17 @@ async fn a_damaged_block_is_mended_from_the_mirror() {
 }
 
 #[tokio::test]
+async fn a_block_is_mended_though_the_mirror_has_not_carried_out_a_cut_yet() {
+    let cluster = Cluster::quiet().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    cluster.store(A).rot(chunk(1), 0);
+    // Nobody but who is asked for the chunk carries it out.
+    cluster.doom(1, Doom::Cut { size: 6000 });
+    assert_eq!(cluster.read(A, chunk(1), 0, 6000).await.unwrap(), [3; 6000]);
+    cluster.assert_equal();
+}
+
+#[tokio::test]
 async fn rot_of_the_source_is_not_passed_on_by_a_resync() {
     let mut cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
