@@ -463,10 +463,9 @@ impl Server {
     async fn trust_in_time(self: Arc<Self>, home: &DataDir) -> Ended {
         let (mut node, mut seen) = (self.node.watch(), self.machine.watch_seen());
         let noted = async {
-            // Of an empty directory's chunks nobody thinks better than it says by that.
-            let judged = home.life().empty;
+            let unjudged = home.life().must_be_judged();
             if node.wait_for(|status| !status.doubtful).await.is_ok()
-                && seen.wait_for(|_| judged || self.is_known()).await.is_ok()
+                && seen.wait_for(|_| !unjudged || self.is_known()).await.is_ok()
             {
                 home.trust()?;
                 if seen.wait_for(|_| self.is_in_sync()).await.is_ok() {
