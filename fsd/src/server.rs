@@ -17,7 +17,7 @@ use crate::identity::{DataDir, IdentityError, Life};
 use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
-use crate::peers::{PeerEvent, Peers};
+use crate::peers::{Peers, next_gone};
 use crate::replica::Replica;
 use crate::serve::admin::AdminServer;
 use crate::serve::chunks::ChunkServer;
@@ -372,12 +372,8 @@ impl Server {
 
     async fn watch_peers(self: Arc<Self>) {
         let mut events = self.cluster.peers.subscribe();
-        loop {
-            match events.recv().await {
-                Ok(PeerEvent::Gone(peer, _)) => self.gone(peer).await,
-                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-            }
+        while let Some(peer) = next_gone(&mut events).await {
+            self.gone(peer).await;
         }
     }
 
