@@ -241,6 +241,7 @@ fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Li
     tokio::spawn(server.clone().watch_peers());
     tokio::spawn(server.clone().say_hello(life));
     tokio::spawn(server.clone().report_space());
+    tokio::spawn(server.clone().watch_replaced());
     tokio::spawn(own_copy::tell(server.board.clone(), server.cluster.me, life.incarnation));
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
 }
@@ -473,6 +474,14 @@ impl Server {
         match noted.await {
             Ok(()) => std::future::pending().await,
             Err(error) => cannot("note that nothing is missing")(error),
+        }
+    }
+
+    /// A copy that was in sync need not be after the names were taken from another server.
+    async fn watch_replaced(self: Arc<Self>) {
+        let mut replaced = self.machine.watch_replaced();
+        while replaced.changed().await.is_ok() {
+            self.replica.names_replaced().await;
         }
     }
 
