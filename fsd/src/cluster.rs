@@ -32,6 +32,8 @@ const GROWN_TIMEOUT: Duration = Duration::from_secs(5);
 const CONFIRM_PATIENCE: Duration = Duration::from_millis(500);
 /// A page that does not come is asked for so often in all.
 const GROWN_TRIES: u32 = 3;
+/// After this.
+const GROWN_AGAIN: Duration = Duration::from_millis(50);
 
 /// This server, and the way to the others.
 pub struct Cluster {
@@ -111,6 +113,7 @@ async fn all_pages<F: Future<Output = Option<Grown>>>(
                 if tries == GROWN_TRIES {
                     return false;
                 }
+                tokio::time::sleep(GROWN_AGAIN).await;
             }
         }
     }
@@ -228,10 +231,9 @@ impl Proposer for NodeProposer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::FutureExt;
 
-    #[test]
-    fn every_page_is_asked_for_and_one_that_does_not_come_is_asked_for_again() {
+    #[tokio::test]
+    async fn every_page_is_asked_for_and_one_that_does_not_come_is_asked_for_again() {
         let page =
             |n: u64| Grown { files: vec![(Ino(n), n)], next: (n < 3).then_some(ChunkId { ino: Ino(n), index: 0 }) };
         for (failures, whole) in [(GROWN_TRIES - 1, true), (GROWN_TRIES, false)] {
@@ -242,8 +244,7 @@ mod tests {
                 failing -= u32::from(fails);
                 std::future::ready((!fails).then(|| page(n)))
             };
-            let told = all_pages(ask, |files| all.extend(files)).now_or_never();
-            assert_eq!(told, Some(whole));
+            assert_eq!(all_pages(ask, |files| all.extend(files)).await, whole);
             assert_eq!(all.len(), if whole { 3 } else { 1 });
         }
     }

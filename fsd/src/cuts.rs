@@ -2,7 +2,7 @@
 //! Carrying a cut out a second time would destroy what was written behind it. (The end of a file may be carried out
 //! twice: its number is never used again, and nothing is written behind it.)
 //!
-//! A record is durable before anything is written behind its cut. Format in docs/DISK_FORMAT.md, "Cuts".
+//! A record is written when its cut is durable, and is durable before anything is written behind the cut. Format in docs/DISK_FORMAT.md, "Cuts".
 
 use parking_lot::Mutex;
 use raidfs_common::checksum;
@@ -20,7 +20,11 @@ const RECORD_BYTES: usize = 20;
 pub struct Cuts {
     /// Of lives before this one.
     done: BTreeMap<Ino, LogIndex>,
-    file: Mutex<File>,
+    file: File,
+    /// Records written. Taken within `synced`, never around it.
+    written: Mutex<u64>,
+    /// How many of them are durable; None: that cannot be told any more.
+    synced: Mutex<Option<u64>>,
 }
 
 impl Cuts {
@@ -50,7 +54,8 @@ impl Cuts {
         if let Some(dir) = path.parent() {
             File::open(dir)?.sync_all()?;
         }
-        Ok(Cuts { done, file: Mutex::new(OpenOptions::new().append(true).open(path)?) })
+        let file = OpenOptions::new().append(true).open(path)?;
+        Ok(Cuts { done, file, written: Mutex::new(0), synced: Mutex::new(Some(0)) })
     }
 
     /// Whether an earlier life carried out this cut, or a later one of the file.
@@ -58,11 +63,26 @@ impl Cuts {
         self.done.get(&ino).is_some_and(|last| *last >= index)
     }
 
-    /// The file's cuts by entries up to `index` are carried out; durable when this returns. Blocking.
+    /// The file's cuts by entries up to `index` are carried out, durably; the record is so, too, when this returns. What
+    /// several threads record shares a sync. After one that failed none is believed. Blocking.
     pub fn record(&self, ino: Ino, index: LogIndex) -> io::Result<()> {
-        let mut file = self.file.lock();
-        file.write_all(&encode(ino, index))?;
-        file.sync_data()
+        let mine = {
+            let mut written = self.written.lock();
+            (&self.file).write_all(&encode(ino, index))?;
+            *written += 1;
+            *written
+        };
+        let mut synced = self.synced.lock();
+        match *synced {
+            None => return Err(io::Error::other("an earlier sync of the record of cuts failed")),
+            Some(upto) if upto >= mine => return Ok(()),
+            Some(_) => {}
+        }
+        let upto = *self.written.lock();
+        *synced = None;
+        self.file.sync_data()?;
+        *synced = Some(upto);
+        Ok(())
     }
 }
 

@@ -26,6 +26,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The format of data directories that this program makes, and the only one that it opens.
 pub const FORMAT: u32 = 1;
@@ -127,8 +128,21 @@ pub struct DataDir {
     root: PathBuf,
     identity: Identity,
     life: Life,
-    record: Mutex<LifeRecord>,
+    book: Arc<LifeBook>,
     _lock: File,
+}
+
+/// What is written down of this life, for whoever finds something out about it.
+#[derive(Debug)]
+pub struct LifeBook {
+    root: PathBuf,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    record: LifeRecord,
+    disk_failed: bool,
 }
 
 impl DataDir {
@@ -160,7 +174,7 @@ impl DataDir {
         }
         let (identity, directory) = check(root, wanted)?;
         let (life, record) = life::begin(root, directory)?;
-        Ok(DataDir { root: root.to_owned(), identity, life, record: Mutex::new(record), _lock: lock })
+        Ok(DataDir { root: root.to_owned(), identity, life, book: LifeBook::new(root, record), _lock: lock })
     }
 
     /// Whose it is.
@@ -225,31 +239,56 @@ impl DataDir {
 
     /// Ends this life cleanly: to be called last, once everything in the directory is durable.
     pub fn end_cleanly(self) -> Result<(), IdentityError> {
-        self.note(|record| record.clean = true)
+        self.book.note(|kept| kept.record.clean = true)
     }
 
     /// Something that was acknowledged may be missing here: lives start as after a power loss, whatever the machine
     /// does, until [`DataDir::trust`]. A life that does start so needs not say it again.
     pub fn distrust(&self) -> Result<(), IdentityError> {
-        self.note(|record| record.distrusted = true)
+        self.book.note(|kept| kept.record.distrusted = true)
     }
 
-    /// Whatever was missing here is there again, or the others know that it is not.
+    /// Whatever was missing here is there again, or the others know that it is not. Nothing makes up in this life for a disk
+    /// that failed in it.
     pub fn trust(&self) -> Result<(), IdentityError> {
-        self.note(|record| record.distrusted = false)
+        self.book.note(|kept| kept.record.distrusted = kept.disk_failed)
     }
 
     /// What was missing because the directory was made empty has all been brought to it: from now on it holds a copy.
     pub fn fill(&self) -> Result<(), IdentityError> {
-        self.note(|record| record.empty = false)
+        self.book.note(|kept| kept.record.empty = false)
     }
 
-    /// Changes the record of this life; durable when this returns.
-    fn note(&self, change: impl FnOnce(&mut LifeRecord)) -> Result<(), IdentityError> {
-        let mut record = self.record.lock();
-        let before = record.clone();
-        change(&mut record);
-        if *record == before { Ok(()) } else { life::write(&self.root, &record) }
+    /// What is written down of this life.
+    pub fn book(&self) -> Arc<LifeBook> {
+        self.book.clone()
+    }
+}
+
+impl LifeBook {
+    fn new(root: &Path, record: LifeRecord) -> Arc<LifeBook> {
+        let kept = Mutex::new(Kept { record, disk_failed: false });
+        Arc::new(LifeBook { root: root.to_owned(), kept })
+    }
+
+    /// The disk failed to keep something: the next life starts as after a power loss, however soon that is. Durable when
+    /// this returns. Blocking.
+    pub fn disk_failed(&self) -> Result<(), IdentityError> {
+        self.note(|kept| {
+            kept.disk_failed = true;
+            kept.record.distrusted = true;
+        })
+    }
+
+    /// Changes what is kept; durable when this returns, and to be tried again if it fails.
+    fn note(&self, change: impl FnOnce(&mut Kept)) -> Result<(), IdentityError> {
+        let mut kept = self.kept.lock();
+        let before = kept.record.clone();
+        change(&mut kept);
+        if kept.record == before {
+            return Ok(());
+        }
+        life::write(&self.root, &kept.record).inspect_err(|_| kept.record = before)
     }
 }
 

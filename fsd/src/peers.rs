@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tarpc::client::RpcError;
 use tarpc::context::Context;
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::task::AbortHandle;
 
 /// Connections to one server that carry chunks; the other services have one each.
@@ -51,6 +51,18 @@ pub enum PeerEvent {
     Broken(ServerId, Service),
     /// Nothing listens there, though the machine answers: the process is gone.
     Gone(ServerId, Service),
+}
+
+/// The next process that is seen to be gone; None: there will be none any more.
+pub async fn next_gone(events: &mut broadcast::Receiver<PeerEvent>) -> Option<ServerId> {
+    loop {
+        match events.recv().await {
+            Ok(PeerEvent::Gone(peer, _)) => return Some(peer),
+            // What was missed of others is found out by their silence.
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            Err(RecvError::Closed) => return None,
+        }
+    }
 }
 
 /// Why a call has no answer.
@@ -536,5 +548,17 @@ mod tests {
         let (_, _, peers) = peers().await;
         let call = |client: NamesServiceClient, context| async move { client.barrier(context, LogIndex(1)).await };
         assert!(matches!(peers.call(ServerId(9), PATIENCE, call).await, Err(CallError::Unknown(_))));
+    }
+
+    #[tokio::test]
+    async fn who_missed_some_events_hears_the_later_ones() {
+        let (told, mut events) = broadcast::channel(2);
+        for n in 1..=5 {
+            told.send(PeerEvent::Gone(ServerId(n), Service::Peer)).unwrap();
+        }
+        assert_eq!(next_gone(&mut events).await, Some(ServerId(4)));
+        assert_eq!(next_gone(&mut events).await, Some(ServerId(5)));
+        drop(told);
+        assert_eq!(next_gone(&mut events).await, None);
     }
 }

@@ -17,7 +17,7 @@ use crate::identity::{DataDir, IdentityError, Life};
 use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
-use crate::peers::{PeerEvent, Peers};
+use crate::peers::{Peers, next_gone};
 use crate::replica::Replica;
 use crate::serve::admin::AdminServer;
 use crate::serve::chunks::ChunkServer;
@@ -33,6 +33,7 @@ use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
+use raidfs_common::log::chain;
 use raidfs_common::namespace::{Answer, Command, Query};
 use raidfs_common::pair::{CopyState, Member};
 use raidfs_common::rpc::admin::AdminService;
@@ -240,6 +241,7 @@ fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Li
     tokio::spawn(server.clone().watch_peers());
     tokio::spawn(server.clone().say_hello(life));
     tokio::spawn(server.clone().report_space());
+    tokio::spawn(server.clone().watch_replaced());
     tokio::spawn(own_copy::tell(server.board.clone(), server.cluster.me, life.incarnation));
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
 }
@@ -271,6 +273,8 @@ fn start_chunk_thread(
     let peers = Peers::new(config, board.server);
     let replica = Replica::new(config, board, chunks, peers);
     replica.keep_bookmark(Bookmark::new(&home.scrub()));
+    let life = home.book();
+    replica.doubt_life_by(Box::new(move || life.disk_failed()));
     let (bulk, mut guests) = mpsc::unbounded_channel::<Guest>();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -369,12 +373,8 @@ impl Server {
 
     async fn watch_peers(self: Arc<Self>) {
         let mut events = self.cluster.peers.subscribe();
-        loop {
-            match events.recv().await {
-                Ok(PeerEvent::Gone(peer, _)) => self.gone(peer).await,
-                Ok(_) | Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-            }
+        while let Some(peer) = next_gone(&mut events).await {
+            self.gone(peer).await;
         }
     }
 
@@ -460,10 +460,9 @@ impl Server {
     async fn trust_in_time(self: Arc<Self>, home: &DataDir) -> Ended {
         let (mut node, mut seen) = (self.node.watch(), self.machine.watch_seen());
         let noted = async {
-            // Of an empty directory's chunks nobody thinks better than it says by that.
-            let judged = home.life().empty;
+            let unjudged = home.life().must_be_judged();
             if node.wait_for(|status| !status.doubtful).await.is_ok()
-                && seen.wait_for(|_| judged || self.is_known()).await.is_ok()
+                && seen.wait_for(|_| !unjudged || self.is_known()).await.is_ok()
             {
                 home.trust()?;
                 if seen.wait_for(|_| self.is_in_sync()).await.is_ok() {
@@ -475,6 +474,14 @@ impl Server {
         match noted.await {
             Ok(()) => std::future::pending().await,
             Err(error) => cannot("note that nothing is missing")(error),
+        }
+    }
+
+    /// A copy that was in sync need not be after the names were taken from another server.
+    async fn watch_replaced(self: Arc<Self>) {
+        let mut replaced = self.machine.watch_replaced();
+        while replaced.changed().await.is_ok() {
+            self.replica.names_replaced().await;
         }
     }
 
@@ -527,7 +534,7 @@ impl Server {
         let ended = self.replica.close().await;
         let chunks = self.chunks.clone();
         let chunks_synced = tokio::task::spawn_blocking(move || chunks.sync_all()).await;
-        chunks_synced.map_err(cannot("sync the chunks"))?.map_err(cannot("sync the chunks"))?;
+        chunks_synced.map_err(cannot("sync the chunks"))?.map_err(|error| Ended::Failed(chain(&error)))?;
         if !self.node.sync_all().await || !flush::flush(&self.machine, &self.node).await {
             return Err(Ended::Failed("names could not be written in time".into()));
         }

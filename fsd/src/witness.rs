@@ -6,7 +6,7 @@ use crate::consensus::node::{Fatal, Node};
 use crate::identity::DataDir;
 use crate::joining;
 use crate::machine::witness::WitnessMachine;
-use crate::peers::{PeerEvent, Peers};
+use crate::peers::{Peers, next_gone};
 use crate::serve::listen::{self, Guest};
 use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
@@ -49,10 +49,8 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
     tokio::spawn(keep_log(node.clone(), machine));
     let (gone, mut events) = (node.clone(), peers.subscribe());
     tokio::spawn(async move {
-        while let Ok(event) = events.recv().await {
-            if let PeerEvent::Gone(peer, _) = event {
-                gone.on_gone(peer);
-            }
+        while let Some(peer) = next_gone(&mut events).await {
+            gone.on_gone(peer);
         }
     });
     let (server, ender, known) = (node.clone(), stop.clone(), joined.clone());

@@ -154,6 +154,10 @@ pub fn lives(
         let home = DataDir::open(dir, &identity(config, id)).expect("the directory is this server's");
         let ended = live(config, &home, chunks(&home), port(address), stop);
         if !matches!(ended, Err(Ended::Anew(_))) {
+            if matches!(ended, Err(Ended::Failed(_))) {
+                home.distrust().expect("it is written down");
+                return ended;
+            }
             home.end_cleanly().expect("the end is written down");
             return ended;
         }

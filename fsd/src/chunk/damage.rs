@@ -7,7 +7,7 @@ use super::io::{self, Call, fault};
 use super::salvage::all_lost;
 use super::{ChunkError, ChunkStore, layout};
 use raidfs_common::id::{ChunkId, Ino};
-use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK};
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use tempfile::TempDir;
@@ -366,6 +366,18 @@ fn what_is_clean_is_not_synced_and_what_is_not_is_with_its_name() {
     let remove = || after(&|store| assert_eq!(store.reap(Ino(5), ALL).unwrap(), 2));
     assert!(syncs(remove, |store| store.sync(&[C])) >= 1, "the directory");
     assert!(syncs(remove, |store| store.sync(&[chunk(5, 1)])) >= 1);
+    let cut = |size| {
+        move || {
+            let (store, dir) = clean();
+            store.sync_all().unwrap();
+            store.write(C, 0, b"x").unwrap();
+            store.cut(Ino(5), size, ALL).unwrap();
+            (store, dir)
+        }
+    };
+    assert_eq!(syncs(cut(100), |store| store.sync_cut(Ino(5), 100)), 2, "what is left, and the directory of the rest");
+    assert_eq!(syncs(cut(CHUNK_BYTES), |store| store.sync_cut(Ino(5), CHUNK_BYTES)), 1, "only the directory");
+    assert_eq!(syncs(cut(0), |store| store.sync_cut(Ino(5), 0)), 1);
     let many = || after(&|store| (0..100).for_each(|n| _ = store.write(chunk(n, 0), 0, b"x").unwrap()));
     assert_eq!(syncs(many, sync_all), 1, "all at once");
 }

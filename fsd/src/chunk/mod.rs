@@ -116,6 +116,8 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn sync(&self, chunks: &[ChunkId]) -> Result<(), ChunkError>;
     /// The same for all chunks of a file.
     fn sync_file(&self, ino: Ino) -> Result<(), ChunkError>;
+    /// Makes a cut of a file to `size` bytes durable; what the file has before is not waited for.
+    fn sync_cut(&self, ino: Ino, size: u64) -> Result<(), ChunkError>;
     /// Makes everything that returned durable.
     fn sync_all(&self) -> Result<(), ChunkError>;
     /// The chunk's length and its runs of blocks that are no holes.
@@ -146,6 +148,10 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn held(&self) -> (u64, u64);
     /// Room of the disk.
     fn space(&self) -> Result<Space, ChunkError>;
+    /// Whether everything that returned is there or will be: not so after a failed write or sync.
+    fn is_trusted(&self) -> bool {
+        true
+    }
     /// Which file system that is: the same number for all stores on it, and another on any other machine. 0: not known.
     fn file_system(&self) -> u64 {
         0

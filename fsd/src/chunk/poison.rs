@@ -1,7 +1,8 @@
 //! After a failed write or sync the disk's word is worth nothing: what was written may be gone although a later sync
 //! succeeds. From then on nothing is changed or called durable; the server leaves, and comes back by resync.
 //!
-//! Owns the one bit and its reason. Never clears it: a restart does, after which the server is not in sync anyway.
+//! Owns the one bit and its reason. Never clears it: a restart does, and the life that follows says that what was acknowledged
+//! may be missing (rule 18), as it may be that of the last copy in sync.
 
 use super::ChunkError;
 use std::sync::OnceLock;

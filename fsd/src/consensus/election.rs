@@ -39,7 +39,14 @@ impl<L: LogStore> Core<L> {
             self.election_at = now + self.setup.timing.stagger.mul_f64(2.0 + 2.0 * self.draw());
         }
         self.leader = None;
-        self.ask_for_votes(now, true, false, false);
+        if self.takes_part() {
+            self.ask_for_votes(now, true, false, false);
+        }
+    }
+
+    /// Whether this voter's data directory counts, as far as its own log says.
+    fn takes_part(&self) -> bool {
+        self.lives.admit(self.setup.me, self.setup.incarnation)
     }
 
     fn ask_for_votes(&mut self, now: Now, pre: bool, recovery: bool, transfer: bool) {
@@ -231,6 +238,7 @@ impl<L: LogStore> Core<L> {
         let fit = self.leader == Some(from)
             && term == self.vote.term
             && self.doubt == Doubt::None
+            && self.takes_part()
             && !self.setup.me.is_witness()
             && self.failed.is_none();
         if fit {

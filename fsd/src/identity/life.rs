@@ -29,6 +29,14 @@ pub struct Life {
     pub empty: bool,
 }
 
+impl Life {
+    /// Whether the namespace has to say what the chunks of this life are worth before that may count as told. Of an empty
+    /// directory's nobody thinks better than it says by that, unless it was filled and has lost something since.
+    pub fn must_be_judged(&self) -> bool {
+        self.power_lost || !self.empty
+    }
+}
+
 /// What is kept of the newest life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LifeRecord {
@@ -179,6 +187,14 @@ mod tests {
         assert!(after(voter.clone(), "a").empty && !after(voter, "a").power_lost, "killed once its log was whole");
         assert!(after(LifeRecord { clean: true, ..record.clone() }, "b").empty, "stopped before");
         assert!(!after(LifeRecord { empty: false, ..record }, "a").empty, "killed once all was there");
+    }
+
+    #[test]
+    fn an_empty_directory_is_known_for_what_it_is_unless_power_was_lost_over_it() {
+        let life = |empty, power_lost| Life { incarnation: Incarnation(1), power_lost, first: false, empty };
+        assert!(!life(true, false).must_be_judged());
+        assert!(life(true, true).must_be_judged(), "it may have been filled, and not have had the time to say so");
+        assert!(life(false, false).must_be_judged() && life(false, true).must_be_judged());
     }
 
     #[test]

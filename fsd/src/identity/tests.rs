@@ -58,6 +58,21 @@ fn a_new_directory_is_made_and_opened_again() {
 }
 
 #[test]
+fn nothing_makes_up_for_a_disk_that_failed_but_another_life() {
+    let root = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(root.path(), &server(1)).unwrap();
+    dir.trust().unwrap();
+    dir.book().disk_failed().unwrap();
+    dir.trust().unwrap();
+    drop(dir);
+    let dir = DataDir::open(root.path(), &server(1)).unwrap();
+    assert!(dir.life().power_lost, "a restart is no reason to believe what is there");
+    dir.trust().unwrap();
+    drop(dir);
+    assert!(!DataDir::open(root.path(), &server(1)).unwrap().life().power_lost);
+}
+
+#[test]
 fn only_its_owner_can_look_into_it() {
     use std::os::unix::fs::PermissionsExt;
     let mode = |root: &Path| std::fs::metadata(root).unwrap().permissions().mode() & 0o777;

@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use raidfs_common::id::{Epoch, Incarnation, PairId, ServerId, SessionId};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
-use raidfs_common::pair::{Member, Pair, Space};
+use raidfs_common::pair::{Pair, Space};
 use raidfs_common::rpc::admin::NotReplaced;
 use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, Started};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,13 @@ const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 /// Sizes that one entry recovers at most.
 const SIZES_PER_ENTRY: usize = 10_000;
+/// Who cannot say how long files are is asked again after this.
+const SIZES_AGAIN: Duration = Duration::from_millis(100);
+/// One try to end a session takes no longer because of that: less than a client waits for an answer.
+const SIZES_TRY: Duration = Duration::from_secs(2);
+/// A pair of which nobody can say how long its files are holds up the end of a session, and with it the next mount, for so
+/// long. Who is killed, restarted, or rebooted is back before; who is not may never be.
+const SIZES_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a server said when it started.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +46,8 @@ struct Memory {
     leases: Leases,
     gone: BTreeMap<ServerId, Instant>,
     led_since: Option<Instant>,
+    /// Since when this leader tries to end a session.
+    ending: Option<(SessionId, Instant)>,
 }
 
 /// The leader's duties on one server; idle while another leads.
@@ -47,12 +56,21 @@ pub struct Duties<P> {
     cluster: Arc<Cluster>,
     proposer: P,
     memory: Mutex<Memory>,
+    /// Held while a session is brought to its end.
+    ends: tokio::sync::Mutex<()>,
+    sizes_patience: Duration,
 }
 
 impl<P: Proposer> Duties<P> {
     /// Duties of this server.
     pub fn new(cluster: Arc<Cluster>, proposer: P) -> Arc<Self> {
-        Arc::new(Duties { cluster, proposer, memory: Mutex::new(Memory::default()) })
+        Arc::new(Duties {
+            cluster,
+            proposer,
+            memory: Mutex::default(),
+            ends: Default::default(),
+            sizes_patience: SIZES_PATIENCE,
+        })
     }
 
     fn heard(&self, server: ServerId) -> Option<Duration> {
@@ -259,7 +277,8 @@ impl<P: Proposer> Duties<P> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if !self.proposer.leads() {
-                self.memory.lock().led_since = None;
+                let mut memory = self.memory.lock();
+                (memory.led_since, memory.ending) = (None, None);
                 continue;
             }
             let since = self.led_since();
@@ -288,21 +307,17 @@ impl<P: Proposer> Duties<P> {
         let open = self.proposer.session();
         self.memory.lock().leases.keep(open);
         let Some(session) = open else { return };
+        let is_new = self.memory.lock().ending.is_none_or(|(ending, _)| ending != session);
         if self.proposer.is_void(session) {
-            tracing::warn!("the mount session is from before power was lost: it ends");
-            self.end_void_session(session).await;
+            if is_new {
+                tracing::warn!("the mount session is from before power was lost: it ends");
+            }
         } else if self.session_lapsed(session) {
-            tracing::warn!("the mount session has not been heard for {:?}: it ends", limits::SESSION_LEASE);
-            self.end_session(session).await;
-        }
-    }
-
-    /// Ends a session from before a recovery, once the chunk sides are there to say how long its files are; they are not
-    /// waited for longer than a lapsed session would be.
-    pub async fn end_void_session(&self, session: SessionId) {
-        let begun = Instant::now();
-        while self.proposer.leads() && !self.all_pairs_serve() && begun.elapsed() < limits::SESSION_LEASE {
-            tokio::time::sleep(LOOK_EVERY).await;
+            if is_new {
+                tracing::warn!("the mount session has not been heard for {:?}: it ends", limits::SESSION_LEASE);
+            }
+        } else {
+            return;
         }
         self.end_session(session).await;
     }
@@ -319,29 +334,72 @@ impl<P: Proposer> Duties<P> {
         }
     }
 
-    /// Whether every pair has a server that serves, as far as this leader has heard.
-    fn all_pairs_serve(&self) -> bool {
-        // Who has started anew says so again and again until it is judged; a young leader has not heard it from all.
-        if self.led_since().elapsed() < limits::SILENT {
+    /// Ends a session whose client is gone: sizes that it had no time to tell are found on the servers, before its
+    /// changes are refused and again after (rules 14 and 15). False: not yet, since nobody of some pair can say how long its
+    /// files are; to be tried again.
+    pub async fn end_session(&self, session: SessionId) -> bool {
+        let Ok(_one) = tokio::time::timeout(SIZES_TRY, self.ends.lock()).await else { return false };
+        if self.proposer.session() != Some(session) {
+            return true;
+        }
+        if !self.sizes_are_known(session).await {
             return false;
         }
-        let serves = |member: &Member| {
-            let said = self.memory.lock().started.get(&member.server).map(|s| s.incarnation);
-            self.heard(member.server).is_some_and(|ago| ago < limits::SILENT)
-                && said.is_none_or(|life| life == member.incarnation)
-        };
-        self.proposer.pairs().iter().all(|pair| pair.in_sync().any(serves))
-    }
-
-    /// Ends a session whose client is gone: sizes that it had no time to tell are found on the servers, before its
-    /// changes are refused and again after (rules 14 and 15).
-    pub async fn end_session(&self, session: SessionId) {
-        self.recover_sizes().await;
         self.proposer.propose(Change::EndSession { session }).await;
-        self.recover_sizes().await;
+        // What landed meanwhile; whoever told a moment ago does so again.
+        let begun = Instant::now();
+        while !self.recover_sizes().await.is_empty() && self.proposer.leads() && begun.elapsed() < SIZES_TRY {
+            tokio::time::sleep(SIZES_AGAIN).await;
+        }
+        true
     }
 
-    async fn recover_sizes(&self) {
+    /// Recovers the sizes of the files of a session that is about to end. False: it has to be tried again, for so long as
+    /// the patience lasts: then what is missing is done without.
+    async fn sizes_are_known(&self, session: SessionId) -> bool {
+        let begun = Instant::now();
+        loop {
+            let silent = self.recover_sizes().await;
+            if silent.is_empty() {
+                return true;
+            }
+            if !self.proposer.leads() {
+                return false;
+            }
+            let pairs = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            let (since, is_new) = self.ending_since(session);
+            // What power took everywhere is not worth a long wait.
+            let patience = if self.proposer.is_void(session) { limits::SESSION_LEASE } else { self.sizes_patience };
+            if since.elapsed() >= patience {
+                tracing::error!(
+                    "no server of {pairs} has said for {patience:?} how long its files are: the mount session ends without; \
+                     what it appended there and did not sync may be missing"
+                );
+                return true;
+            }
+            if is_new {
+                tracing::warn!(
+                    "the mount session, and whoever wants to mount, waits for a server of {pairs} to say how long its files are"
+                );
+            }
+            if begun.elapsed() >= SIZES_TRY {
+                return false;
+            }
+            tokio::time::sleep(SIZES_AGAIN).await;
+        }
+    }
+
+    /// Since when this leader tries to end a session, and whether it has just begun with that.
+    fn ending_since(&self, session: SessionId) -> (Instant, bool) {
+        let mut memory = self.memory.lock();
+        match memory.ending {
+            Some((ending, since)) if ending == session => (since, false),
+            _ => (memory.ending.insert((session, Instant::now())).1, true),
+        }
+    }
+
+    /// Gives files the size that their bytes have, as far as servers in sync say it; the pairs of which none does.
+    async fn recover_sizes(&self) -> Vec<PairId> {
         // Behind this, the servers refuse the session's changes if it has ended.
         let at_least = self.proposer.applied();
         let pairs = self.proposer.pairs();
@@ -356,11 +414,13 @@ impl<P: Proposer> Duties<P> {
             }
         };
         let asked = servers.map(|(pair, server)| async move {
-            if !self.cluster.grown(server, pair, at_least, take).await {
-                tracing::warn!("{server} does not say which files have grown there");
+            let told = self.cluster.grown(server, pair, at_least, take).await;
+            if !told {
+                tracing::debug!("{server} does not say which files have grown there");
             }
+            told.then_some(pair)
         });
-        futures::future::join_all(asked).await;
+        let told: BTreeSet<PairId> = futures::future::join_all(asked).await.into_iter().flatten().collect();
         let sizes: Vec<_> = longest.into_inner().into_iter().map(|(ino, (cut_gen, end))| (ino, cut_gen, end)).collect();
         if !sizes.is_empty() {
             tracing::info!("{} files get the size that their bytes have", sizes.len());
@@ -369,6 +429,7 @@ impl<P: Proposer> Duties<P> {
                 self.proposer.propose(Change::RecoverSizes { sizes: part.to_vec() }).await;
             }
         }
+        pairs.iter().map(|pair| pair.id).filter(|pair| !told.contains(pair)).collect()
     }
 
     /// Whether all servers that are there have said what room they have: until then it is not known who shares a disk with
@@ -396,3 +457,6 @@ impl<P: Proposer> Duties<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 use super::*;
 use raidfs_common::config::Durability;
 use raidfs_common::id::{Incarnation, ServerId};
+use std::sync::atomic::AtomicBool;
 
 fn config() -> Config {
     let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
@@ -17,11 +18,15 @@ fn config() -> Config {
 }
 
 fn machine(dir: &std::path::Path) -> Arc<NamesMachine> {
+    machine_with(dir, Box::new(|| Ok(())))
+}
+
+fn machine_with(dir: &std::path::Path, before_replacing: BeforeReplacing) -> Arc<NamesMachine> {
     let mut stores = Stores::open(dir).expect("a directory");
     let (names, new) = stores.namespace(&config(), 1 << 20).expect("a namespace");
     assert!(new);
     let (board, _) = Board::new(ServerId(1), Incarnation(1));
-    NamesMachine::new(names, board, stores, 1 << 20, Box::new(|| Ok(())))
+    NamesMachine::new(names, board, stores, 1 << 20, before_replacing)
 }
 
 fn noop(index: u64) -> LogEntry {
@@ -58,4 +63,32 @@ fn the_store_is_never_ahead_of_the_log_on_disk() {
     assert!(machine.watch_fatal().borrow().is_none(), "and nothing is lost by it");
     let stored = snapshot::applied(machine.with(|names| names.store().view()).as_ref()).expect("it is whole");
     assert!(stored.index.0 <= log.load(Ordering::Acquire));
+}
+
+#[test]
+fn before_the_state_is_replaced_every_chunk_counts_as_changed() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let source = machine(dirs[0].path());
+    source.sync_log_by(Box::new(|_| Ok(())));
+    (1..=9).for_each(|index| drop(source.apply(&noop(index))));
+    let (index, term, pieces) = source.snapshot().expect("it is made");
+    let pieces: Vec<Bytes> = pieces.collect::<io::Result<_>>().expect("it is read");
+    let (disk_is_well, noted) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (well, notes) = (disk_is_well.clone(), noted.clone());
+    let note_everything = move || {
+        notes.fetch_add(1, Ordering::Relaxed);
+        if well.load(Ordering::Relaxed) { Ok(()) } else { Err(io::Error::other("the disk failed")) }
+    };
+    let target = machine_with(dirs[1].path(), Box::new(note_everything));
+    let install = || {
+        let numbered = (0..).zip(&pieces);
+        let mut taken =
+            numbered.map(|(n, piece)| target.install(n, piece.clone(), n as usize + 1 == pieces.len(), index, term));
+        taken.find(io::Result::is_err).unwrap_or(Ok(()))
+    };
+    assert!(install().is_err(), "cuts in between would be missed");
+    assert_eq!(target.applied().0, LogIndex(0));
+    disk_is_well.store(true, Ordering::Relaxed);
+    install().expect("it is taken");
+    assert_eq!((target.applied().0, noted.load(Ordering::Relaxed)), (LogIndex(9), 2));
 }

@@ -24,6 +24,12 @@ impl Replica {
         }
     }
 
+    /// The names were replaced by another server's: which files were cut in between is not known here. Its chunks are
+    /// compared with the mirror's, if that is in sync.
+    pub async fn names_replaced(self: &Arc<Self>) {
+        self.accuse_now(self.me, "it has taken the names as a whole, and may have missed cuts".into()).await;
+    }
+
     async fn accuse_now(self: &Arc<Self>, server: ServerId, reason: String) {
         let standing = self.standing_known().await;
         let epoch = standing.epoch();

@@ -3,11 +3,15 @@
 
 use super::Replica;
 use crate::chunk::{ChunkError, ChunkStore};
+use crate::identity::IdentityError;
 use raidfs_common::error::Rejection;
 use raidfs_common::log::chain;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Writes down that what this life acknowledged may be missing.
+pub type DoubtLife = Box<dyn Fn() -> Result<(), IdentityError> + Send + Sync>;
 
 impl Replica {
     /// Does disk work on a thread that may block. If it takes longer than `limit` and the mirror is better off, or fails
@@ -44,8 +48,32 @@ impl Replica {
             && is_disk(error)
         {
             self.disk_failed(chain(error));
+            self.doubt_life().await;
         }
         result
+    }
+
+    /// Says what is to be called before anybody is told that a write or sync of the store failed. It may block.
+    pub fn doubt_life_by(&self, doubt: DoubtLife) {
+        let _ = self.doubts_life.set(doubt);
+    }
+
+    /// If the store is not to be trusted any more, has that written down for the next life: a mount that retries a sync must
+    /// not be told by it that all is well. Returns once that is done.
+    async fn doubt_life(self: &Arc<Self>) {
+        if self.store.is_trusted() {
+            return;
+        }
+        let doubt = || async {
+            let replica = self.clone();
+            let noted = move || replica.doubts_life.get().map_or(Ok(()), |doubt| doubt());
+            match tokio::task::spawn_blocking(noted).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!("{}; the next start will not know it", chain(&error)),
+                Err(error) => tracing::error!("cannot note that the disk failed: {error}"),
+            }
+        };
+        self.life_doubted.get_or_init(doubt).await;
     }
 
     /// Remembers and reports a failure of the disk.

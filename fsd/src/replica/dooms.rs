@@ -3,7 +3,7 @@
 //! told from one that was ordered after.
 
 use super::ranges::{Mode, Span};
-use super::{DISK_STUCK, DURABLE_PATIENCE, Replica};
+use super::{DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_STUCK};
 use crate::board::{Doom, Dooms};
 use crate::chunk::ChunkError;
 use raidfs_common::error::Rejection;
@@ -85,8 +85,12 @@ impl Replica {
     /// Carries out a file's dooms up to `last`, whose entry is durable on a quorum: in a task of its own, which holds the
     /// file until it has ended.
     pub(super) async fn carry_out(self: &Arc<Self>, ino: Ino, last: LogIndex) -> Result<(), Rejection> {
+        let work = self.begin_work().ok_or(Rejection::Away)?;
         let replica = self.clone();
-        let task = tokio::spawn(async move { replica.carry_out_now(ino, last).await });
+        let task = tokio::spawn(async move {
+            let _work = work;
+            replica.carry_out_now(ino, last).await
+        });
         task.await.unwrap_or(Err(Rejection::Away))
     }
 
@@ -103,9 +107,12 @@ impl Replica {
         if gone || size.is_some() {
             self.remove_chunks(ino, size).await?;
         }
-        if size.is_some() {
+        if let Some(size) = size {
             let board = self.board.clone();
-            let work = self.disk(DISK_STUCK, "write down that a file was cut", move |_| {
+            let work = self.disk(SYNC_STUCK, "write down that a file was cut", move |store| {
+                // A cut that is written down is not made again, and notes no chunk: were it to be undone by a power cut,
+                // nobody would see it.
+                store.sync_cut(ino, size)?;
                 let action = "write down that a file was cut";
                 board.record_cut(ino, last).map_err(|source| ChunkError::Store { action, source })
             });

@@ -150,8 +150,9 @@ impl Replica {
 
 fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: LogIndex) -> Try {
     match answer {
-        // Forgotten: the session has had the outcome of this number, whatever becomes of this try.
-        Ok(Ok(_)) | Ok(Err(Rejection::Forgotten)) => Try::End(Forwarded::Mirrored),
+        Ok(Ok(_)) => Try::End(Forwarded::Mirrored),
+        // The session has done with this number: with an outcome, which this server would know, or without one.
+        Ok(Err(Rejection::Forgotten)) => Try::Accuse("it cannot say whether it has a change that was given up".into()),
         Ok(Err(Rejection::Full)) => Try::End(Forwarded::Full),
         Ok(Err(Rejection::Damaged)) => Try::End(Forwarded::Damaged),
         Ok(Err(Rejection::WrongEpoch { .. })) => Try::OtherEpoch,
@@ -161,5 +162,17 @@ fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: 
         Err(error) if error.is_gone() => Try::Accuse("its process is gone".into()),
         Err(error @ CallError::Timeout(_)) => Try::Accuse(chain(&error)),
         Err(error) => Try::Again(chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_that_cannot_say_whether_it_has_a_change_is_not_believed_to() {
+        let judge = |answer| judge_answer(Ok(answer), LogIndex(1));
+        assert!(matches!(judge(Ok(Applied::default())), Try::End(Forwarded::Mirrored)));
+        assert!(matches!(judge(Err(Rejection::Forgotten)), Try::Accuse(_)));
     }
 }

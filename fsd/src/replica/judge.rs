@@ -9,7 +9,6 @@ use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::pair::{ChunkPlace, CopyState, Member, Pair};
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{ChunkChange, View};
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// What is known of the pair at one moment.
@@ -119,7 +118,7 @@ impl Replica {
             return Err(Rejection::NoQuorum);
         }
         self.judge_epoch(&standing, view)?;
-        if self.closed.load(Ordering::Relaxed) {
+        if self.is_closed() {
             return Err(Rejection::Away);
         }
         if !standing.in_sync() && !planted(Bug::ServesStale) {

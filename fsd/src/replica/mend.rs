@@ -21,6 +21,9 @@ use std::time::Duration;
 const FETCH_PATIENCE: Duration = Duration::from_secs(1);
 /// A file that is being cut meanwhile is tried again so often.
 const TRIES: u32 = 5;
+/// After this: it has to be made durable on a quorum, and carried out. All tries together take less than what makes a change
+/// look stuck.
+const CUT_PAUSE: Duration = Duration::from_millis(100);
 /// Chunks that are remembered as lost.
 const LOST_MAX: usize = 4096;
 
@@ -39,15 +42,26 @@ pub(super) enum Mended {
     NotNow,
 }
 
+impl Mended {
+    pub(super) fn is_of_use(self) -> bool {
+        matches!(self, Mended::Whole | Mended::All | Mended::Some)
+    }
+}
+
 impl Replica {
-    /// Mends a chunk; true if that was of use: blocks that were damaged are good now, or there are none. The caller holds
-    /// nothing of the chunk.
+    /// Mends a chunk for a change that is under way; true if that was of use: blocks that were damaged are good now, or
+    /// there are none. The caller holds nothing of the chunk.
     pub(super) async fn mend(self: &Arc<Self>, chunk: ChunkId) -> bool {
-        matches!(self.mend_chunk(chunk).await, Mended::Whole | Mended::All | Mended::Some)
+        self.mend_now(chunk).await.is_of_use()
     }
 
-    /// The same, told apart.
+    /// The same, told apart, for whoever is not under way with a change.
     pub(super) async fn mend_chunk(self: &Arc<Self>, chunk: ChunkId) -> Mended {
+        let Some(_work) = self.begin_work() else { return Mended::NotNow };
+        self.mend_now(chunk).await
+    }
+
+    async fn mend_now(self: &Arc<Self>, chunk: ChunkId) -> Mended {
         let _one = self.mending.lock().await;
         for _ in 0..TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
@@ -65,7 +79,7 @@ impl Replica {
                 },
                 Err(Rejection::Behind { needed }) => {
                     drop(held);
-                    let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+                    self.until_cut(needed).await;
                     continue;
                 }
                 Ok(None) => (Mended::Nothing, "it has no such chunk".to_owned()),
@@ -84,6 +98,7 @@ impl Replica {
     /// A chunk that is not here: if the mirror has it, and both are in sync, it should be, and its bytes are taken from
     /// there. False: there is none, or it cannot be had.
     pub(super) async fn take_back(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        let Some(_work) = self.begin_work() else { return false };
         let _one = self.mending.lock().await;
         for _ in 0..TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
@@ -112,12 +127,18 @@ impl Replica {
                 }
                 Err(Rejection::Behind { needed }) => {
                     drop(held);
-                    let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+                    self.until_cut(needed).await;
                 }
                 _ => return false,
             }
         }
         false
+    }
+
+    /// The mirror has a cut to carry out first, by an entry that this server may know already: it is given time for that.
+    async fn until_cut(&self, needed: LogIndex) {
+        let _ = self.board.applied(needed, APPLY_PATIENCE).await;
+        tokio::time::sleep(CUT_PAUSE).await;
     }
 
     /// Tells once of a chunk that cannot be mended.

@@ -43,6 +43,7 @@ impl Replica {
         range_of(&change)?;
         let replica = self.clone();
         owned(async move {
+            let _work = replica.begin_work().ok_or(Rejection::Away)?;
             replica.caught_up(&by.view).await?;
             replica.judge_primary(&by)?;
             match replica.begin_once(id).await? {
@@ -143,6 +144,10 @@ impl Replica {
         }
         // A copy of before a cut would bring back what the caller has cut already, or is about to.
         if let Some((needed, _)) = self.board.dooms_of(chunk.ino).last() {
+            // Carried out at once, but not waited for: the caller holds the chunk's changes back, which it may have to wait
+            // for.
+            let replica = self.clone();
+            tokio::spawn(async move { replica.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await });
             return Err(Rejection::Behind { needed: *needed });
         }
         for _ in 0..FETCH_TRIES {
@@ -189,6 +194,7 @@ impl Replica {
     pub async fn put(self: &Arc<Self>, by: Ordered, chunk: ChunkId, copy: Option<ChunkCopy>) -> Result<(), Rejection> {
         let replica = self.clone();
         owned(async move {
+            let _work = replica.begin_work().ok_or(Rejection::Away)?;
             replica.caught_up(&by.view).await?;
             replica.judge_source(by.from, &by.view)?;
             let _held = replica.in_order(chunk, Span::chunk(chunk), by.applied).await?;

@@ -65,10 +65,10 @@ use raidfs_common::pair::Space;
 use raidfs_common::rpc::admin::{Counters, ResyncProgress, ScrubStatus};
 use raidfs_common::rpc::chunks::Applied;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 
 /// How long a request waits for this server to have applied what it names.
 const APPLY_PATIENCE: Duration = Duration::from_millis(400);
@@ -92,6 +92,8 @@ pub struct Replica {
     peers: Arc<Peers>,
     locks: Arc<Locks>,
     inflight: Arc<InFlight>,
+    /// What else changes chunks: the mirror's changes, cuts and ends of files, mending.
+    works: Arc<InFlight>,
     state: Mutex<state::State>,
     once: Mutex<Once<Applied>>,
     /// Counts the ends of tries, for duplicates that wait for one.
@@ -117,6 +119,9 @@ pub struct Replica {
     progress: Mutex<Option<resync::Progress>>,
     scrub: scrub::Scrub,
     disk_error: Mutex<Option<String>>,
+    doubts_life: OnceLock<disk::DoubtLife>,
+    /// Set once that was called.
+    life_doubted: OnceCell<()>,
 }
 
 /// What a [`Replica`] says of itself.
@@ -148,6 +153,7 @@ impl Replica {
             peers,
             locks: Arc::default(),
             inflight: Arc::default(),
+            works: Arc::default(),
             state: Mutex::default(),
             once: Mutex::default(),
             ended: watch::Sender::new(0),
@@ -167,6 +173,8 @@ impl Replica {
             progress: Mutex::default(),
             scrub: scrub::Scrub::new(pace::Pace::new(config.scrub_every)),
             disk_error: Mutex::default(),
+            doubts_life: OnceLock::new(),
+            life_doubted: OnceCell::new(),
         })
     }
 

@@ -34,7 +34,7 @@ impl Replica {
         if result.as_ref().is_err_and(ChunkError::is_damage) {
             drop(held);
             let replica = self.clone();
-            let mended = tokio::spawn(async move { replica.mend(chunk).await });
+            let mended = tokio::spawn(async move { replica.mend_chunk(chunk).await.is_of_use() });
             if !mended.await.unwrap_or(false) {
                 return Err(Rejection::Damaged);
             }

@@ -14,7 +14,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 impl Replica {
     pub(super) async fn run_reaper(self: Arc<Self>) {
         let mut dooms = self.board.subscribe_dooms();
-        loop {
+        while !self.is_closed() {
             dooms.mark_unchanged();
             if !self.board.has_dooms() {
                 // The sender is the board, which `self` holds.
@@ -29,7 +29,9 @@ impl Replica {
         let ripe = self.board.ripe_dooms(self.board.notice().durable);
         let work = ripe.into_iter().filter_map(|(ino, list)| Some((ino, list.last()?.0)));
         let carry_out = |(ino, last)| async move {
-            if let Err(rejection) = self.carry_out(ino, last).await {
+            if let Err(rejection) = self.carry_out(ino, last).await
+                && !self.is_closed()
+            {
                 tracing::error!("cannot remove or cut the chunks of inode {ino}: {rejection}");
             }
         };

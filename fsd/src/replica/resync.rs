@@ -292,7 +292,7 @@ impl Replica {
                 Ok(Copied::Doomed) => {}
                 // The mirror's copy is of before, and so is this block: nothing has changed it here.
                 Ok(Copied::Damaged) => {
-                    if damage != Damage::Mend || !self.mend(chunk).await {
+                    if damage != Damage::Mend || !self.mend_chunk(chunk).await.is_of_use() {
                         damage = Damage::Keep;
                     }
                 }

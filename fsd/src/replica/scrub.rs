@@ -291,11 +291,12 @@ impl Replica {
             let begun = Instant::now();
             let mut pause = STAND_BACK;
             if self.may_scrub() {
-                if page.is_empty() {
-                    page = self.listed(after).await.unwrap_or_default();
-                }
+                // That they cannot be listed now is not that there are no more.
+                let listed = if page.is_empty() { self.listed(after).await } else { Some(std::mem::take(&mut page)) };
+                let none_left = listed.as_ref().is_some_and(VecDeque::is_empty);
+                page = listed.unwrap_or_default();
                 match page.front() {
-                    None if self.may_scrub() => return self.end_slow().await,
+                    None if none_left && self.may_scrub() => return self.end_slow().await,
                     None => {}
                     Some(&chunk) => {
                         if let Some(looked) = self.look_at(chunk).await {

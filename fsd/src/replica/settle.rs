@@ -1,11 +1,12 @@
 //! Lets both servers of a pair forget, while both are in sync, which chunks were changed: what was noted before a round
 //! is durable on both after it, and need not be copied should one of them fail. Run by the lower-numbered server.
 
+use super::inflight::UnderWay;
 use super::judge::Standing;
 use super::tally::Tally;
 use super::{Replica, SYNC_PATIENCE};
 use raidfs_common::error::Rejection;
-use raidfs_common::id::ServerId;
+use raidfs_common::id::{Epoch, ServerId};
 use raidfs_common::log::chain;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, View};
 use std::sync::Arc;
@@ -42,10 +43,27 @@ impl Replica {
         settled.unwrap_or(false).then_some(()).ok_or(Rejection::NotInCharge)
     }
 
-    /// Serves nobody any more, and waits until the changes under way have ended: before it stops. False: they have not.
+    /// Serves nobody any more, begins nothing that changes a chunk, and waits until what is under way has ended: before it
+    /// stops. False: it has not.
     pub async fn close(&self) -> bool {
-        self.closed.store(true, Ordering::Relaxed);
-        tokio::time::timeout(CLOSE_PATIENCE, self.inflight.ended()).await.is_ok()
+        self.closed.store(true, Ordering::SeqCst);
+        let ended = async {
+            self.inflight.ended().await;
+            self.works.ended().await;
+        };
+        tokio::time::timeout(CLOSE_PATIENCE, ended).await.is_ok()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Something begins that changes chunks and is no change of a client's; None: it must not, as this server is about to
+    /// stop.
+    pub(super) fn begin_work(&self) -> Option<UnderWay> {
+        // Begun first: whoever closes afterwards waits for it.
+        let work = self.works.begin(Epoch(0));
+        (!self.is_closed()).then_some(work)
     }
 
     /// Every change of earlier lives was made to its end: what does not match its sum has been damaged.

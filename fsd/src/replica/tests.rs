@@ -6,6 +6,7 @@ mod durable;
 mod harness;
 mod scrub;
 mod sizes;
+mod stops;
 pub(crate) mod store;
 
 use crate::board::Doom;
@@ -357,6 +358,17 @@ async fn a_damaged_block_is_mended_from_the_mirror() {
     assert_eq!(cluster.names.lock().pair.epoch, Epoch(1), "nobody was evicted for what neither can do");
     cluster.change(0, chunk(1), write(4096, &[4; 4096])).await;
     assert_eq!(cluster.read(B, chunk(1), 5000, 10).await.unwrap(), [4; 10]);
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn a_block_is_mended_though_the_mirror_has_not_carried_out_a_cut_yet() {
+    let cluster = Cluster::quiet().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    cluster.store(A).rot(chunk(1), 0);
+    // Nobody but who is asked for the chunk carries it out.
+    cluster.doom(1, Doom::Cut { size: 6000 });
+    assert_eq!(cluster.read(A, chunk(1), 0, 6000).await.unwrap(), [3; 6000]);
     cluster.assert_equal();
 }
 

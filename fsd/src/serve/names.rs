@@ -35,15 +35,13 @@ impl NamesServer {
         Rejection::NotLeader { leader: self.proposer.node.status().leader }
     }
 
-    /// A lapsed session needs no takeover; one that is taken over or lapsed ends in good order first (rule 15).
-    async fn make_way(&self, request: &Request) {
-        let Change::OpenSession { takeover, .. } = &request.change else { return };
-        let Some(open) = self.proposer.session().filter(|open| *open != request.session) else { return };
-        if self.proposer.is_void(open) {
-            self.duties.end_void_session(open).await;
-        } else if *takeover || self.duties.session_lapsed(open) {
-            self.duties.end_session(open).await;
-        }
+    /// A lapsed session needs no takeover; one that is taken over or lapsed ends in good order first (rule 15). What keeps
+    /// it from that is waited for by who asks again.
+    async fn make_way(&self, request: &Request) -> Result<(), Rejection> {
+        let Change::OpenSession { takeover, .. } = &request.change else { return Ok(()) };
+        let Some(open) = self.proposer.session().filter(|open| *open != request.session) else { return Ok(()) };
+        let must_end = *takeover || self.proposer.is_void(open) || self.duties.session_lapsed(open);
+        if must_end && !self.duties.end_session(open).await { Err(Rejection::Away) } else { Ok(()) }
     }
 
     async fn make(self, requests: Vec<Request>) -> Result<Changed, Rejection> {
@@ -58,7 +56,7 @@ impl NamesServer {
             return Err(Rejection::Bad("a batch is one session's, of at most a thousand numbered changes".into()));
         }
         for request in &requests {
-            self.make_way(request).await;
+            self.make_way(request).await?;
         }
         if let Some(session) = session {
             self.duties.session_heard(session);

@@ -37,8 +37,11 @@ pub enum OpenError {
         /// Who, in its own words.
         holder: String,
     },
-    /// Too few servers answer.
-    #[error("no quorum of servers answers{}", list(missing))]
+    /// Too few servers answer, in all or of one pair.
+    #[error(
+        "no quorum of servers answers, or none of a pair that has to say how long the last mount's files are{}",
+        list(missing)
+    )]
     NoQuorum {
         /// Who does not, and why.
         missing: Vec<(ServerId, String)>,
@@ -94,7 +97,10 @@ async fn saying_why_it_takes_long<T>(core: &Core, opening: impl Future<Output = 
     match tokio::time::timeout(SAY_AFTER, &mut opening).await {
         Ok(done) => done,
         Err(_) => {
-            tracing::warn!("waiting for a quorum of servers{}", list(&missing(core)));
+            tracing::warn!(
+                "waiting for a quorum of servers, and for one of each pair to say how long the last mount's files are{}",
+                list(&missing(core))
+            );
             opening.await
         }
     }

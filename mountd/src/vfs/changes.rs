@@ -166,10 +166,25 @@ impl<C: Cluster> Shared<C> {
 
     /// The same with the time that it stamps.
     pub(super) async fn change_at(self: &Arc<Self>, now: Time, change: Change) -> Result<Vec<Attr>, FsError> {
+        self.make_change(now, change, None).await
+    }
+
+    /// The same for a change by which the inode that was `found` loses a name.
+    pub(super) async fn take_name(self: &Arc<Self>, change: Change, found: Option<Ino>) -> Result<Vec<Attr>, FsError> {
+        let now = self.now();
+        self.make_change(now, change, found).await
+    }
+
+    async fn make_change(
+        self: &Arc<Self>,
+        now: Time,
+        change: Change,
+        found: Option<Ino>,
+    ) -> Result<Vec<Attr>, FsError> {
         self.queue_room().await;
         let (outcome, ticket, attrs) = {
             let mut names = self.names.lock();
-            let change = keeping_open(&mut names.tree, change);
+            let change = keeping_open(&mut names.tree, change, found);
             match predict(&mut names.tree, now, &change) {
                 Prediction::Refused(error) => return Err(error),
                 Prediction::Made(touched) => {
@@ -323,14 +338,20 @@ fn only_times(change: &Change) -> bool {
     }
 }
 
-/// The change, with its word on whether what loses its name is open and must live on.
-fn keeping_open(tree: &mut Tree, mut change: Change) -> Change {
+/// The change, with its word on whether what loses its name is open and must live on. That is what the cache shows by now,
+/// or, if it has had no room for the name, what was `found` before.
+fn keeping_open(tree: &mut Tree, mut change: Change, found: Option<Ino>) -> Change {
     let (at, keep) = match &mut change {
         Change::Unlink { parent, name, keep } | Change::Rmdir { parent, name, keep } => ((*parent, name), keep),
         Change::Rename { new_parent, new_name, keep, .. } => ((*new_parent, new_name), keep),
         _ => return change,
     };
-    if let Named::Is(ino) = tree.named(at.0, at.1.as_bytes()) {
+    let loses = match tree.named(at.0, at.1.as_bytes()) {
+        Named::Is(ino) => Some(ino),
+        Named::Absent => None,
+        Named::Unknown => found,
+    };
+    if let Some(ino) = loses {
         *keep = tree.node(ino).is_some_and(|n| n.opens > 0);
     }
     change

@@ -137,7 +137,7 @@ impl<C: Cluster> Shared<C> {
         if let Some(since) = whole_since.filter(|_| end) {
             let mut names = self.names.lock();
             if names.tree.unchanged(dir.ino, since) {
-                names.tree.set_complete(dir.ino);
+                names.tree.set_complete(dir.ino, since);
             }
         }
         let page = Page { entries: Arc::new(entries), after, end, attrs, asked, valid: true, whole_since };

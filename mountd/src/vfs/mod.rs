@@ -116,6 +116,8 @@ struct Shared<C> {
     allowance: Allowance,
     /// Bytes have landed that no sync of everything has covered.
     unsynced: AtomicBool,
+    /// Held while all of them are synced: who finds none may rely on that having ended.
+    syncing: tokio::sync::Mutex<()>,
     /// Such bytes of files that nobody has open any more: from before the oldest of them were sent.
     left_unsynced: Mutex<Option<LossMark>>,
     /// Bytes that are kept although they have landed, of all files together.
@@ -150,6 +152,7 @@ impl<C: Cluster> Vfs<C> {
             closing: Notify::new(),
             allowance: Allowance::default(),
             unsynced: AtomicBool::new(false),
+            syncing: Default::default(),
             left_unsynced: Mutex::default(),
             retained: AtomicUsize::new(0),
             doubtful,

@@ -119,8 +119,8 @@ impl<C: Cluster> Vfs<C> {
     pub async fn unlink(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
         let name = file_name(name)?;
         self.0.getattr(parent).await?;
-        self.0.lookup(parent, &name).await?;
-        let attrs = self.0.change(Change::Unlink { parent, name, keep: false }).await?;
+        let found = self.0.lookup(parent, &name).await?.ino;
+        let attrs = self.0.take_name(Change::Unlink { parent, name, keep: false }, Some(found)).await?;
         self.0.after_unlink(&attrs);
         Ok(())
     }
@@ -129,8 +129,8 @@ impl<C: Cluster> Vfs<C> {
     pub async fn rmdir(&self, parent: Ino, name: &[u8]) -> Result<(), FsError> {
         let name = file_name(name)?;
         self.0.getattr(parent).await?;
-        self.0.lookup(parent, &name).await?;
-        let attrs = self.0.change(Change::Rmdir { parent, name, keep: false }).await?;
+        let found = self.0.lookup(parent, &name).await?.ino;
+        let attrs = self.0.take_name(Change::Rmdir { parent, name, keep: false }, Some(found)).await?;
         self.0.after_unlink(&attrs);
         Ok(())
     }
@@ -158,7 +158,7 @@ impl<C: Cluster> Vfs<C> {
             self.0.push_now(moved.ino).await?;
         }
         let rename = Change::Rename { parent, name, new_parent, new_name, mode, keep: false };
-        let attrs = self.0.change(rename).await?;
+        let attrs = self.0.take_name(rename, replaced.map(|attr| attr.ino)).await?;
         self.0.after_unlink(&attrs);
         Ok(())
     }

@@ -79,6 +79,7 @@ impl<C: Cluster> Shared<C> {
 
     /// Has all bytes that have landed on stable storage.
     async fn bytes_durable(&self) -> Result<(), FsError> {
+        let _one = self.syncing.lock().await;
         if !self.unsynced.swap(false, Ordering::AcqRel) {
             return Ok(());
         }

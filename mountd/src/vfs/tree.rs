@@ -60,6 +60,8 @@ struct Dir {
     entries: BTreeMap<Box<[u8]>, Entry>,
     /// A name that is not in `entries` is not in the directory.
     complete: bool,
+    /// When entries were last dropped for want of room.
+    dropped: Stamp,
     /// Names that had to be asked for, one at a time.
     misses: u16,
 }
@@ -163,6 +165,8 @@ pub struct Tree {
     stamp: Stamp,
     /// The newest stamp of anything that was forgotten.
     forgotten: Stamp,
+    /// When an inode was last forgotten that had entries.
+    dropped: Stamp,
     limits: Limits,
     /// Outcomes that were not as expected: a difference between this side's rules and the cluster's.
     surprises: u64,
@@ -395,7 +399,7 @@ impl Tree {
         for (name, ino) in entries {
             self.put(parent, name, Some(ino), 0);
         }
-        self.set_complete(parent);
+        self.set_complete(parent, asked);
         true
     }
 
@@ -407,11 +411,12 @@ impl Tree {
         dir.misses
     }
 
-    /// Every name that is not known of the directory is surely not there.
-    pub fn set_complete(&mut self, ino: Ino) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.dir.get_or_insert_default().complete = true;
-        }
+    /// All that the directory has was taken in, asked for since `asked`: every other name is surely not there, unless there
+    /// was no room for all of them.
+    pub fn set_complete(&mut self, ino: Ino, asked: Stamp) {
+        let Some(node) = self.nodes.get_mut(&ino).filter(|_| self.dropped <= asked) else { return };
+        let dir = node.dir.get_or_insert_default();
+        dir.complete |= dir.dropped <= asked;
     }
 
     /// Whether nothing was changed in the directory since `asked`.
@@ -521,14 +526,70 @@ impl Tree {
     }
 
     fn forget_entries(&mut self, ino: Ino, all: bool) {
+        let stamp = self.tick();
         let Some(dir) = self.nodes.get_mut(&ino).and_then(|n| n.dir.as_mut()) else { return };
         let before = dir.entries.len();
-        dir.complete = false;
+        (dir.complete, dir.dropped) = (false, stamp);
         if all {
+            self.dropped = if before > 0 { stamp } else { self.dropped };
             dir.entries.clear();
         } else {
             dir.entries.retain(|_, e| e.pending > 0);
         }
         self.entries -= before - dir.entries.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raidfs_common::attr::Placement;
+    use raidfs_common::time::Time;
+
+    fn dir(ino: Ino) -> Attr {
+        let never = Time::default();
+        Attr {
+            ino,
+            kind: FileKind::Dir,
+            perm: 0o755,
+            nlink: 2,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            size: 0,
+            blocks: 0,
+            atime: never,
+            mtime: never,
+            ctime: never,
+            btime: never,
+            cut_gen: 0,
+            placement: Placement::default(),
+            parent: Ino::ROOT,
+            xattrs: 0,
+        }
+    }
+
+    #[test]
+    fn of_a_directory_that_there_is_no_room_for_no_name_is_said_to_be_absent() {
+        let names: Vec<String> = (0..9).map(|n| format!("f{n}")).collect();
+        let entries = || names.iter().zip(100..).map(|(name, ino)| (name.as_bytes(), Ino(ino)));
+        for (room, at_once, complete) in [(9, true, true), (9, false, true), (4, true, false), (4, false, false)] {
+            let mut tree = Tree::new(Limits { nodes: 100, entries: room });
+            let asked = tree.stamp();
+            tree.learn(&dir(Ino(7)), asked).unwrap();
+            let asked = tree.stamp();
+            if at_once {
+                assert!(tree.learn_all(Ino(7), entries(), asked));
+            } else {
+                entries().for_each(|(name, ino)| assert!(tree.learn_name(Ino(7), name, Some(ino), asked)));
+                assert!(tree.unchanged(Ino(7), asked));
+                tree.set_complete(Ino(7), asked);
+            }
+            for (name, ino) in entries() {
+                let named = tree.named(Ino(7), name);
+                assert!(named == Named::Is(ino) || !complete && named == Named::Unknown, "{named:?}");
+            }
+            assert_eq!(tree.named(Ino(7), b"other") == Named::Absent, complete);
+        }
     }
 }

@@ -193,3 +193,28 @@ fn the_vote_of_a_replaced_directory_counts_for_nothing() {
     }
     assert!(tried >= 6, "only {tried}");
 }
+
+#[test]
+fn a_directory_that_knows_that_it_was_replaced_asks_for_no_votes() {
+    let three = ServerId(3);
+    let mut tried = 0;
+    for seed in 0..20 {
+        let mut world = World::new_cluster(seed, |_| true);
+        world.come_to_terms(1);
+        let leader = world.leader().expect("it leads");
+        if leader == three {
+            continue;
+        }
+        tried += 1;
+        let old = Incarnation::of(1, first_directory(three));
+        world.agree_on(life_entry(three, old), true);
+        world.agree_on(life_entry(three, old.barred()), true);
+        world.until("it knows", |w| w.cores[&three].commit() == w.cores[&leader].commit());
+        let another = voters(5).into_iter().find(|id| *id != three && *id != leader && !id.is_witness());
+        world.end(leader);
+        world.end(another.expect("there are two"));
+        world.run(Duration::from_secs(10));
+        assert!(world.cores.values().all(|c| !c.leads()), "seed {seed}: it is one of three that are left");
+    }
+    assert!(tried >= 6, "only {tried}");
+}

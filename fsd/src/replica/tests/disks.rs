@@ -7,7 +7,7 @@ use raidfs_common::id::Epoch;
 use raidfs_common::pair::{CopyState, Space};
 use raidfs_common::rpc::chunks::ChunkServiceClient;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[tokio::test]
@@ -100,10 +100,17 @@ async fn of_two_disks_that_fill_up_together_neither_is_evicted() {
 async fn a_server_whose_sync_or_write_fails_takes_itself_out() {
     let cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(0, b"x")).await;
+    let noted = Arc::new(AtomicBool::new(false));
+    let note = noted.clone();
+    cluster.servers[0].replica.doubt_life_by(Box::new(move || {
+        note.store(true, Ordering::SeqCst);
+        Ok(())
+    }));
     cluster.store(A).failing.store(true, Ordering::Relaxed);
     let view = cluster.view(0);
     let sync = cluster.call(A, |c, x| async move { c.sync(x, view, vec![chunk(1)]).await }).await.unwrap();
     assert_eq!(sync, Err(Rejection::DiskFailed));
+    assert!(noted.load(Ordering::SeqCst), "a sync that is tried again must not meet a life that knows nothing of it");
     until("A is evicted", || cluster.state(A) != CopyState::InSync).await;
     assert!(cluster.servers[0].replica.status().disk_error.is_some());
     cluster.change(0, chunk(1), write(0, b"y")).await;

@@ -1,8 +1,12 @@
 //! What is made durable, by whom, and how often.
 
-use super::harness::{A, B, Cluster, chunk, until, write};
+use super::harness::{A, B, Cluster, PATIENCE, chunk, until, write};
+use crate::board::Doom;
+use crate::cuts::Cuts;
+use raidfs_common::id::{Ino, LogIndex};
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::chunks::ChunkChange;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -51,4 +55,26 @@ async fn what_nobody_syncs_is_synced_every_second() {
     // The second one has certainly begun after the change.
     until("both have synced", || syncs().iter().zip(before).all(|(now, before)| *now >= before + 2)).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "it took {:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_cut_is_written_down_only_once_it_is_durable() {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[7; 3000])).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cuts");
+    let board = &cluster.servers[0].board;
+    board.keep_cuts(Cuts::open(&path, LogIndex(0), &BTreeSet::new()).unwrap());
+    let store = cluster.store(A);
+    store.fails_syncs.store(true, Ordering::Relaxed);
+    let entry = cluster.doom(1, Doom::Cut { size: 100 });
+    board.durable(entry, PATIENCE).await.unwrap();
+    until("it is cut", || store.contents()[&chunk(1)].len() == 100).await;
+    until("it was to be synced", || cluster.state(A) != CopyState::InSync).await;
+    assert_eq!(std::fs::read(&path).unwrap(), [0; 0], "a power cut would undo it");
+    assert!(!board.dooms_of(Ino(1)).is_empty());
+    store.fails_syncs.store(false, Ordering::Relaxed);
+    until("it is carried out", || board.dooms_of(Ino(1)).is_empty()).await;
+    assert!(store.syncs_of_cuts.load(Ordering::Relaxed) >= 1);
+    assert!(Cuts::open(&path, LogIndex(0), &BTreeSet::new()).unwrap().is_done(Ino(1), entry));
 }

@@ -219,6 +219,20 @@ async fn the_pass_that_goes_by_itself_goes_on_where_it_was_in_an_earlier_life() 
 }
 
 #[tokio::test]
+async fn a_pass_does_not_end_because_the_mirror_cannot_say_what_it_has() {
+    let mut cluster = Cluster::quiet().await;
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    cluster.server(B).kill();
+    assert_eq!(cluster.state(B), CopyState::InSync, "nobody has noticed it yet");
+    let replica = cluster.servers[0].replica.clone();
+    // It stands back for who asks, once it has found out that it cannot go on.
+    replica.scrub_now().unwrap();
+    assert_eq!(replica.scrub_slowly().await, None);
+    let status = replica.status().scrub;
+    assert_eq!((status.last, status.now.map(|pass| pass.chunks)), (None, Some(0)));
+}
+
+#[tokio::test]
 async fn a_server_looks_through_its_chunks_once_in_each_period_by_itself() {
     let cluster = Cluster::quiet().await;
     for ino in 1..4 {

@@ -58,6 +58,7 @@ pub struct TestStore {
     pub fails_syncs: AtomicBool,
     pub syncs: AtomicU64,
     pub syncs_of_all: AtomicU64,
+    pub syncs_of_cuts: AtomicU64,
     pub imports: AtomicU64,
 }
 
@@ -218,6 +219,12 @@ impl ChunkStore for TestStore {
         self.sync(&[ChunkId { ino, index: 0 }])
     }
 
+    fn sync_cut(&self, _: Ino, _: u64) -> Result<(), ChunkError> {
+        self.can_sync()?;
+        self.syncs_of_cuts.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
     fn sync_all(&self) -> Result<(), ChunkError> {
         self.can_sync()?;
         self.disk(ChunkId { ino: Ino(0), index: 0 }, false)?;
@@ -314,6 +321,10 @@ impl ChunkStore for TestStore {
 
     fn held(&self) -> (u64, u64) {
         (self.inner.lock().chunks.len() as u64, 0)
+    }
+
+    fn is_trusted(&self) -> bool {
+        !self.fails_syncs.load(Ordering::Relaxed) && !self.failing.load(Ordering::Relaxed)
     }
 
     fn space(&self) -> Result<Space, ChunkError> {

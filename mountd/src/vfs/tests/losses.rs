@@ -157,6 +157,30 @@ fn a_sync_of_everything_that_a_loss_overtook_makes_durable_what_was_written() {
 }
 
 #[test]
+fn a_sync_of_everything_beside_another_is_not_done_before_that_one() {
+    run(async {
+        let (cluster, vfs, ino, _) = written(b"kept").await;
+        cluster.set_faults(Faults { syncs_hang: true, ..Faults::default() });
+        let sync = || {
+            let vfs = vfs.clone();
+            tokio::spawn(async move { vfs.sync_all().await })
+        };
+        let first = sync();
+        until(|| syncs(&cluster) > 0).await;
+        let second = sync();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!second.is_finished());
+        lose_power(&cluster);
+        cluster.set_faults(Faults::default());
+        assert_eq!((first.await.unwrap(), second.await.unwrap()), (Ok(()), Ok(())));
+        assert_eq!(first_chunk(&cluster, ino).as_deref(), Some(&b"kept"[..]));
+        assert!(cluster.is_synced(ChunkId { ino, index: 0 }));
+    });
+}
+
+#[test]
 fn the_loss_of_another_pair_is_none() {
     run(async {
         let (cluster, vfs, ino, handle) = written(&vec![1; 2 * RETAINED_BYTES_MAX]).await;

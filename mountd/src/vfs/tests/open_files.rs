@@ -31,6 +31,28 @@ fn an_open_file_outlives_its_name() {
 }
 
 #[test]
+fn an_open_file_outlives_its_name_also_if_the_cache_has_no_room_for_that() {
+    run(async {
+        let limits = crate::vfs::tree::Limits { nodes: 100, entries: 0 };
+        let vfs = Vfs::new(MemoryCluster::new(), Options { limits, ..Options::default() });
+        for (n, name) in ["unlinked", "replaced"].into_iter().enumerate() {
+            let (attr, handle) = new_file(&vfs, name).await;
+            vfs.write(handle, 0, b"kept", None).await.unwrap();
+            vfs.sync_all().await.unwrap();
+            if n == 0 {
+                vfs.unlink(ROOT, name.as_bytes()).await.unwrap();
+            } else {
+                new_file(&vfs, "other").await;
+                vfs.rename(ROOT, b"other", ROOT, name.as_bytes(), RenameMode::Replace).await.unwrap();
+            }
+            vfs.sync_all().await.unwrap();
+            assert_eq!(vfs.getattr(attr.ino).await.unwrap().nlink, 0);
+            assert_eq!(vfs.read(handle, 0, 10).await.unwrap(), "kept", "{name}");
+        }
+    });
+}
+
+#[test]
 fn times_that_are_set_behind_a_write_outlive_the_name() {
     run(async {
         let cluster = MemoryCluster::new();

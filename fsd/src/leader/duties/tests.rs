@@ -1,0 +1,132 @@
+//! What the leader does about a mount session whose client is gone.
+
+use super::*;
+use crate::peers::Peers;
+use raidfs_common::config::{Config, Durability};
+use raidfs_common::id::{Ino, LogIndex, Term};
+use raidfs_common::pair::CopyState;
+use raidfs_common::rpc::chunks::Grown;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const ME: ServerId = ServerId(1);
+const SESSION: SessionId = SessionId(7);
+
+/// A namespace that takes everything.
+#[derive(Clone, Default)]
+struct Names(Arc<Mutex<(Option<SessionId>, Vec<Change>)>>);
+
+impl Names {
+    fn made(&self) -> Vec<Change> {
+        self.0.lock().1.clone()
+    }
+}
+
+impl Proposer for Names {
+    fn leads(&self) -> bool {
+        true
+    }
+
+    fn pairs(&self) -> Arc<Vec<Pair>> {
+        let member = |n| raidfs_common::pair::Member {
+            server: ServerId(n),
+            state: CopyState::InSync,
+            incarnation: Incarnation(1),
+        };
+        let members = [member(1), member(2)];
+        Arc::new(vec![Pair { id: PairId(0), epoch: Epoch(1), members, space: Space::default(), losses: 0 }])
+    }
+
+    fn session(&self) -> Option<SessionId> {
+        self.0.lock().0
+    }
+
+    fn is_void(&self, _: SessionId) -> bool {
+        false
+    }
+
+    fn heard(&self, _: ServerId) -> Option<Duration> {
+        None
+    }
+
+    fn applied(&self) -> LogIndex {
+        LogIndex(1)
+    }
+
+    fn leader(&self) -> Option<ServerId> {
+        Some(ME)
+    }
+
+    fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
+        BTreeMap::new()
+    }
+
+    async fn confirm(&self) -> Option<(Term, LogIndex)> {
+        None
+    }
+
+    async fn propose(&self, change: Change) -> bool {
+        let mut names = self.0.lock();
+        if let Change::EndSession { .. } = change {
+            names.0 = None;
+        }
+        names.1.push(change);
+        true
+    }
+
+    fn grown(&self, ends: Vec<(Ino, u64)>) -> Vec<(Ino, u32, u64)> {
+        ends.into_iter().map(|(ino, end)| (ino, 0, end)).collect()
+    }
+}
+
+/// A leader whose mirror is away, and which can say itself how long files are once `tells` is set.
+fn leader(names: &Names, tells: &Arc<AtomicBool>) -> Arc<Duties<Names>> {
+    let nobody = "127.0.0.1:1".parse().unwrap();
+    let config = Config {
+        cluster: "test".into(),
+        pairs: vec![[nobody; 2]],
+        witness: nobody,
+        durability: Durability::Relaxed,
+        io_timeout: Duration::from_secs(1),
+        scrub_every: None,
+    };
+    let cluster = Cluster {
+        me: ME,
+        incarnation: Incarnation(1),
+        started: Instant::now(),
+        peers: Peers::new(&config, ME),
+        own_grown: Default::default(),
+        config,
+    };
+    let tells = tells.clone();
+    let told = move |_, _| {
+        let page = tells.load(Ordering::SeqCst).then(|| Grown { files: vec![(Ino(5), 3000)], next: None });
+        Box::pin(std::future::ready(page)) as futures::future::BoxFuture<'static, _>
+    };
+    cluster.own_grown.set(Box::new(told)).ok();
+    Duties::new(Arc::new(cluster), names.clone())
+}
+
+#[tokio::test]
+async fn a_session_ends_only_once_a_server_of_each_pair_has_said_how_long_its_files_are() {
+    let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
+    names.0.lock().0 = Some(SESSION);
+    let duties = leader(&names, &tells);
+    assert!(!duties.end_session(SESSION).await, "who wants to mount has to ask again");
+    assert_eq!(names.made(), []);
+    tells.store(true, Ordering::SeqCst);
+    assert!(duties.end_session(SESSION).await);
+    let sizes = Change::RecoverSizes { sizes: vec![(Ino(5), 0, 3000)] };
+    assert_eq!(names.made(), [sizes.clone(), Change::EndSession { session: SESSION }, sizes]);
+    assert!(duties.end_session(SESSION).await, "it has ended");
+    assert_eq!(names.made().len(), 3);
+}
+
+#[tokio::test]
+async fn a_pair_that_does_not_come_back_is_not_waited_for_for_ever() {
+    let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
+    names.0.lock().0 = Some(SESSION);
+    let mut duties = leader(&names, &tells);
+    Arc::get_mut(&mut duties).unwrap().sizes_patience = Duration::from_millis(1);
+    assert!(duties.end_session(SESSION).await);
+    assert_eq!(names.made(), [Change::EndSession { session: SESSION }]);
+}
