@@ -27,9 +27,6 @@ const SIZES_PER_ENTRY: usize = 10_000;
 const SIZES_AGAIN: Duration = Duration::from_millis(100);
 /// One try to end a session takes no longer because of that: less than a client waits for an answer.
 const SIZES_TRY: Duration = Duration::from_secs(2);
-/// A pair of which nobody can say how long its files are holds up the end of a session, and with it the next mount, for so
-/// long. Who is killed, restarted, or rebooted is back before; who is not may never be.
-const SIZES_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What a server said when it started.
 #[derive(Clone, Copy, Debug)]
@@ -58,19 +55,12 @@ pub struct Duties<P> {
     memory: Mutex<Memory>,
     /// Held while a session is brought to its end.
     ends: tokio::sync::Mutex<()>,
-    sizes_patience: Duration,
 }
 
 impl<P: Proposer> Duties<P> {
     /// Duties of this server.
     pub fn new(cluster: Arc<Cluster>, proposer: P) -> Arc<Self> {
-        Arc::new(Duties {
-            cluster,
-            proposer,
-            memory: Mutex::default(),
-            ends: Default::default(),
-            sizes_patience: SIZES_PATIENCE,
-        })
+        Arc::new(Duties { cluster, proposer, memory: Mutex::default(), ends: Default::default() })
     }
 
     fn heard(&self, server: ServerId) -> Option<Duration> {
@@ -366,20 +356,22 @@ impl<P: Proposer> Duties<P> {
             if !self.proposer.leads() {
                 return false;
             }
-            let pairs = silent.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ");
+            let name =
+                |pair: &PairId| self.cluster.config.servers_of(*pair).map(|server| server.to_string()).join(" or ");
+            let servers = silent.iter().map(name).collect::<Vec<_>>().join(", and none of ");
             let (since, is_new) = self.ending_since(session);
-            // What power took everywhere is not worth a long wait.
-            let patience = if self.proposer.is_void(session) { limits::SESSION_LEASE } else { self.sizes_patience };
+            // Whoever mounts waits for an answer as any operation does, and has to have one by then.
+            let patience = self.cluster.config.io_timeout / 2;
             if since.elapsed() >= patience {
                 tracing::error!(
-                    "no server of {pairs} has said for {patience:?} how long its files are: the mount session ends without; \
-                     what it appended there and did not sync may be missing"
+                    "none of {servers} has said for {patience:?} how long its files are: the mount session ends without; \
+                     what was appended there and not synced may be missing"
                 );
                 return true;
             }
             if is_new {
                 tracing::warn!(
-                    "the mount session, and whoever wants to mount, waits for a server of {pairs} to say how long its files are"
+                    "the mount session is to end, and whoever wants to mount waits: none of {servers} says how long its files are"
                 );
             }
             if begun.elapsed() >= SIZES_TRY {

@@ -79,14 +79,14 @@ impl Proposer for Names {
 }
 
 /// A leader whose mirror is away, and which can say itself how long files are once `tells` is set.
-fn leader(names: &Names, tells: &Arc<AtomicBool>) -> Arc<Duties<Names>> {
+fn leader(names: &Names, tells: &Arc<AtomicBool>, io_timeout: Duration) -> Arc<Duties<Names>> {
     let nobody = "127.0.0.1:1".parse().unwrap();
     let config = Config {
         cluster: "test".into(),
         pairs: vec![[nobody; 2]],
         witness: nobody,
         durability: Durability::Relaxed,
-        io_timeout: Duration::from_secs(1),
+        io_timeout,
         scrub_every: None,
     };
     let cluster = Cluster {
@@ -110,7 +110,7 @@ fn leader(names: &Names, tells: &Arc<AtomicBool>) -> Arc<Duties<Names>> {
 async fn a_session_ends_only_once_a_server_of_each_pair_has_said_how_long_its_files_are() {
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
     names.0.lock().0 = Some(SESSION);
-    let duties = leader(&names, &tells);
+    let duties = leader(&names, &tells, Duration::from_secs(60));
     assert!(!duties.end_session(SESSION).await, "who wants to mount has to ask again");
     assert_eq!(names.made(), []);
     tells.store(true, Ordering::SeqCst);
@@ -125,8 +125,7 @@ async fn a_session_ends_only_once_a_server_of_each_pair_has_said_how_long_its_fi
 async fn a_pair_that_does_not_come_back_is_not_waited_for_for_ever() {
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
     names.0.lock().0 = Some(SESSION);
-    let mut duties = leader(&names, &tells);
-    Arc::get_mut(&mut duties).unwrap().sizes_patience = Duration::from_millis(1);
+    let duties = leader(&names, &tells, Duration::from_millis(2));
     assert!(duties.end_session(SESSION).await);
     assert_eq!(names.made(), [Change::EndSession { session: SESSION }]);
 }
