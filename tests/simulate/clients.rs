@@ -11,7 +11,7 @@ use raidfs_common::config::Config;
 use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::name::FileName;
-use raidfs_common::namespace::{self, Change, Done, Query, RenameMode};
+use raidfs_common::namespace::{self, Change, Done, Query, RenameMode, SetAttr};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
@@ -37,6 +37,11 @@ const STEPS: usize = 40;
 const PAUSE: u64 = 400_000;
 /// Once everything is mended, all copies are in sync after this.
 const CALM: Duration = Duration::from_secs(60);
+/// Files that are cut long after they were written.
+const OLD_FILES: usize = 4;
+/// What was written and synced before is noted nowhere after so long without a fault: two rounds between the servers of a
+/// pair.
+const FORGOTTEN: Duration = Duration::from_secs(35);
 /// Where the words of a register lie: the same value at each, in blocks of their own.
 const PLACES: [usize; 3] = [0, 4_096, 9_000];
 const REGISTER_BYTES: usize = 9_008;
@@ -317,6 +322,34 @@ async fn look_up(client: &ClusterClient, shared: &Shared, a: u64, by: usize, beg
         _ => return,
     };
     shared.names.lock().push(Event { by, op: Op::Lookup(a as u8), begun, ended: Some((now(), answer)) });
+}
+
+/// Makes files, waits until their pairs have nothing to make up for any more, and cuts them: what a cut leaves undone is seen
+/// only by comparing the copies then.
+pub async fn cut_old_files(config: Config) {
+    calm(config.clone()).await;
+    let client = ClusterClient::connect(&config, "simulated".to_owned(), true).await.expect("all servers are there");
+    let change = async |change| client.change(vec![(time(), change)]).await.remove(0).expect("all servers are there");
+    let mut files = Vec::new();
+    for n in 0..OLD_FILES {
+        let Done::Attrs(attrs) = change(make(&client, &format!("old{n}")).await.expect("a number")).await else {
+            return;
+        };
+        let attr = *attrs.iter().find(|a| a.kind == FileKind::File).expect("what was made");
+        let data = Blob::from(vec![7; REGISTER_BYTES]);
+        let written = client.change_chunk(address(&attr), ChunkChange::Write { offset: 0, sync: true, data }).await;
+        let blocks = written.expect("all servers are there").blocks;
+        let (ino, cut_gen, size) = (attr.ino, attr.cut_gen, REGISTER_BYTES as u64);
+        change(Change::Wrote { ino, cut_gen, size, blocks, mtime: time() }).await;
+        files.push(attr);
+    }
+    tokio::time::sleep_until(tokio::time::Instant::now() + FORGOTTEN).await;
+    for (n, attr) in files.into_iter().enumerate() {
+        let set = SetAttr { size: Some(n as u64 * 100), ..SetAttr::default() };
+        change(Change::SetAttr { ino: attr.ino, set }).await;
+    }
+    client.barrier().await.expect("all servers are there");
+    client.close().await;
 }
 
 /// Waits until all copies are in sync, as long as that may take.

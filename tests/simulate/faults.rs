@@ -110,6 +110,17 @@ pub fn make(dice: &mut Dice, servers: &mut Servers, hosts: u16, count: u64, told
     }
 }
 
+/// Within the next second the power of some machines fails, never of both servers of a pair.
+pub fn soon(dice: &mut Dice, servers: &mut Servers, told: bool) {
+    rest(dice.span(1_000, 900_000));
+    let fault = Fault::Power(dice.pick(&POWERLESS[1..]));
+    say(told, &format!("soon {fault:?}"));
+    begin(fault, servers, 0, dice);
+    rest(dice.span(10_000, 1_000_000));
+    mend(servers);
+    say(told, "mended");
+}
+
 /// Sometimes, at the very end, the power of both servers of a pair or of all machines fails; whose did.
 pub fn last(dice: &mut Dice, servers: &mut Servers, told: bool) -> Option<&'static [u16]> {
     let hosts: &[u16] = match dice.below(4) {

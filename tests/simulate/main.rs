@@ -157,6 +157,13 @@ fn run(dice: &mut Dice, dir: &std::path::Path, arguments: &Arguments) -> Vec<Str
     for thread in threads {
         thread.join().expect("no client panics");
     }
+    if arguments.seed.is_some_and(|seed| seed % 4 == 2) {
+        let with = config.clone();
+        clients::on_host(5, move || clients::cut_old_files(with)).join().expect("no client panics");
+        faults::soon(dice, &mut servers, arguments.told);
+        let with = config.clone();
+        clients::on_host(8, move || clients::converge(with, CONVERGENCE)).join().expect("the operator does not panic");
+    }
     let cut = faults::last(dice, &mut servers, arguments.told);
     let with = config.clone();
     let operator = clients::on_host(8, move || clients::converge(with, CONVERGENCE));
