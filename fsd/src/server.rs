@@ -134,6 +134,17 @@ fn begin_changes(home: &DataDir, chunks: &dyn ChunkStore) -> Result<bool, Ended>
         );
         return Err(cannot("find the chunks")(missing));
     }
+    if let Some(were) = settled
+        && chunks.held().0 < were
+    {
+        tracing::error!(
+            "{} of {were} chunks are missing in {} since {} stopped: all are compared with its mirror's, if that is in sync",
+            were - chunks.held().0,
+            home.chunks().display(),
+            home.identity().server
+        );
+        chunks.note_everything().map_err(cannot("note all chunks"))?;
+    }
     settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
     Ok(settled.is_some())
 }

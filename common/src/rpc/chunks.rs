@@ -79,6 +79,8 @@ pub enum ChunkChange {
 pub struct Applied {
     /// Blocks that were holes and are not (or, if negative, the other way).
     pub blocks: i64,
+    /// There was no such chunk before.
+    pub made: bool,
 }
 
 /// Where a copy's bytes come from.
@@ -225,6 +227,10 @@ pub trait ChunkService {
         length: u32,
         source: CopySource,
     ) -> Result<Copied, Rejection>;
+
+    /// One mirror to the other while both are in sync: what have you of this chunk, by its sums, once you have carried out
+    /// the cuts that I have?
+    async fn summary(from: ServerId, view: View, chunk: ChunkId) -> Result<Option<ChunkSummary>, Rejection>;
 
     /// The index of the first chunk of this file, from this one on, that there is on this pair.
     async fn next_chunk(view: View, from: ChunkId) -> Result<Option<u32>, Rejection>;

@@ -128,11 +128,12 @@ impl ChunkStore for MemoryChunks {
             return Ok(Applied::default());
         }
         let mut inner = self.inner.lock();
+        let made = !inner.chunks.contains_key(&chunk);
         let held = inner.chunk_to_change(chunk);
         let before = held.blocks.len();
         held.copy_in(range.start, data);
         held.length = held.length.max(range.end);
-        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64 })
+        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64, made })
     }
 
     fn punch(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Applied, ChunkError> {
@@ -141,7 +142,7 @@ impl ChunkStore for MemoryChunks {
         let Some(held) = inner.chunks.get_mut(&chunk) else { return Ok(Applied::default()) };
         let before = held.blocks.len();
         held.zero(range);
-        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64 })
+        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64, made: false })
     }
 
     fn allocate(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Applied, ChunkError> {
@@ -150,12 +151,13 @@ impl ChunkStore for MemoryChunks {
             return Ok(Applied::default());
         }
         let mut inner = self.inner.lock();
+        let made = !inner.chunks.contains_key(&chunk);
         let held = inner.chunk_to_change(chunk);
         let before = held.blocks.len();
         for block in blocks_of(&range) {
             held.blocks.entry(block).or_insert_with(|| vec![0; BLOCK]);
         }
-        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64 })
+        Ok(Applied { blocks: held.blocks.len() as i64 - before as i64, made })
     }
 
     fn read(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Bytes, ChunkError> {

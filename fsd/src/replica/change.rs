@@ -27,6 +27,13 @@ enum Step {
     End(Result<Applied, Rejection>),
     /// It has to be ordered anew, behind the cut or end of the file by this entry.
     BehindDoom(LogIndex),
+    /// It is made on both, but only one of them had the chunk before: has the other lost it?
+    Compare {
+        /// The outcome.
+        applied: Applied,
+        /// It is this server that had none.
+        lost_here: bool,
+    },
     /// It has to be ordered anew, once the chunk is mended.
     Mend {
         /// The mirror could not make it either, for the same reason.
@@ -164,6 +171,11 @@ impl Replica {
             let forward = Forward { turn: view.turn, at_least, id, applied: position, chunk, change: change.clone() };
             match self.on_both(forward).await {
                 Step::End(result) => return result,
+                Step::Compare { applied, lost_here } => {
+                    drop(held);
+                    self.compare_with_mirror(chunk, lost_here).await;
+                    return Ok(applied);
+                }
                 Step::BehindDoom(needed) => {
                     drop(held);
                     let _ = self.board.applied(needed, APPLY_PATIENCE).await;
@@ -219,7 +231,8 @@ impl Replica {
             let replica = self.clone();
             tokio::spawn(async move { replica.forward(forward).await });
             let local = self.make_here(chunk, change).await;
-            return self.combine(local, Forwarded::Mirrored).await;
+            let there = local.as_ref().map_or(Applied::default(), |(applied, _)| *applied);
+            return self.combine(local, Forwarded::Mirrored(there)).await;
         }
         let (local, remote) = if self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. }) {
             if self.both_full(&standing).await && self.needs_room(chunk, &change).await {
@@ -241,7 +254,10 @@ impl Replica {
         match (local, remote) {
             (_, Forwarded::Behind(needed)) => Step::BehindDoom(needed),
             (_, Forwarded::Evicted(rejection)) => Step::End(Err(rejection)),
-            (Ok((applied, _intent)), Forwarded::Mirrored | Forwarded::Alone) => Step::End(Ok(applied)),
+            (Ok((applied, _intent)), Forwarded::Mirrored(there)) if applied.made != there.made => {
+                Step::Compare { applied, lost_here: applied.made }
+            }
+            (Ok((applied, _intent)), Forwarded::Mirrored(_) | Forwarded::Alone) => Step::End(Ok(applied)),
             (Ok((applied, _intent)), Forwarded::Full) => {
                 Step::End(self.lacking_there(applied, "its disk is full").await)
             }
@@ -249,7 +265,7 @@ impl Replica {
                 Step::End(self.lacking_there(applied, "its copy of a chunk is damaged, and could not be mended").await)
             }
             (Err(ChunkError::Full { .. }), Forwarded::Full | Forwarded::Damaged) => Step::End(Err(Rejection::Full)),
-            (Err(ChunkError::Full { .. }), Forwarded::Mirrored) => {
+            (Err(ChunkError::Full { .. }), Forwarded::Mirrored(_)) => {
                 Step::End(Err(self.leave("its disk is full".into()).await.unwrap_or(Rejection::Full)))
             }
             (Err(error), remote) if error.is_damage() => Step::Mend { lost_there: remote == Forwarded::Damaged },

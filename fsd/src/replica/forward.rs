@@ -30,8 +30,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// How the mirror's half of a change ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forwarded {
-    /// The mirror has it.
-    Mirrored,
+    /// The mirror has it, with this outcome there.
+    Mirrored(Applied),
     /// The mirror is not in sync, this server is.
     Alone,
     /// The mirror has no room for it: nothing was changed there.
@@ -150,7 +150,7 @@ impl Replica {
 
 fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: LogIndex) -> Try {
     match answer {
-        Ok(Ok(_)) => Try::End(Forwarded::Mirrored),
+        Ok(Ok(applied)) => Try::End(Forwarded::Mirrored(applied)),
         // The session has done with this number: with an outcome, which this server would know, or without one.
         Ok(Err(Rejection::Forgotten)) => Try::Accuse("it cannot say whether it has a change that was given up".into()),
         Ok(Err(Rejection::Full)) => Try::End(Forwarded::Full),
@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn a_mirror_that_cannot_say_whether_it_has_a_change_is_not_believed_to() {
         let judge = |answer| judge_answer(Ok(answer), LogIndex(1));
-        assert!(matches!(judge(Ok(Applied::default())), Try::End(Forwarded::Mirrored)));
+        assert!(matches!(judge(Ok(Applied::default())), Try::End(Forwarded::Mirrored(_))));
         assert!(matches!(judge(Err(Rejection::Forgotten)), Try::Accuse(_)));
     }
 }

@@ -35,6 +35,11 @@ impl Standing {
         self.mirror.state == CopyState::InSync
     }
 
+    /// Whether both copies are in sync, this one in this life of the server.
+    pub fn both_in_sync(&self) -> bool {
+        self.in_sync() && self.mirror_in_sync()
+    }
+
     /// Who orders the changes that `view` is about.
     pub fn primary(&self, view: &View) -> Option<ServerId> {
         self.pair.primary(ChunkPlace { pair: view.pair, turn: view.turn })

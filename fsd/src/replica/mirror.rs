@@ -228,8 +228,7 @@ impl Replica {
         after: Option<ChunkId>,
     ) -> Result<Vec<ChunkId>, Rejection> {
         self.caught_up(&view).await?;
-        let standing = self.judge_mirror(from, &view)?;
-        if !standing.in_sync() || !standing.mirror_in_sync() {
+        if !self.judge_mirror(from, &view)?.both_in_sync() {
             return Err(Rejection::NotInCharge);
         }
         let page = self.disk(DISK_STUCK, "list chunks", move |store| store.list(after, HELD_PAGE));
@@ -248,8 +247,7 @@ impl Replica {
     /// The mirror's half of a round of `settle`.
     pub async fn settle_intents(self: &Arc<Self>, from: ServerId, view: View, drop: bool) -> Result<(), Rejection> {
         tokio::time::timeout(APPLY_PATIENCE, self.caught_up(&view)).await.unwrap_or(Err(Rejection::Away))?;
-        let standing = self.judge_mirror(from, &view)?;
-        if !standing.in_sync() || !standing.mirror_in_sync() {
+        if !self.judge_mirror(from, &view)?.both_in_sync() {
             return Err(Rejection::NotInCharge);
         }
         let replica = self.clone();

@@ -12,7 +12,7 @@
 //! | `accuse` | telling the leader, until it has had its effect |
 //! | `strain` | how slow the disk is, and whose fault that is |
 //! | `read`, `sync`, `grown`, `ends` | reading, making durable, how long files have become |
-//! | `mend` | what is damaged: mended from the mirror |
+//! | `mend`, `missing` | what is damaged, or gone: mended from the mirror |
 //! | `scrub`, `pace` | looking for damage where nobody reads; how fast (pure) |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
 //! | `resync`, `settle`, `write_back`, `room` | the background work |
@@ -34,6 +34,7 @@ mod judge;
 mod locks;
 mod mend;
 mod mirror;
+mod missing;
 mod once;
 mod pace;
 mod plan;

@@ -40,6 +40,13 @@ impl Replica {
             }
             let _held = self.to_read(&view, chunk, Span::of(chunk, offset, length)).await?;
             result = self.read_here(chunk, offset, length).await;
+        } else if result.as_ref().is_ok_and(Bytes::is_empty) && self.is_missing(chunk).await {
+            drop(held);
+            if !self.bring_back(chunk).await {
+                return Err(Rejection::Damaged);
+            }
+            let _held = self.to_read(&view, chunk, Span::of(chunk, offset, length)).await?;
+            result = self.read_here(chunk, offset, length).await;
         }
         let bytes = result.map_err(rejection)?;
         add(&self.tally.reads, 1);
@@ -71,8 +78,20 @@ impl Replica {
 
     /// A chunk's length, and its runs of blocks that are no holes.
     pub async fn extents(self: &Arc<Self>, view: View, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), Rejection> {
-        let _held = self.to_read(&view, chunk, Span::chunk(chunk)).await?;
-        self.disk(DISK_STUCK, "read a chunk", move |store| store.extents(chunk)).await.map_err(rejection)
+        let extents = async || {
+            let _held = self.to_read(&view, chunk, Span::chunk(chunk)).await?;
+            self.disk(DISK_STUCK, "read a chunk", move |store| store.extents(chunk)).await.map_err(rejection)
+        };
+        match extents().await? {
+            (_, runs) if runs.is_empty() && self.is_missing(chunk).await => {
+                if self.bring_back(chunk).await {
+                    extents().await
+                } else {
+                    Err(Rejection::Damaged)
+                }
+            }
+            found => Ok(found),
+        }
     }
 
     /// The first chunk of a file, from this one on, that there is.

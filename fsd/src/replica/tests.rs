@@ -4,6 +4,7 @@ mod copies;
 mod disks;
 mod durable;
 mod harness;
+mod missing;
 mod scrub;
 mod sizes;
 mod stops;

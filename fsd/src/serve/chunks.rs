@@ -143,6 +143,16 @@ impl ChunkService for ChunkServer {
         self.replica.copy(view, id, chunk, (offset, length), source).await
     }
 
+    async fn summary(
+        self,
+        _: Context,
+        from: ServerId,
+        view: View,
+        chunk: ChunkId,
+    ) -> Result<Option<ChunkSummary>, Rejection> {
+        self.replica.summary_for(from, view, chunk).await
+    }
+
     async fn next_chunk(self, _: Context, view: View, from: ChunkId) -> Result<Option<u32>, Rejection> {
         self.replica.next_chunk(view, from).await
     }

@@ -148,7 +148,7 @@ impl Chunks {
                 };
                 tokio::select! {
                     answer = one_try => match answer {
-                        Ok(Answer::Primary(Ok(Applied { blocks }))) => {
+                        Ok(Answer::Primary(Ok(Applied { blocks, .. }))) => {
                             // As with a sync: the epoch that it was made under must still be the newest.
                             let now = self.core.pairs.now();
                             let still = now.pair(place.pair).is_some_and(|p| p.epoch == pair.epoch);

@@ -307,7 +307,7 @@ impl Served {
         if mood.swallows_answers {
             pending::<()>().await;
         }
-        Ok(Applied { blocks: 1 })
+        Ok(Applied { blocks: 1, made: false })
     }
 
     async fn copy(

@@ -113,7 +113,7 @@ impl Disk {
             sums.extend(whole_blocks(&range).map(|block| (block, BlockSum::HOLE)));
             self.put_sums(chunk, open, kept, blocks, sums.into_iter())?;
             self.changed(chunk, -given_back);
-            Ok(Applied { blocks: -given_back })
+            Ok(Applied { blocks: -given_back, made: false })
         })
     }
 
@@ -156,7 +156,7 @@ impl Disk {
                 Err(ChunkError::Full { .. }) if fresh => _ = self.unlink(chunk, state)?,
                 Err(_) => self.changed(chunk, 0),
             }
-            result.map(|blocks| Applied { blocks })
+            result.map(|blocks| Applied { blocks, made: fresh })
         })
     }
 

@@ -27,11 +27,11 @@ async fn a_copy_is_on_both_whoever_has_its_source() {
     let bytes: Vec<u8> = (0..50_000u32).map(|n| (n / 97) as u8 | 1).collect();
     cluster.change(0, chunk(5), write(100, &bytes)).await;
     let made = copy(&cluster, cluster.id(), 50_000, source(&cluster, A)).await;
-    assert_eq!(made, Ok(Copied::Made(Applied { blocks: 13 })));
+    assert_eq!(made, Ok(Copied::Made(Applied { blocks: 13, made: true })));
     assert_eq!(target(&cluster, 50_000).await, bytes);
     // More than there is: zeros.
     let made = copy(&cluster, cluster.id(), 60_000, source(&cluster, B)).await;
-    assert_eq!(made, Ok(Copied::Made(Applied { blocks: 2 })));
+    assert_eq!(made, Ok(Copied::Made(Applied { blocks: 2, made: false })));
     let longer = target(&cluster, 60_000).await;
     assert_eq!(longer[..50_000], bytes);
     assert!(longer[50_000..].iter().all(|byte| *byte == 0));

@@ -81,6 +81,11 @@ impl TestStore {
     }
 
     /// Flips a bit of a block that is there, without its checksum's knowing.
+    /// Its file is gone.
+    pub fn lose(&self, chunk: ChunkId) {
+        self.inner.lock().chunks.remove(&chunk).expect("it was there");
+    }
+
     pub fn rot(&self, chunk: ChunkId, block: u16) {
         self.inner.lock().chunks.get_mut(&chunk).unwrap().blocks.get_mut(&block).unwrap().0[7] ^= 1;
     }
@@ -162,6 +167,7 @@ impl ChunkStore for TestStore {
             return Err(ChunkError::Full { chunk });
         }
         let mut inner = self.inner.lock();
+        let made = !inner.chunks.contains_key(&chunk);
         let c = inner.chunks.entry(chunk).or_default();
         let mut came = 0;
         for block in blocks(offset, data.len() as u32) {
@@ -178,7 +184,7 @@ impl ChunkStore for TestStore {
             *sum = BlockSum::of(bytes);
         }
         c.length = c.length.max(offset + data.len() as u32);
-        Ok(Applied { blocks: came })
+        Ok(Applied { blocks: came, made })
     }
 
     fn punch(&self, chunk: ChunkId, offset: u32, length: u32) -> Result<Applied, ChunkError> {
@@ -187,7 +193,7 @@ impl ChunkStore for TestStore {
         let Some(c) = inner.chunks.get_mut(&chunk) else { return Ok(Applied::default()) };
         let whole = offset.div_ceil(BLOCK as u32) as u16..((offset + length) / BLOCK as u32) as u16;
         let gone = whole.filter(|block| c.blocks.remove(block).is_some()).count();
-        Ok(Applied { blocks: -(gone as i64) })
+        Ok(Applied { blocks: -(gone as i64), made: false })
     }
 
     fn allocate(&self, chunk: ChunkId, _: u32, _: u32) -> Result<Applied, ChunkError> {

@@ -1,0 +1,110 @@
+//! Chunks that are not there though they should be: the file system below has lost their files, or somebody has. What was
+//! never written is not there either, so that nothing here tells the one from the other. The mirror does.
+
+use super::ranges::{Mode, Span};
+use super::{DISK_STUCK, Replica};
+use crate::chunk::ChunkError;
+use raidfs_common::error::Rejection;
+use raidfs_common::id::{ChunkId, LogIndex, ServerId};
+use raidfs_common::limits::FORWARD_STUCK;
+use raidfs_common::rpc::chunks::{ChunkServiceClient, ChunkSummary, View};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A reader of what is not here waits no longer for the mirror: if that hangs, too, it reads zeros.
+const READER_PATIENCE: Duration = Duration::from_millis(100);
+/// So long a change that the mirror has already may take to come here.
+const ON_ITS_WAY: Duration = Duration::from_millis(50);
+/// How long the mirror may take to compare.
+const COMPARE_PATIENCE: Duration = Duration::from_secs(2);
+/// Cuts that one of the two has not carried out yet make a difference that passes.
+const COMPARE_TRIES: u32 = 4;
+/// Between two tries.
+const COMPARE_AGAIN: Duration = Duration::from_millis(100);
+
+impl Replica {
+    /// Whether a chunk that is not here should be: the mirror, which is in sync, has it.
+    pub(super) async fn is_missing(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        if !self.is_absent(chunk).await || !matches!(self.mirrors_summary(chunk, READER_PATIENCE).await, Some(Some(_)))
+        {
+            return false;
+        }
+        tokio::time::sleep(ON_ITS_WAY).await;
+        self.is_absent(chunk).await
+    }
+
+    /// Takes a missing chunk from the mirror; false if it is still missing then.
+    pub(super) async fn bring_back(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        let replica = self.clone();
+        let back = tokio::spawn(async move { replica.take_back(chunk).await });
+        back.await.unwrap_or(false) || !self.is_missing(chunk).await
+    }
+
+    async fn is_absent(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        matches!(self.own_summary(chunk).await, Ok(None))
+    }
+
+    async fn own_summary(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
+        self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, false)).await
+    }
+
+    /// What the mirror has of a chunk; None: both are not in sync, or it does not say.
+    async fn mirrors_summary(self: &Arc<Self>, chunk: ChunkId, patience: Duration) -> Option<Option<ChunkSummary>> {
+        let standing = self.standing_known().await;
+        if !standing.both_in_sync() {
+            return None;
+        }
+        let at_least = self.past.lock().last(chunk.ino);
+        let (me, view) = (self.me, View { at_least, ..standing.view() });
+        let ask = |client: ChunkServiceClient, context| async move { client.summary(context, me, view, chunk).await };
+        self.peers.call(standing.mirror.server, patience, ask).await.ok()?.ok()
+    }
+
+    /// The mirror's half of that.
+    pub async fn summary_for(
+        self: &Arc<Self>,
+        from: ServerId,
+        view: View,
+        chunk: ChunkId,
+    ) -> Result<Option<ChunkSummary>, Rejection> {
+        self.caught_up(&view).await?;
+        if !self.judge_mirror(from, &view)?.both_in_sync() {
+            return Err(Rejection::NotInCharge);
+        }
+        self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await?;
+        self.own_summary(chunk).await.map_err(super::disk::rejection)
+    }
+
+    /// A change was made on both, and one of them had no such chunk before. Most often it was under way with another change
+    /// at the same time. If the copies differ, the one who had none has lost it: it is put out, and brought up to date.
+    pub(super) async fn compare_with_mirror(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
+        for again in 1..=COMPARE_TRIES {
+            if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
+                return;
+            }
+            let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
+            let theirs = self.mirrors_summary(chunk, COMPARE_PATIENCE).await;
+            let (Some(theirs), Ok(mine)) = (theirs, self.own_summary(chunk).await) else { return };
+            drop(held);
+            if theirs == mine {
+                return;
+            }
+            if again < COMPARE_TRIES {
+                tokio::time::sleep(COMPARE_AGAIN).await;
+            }
+        }
+        let standing = self.standing_known().await;
+        if !standing.both_in_sync() {
+            return;
+        }
+        if lost_here {
+            tracing::error!(
+                "chunk {chunk} was missing here when it was changed: this server takes itself out of its pair"
+            );
+            self.leave(format!("chunk {chunk} was missing from its copy")).await;
+        } else {
+            self.accuse(standing.mirror.server, format!("chunk {chunk} was missing from its copy"));
+            self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
+        }
+    }
+}

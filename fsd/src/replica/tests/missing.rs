@@ -1,0 +1,72 @@
+//! Chunks whose files are gone on one server.
+
+use super::*;
+
+/// A chunk of 10,000 bytes that nobody has to copy any more.
+async fn settled() -> Cluster {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[3; 10_000])).await;
+    for _ in 0..2 {
+        assert!(cluster.servers[0].replica.settle_round(Duration::ZERO).await);
+    }
+    assert!(cluster.store(A).noted(None, 9).unwrap().is_empty());
+    cluster
+}
+
+#[tokio::test]
+async fn a_missing_chunk_is_not_read_as_zeros_but_taken_from_the_mirror() {
+    for server in [A, B] {
+        let cluster = settled().await;
+        cluster.store(server).lose(chunk(1));
+        assert_eq!(cluster.read(server, chunk(1), 5000, 10).await.unwrap(), [3; 10]);
+        cluster.assert_equal();
+        cluster.store(server).lose(chunk(1));
+        let view = cluster.view(0);
+        let runs = cluster.call(server, |c, x| async move { c.extents(x, view, chunk(1)).await }).await.unwrap();
+        assert_eq!(runs, Ok((10_000, vec![(0, 3)])), "nor is it a hole");
+        cluster.assert_equal();
+        assert_eq!(cluster.names.lock().pair.epoch, Epoch(1), "nobody was evicted");
+    }
+}
+
+#[tokio::test]
+async fn what_was_never_written_is_a_hole() {
+    let mut cluster = settled().await;
+    for server in [A, B] {
+        assert_eq!(cluster.read(server, chunk(2), 5000, 10).await.unwrap(), [0; 0]);
+    }
+    cluster.server(B).kill();
+    assert_eq!(cluster.read(A, chunk(2), 5000, 10).await.unwrap(), [0; 0]);
+}
+
+#[tokio::test]
+async fn a_change_of_a_missing_chunk_makes_no_zeros_of_what_was_there() {
+    for server in [A, B] {
+        for offset in [9_990, 8192 * 4] {
+            let cluster = settled().await;
+            cluster.store(server).lose(chunk(1));
+            cluster.change(0, chunk(1), write(offset, &[4; 20])).await;
+            until("who had lost it is put out", || accused(&cluster, server)).await;
+            cluster.in_sync().await;
+            cluster.assert_equal();
+            for server in [A, B] {
+                assert_eq!(cluster.read(server, chunk(1), 9_000, 990).await.unwrap(), [3; 990]);
+                assert_eq!(cluster.read(server, chunk(1), offset, 20).await.unwrap(), [4; 20]);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn changes_that_make_a_chunk_at_the_same_time_put_nobody_out() {
+    let cluster = Arc::new(Cluster::new().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..200u32 {
+        let cluster = cluster.clone();
+        let at = (u64::from(n / 8), n % 8 * 20_000);
+        tasks.spawn(async move { cluster.change(0, chunk(10 + at.0), write(at.1, &[5; 20_000])).await });
+    }
+    tasks.join_all().await;
+    cluster.assert_equal();
+    assert_eq!(cluster.names.lock().pair.epoch, Epoch(1));
+}
