@@ -79,7 +79,7 @@ impl Cluster {
     ) -> Option<Grown> {
         if server == self.me {
             let ask = self.own_grown.get()?;
-            return ask(at_least, after).await;
+            return tokio::time::timeout(GROWN_TIMEOUT, ask(at_least, after)).await.ok()?;
         }
         let ask = |client: ChunkServiceClient, ctx| async move { client.grown(ctx, pair, at_least, after).await };
         match self.peers.call(server, GROWN_TIMEOUT, ask).await {

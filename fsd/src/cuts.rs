@@ -68,10 +68,13 @@ impl Cuts {
     pub fn record(&self, ino: Ino, index: LogIndex) -> io::Result<()> {
         let mine = {
             let mut written = self.written.lock();
-            (&self.file).write_all(&encode(ino, index))?;
-            *written += 1;
-            *written
+            (&self.file).write_all(&encode(ino, index)).map(|()| {
+                *written += 1;
+                *written
+            })
         };
+        // Behind a torn record none can be read.
+        let mine = mine.inspect_err(|_| *self.synced.lock() = None)?;
         let mut synced = self.synced.lock();
         match *synced {
             None => return Err(io::Error::other("an earlier sync of the record of cuts failed")),

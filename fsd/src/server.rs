@@ -35,7 +35,7 @@ use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
 use raidfs_common::log::chain;
 use raidfs_common::namespace::{Answer, Command, Query};
-use raidfs_common::pair::{CopyState, Member};
+use raidfs_common::pair::{CopyState, Member, Pair};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
@@ -120,8 +120,8 @@ struct Server {
     bulk: mpsc::UnboundedSender<Guest>,
 }
 
-/// From now on changes are made. Says whether the last life ended with every change whole; refused if its chunks are gone.
-fn begin_changes(home: &DataDir, chunks: &dyn ChunkStore) -> Result<bool, Ended> {
+/// From now on changes are made. Refused if all chunks are gone.
+fn begin_changes(home: &DataDir, chunks: &dyn ChunkStore) -> Result<Found, Ended> {
     let settled = settled::read(&home.settled());
     if let Some(held @ 1..) = settled
         && chunks.held().0 == 0
@@ -134,19 +134,29 @@ fn begin_changes(home: &DataDir, chunks: &dyn ChunkStore) -> Result<bool, Ended>
         );
         return Err(cannot("find the chunks")(missing));
     }
-    if let Some(were) = settled
-        && chunks.held().0 < were
-    {
+    let missing = settled.unwrap_or(0).saturating_sub(chunks.held().0);
+    if missing > 0 {
         tracing::error!(
-            "{} of {were} chunks are missing in {} since {} stopped: all are compared with its mirror's, if that is in sync",
-            were - chunks.held().0,
+            "{missing} chunks are missing in {} since {} stopped: they are taken from its mirror, if that has them",
             home.chunks().display(),
             home.identity().server
         );
-        chunks.note_everything().map_err(cannot("note all chunks"))?;
     }
     settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
-    Ok(settled.is_some())
+    Ok(Found { settled: settled.is_some(), missing: missing > 0 })
+}
+
+/// What the last life has left of the chunks.
+struct Found {
+    /// Every change of it is whole.
+    settled: bool,
+    /// Not all of them are there that were.
+    missing: bool,
+}
+
+/// Whether a server's copy is in sync and its mirror's is not, as far as it knew when it ended.
+fn is_last_copy(pairs: &[Pair], me: ServerId) -> bool {
+    pairs.iter().any(|pair| pair.in_sync().map(|member| member.server).eq([me]))
 }
 
 /// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries.
@@ -182,7 +192,7 @@ pub async fn run(
 ) -> Result<(), Ended> {
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
-    let was_settled = begin_changes(home, &*chunks)?;
+    let found = begin_changes(home, &*chunks)?;
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     if doubtful {
         home.distrust().map_err(cannot("note that entries may be missing"))?;
@@ -192,6 +202,10 @@ pub async fn run(
     board.keep_cuts(open_cuts(home, &names).map_err(cannot("open the record of cuts"))?);
     if !life.first && names.applied().0 == LogIndex(0) {
         // The names are fetched anew, and all cuts that the log still has come by again: the mirror has it right.
+        chunks.note_everything().map_err(cannot("note all chunks"))?;
+    }
+    if found.missing && !is_last_copy(&names.pairs(), me) {
+        // The mirror has what is missing, and brings it. From the last copy the mirror would be made to lack it, too.
         chunks.note_everything().map_err(cannot("note all chunks"))?;
     }
     let own = chunks.clone();
@@ -212,7 +226,7 @@ pub async fn run(
     let proposer = NodeProposer { node: node.clone(), machine: machine.clone() };
     let duties = Duties::new(cluster.clone(), proposer.clone());
     let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
-    if life.first || was_settled && !life.power_lost {
+    if life.first || found.settled && !life.power_lost {
         replica.nothing_is_half_changed();
     }
     let server = Arc::new(Server {

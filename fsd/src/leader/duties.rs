@@ -25,6 +25,8 @@ const PING_TIMEOUT: Duration = Duration::from_millis(300);
 const SIZES_PER_ENTRY: usize = 10_000;
 /// Who cannot say how long files are is asked again after this.
 const SIZES_AGAIN: Duration = Duration::from_millis(100);
+/// Who wants a session ended tries again within this; else it lives on, and the next time is another one.
+const ENDS_AGAIN: Duration = Duration::from_secs(10);
 /// One try to end a session takes no longer because of that: less than a client waits for an answer.
 const SIZES_TRY: Duration = Duration::from_secs(2);
 
@@ -43,8 +45,16 @@ struct Memory {
     leases: Leases,
     gone: BTreeMap<ServerId, Instant>,
     led_since: Option<Instant>,
-    /// Since when this leader tries to end a session.
-    ending: Option<(SessionId, Instant)>,
+    /// The session that this leader tries to end.
+    ending: Option<Ending>,
+}
+
+/// A session that is to end: since when, and when that was tried last.
+#[derive(Clone, Copy, Debug)]
+struct Ending {
+    session: SessionId,
+    since: Instant,
+    last: Instant,
 }
 
 /// The leader's duties on one server; idle while another leads.
@@ -297,7 +307,7 @@ impl<P: Proposer> Duties<P> {
         let open = self.proposer.session();
         self.memory.lock().leases.keep(open);
         let Some(session) = open else { return };
-        let is_new = self.memory.lock().ending.is_none_or(|(ending, _)| ending != session);
+        let is_new = !self.is_ending(session);
         if self.proposer.is_void(session) {
             if is_new {
                 tracing::warn!("the mount session is from before power was lost: it ends");
@@ -349,6 +359,7 @@ impl<P: Proposer> Duties<P> {
     async fn sizes_are_known(&self, session: SessionId) -> bool {
         let begun = Instant::now();
         loop {
+            let (since, is_new) = self.ending_since(session);
             let silent = self.recover_sizes().await;
             if silent.is_empty() {
                 return true;
@@ -359,7 +370,6 @@ impl<P: Proposer> Duties<P> {
             let name =
                 |pair: &PairId| self.cluster.config.servers_of(*pair).map(|server| server.to_string()).join(" or ");
             let servers = silent.iter().map(name).collect::<Vec<_>>().join(", and none of ");
-            let (since, is_new) = self.ending_since(session);
             // Whoever mounts waits for an answer as any operation does, and has to have one by then.
             let patience = self.cluster.config.io_timeout / 2;
             if since.elapsed() >= patience {
@@ -381,13 +391,24 @@ impl<P: Proposer> Duties<P> {
         }
     }
 
+    /// Whether this leader is about to end a session: it tried a moment ago.
+    fn is_ending(&self, session: SessionId) -> bool {
+        let ending = self.memory.lock().ending;
+        ending.is_some_and(|ending| ending.session == session && ending.last.elapsed() < ENDS_AGAIN)
+    }
+
     /// Since when this leader tries to end a session, and whether it has just begun with that.
     fn ending_since(&self, session: SessionId) -> (Instant, bool) {
+        let (now, is_ending) = (Instant::now(), self.is_ending(session));
         let mut memory = self.memory.lock();
-        match memory.ending {
-            Some((ending, since)) if ending == session => (since, false),
-            _ => (memory.ending.insert((session, Instant::now())).1, true),
-        }
+        let since = memory.ending.filter(|_| is_ending).map_or(now, |ending| ending.since);
+        memory.ending = Some(Ending { session, since, last: now });
+        (since, !is_ending)
+    }
+
+    /// Whether no session is on its way out: what it wrote is known, and another may be opened.
+    pub async fn none_ends(&self) -> bool {
+        tokio::time::timeout(SIZES_TRY, self.ends.lock()).await.is_ok()
     }
 
     /// Gives files the size that their bytes have, as far as servers in sync say it; the pairs of which none does.

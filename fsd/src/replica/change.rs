@@ -151,6 +151,10 @@ impl Replica {
                 if !begun {
                     return Err(rejection);
                 }
+                let standing = self.standing_known().await;
+                if self.is_closed() && !standing.in_sync() {
+                    return Err(standing.wrong_epoch());
+                }
                 tokio::time::sleep(PATIENT_PAUSE).await;
                 continue;
             }
@@ -165,6 +169,10 @@ impl Replica {
             let held = self.locks.hold(chunk.ino, span, Mode::Change).await;
             if !begun {
                 check_session(&self.judge_now(view)?.notice, id.session)?;
+                if self.once.lock().is_done(id) {
+                    // Its client has given it up meanwhile, and what came later may be there already.
+                    return Err(Rejection::Forgotten);
+                }
             }
             begun = true;
             let at_least = view.at_least.max(self.past.lock().last(chunk.ino));

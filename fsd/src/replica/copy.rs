@@ -53,7 +53,8 @@ impl Replica {
     async fn read_source(self: &Arc<Self>, source: &CopySource, length: u32) -> Result<Bytes, Option<Rejection>> {
         let CopySource { server, view, chunk, offset } = *source;
         let bytes = if server == self.me {
-            self.read(view, chunk, offset, length).await.map_err(Some)?
+            let read = self.read(view, chunk, offset, length);
+            tokio::time::timeout(SOURCE_PATIENCE, read).await.map_err(|_| None)?.map_err(Some)?
         } else {
             let read =
                 move |c: ChunkServiceClient, context| async move { c.read(context, view, chunk, offset, length).await };

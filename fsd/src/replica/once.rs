@@ -75,6 +75,11 @@ impl<T: Clone> Once<T> {
         }
     }
 
+    /// The session has given the change up, or has its outcome: it is not to be made any more.
+    pub fn is_done(&self, id: ChangeId) -> bool {
+        self.sessions.get(&id.session).is_some_and(|session| id.seq < session.done_below)
+    }
+
     /// A try has ended: made with an outcome, or (None) without effect, so that it may be tried again.
     pub fn end(&mut self, id: ChangeId, outcome: Option<T>) {
         let Some(session) = self.sessions.get_mut(&id.session) else { return };
@@ -131,9 +136,13 @@ mod tests {
             once.end(id(seq, 0), Some(seq));
         }
         assert_eq!(once.begin(id(11, 10)), Begin::Make);
+        assert!(!once.is_done(id(11, 0)) && !once.is_done(id(10, 0)));
+        assert_eq!(once.begin(id(12, 12)), Begin::Make);
+        assert!(once.is_done(id(11, 0)), "it has been given up while it was under way");
+        once.end(id(11, 10), None);
         assert_eq!(once.begin(id(3, 2)), Begin::Late);
-        assert_eq!(once.begin(id(10, 2)), Begin::Made(10));
-        assert_eq!(once.sessions[&SessionId(1)].changes.len(), 2);
+        assert_eq!(once.begin(id(10, 2)), Begin::Late);
+        assert_eq!(once.sessions[&SessionId(1)].changes.len(), 1);
     }
 
     #[test]

@@ -39,7 +39,9 @@ impl NamesServer {
     /// it from that is waited for by who asks again.
     async fn make_way(&self, request: &Request) -> Result<(), Rejection> {
         let Change::OpenSession { takeover, .. } = &request.change else { return Ok(()) };
-        let Some(open) = self.proposer.session().filter(|open| *open != request.session) else { return Ok(()) };
+        let Some(open) = self.proposer.session().filter(|open| *open != request.session) else {
+            return if self.duties.none_ends().await { Ok(()) } else { Err(Rejection::Away) };
+        };
         let must_end = *takeover || self.proposer.is_void(open) || self.duties.session_lapsed(open);
         if must_end && !self.duties.end_session(open).await { Err(Rejection::Away) } else { Ok(()) }
     }

@@ -86,7 +86,7 @@ fn check_joined(local: &Local, started: &mut [Started]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Starts mountd if it does not run, and waits until the mount is usable. A dead mount in its place is cleared away.
+/// Starts mountd if it does not run, and waits until the mount is usable. A dead mount in its place makes way for it.
 pub fn mount(local: &Local, at: &mut MountPoint, started: &mut Vec<Started>) -> Result<(), Failure> {
     let running = local.pid(Name::Mount).is_some();
     if running && mounts::state(&at.path) == MountState::None {
@@ -132,13 +132,14 @@ fn is_held_from_here(local: &Local, place: &Path) -> bool {
     holders.any(|h| h.what_here().is_some_and(|what| Path::new(what) == place))
 }
 
-/// Makes `at` a place to mount on: takes away what a dead mountd left, makes the directory if it is missing.
+/// Makes `at` a place to mount on: makes the directory if it is missing. What a dead mountd left stays until the new one can
+/// take its place: until then programs get errors, and do not write to the disk below.
 fn clear_place(at: &mut MountPoint) -> Result<(), Failure> {
     match mounts::state(&at.path) {
         MountState::None => {}
         MountState::Dead(_) => {
-            mounts::unmount(&at.path, true).map_err(Failure::file("clear the dead mount", &at.path))?;
-            println!("cleared away the dead mount at {}", at.path.display());
+            println!("a dead mount is at {}: it makes way for the new one", at.path.display());
+            return Ok(());
         }
         other @ (MountState::Answers | MountState::Hangs | MountState::Foreign(_)) => {
             let why = format!("{}, and not by this cluster", other.words());

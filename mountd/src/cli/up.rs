@@ -48,7 +48,13 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         bring::mount(&local, &mut at, &mut started)
     });
     if let Err(failure) = result {
+        // Servers that are up stay: whoever lacks a mount has more of a store with them.
+        let all_servers_run = !new && all.iter().all(|name| matches!(local.state(*name), State::Running(_)));
+        started.retain(|one| one.name == Name::Mount || !all_servers_run);
         bring::take_back(&local, started);
+        if all_servers_run {
+            eprintln!("the servers run; `raidfs up` again once it can be mounted");
+        }
         return Err(failure);
     }
     let took = human::span(began.elapsed());

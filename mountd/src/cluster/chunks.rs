@@ -4,6 +4,7 @@
 use super::balance::Balance;
 use super::changes::as_error;
 use super::connection::NoAnswer;
+use super::copying::Sources;
 use super::core::{Core, SessionState};
 use super::numbers::Numbers;
 use super::pairs::Known;
@@ -127,7 +128,7 @@ impl Chunks {
         let Ok(Ok(_room)) = room else { return Err(FsError::Io) };
         let seq = lane.numbers.lock().take(1);
         let number = Number { lane, session: self.core.session, seq };
-        let mut damaged = Vec::new();
+        let mut sources = Sources::default();
         loop {
             let known = waiting.known();
             if let Some(pair) = known.pair(place.pair)
@@ -142,7 +143,7 @@ impl Chunks {
                     match &wanted {
                         Wanted::Change(change) => self.try_change(&waiting, order, change).await.map(Answer::Primary),
                         Wanted::Copy(part, from) => {
-                            self.try_copy(&waiting, &known, order, (*part, *from), &mut damaged).await
+                            self.try_copy(&waiting, &known, order, (*part, *from), &mut sources).await
                         }
                     }
                 };

@@ -11,23 +11,47 @@ use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, Copied, CopySource};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// A server reads the bytes of a copy within a second, or gives it up; then it is a change like any other.
+const SERVERS_TAKE_MAX: Duration = Duration::from_secs(2);
+
+/// After so many tries the servers do not reach each other.
+const UNREACHED_MAX: usize = 4;
+
+/// What tries of one copy have found out about its source.
+#[derive(Debug, Default)]
+pub(super) struct Sources {
+    /// Servers whose copy of it is damaged: they are not asked again.
+    damaged: Vec<ServerId>,
+    /// Those that the primary did not reach, once for each time; others are asked first.
+    unreached: Vec<ServerId>,
+}
 
 impl Chunks {
-    /// Tries once. Servers whose copy of the source is damaged are added to `damaged`, and not asked again.
+    /// Tries once; `sources` is what earlier tries have found.
     pub(super) async fn try_copy(
         &self,
         waiting: &Waiting<'_>,
         known: &Known,
         order: Order,
         (part, source): (Part, Source),
-        damaged: &mut Vec<ServerId>,
+        sources: &mut Sources,
     ) -> Result<Answer, NoAnswer> {
         let place = self.place(source.at);
-        let able = self.able(known, place, damaged);
+        let left = waiting.deadline().saturating_duration_since(Instant::now());
+        if left < SERVERS_TAKE_MAX.min(self.core.config.io_timeout / 2) {
+            // It might be made when we are not there any more to wait for it.
+            return Ok(Answer::Source(Ok(())));
+        }
+        let others: Vec<ServerId> = sources.damaged.iter().chain(&sources.unreached).copied().collect();
+        let mut able = self.able(known, place, &others);
+        if able.is_empty() {
+            able = self.able(known, place, &sources.damaged);
+        }
         let Some(pair) = known.pair(place.pair) else { return Ok(Answer::Source(Ok(()))) };
         if able.is_empty() {
-            let all = !damaged.is_empty() && pair.in_sync().all(|m| damaged.contains(&m.server));
+            let all = !sources.damaged.is_empty() && pair.in_sync().all(|m| sources.damaged.contains(&m.server));
             if all {
                 tracing::error!("chunk {} is damaged on every mirror in sync: it cannot be copied", source.at.chunk);
             }
@@ -56,10 +80,15 @@ impl Chunks {
         Ok(Answer::Source(match refused {
             Some(Rejection::Damaged) => {
                 tracing::warn!("the copy of chunk {} on {server} is damaged", source.at.chunk);
-                damaged.push(server);
+                sources.damaged.push(server);
                 Ok(())
             }
             Some(rejection) => weigh(&self.core, place.pair, server, &rejection),
+            // Whom we reach ourselves is no server to be suspected.
+            None if self.core.attendance.is_here(server) => {
+                sources.unreached.push(server);
+                if sources.unreached.len() < UNREACHED_MAX { Ok(()) } else { Err(FsError::NotSupported) }
+            }
             None => {
                 reading.failed();
                 Ok(())

@@ -215,6 +215,7 @@ async fn a_source_that_is_damaged_or_silent_is_left_for_its_mirror() {
         assert_eq!(client.read_chunk(to, 0, 9).await.unwrap(), "one");
     }
     cluster.with(|w| {
+        w.mood(1).read_delay = Duration::ZERO;
         w.mood(1).damaged = true;
         w.mood(2).damaged = true;
         assert!(w.copies.contains(&(ServerId(3), ServerId(1))), "it was asked");
@@ -222,6 +223,13 @@ async fn a_source_that_is_damaged_or_silent_is_left_for_its_mirror() {
         assert_eq!(numbers, (1..=10).collect(), "each pair's numbers without a gap");
     });
     assert_eq!(copy(&client, at(7, 0), at(8, 0)).await, Err(FsError::Io));
+    for server in [1, 2] {
+        cluster.with(|w| w.mood(server).damaged = false);
+        cluster.with(|w| w.mood(server).read_delay = Duration::from_secs(60));
+    }
+    let asked = Instant::now();
+    assert_eq!(copy(&client, at(7, 0), at(8, 0)).await, Err(FsError::NotSupported), "we have to do it ourselves");
+    assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]

@@ -143,7 +143,7 @@ fn mount(device: &File, path: &Path, cluster: &str, options: &Options) -> io::Re
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Checks that a file system can be mounted at `path`, and clears a dead raidfs mount away that a crash left there.
+/// Checks that a file system can be mounted at `path`; a dead raidfs mount that a crash left there makes way for it.
 /// Returns the path without symbolic links.
 pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
     // SAFETY: no memory is involved.
@@ -154,15 +154,8 @@ pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
     let unusable = |source| MountError::Unusable { path: path.to_owned(), source };
     let path = whole_path(path).map_err(unusable)?;
     if let Some(there) = mounted_at(&path).map_err(unusable)? {
-        // Opening the directory always asks the daemon; its attributes outlive the daemon in the kernel's cache.
-        let dead = std::fs::read_dir(&path).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN));
-        let ours = there.is_ours();
-        match (ours, dead) {
-            (true, true) => {
-                tracing::info!("clearing a dead mount away from {}", path.display());
-                unmount(&path, libc::MNT_DETACH).map_err(|source| MountError::Dead { path: path.clone(), source })?;
-                return check(&path, options);
-            }
+        match (there.is_ours(), is_dead(&path)) {
+            (true, true) => return Ok(path),
             (true, false) => return Err(MountError::MountedAlready { path, source_name: there.source }),
             (false, _) => return Err(MountError::Occupied { path, kind: there.kind }),
         }
@@ -175,6 +168,35 @@ pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
         return Err(MountError::NotEmpty(path));
     }
     Ok(path)
+}
+
+/// Whether nobody serves what is mounted there. Opening the directory always asks the daemon; its attributes outlive the
+/// daemon in the kernel's cache.
+fn is_dead(path: &Path) -> bool {
+    std::fs::read_dir(path).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN))
+}
+
+/// Takes dead raidfs mounts off a path. Only right before another is mounted there: meanwhile programs would use the
+/// directory below, which is on another disk.
+fn clear_dead(path: &Path) -> Result<(), MountError> {
+    let failed = |source| MountError::Dead { path: path.to_owned(), source };
+    while mounted_at(path).map_err(failed)?.is_some_and(|there| there.is_ours()) && is_dead(path) {
+        tracing::info!("clearing a dead mount away from {}", path.display());
+        unmount(path, libc::MNT_DETACH).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Says so if the mount hides something that is not of the store.
+fn tell_of_hidden(path: &Path) {
+    let hidden = std::fs::read_dir(path).map_or(0, Iterator::count);
+    if hidden > 0 {
+        tracing::warn!(
+            "{} names in the directory {} itself are hidden by the mount: they are not in the store, but on the disk below",
+            hidden,
+            path.display()
+        );
+    }
 }
 
 /// Gives a mount that is there other options: `lists` on top of those that it has.
@@ -249,6 +271,8 @@ impl Mounted {
     ) -> Result<Mounted, MountError> {
         let failed = |source| MountError::Mount { path: path.to_owned(), source };
         let device = open_device().map_err(MountError::NoDevice)?;
+        clear_dead(path)?;
+        tell_of_hidden(path);
         mount(&device, path, cluster, options).map_err(failed)?;
         let mut config = Config::default();
         config.n_threads = Some(LOOP_THREADS);

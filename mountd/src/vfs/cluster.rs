@@ -68,7 +68,8 @@ pub trait Cluster: Send + Sync + 'static {
         change: ChunkChange,
     ) -> impl Future<Output = Result<Changed, FsError>> + Send;
     /// Has the servers write into a part of a chunk what another chunk has: a change like any other, of bytes that do not
-    /// pass through here. The caller has no change of either under way.
+    /// pass through here. The caller has no change of either under way. [`FsError::NotSupported`]: not now, as the servers do
+    /// not reach each other, though they may be reached from here.
     fn copy_chunk(
         &self,
         at: ChunkAddress,

@@ -62,11 +62,13 @@ impl<C: Cluster> Vfs<C> {
         if length > 0 {
             self.0.strip_unkept_ids(target.file.ino, caller).await?;
         }
-        let (done, result) = if length < SERVERS_COPY_MIN {
-            self.copy_here(&source.file, from.1, to, length).await
-        } else {
-            self.0.copy_there(&source.file, from.1, &target.file, to.1, length).await
-        };
+        let (mut done, mut result) = (0, Err(FsError::NotSupported));
+        if length >= SERVERS_COPY_MIN {
+            (done, result) = self.0.copy_there(&source.file, from.1, &target.file, to.1, length).await;
+        }
+        if done == 0 && result == Err(FsError::NotSupported) {
+            (done, result) = self.copy_here(&source.file, from.1, to, length.min(PIECE_BYTES)).await;
+        }
         self.0.copied(source.file.ino, source.mode).await;
         if done == 0 {
             return result.map(|()| 0);
@@ -103,14 +105,14 @@ impl<C: Cluster> Shared<C> {
             let window = to_its_end(async move { Ok(shared.copy_window(&source, &target, piece).await) }).await;
             let (copied, ended) = window.unwrap_or_else(|error| (0, Err(error)));
             done += copied;
-            if ended.is_err() {
+            if copied < piece.length {
                 return (done, ended);
             }
         }
         (done, Ok(()))
     }
 
-    /// Has the servers copy a window, which ends in `target` or with an error.
+    /// Has the servers copy a window; less of it if the source ends before, or with an error.
     async fn copy_window(self: &Arc<Self>, source: &Arc<File>, target: &Arc<File>, window: Piece) -> Copied {
         self.landed(source).await;
         self.unheld(source).await;
@@ -141,7 +143,10 @@ impl<C: Cluster> Shared<C> {
             }
             done += if result.is_ok() { piece.length } else { 0 };
         }
-        if result.is_err() {
+        // Zeros that follow the end of a source which was cut meanwhile are not copied.
+        let left = self.names.lock().tree.node(source.ino).map_or(0, |node| node.attr.size.saturating_sub(window.from));
+        done = done.min(left);
+        if done < window.length {
             self.take_back(target, placement, window.to + done..window.to + window.length, &mut blocks).await;
         }
         if done > 0 || blocks != 0 {
@@ -155,17 +160,14 @@ impl<C: Cluster> Shared<C> {
         (done, result)
     }
 
-    /// A copy has failed, and later pieces of it may be there all the same: behind the end of the file nothing may be.
+    /// A copy has ended early, and later pieces of it may be there all the same: behind the end of the file nothing may be.
     async fn take_back(&self, target: &File, placement: Placement, range: Range<u64>, blocks: &mut i64) {
         let size = self.names.lock().tree.node(target.ino).map_or(0, |node| node.attr.size);
         let behind = range.start.max(size)..range.end;
         if !behind.is_empty()
             && let Err(error) = self.change_pieces(target, placement, behind, &[punch], blocks).await
         {
-            tracing::warn!(
-                "what a failed copy left behind the end of inode {} was not taken back: {error}",
-                target.ino
-            );
+            tracing::warn!("what a copy left behind the end of inode {} was not taken back: {error}", target.ino);
         }
     }
 }
