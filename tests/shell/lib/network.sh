@@ -1,20 +1,18 @@
 # A cluster of machines, for cases that cut some of them off from others: each program has a network namespace of its own,
-# and a bridge joins them. All see the same files and mounts. What a case asks by `raidfs` it asks from one more machine,
-# the operator's, which is cut off from nobody. Namespaces live as long as the process that holds them, which has a pid
-# file: nothing has a name outside, and `clean_below` ends them.
+# joined to that of the operator, whose kernel passes packets on, or does not. All see the same files and mounts. What a
+# case asks by `raidfs` it asks as the operator, who is cut off from nobody. Namespaces live as long as the process that
+# holds them, which has a pid file: nothing has a name outside, and `clean_below` ends them.
 
-MACHINES="fsd1 fsd2 fsd3 fsd4 witness mountd operator"
+MACHINES="fsd1 fsd2 fsd3 fsd4 witness mountd"
 declare -A HOLDER=()
 
 number_of() { case $1 in fsd*) echo "${1#fsd}" ;; witness) echo 5 ;; mountd) echo 6 ;; operator) echo 7 ;; esac; }
 ip_of() { echo "10.99.0.$(number_of "$1")"; }
-mac_of() { echo "02:00:00:00:00:0$(number_of "$1")"; }
-# Nobody's: what is sent there vanishes, as in a network that is cut.
-NOWHERE=02:00:00:00:00:ff
 SERVICE_PORT=7100
 
 # inside MACHINE COMMAND...: runs it there. Not with `ip netns exec`, which would hide mounts from the others.
-inside() { local machine=$1; shift; nsenter --net="/proc/${HOLDER[$machine]}/ns/net" -- "$@"; }
+inside() { local machine=$1; shift; nsenter --net="$(space_of "$machine")" -- "$@"; }
+space_of() { echo "/proc/${HOLDER[$1]}/ns/net"; }
 r() { local command=$1; shift; inside operator "$BIN/raidfs" "$command" --dir "$DIR" "$@"; }
 back() { local name; for name in "$@"; do need inside "$name" "$BIN/raidfs" start --dir "$DIR" "$name"; done; }
 
@@ -28,24 +26,21 @@ machine() { # NAME
   need inside "$1" ip link set lo up
 }
 
-# network_up: the machines, and the network that joins them. Who has which address is set once and for all, so that nobody
-# needs to ask for it, and a cut is one line in one table.
 network_up() {
   local name
   need mkdir -p "$CASE_DIR/machines"
   machine operator
-  need inside operator ip link add bridge type bridge
-  need inside operator ip link set bridge address "$(mac_of operator)" up
-  need inside operator ip address add "$(ip_of operator)/24" dev bridge
+  need inside operator ip address add "$(ip_of operator)/32" dev lo
+  need inside operator sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
   for name in $MACHINES; do
-    [ "$name" = operator ] && continue
     machine "$name"
     need inside operator ip link add "to-$name" type veth peer name net0 netns "${HOLDER[$name]}"
-    need inside operator ip link set "to-$name" master bridge up
-    need inside "$name" ip link set net0 address "$(mac_of "$name")" up
-    need inside "$name" ip address add "$(ip_of "$name")/24" dev net0
+    need inside operator ip link set "to-$name" up
+    need inside operator ip route add "$(ip_of "$name")" dev "to-$name"
+    need inside "$name" ip address add "$(ip_of "$name")/32" dev net0
+    need inside "$name" ip link set net0 up
+    need inside "$name" ip route add 10.99.0.0/24 via "$(ip_of operator)" dev net0 onlink
   done
-  heal_all
 }
 
 # config [LINE...]: as of cluster.sh, with the machines' addresses.
@@ -63,8 +58,9 @@ config() {
 # serve NAME: starts a server for the first time, and does not wait until it answers: a new cluster begins with all of them.
 serve() {
   local who="--witness"; [ "$1" = witness ] || who="--id $(number_of "$1")"
+  # By no function, so that $! is the server.
   # shellcheck disable=SC2086
-  inside "$1" "$BIN/fsd" --config "$DIR/raidfs.toml" $who --data "$DIR/data/$1" > "$DIR/log/$1.log" 2>&1 3>&- &
+  nsenter --net="$(space_of "$1")" -- "$BIN/fsd" --config "$DIR/raidfs.toml" $who --data "$DIR/data/$1" > "$DIR/log/$1.log" 2>&1 3>&- &
   echo $! > "$DIR/run/$1.pid"
 }
 
@@ -80,21 +76,33 @@ cluster_up() {
   need wait_healthy 30
 }
 
-# cut_one_way A B: what A sends to B vanishes.
-cut_one_way() { neighbour "$1" "$2" "$NOWHERE"; }
-cut() { cut_one_way "$1" "$2"; cut_one_way "$2" "$1"; }
-heal() { neighbour "$1" "$2" "$(mac_of "$2")"; neighbour "$2" "$1" "$(mac_of "$1")"; }
-neighbour() { # A B MAC: where A sends what is for B
-  local device=net0; [ "$1" = operator ] && device=bridge
-  need inside "$1" ip neighbour replace "$(ip_of "$2")" lladdr "$3" dev "$device" nud permanent
+# A cut of A B: what A sends to B vanishes, and nobody is told. Cuts that are asked for together begin at one moment.
+cut_one_way() { rules add "$@"; }
+cut() { # A B [A B...]: in both directions
+  local both=()
+  while [ $# -gt 0 ]; do both+=("$1" "$2" "$2" "$1"); shift 2; done
+  cut_one_way "${both[@]}"
 }
-# The others of the cluster; the operator is none of them.
-others() { local name; for name in $MACHINES; do case $name in "$1" | operator) ;; *) echo "$name" ;; esac; done; }
-cut_off() { local other; for other in $(others "$1"); do cut "$1" "$other"; done; }
-heal_all() {
-  local a b
-  for a in $MACHINES; do for b in $MACHINES; do [ "$a" = "$b" ] || neighbour "$a" "$b" "$(mac_of "$b")"; done; done
+rules() { # add|del A B [A B...]
+  local verb=$1; shift
+  while [ $# -gt 0 ]; do
+    echo "rule $verb preference 10$(number_of "$1")$(number_of "$2") from $(ip_of "$1") to $(ip_of "$2") blackhole"
+    shift 2
+  done | need inside operator ip -batch -
 }
+# The others of the cluster.
+others() { local name; for name in $MACHINES; do [ "$name" = "$1" ] || echo "$name"; done; }
+with_each() { local other; for other in $(others "$1"); do echo "$1 $other"; done; }
+each_with() { local other; for other in $(others "$1"); do echo "$other $1"; done; }
+# shellcheck disable=SC2046
+cut_off() { cut $(with_each "$1"); }
+# split "ONE SIDE" "OTHER SIDE"
+split() {
+  local a b all=()
+  for a in $1; do for b in $2; do all+=("$a" "$b"); done; done
+  cut "${all[@]}"
+}
+heal_all() { inside operator ip rule show | sed -n 's/^\(10[0-9]*\):.*/rule del preference \1/p' | need inside operator ip -batch -; }
 
 # reaches A B: whether A can connect to the server B.
 reaches() {

@@ -1,40 +1,39 @@
 # Who uses the store while something fails: on each pair a small program that must not wait for long, a log that is synced
 # line by line, and one that makes, moves, reads back and removes files. All check what they read.
 
-WATCHERS="stall1 stall2 log checked plain"
+WATCHERS="stall1 stall2 log1 log2 checked plain"
 
-# places: for each pair a directory on the mount with a file in it that the pair holds, for `probe stall`.
-places() {
-  local n=0
-  PLACE=()
-  while [ -z "${PLACE[1]:-}" ] || [ -z "${PLACE[2]:-}" ]; do
-    n=$((n + 1))
-    need test $n -le 100
-    need mkdir "$MNT/place$n"
-    : > "$MNT/place$n/stall"
-    case $(holders_of "$MNT/place$n/stall") in
-      *fsd1*) PLACE[1]=$MNT/place$n ;;
-      *fsd3*) PLACE[2]=$MNT/place$n ;;
-    esac
+# on_pair PAIR NAME: a file on the mount that this pair (1 or 2) holds, in a directory of its own; prints its path.
+on_pair() {
+  local n=0 path
+  while [ $n -lt 100 ]; do
+    n=$((n + 1)) path=$MNT/$2-$1-$n/$2
+    mkdir "${path%/*}" && : > "$path" || return 1
+    case "$1 $(holders_of "$path")" in "1 "*fsd1* | "2 "*fsd3*) echo "$path"; return ;; esac
+    rm -r "${path%/*}"
   done
+  return 1
 }
 
 # watch: begins all of them. The same small program runs on a plain directory of this machine: what makes that wait makes
 # everything wait.
 watch() {
-  [ -n "${PLACE[1]:-}" ] || places
+  local pair
   WATCH=$((${WATCH:-0} + 1))
   need mkdir -p "$MNT/checked$WATCH" "$CASE_DIR/plain"
   : > "$CASE_DIR/rounds"
   rm -f "$CASE_DIR"/*.told
-  begin stall1 exec "$BIN/probe" stall "${PLACE[1]}"
-  begin stall2 exec "$BIN/probe" stall "${PLACE[2]}"
+  for pair in 1 2; do
+    [ -n "${STALL[$pair]:-}" ] || STALL[pair]=$(on_pair $pair stall)
+    LOG[pair]=$(on_pair $pair "log$WATCH")
+    begin stall$pair exec "$BIN/probe" stall "${STALL[$pair]%/*}"
+    begin log$pair exec "$BIN/probe" log "${LOG[$pair]}"
+  done
   begin plain exec "$BIN/probe" stall "$CASE_DIR/plain"
-  begin log exec "$BIN/probe" log "$MNT/log$WATCH"
   begin checked in_rounds checked checked_round
-  need wait_until 20 lines_at_least "$(output_of log)" 5
-  need wait_until 20 lines_at_least "$(output_of checked)" 2
+  need moves_on 20
 }
+declare -a STALL=() LOG=()
 
 # One round: a file is written under one name, moved to another, and read back past all caches of the kernel; so is an
 # older one, which then goes.
@@ -46,12 +45,15 @@ checked_round() {
 }
 is_right() { cmp <(dd if="$1" iflag=direct bs=64k status=none) <(seq "$2" $(($2 + 700))) >&2; }
 
-# moves_on: both the log and the other load get further, from now.
+# moves_on [SECONDS]: the logs on both pairs and the load with names get further, from now.
 moves_on() {
-  local log checked
-  log=$(lines "$(output_of log)") checked=$(lines "$(output_of checked)")
-  wait_until "${1:-10}" lines_at_least "$(output_of log)" $((log + 20)) &&
-    wait_until "${1:-10}" lines_at_least "$(output_of checked)" $((checked + 3))
+  local name ok=0
+  declare -A had=()
+  for name in log1 log2 checked; do had[$name]=$(lines "$(output_of $name)"); done
+  for name in log1 log2 checked; do
+    wait_until "${1:-5}" lines_at_least "$(output_of $name)" $((${had[$name]} + 3)) || { echo "$name does not"; ok=1; }
+  done
+  return $ok
 }
 
 waited() { sed -n 's/^stall_ms=\([0-9]*\).*/\1/p' "$(output_of "$1")"; }
@@ -67,7 +69,9 @@ watched() {
     "directory $(waited plain) ms), $longest ms for a round with names; errors: $((1 - fine))" | tee /dev/fd/3
   for name in stall1 stall2; do echo "$name: $(cat "$(output_of "$name")")"; done
   check "$what: no program saw an error" [ $fine = 1 ]
-  check "$what: every synced line is there" probe log-check "$MNT/log$WATCH" "$(output_of log)"
+  for name in 1 2; do
+    check "$what: every synced line is there" probe log-check "${LOG[$name]}" "$(output_of "log$name")"
+  done
   bound=$((bound + $(waited plain)))
   within "$what: no wait over $2 ms ($(waited stall1) ms, $(waited stall2) ms)" 0 "$bound" \
     "$(printf '%s\n' "$(waited stall1)" "$(waited stall2)" | sort -n | tail -n 1)"
