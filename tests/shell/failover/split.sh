@@ -19,7 +19,7 @@ hears_leader() { [ "$(json "/servers/$((${1#fsd} - 1))/hears_leader")" = true ];
 put_out() { copy_is "$1" stale; }
 drop() { echo 3 > /proc/sys/vm/drop_caches; }
 for pair in 1 2; do FILE[pair]=$(on_pair $pair file); done
-SEEN=${FILE[1]}
+SEEN=$(on_pair 1 seen)
 
 # The mount's side has the witness, and the leader is on the other.
 away="$(leader) fsd$(case $(leader) in fsd[12]) echo 4 ;; *) echo 2 ;; esac)"
@@ -62,8 +62,9 @@ heal_all
 check "after healing all copies are in sync" wait_healthy 60
 check "and all are equal" verify
 check "what was refused can be done now" mkdir -p "$MNT/new"
-check "and written" write "${FILE[1]}"
-check "on both pairs" write "${FILE[2]}"
+# Bytes that could not be stored are an error for whoever syncs the file next, too.
+check "and written" wait_until 10 write "${FILE[1]}"
+check "on both pairs" wait_until 10 write "${FILE[2]}"
 
 # The halves are the pairs: what is on the other is refused, what is here is served.
 away="fsd3 fsd4" here="fsd1 fsd2 witness mountd"
