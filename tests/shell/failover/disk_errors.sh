@@ -11,7 +11,7 @@ for name in fsd1 fsd3 fsd4; do local_ext4 "$DIR/data/$name" 256M -m 0; done
 need mkdir -p "$DIR/data/$victim"
 need truncate -s 256M "$disk/image"
 # Without a journal and with all its tables made at once, so that the errors meet data rather than what ext4 stops for.
-need mkfs.ext4 -q -F -m 0 -O ^has_journal -E lazy_itable_init=0 "$disk/image"
+need mkfs.ext4 -q -F -m 0 -b 4096 -O ^has_journal -E lazy_itable_init=0 "$disk/image"
 need mount -o loop,errors=continue "$disk/image" "$DIR/data/$victim"
 cluster_up
 

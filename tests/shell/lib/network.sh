@@ -32,6 +32,7 @@ network_up() {
   machine operator
   need inside operator ip address add "$(ip_of operator)/32" dev lo
   need inside operator sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+  need inside operator ip rule add preference 2000 lookup main
   for name in $MACHINES; do
     machine "$name"
     need inside operator ip link add "to-$name" type veth peer name net0 netns "${HOLDER[$name]}"
@@ -85,10 +86,15 @@ cut() { # A B [A B...]: in both directions
 }
 rules() { # add|del A B [A B...]
   local verb=$1; shift
-  while [ $# -gt 0 ]; do
-    echo "rule $verb preference 10$(number_of "$1")$(number_of "$2") from $(ip_of "$1") to $(ip_of "$2") blackhole"
-    shift 2
-  done | need inside operator ip -batch -
+  # Kernels take their time for each rule: all are passed over until the last one is there.
+  {
+    echo "rule add preference 1000 goto 2000"
+    while [ $# -gt 0 ]; do
+      echo "rule $verb preference 10$(number_of "$1")$(number_of "$2") from $(ip_of "$1") to $(ip_of "$2") blackhole"
+      shift 2
+    done
+    echo "rule del preference 1000"
+  } | need inside operator ip -batch -
 }
 # The others of the cluster.
 others() { local name; for name in $MACHINES; do [ "$name" = "$1" ] || echo "$name"; done; }
@@ -102,7 +108,13 @@ split() {
   for a in $1; do for b in $2; do all+=("$a" "$b"); done; done
   cut "${all[@]}"
 }
-heal_all() { inside operator ip rule show | sed -n 's/^\(10[0-9]*\):.*/rule del preference \1/p' | need inside operator ip -batch -; }
+heal_all() {
+  {
+    echo "rule add preference 1000 goto 2000"
+    inside operator ip rule show | sed -n 's/^\(10[1-9][0-9]*\):.*/rule del preference \1/p'
+    echo "rule del preference 1000"
+  } | need inside operator ip -batch -
+}
 
 # reaches A B: whether A can connect to the server B.
 reaches() {
