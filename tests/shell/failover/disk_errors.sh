@@ -21,11 +21,9 @@ need sync "$MNT"/kept/*
 sums "$MNT/kept" > "$CASE_DIR/kept"
 is_right() { (cd "$MNT/kept" && sha256sum --quiet -c "$CASE_DIR/kept"); }
 drop() { echo 3 > /proc/sys/vm/drop_caches; }
-# Its end holds data, and the cut is real: reading the device gives EIO.
 loop=$(findmnt -no SOURCE "$DIR/data/$victim")
-device_fails() { ! dd if="$loop" of=/dev/null bs=4k count=1 skip=$((CUT / 4096 + 10)) iflag=direct status=none; }
-# errors_for FUNCTION: whether the server's log or status tells of its disk.
-told() { grep -aiE "input/output error|damaged|not to be relied on|trouble" "$DIR/log/$victim.log"; }
+# Whether the server's log, and status, tell of its disk.
+log_tells() { grep -aiE "input/output error|damaged|not to be relied on|trouble" "$DIR/log/$victim.log"; }
 says_so() { r status | grep -E "$victim (has trouble with its disk|is down|hangs)|$victim's copy is stale"; }
 
 # Where the bytes of a file that the victim holds lie on its disk: everything from the middle of them on is lost.
@@ -33,16 +31,14 @@ for n in $(seq 40); do case $(holders_of "$MNT/kept/$n") in *$victim*) file=$MNT
 CUT=$(($(filefrag -e "$(chunk_file $victim "$file")" | awk '$1 == "0:" { gsub(/\.\./, "", $4); print $4 }') * 4096))
 within "the bytes that will be lost lie on the disk" 4096 $((255 << 20)) "$CUT"
 need sync -f "$DIR/data/$victim"
-watch
 need truncate -s "$CUT" "$disk/image"
 need losetup --set-capacity "$loop"
 drop
-check "the disk gives errors" device_fails
+fails_with "the disk gives errors" "Input/output error" dd if="$(chunk_file $victim "$file")" of=/dev/null bs=4k status=none
 for n in 1 2 3; do drop; check "what is read is right all the same ($n)" is_right; done
-# The background and the load write, too: they meet the errors by themselves.
 r scrub
-check "the server's log tells of it" wait_until 30 told
-drop
+check "the server's log tells of it" wait_until 30 log_tells
+watch
 for n in $(seq 41 60); do need dd if=/dev/urandom of="$MNT/kept/$n" bs=1M count=2 status=none; done
 check "what is written is synced" sync -f "$MNT"
 sums "$MNT/kept" > "$CASE_DIR/kept"

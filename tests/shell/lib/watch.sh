@@ -38,11 +38,13 @@ declare -a STALL=() LOG=()
 # One round: a file is written under one name, moved to another, and read back past all caches of the kernel; so is an
 # older one, which then goes.
 checked_round() {
-  local n=$1 dir=$MNT/checked$WATCH old=$(($1 - 10)) began=${EPOCHREALTIME/./}
-  seq "$n" $((n + 700)) > "$dir/new" && mv "$dir/new" "$dir/$n" && is_right "$dir/$n" "$n" || return 1
-  [ $old -le 0 ] || { is_right "$dir/$old" $old && rm "$dir/$old"; } || return 1
-  echo $(((${EPOCHREALTIME/./} - began) / 1000)) >> "$CASE_DIR/rounds"
+  local n=$1 dir=$MNT/checked$WATCH old=$(($1 - 10)) began=${EPOCHREALTIME/./} step
+  step=$began STEPS=
+  seq "$n" $((n + 700)) > "$dir/new" && took make && mv "$dir/new" "$dir/$n" && took move && is_right "$dir/$n" "$n" && took read || return 1
+  [ $old -le 0 ] || { is_right "$dir/$old" $old && took read && rm "$dir/$old" && took remove; } || return 1
+  echo "$(((step - began) / 1000))$STEPS" >> "$CASE_DIR/rounds"
 }
+took() { local now=${EPOCHREALTIME/./}; STEPS+=" $1=$(((now - step) / 1000))" step=$now; }
 is_right() { cmp <(dd if="$1" iflag=direct bs=64k status=none) <(seq "$2" $(($2 + 700))) >&2; }
 
 # moves_on [SECONDS]: the logs on both pairs and the load with names get further, from now.
@@ -64,7 +66,8 @@ watched() {
   local what=$1 bound=$2 name fine=1 longest
   for name in $WATCHERS; do tell "$name"; done
   for name in $WATCHERS; do finish "$name" || fine=0; done
-  longest=$(sort -n "$CASE_DIR/rounds" | tail -n 1)
+  sort -n "$CASE_DIR/rounds" | tail -n 5
+  longest=$(sort -n "$CASE_DIR/rounds" | tail -n 1 | cut -d' ' -f1)
   echo "# $CASE: $what: waited at most $(waited stall1) and $(waited stall2) ms for a read or a write with fsync (on a plain" \
     "directory $(waited plain) ms), $longest ms for a round with names; errors: $((1 - fine))" | tee /dev/fd/3
   for name in stall1 stall2; do echo "$name: $(cat "$(output_of "$name")")"; done
