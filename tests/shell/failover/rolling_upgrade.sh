@@ -1,4 +1,5 @@
 # limit: 240
+# only when asked
 # Servers and witness are stopped in good order and started again, one after the other, as for an upgrade, under load: no
 # program sees an error or waits for more than 0.3 s.
 source "$LIB/watch.sh"

@@ -1,4 +1,5 @@
 # limit: 240
+# only when asked
 # The network is split in two halves, each with one server of each pair, so that neither side lacks a copy; the witness is
 # with the mount, then with the others. The side with the witness goes on; the other refuses, and shows nothing old. Then
 # the halves are the pairs: on the mount's side one of them is there. After healing all are equal.

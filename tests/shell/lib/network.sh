@@ -109,11 +109,10 @@ split() {
   cut "${all[@]}"
 }
 heal_all() {
-  {
-    echo "rule add preference 1000 goto 2000"
-    inside operator ip rule show | sed -n 's/^\(10[1-9][0-9]*\):.*/rule del preference \1/p'
-    echo "rule del preference 1000"
-  } | need inside operator ip -batch -
+  local cuts
+  # Not while rules change: such a list may have one twice.
+  cuts=$(inside operator ip rule show | sed -n 's/^\(10[1-9][0-9]*\):.*/rule del preference \1/p')
+  printf '%s\n' "rule add preference 1000 goto 2000" "$cuts" "rule del preference 1000" | need inside operator ip -batch -
 }
 
 # reaches A B: whether A can connect to the server B.

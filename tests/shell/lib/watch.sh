@@ -40,12 +40,13 @@ declare -a STALL=() LOG=()
 checked_round() {
   local n=$1 dir=$MNT/checked$WATCH old=$(($1 - 10)) began=${EPOCHREALTIME/./} step
   step=$began STEPS=
-  seq "$n" $((n + 700)) > "$dir/new" && took make && mv "$dir/new" "$dir/$n" && took move && is_right "$dir/$n" "$n" && took read || return 1
-  [ $old -le 0 ] || { is_right "$dir/$old" $old && took read && rm "$dir/$old" && took remove; } || return 1
+  seq "$n" $((n + 700)) > "$dir/new" && took make && mv "$dir/new" "$dir/$n" && took move || return 1
+  has_numbers "$dir/$n" "$n" && took read || return 1
+  [ $old -le 0 ] || { has_numbers "$dir/$old" $old && took read && rm "$dir/$old" && took remove; } || return 1
   echo "$(((step - began) / 1000))$STEPS" >> "$CASE_DIR/rounds"
 }
 took() { local now=${EPOCHREALTIME/./}; STEPS+=" $1=$(((now - step) / 1000))" step=$now; }
-is_right() { cmp <(dd if="$1" iflag=direct bs=64k status=none) <(seq "$2" $(($2 + 700))) >&2; }
+has_numbers() { cmp <(dd if="$1" iflag=direct bs=64k status=none) <(seq "$2" $(($2 + 700))) >&2; }
 
 # moves_on [SECONDS]: the logs on both pairs and the load with names get further, from now.
 moves_on() {
