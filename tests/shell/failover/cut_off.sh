@@ -48,12 +48,12 @@ leader_from_all() {
 }
 another_leads() { has_leader && ! is_leader "$1"; }
 from_mirror() {
-  cut fsd1 fsd2
+  cut_between fsd1 fsd2
   cut_is_real fsd1 fsd2
   check "one of the two is put out" wait_until 20 either_put_out fsd1 fsd2
 }
 from_mount() { # SERVER: that costs the path to it, and nothing else.
-  cut mountd "$1"
+  cut_between mountd "$1"
   cut_is_real mountd "$1"
   pass_time 2000
   check "$1, which only the mount does not reach, stays in sync" both_in_sync "$1" "$(mirror_of "$1")"
@@ -63,7 +63,7 @@ follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
 from_leader() {
   local leads; leads=$(leader)
   case $leads in fsd1 | fsd2) victim=fsd3 ;; *) victim=fsd1 ;; esac
-  cut "$leads" $victim
+  cut_between "$leads" $victim
   cut_is_real $victim "$leads"
 }
 to_nobody() {

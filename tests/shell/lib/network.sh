@@ -79,7 +79,7 @@ cluster_up() {
 
 # A cut of A B: what A sends to B vanishes, and nobody is told. Cuts that are asked for together begin at one moment.
 cut_one_way() { rules add "$@"; }
-cut() { # A B [A B...]: in both directions
+cut_between() { # A B [A B...]: in both directions
   local both=()
   while [ $# -gt 0 ]; do both+=("$1" "$2" "$2" "$1"); shift 2; done
   cut_one_way "${both[@]}"
@@ -101,12 +101,12 @@ others() { local name; for name in $MACHINES; do [ "$name" = "$1" ] || echo "$na
 with_each() { local other; for other in $(others "$1"); do echo "$1 $other"; done; }
 each_with() { local other; for other in $(others "$1"); do echo "$other $1"; done; }
 # shellcheck disable=SC2046
-cut_off() { cut $(with_each "$1"); }
+cut_off() { cut_between $(with_each "$1"); }
 # split "ONE SIDE" "OTHER SIDE"
 split() {
   local a b all=()
   for a in $1; do for b in $2; do all+=("$a" "$b"); done; done
-  cut "${all[@]}"
+  cut_between "${all[@]}"
 }
 heal_all() {
   local cuts
