@@ -218,9 +218,12 @@ impl<P: Proposer> Duties<P> {
 
     async fn accused(&self, from: ServerId, pair: PairId, epoch: Epoch, server: ServerId, reason: &str) -> bool {
         let Some(state) = self.pair(pair).filter(|p| p.epoch == epoch) else { return false };
-        let Some(mirror) = state.mirror_of(server).map(|m| m.server) else { return false };
-        // Who speaks is alive, whatever the heartbeats say.
-        let heard = if from == mirror { Some(Duration::ZERO) } else { self.heard(mirror) };
+        let Some(mirror) = state.mirror_of(server).copied() else { return false };
+        // Who speaks is alive, whatever the heartbeats say. But who hears nobody takes all others for silent.
+        if from == mirror.server && self.ping(from).await != Some(mirror.incarnation) {
+            return false;
+        }
+        let heard = if from == mirror.server { Some(Duration::ZERO) } else { self.heard(mirror.server) };
         if !judgement::heed(&state, server, heard) {
             return false;
         }

@@ -12,9 +12,13 @@ pids_below() {
 
 clean_below() {
   local dir=$1 pid at
+  # What waits for a file system that a case froze cannot be killed.
+  mounts_below "$dir" | while IFS= read -r at; do case $at in */data/*) fsfreeze --unfreeze "$at" ;; esac; done 2> /dev/null
   for pid in $(pids_below "$dir"); do kill -CONT "$pid"; kill -KILL "$pid"; done 2> /dev/null
   # The deepest first; a mount of a dead mountd can only be detached. Blanks are listed as numbers.
-  awk -v d="$dir/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while IFS= read -r at; do
-    umount -l "$(printf '%b' "$at")" 2> /dev/null
-  done
+  mounts_below "$dir" | while IFS= read -r at; do umount -l "$at" 2> /dev/null; done
+}
+mounts_below() {
+  local at
+  awk -v d="$1/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while IFS= read -r at; do printf '%b\n' "$at"; done
 }

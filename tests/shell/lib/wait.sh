@@ -20,3 +20,6 @@ millis() {
 lines_at_least() { [ "$(wc -l < "$1" 2> /dev/null || echo 0)" -ge "$2" ]; }
 files_at_least() { [ "$(find "$1" -type f 2> /dev/null | head -n "$2" | wc -l)" -ge "$2" ]; }
 not() { ! "$@"; }
+
+# pass_time MILLIS: for faults that come and go by the clock; not for waiting until something has happened.
+pass_time() { sleep "$(($1 / 1000)).$(printf %03d $(($1 % 1000)))"; }

@@ -1,0 +1,52 @@
+# limit: 240
+# A server's disk hangs, or takes a second for everything, while its process answers: programs wait at most 1.5 s and see no
+# error, the server is put aside, which `status` says, and let back when its disk is well. Each server has a disk of its own.
+skip_without mkfs.ext4
+skip_without fsfreeze
+source "$LIB/watch.sh"
+for name in fsd1 fsd2 fsd3 fsd4; do local_ext4 "$DIR/data/$name" 512M -m 0; done
+cluster_up
+
+# freeze SERVER: its file system takes no change until `thaw`, which `clean_below` makes sure of.
+freeze() { need fsfreeze --freeze "$DIR/data/$1"; }
+thaw() { fsfreeze --unfreeze "$DIR/data/$1"; }
+thaw_all() { local n; for n in 1 2 3 4; do thaw fsd$n; done 2> /dev/null; }
+put_out() { copy_is "$1" stale; }
+
+# round WHAT SERVER COMMAND...: its disk is made bad by the command, and good again by `well`.
+round() {
+  local what=$1 victim=$2; shift 2
+  watch
+  "$@"
+  check "$what: $victim is put aside" wait_until 20 put_out "$victim"
+  check "$what: though its process is not stopped" not stopped "$(pid_of "$victim")"
+  check "$what: status says so" wait_until 5 said "$victim"
+  check "$what: the programs go on" moves_on
+  well
+  check "$what: when its disk is well it is let back" wait_healthy 90
+  watched "$what" 1500
+}
+# A disk that takes nothing keeps the server from answering what concerns the disk, so that it may be called hung.
+said() { r status | head -n 1 | grep -E "$1('s copy is stale| hangs| has trouble with its disk| is being brought up to date)"; }
+# A server on a slow disk is let back whenever it keeps up for a moment.
+evictions() { cat "$DIR"/log/fsd?.log | grep -c "WARN $1 is evicted"; }
+
+# Who wrote to it now could not even be killed; that it is frozen shows in that it cannot be once more.
+hangs() { freeze "$1"; fails_with "the disk of $1 takes nothing" "busy" fsfreeze --freeze "$DIR/data/$1"; }
+well() { thaw_all; }
+follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
+
+round "a disk hangs" "$(follower)" hangs "$(follower)"
+leads=$(leader)
+round "the leader's disk hangs" "$leads" hangs "$leads"
+
+# slow SERVER: frozen for 0.9 s of each second.
+slow() {
+  begin slowness in_rounds slowness second "$1"
+  need wait_until 10 lines_at_least "$(output_of slowness)" 1
+}
+second() { freeze "$1" && pass_time 900 && thaw "$1" && pass_time 100; }
+well() { tell slowness; need finish slowness; thaw_all; }
+round "a disk is slow" fsd2 slow fsd2
+echo "# $CASE: fsd2 was put aside $(evictions fsd2) times" >&3
+check "verify finds nothing wrong" verify
