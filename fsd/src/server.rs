@@ -200,12 +200,9 @@ pub async fn run(
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
     board.keep_cuts(open_cuts(home, &names).map_err(cannot("open the record of cuts"))?);
-    if !life.first && names.applied().0 == LogIndex(0) {
-        // The names are fetched anew, and all cuts that the log still has come by again: the mirror has it right.
-        chunks.note_everything().map_err(cannot("note all chunks"))?;
-    }
-    if found.missing && !is_last_copy(&names.pairs(), me) {
-        // The mirror has what is missing, and brings it. From the last copy the mirror would be made to lack it, too.
+    // If the names are fetched anew, all cuts that the log still has come by again: the mirror has it right. It also has what is
+    // missing, and brings it; but by the last copy the mirror would be made to lack it, too.
+    if !life.first && names.applied().0 == LogIndex(0) || found.missing && !is_last_copy(names.pairs(), me) {
         chunks.note_everything().map_err(cannot("note all chunks"))?;
     }
     let own = chunks.clone();
