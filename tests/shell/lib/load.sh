@@ -5,6 +5,7 @@ declare -A LOADS=()
 # begin NAME COMMAND...
 begin() {
   local name=$1; shift
+  rm -f "$CASE_DIR/$name.told" # one of this name may have been told before
   "$@" > "$(output_of "$name")" 2> "$CASE_DIR/$name.err" &
   LOADS[$name]=$!
 }
