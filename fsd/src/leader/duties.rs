@@ -350,10 +350,12 @@ impl<P: Proposer> Duties<P> {
         }
         self.proposer.propose(Change::EndSession { session }).await;
         // What landed meanwhile; whoever told a moment ago does so again.
-        let begun = Instant::now();
-        while !self.recover_sizes().await.is_empty() && self.proposer.leads() && begun.elapsed() < SIZES_TRY {
-            tokio::time::sleep(SIZES_AGAIN).await;
-        }
+        let landed = async {
+            while !self.recover_sizes().await.is_empty() && self.proposer.leads() {
+                tokio::time::sleep(SIZES_AGAIN).await;
+            }
+        };
+        let _ = tokio::time::timeout(SIZES_TRY, landed).await;
         true
     }
 
@@ -367,6 +369,8 @@ impl<P: Proposer> Duties<P> {
             if silent.is_empty() {
                 return true;
             }
+            // That may have taken long.
+            self.ending_since(session);
             if !self.proposer.leads() {
                 return false;
             }

@@ -1,12 +1,14 @@
 //! Chunks that are not there though they should be: the file system below has lost their files, or somebody has. What was
 //! never written is not there either, so that nothing here tells the one from the other. The mirror does.
 
+use super::judge::Standing;
 use super::ranges::{Mode, Span};
 use super::{DISK_STUCK, Replica};
 use crate::chunk::ChunkError;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, LogIndex, ServerId};
+use raidfs_common::id::{ChunkId, Incarnation, LogIndex, ServerId};
 use raidfs_common::limits::FORWARD_STUCK;
+use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, ChunkSummary, View};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,8 @@ const ON_ITS_WAY: Duration = Duration::from_millis(50);
 const COMPARE_PATIENCE: Duration = Duration::from_secs(2);
 /// Cuts that one of the two has not carried out yet make a difference that passes.
 const COMPARE_TRIES: u32 = 4;
+/// How long the end of a resync is waited for in one go.
+const LATER: Duration = Duration::from_secs(60);
 /// Between two tries.
 const COMPARE_AGAIN: Duration = Duration::from_millis(100);
 
@@ -60,7 +64,19 @@ impl Replica {
         self.peers.call(standing.mirror.server, patience, ask).await.ok()?.ok()
     }
 
-    /// The mirror's half of that.
+    /// The first chunk from this one on that the mirror has; None: there is none, both are not in sync, or it does not say.
+    pub(super) async fn mirrors_next(self: &Arc<Self>, from: ChunkId) -> Option<ChunkId> {
+        let standing = self.standing_known().await;
+        if !standing.both_in_sync() {
+            return None;
+        }
+        let (me, view) = (self.me, standing.view());
+        let ask =
+            |client: ChunkServiceClient, context| async move { client.held(context, me, view, from.before()).await };
+        self.peers.call(standing.mirror.server, READER_PATIENCE, ask).await.ok()?.ok()?.first().copied()
+    }
+
+    /// The mirror's half of [`Replica::mirrors_summary`].
     pub async fn summary_for(
         self: &Arc<Self>,
         from: ServerId,
@@ -77,7 +93,39 @@ impl Replica {
 
     /// A change was made on both, and one of them had no such chunk before. Most often it was under way with another change
     /// at the same time. If the copies differ, the one who had none has lost it: it is put out, and brought up to date.
+    /// While the mirror is brought up to date it has not got everything: they are compared once it has.
     pub(super) async fn compare_with_mirror(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
+        let standing = self.standing_known().await;
+        if standing.in_sync() && standing.mirror.state == CopyState::Syncing {
+            self.compare_later(chunk, standing.mirror.incarnation);
+        } else {
+            self.compare_now(chunk, lost_here).await;
+        }
+    }
+
+    fn compare_later(self: &Arc<Self>, chunk: ChunkId, mirror: Incarnation) {
+        let is_first = {
+            let mut later = self.compared_later.lock();
+            later.insert(chunk);
+            later.len() == 1
+        };
+        if !is_first {
+            return;
+        }
+        let replica = self.clone();
+        tokio::spawn(async move {
+            let syncing = |s: &Standing| s.mirror.state == CopyState::Syncing && s.mirror.incarnation == mirror;
+            while syncing(&replica.standing_when(LATER, |s| !syncing(s)).await) {}
+            // What comes in meanwhile is not the first.
+            let next = || replica.compared_later.lock().first().copied();
+            while let Some(chunk) = next() {
+                replica.compare_now(chunk, false).await;
+                replica.compared_later.lock().remove(&chunk);
+            }
+        });
+    }
+
+    async fn compare_now(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
         for again in 1..=COMPARE_TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
                 return;

@@ -104,6 +104,8 @@ pub struct Replica {
     ends: Arc<Mutex<ends::Ends>>,
     accused: Mutex<BTreeSet<ServerId>>,
     mending: tokio::sync::Mutex<()>,
+    /// Chunks that are compared with the mirror's once that is up to date.
+    compared_later: Mutex<BTreeSet<ChunkId>>,
     /// Chunks that could not be mended, so that each is told of once.
     lost: Mutex<BTreeSet<ChunkId>>,
     /// Chunks may be noted since an earlier life, which may have ended in the middle of a change: a block of theirs that
@@ -165,6 +167,7 @@ impl Replica {
             mending: tokio::sync::Mutex::default(),
             settling: tokio::sync::Mutex::default(),
             closed: AtomicBool::new(false),
+            compared_later: Mutex::default(),
             lost: Mutex::default(),
             notes_inherited: AtomicBool::new(true),
             syncs: Mutex::default(),

@@ -98,8 +98,9 @@ impl Replica {
     pub async fn next_chunk(self: &Arc<Self>, view: View, from: ChunkId) -> Result<Option<u32>, Rejection> {
         let _held = self.to_read(&view, from, Span::chunk(from)).await?;
         let list = self.disk(DISK_STUCK, "list chunks", move |store| store.list(from.before(), 1)).await;
-        let list = list.map_err(rejection)?;
-        Ok(list.first().filter(|found| found.ino == from.ino).map(|found| found.index))
+        // The mirror may have one that has vanished here.
+        let list = list.map_err(rejection)?.into_iter().chain(self.mirrors_next(from).await);
+        Ok(list.filter(|found| found.ino == from.ino).map(|found| found.index).min())
     }
 
     /// What this server has of the chunks above `after`, a page in order; with `deep`, every block is checked. Answered

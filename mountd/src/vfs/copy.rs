@@ -20,6 +20,8 @@ pub(super) const SERVERS_COPY_MIN: u64 = 128 << 10;
 const WINDOW_BYTES: u64 = 32 << 20;
 /// Bytes of one request.
 const PIECE_BYTES: u64 = 1 << 20;
+/// Bytes that are copied here at a time where the servers cannot.
+const HERE_BYTES: u64 = 8 << 20;
 /// Requests under way at once.
 const PIECES_AT_ONCE: usize = 8;
 
@@ -67,7 +69,7 @@ impl<C: Cluster> Vfs<C> {
             (done, result) = self.0.copy_there(&source.file, from.1, &target.file, to.1, length).await;
         }
         if done == 0 && result == Err(FsError::NotSupported) {
-            (done, result) = self.copy_here(&source.file, from.1, to, length.min(PIECE_BYTES)).await;
+            (done, result) = self.copy_here(&source.file, from.1, to, length.min(HERE_BYTES)).await;
         }
         self.0.copied(source.file.ino, source.mode).await;
         if done == 0 {

@@ -1,6 +1,7 @@
 //! Chunks whose files are gone on one server.
 
 use super::*;
+use raidfs_common::id::ChunkId;
 
 /// A chunk of 10,000 bytes that nobody has to copy any more.
 async fn settled() -> Cluster {
@@ -69,4 +70,34 @@ async fn changes_that_make_a_chunk_at_the_same_time_put_nobody_out() {
     tasks.join_all().await;
     cluster.assert_equal();
     assert_eq!(cluster.names.lock().pair.epoch, Epoch(1));
+}
+
+#[tokio::test]
+async fn a_missing_chunk_that_is_changed_during_a_resync_is_compared_behind_it() {
+    let mut cluster = settled().await;
+    cluster.server(B).kill();
+    for ino in 100..300 {
+        cluster.change(0, chunk(ino), write(0, &[1; 50_000])).await;
+    }
+    cluster.store(B).lose(chunk(1));
+    cluster.restart(B).await;
+    until("it is being brought up to date", || cluster.state(B) == CopyState::Syncing).await;
+    cluster.change(0, chunk(1), write(9_990, &[4; 20])).await;
+    cluster.in_sync().await;
+    until("the copies are alike", || cluster.stores[0].contents() == cluster.stores[1].contents()).await;
+    cluster.in_sync().await;
+    assert_eq!(cluster.read(B, chunk(1), 9_000, 990).await.unwrap(), [3; 990]);
+}
+
+#[tokio::test]
+async fn a_missing_chunk_between_holes_is_found() {
+    for server in [A, B] {
+        let cluster = settled().await;
+        let later = ChunkId { ino: Ino(1), index: 4 };
+        cluster.change(0, later, write(0, b"x")).await;
+        cluster.store(server).lose(later);
+        let (view, from) = (cluster.view(0), ChunkId { ino: Ino(1), index: 2 });
+        let next = cluster.call(server, |c, x| async move { c.next_chunk(x, view, from).await }).await.unwrap();
+        assert_eq!(next, Ok(Some(4)));
+    }
 }
