@@ -21,6 +21,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A new leader has heard of every server's room by then: they say it every two seconds.
 const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+/// Who has not answered a heartbeat for so long may hear nobody: less than a mirror is waited for before it is accused.
+const DEAF_AFTER: Duration = limits::FORWARD_STUCK.saturating_sub(Duration::from_millis(100));
 /// Sizes that one entry recovers at most.
 const SIZES_PER_ENTRY: usize = 10_000;
 /// Who cannot say how long files are is asked again after this.
@@ -219,8 +221,10 @@ impl<P: Proposer> Duties<P> {
     async fn accused(&self, from: ServerId, pair: PairId, epoch: Epoch, server: ServerId, reason: &str) -> bool {
         let Some(state) = self.pair(pair).filter(|p| p.epoch == epoch) else { return false };
         let Some(mirror) = state.mirror_of(server).copied() else { return false };
-        // Who speaks is alive, whatever the heartbeats say. But who hears nobody takes all others for silent.
-        if from == mirror.server && self.ping(from).await != Some(mirror.incarnation) {
+        // Who speaks is alive, whatever the heartbeats say. But who hears nobody takes all others for silent, and answers no
+        // heartbeat.
+        let is_deaf = self.heard(from).is_some_and(|ago| ago > DEAF_AFTER);
+        if from == mirror.server && is_deaf && self.ping(from).await != Some(mirror.incarnation) {
             return false;
         }
         let heard = if from == mirror.server { Some(Duration::ZERO) } else { self.heard(mirror.server) };
