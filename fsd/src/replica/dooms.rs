@@ -52,11 +52,6 @@ impl Past {
         self.last.get(&ino).map_or(self.forgotten, |(index, _)| *index)
     }
 
-    /// Whether a doom of the file was carried out, as far as is remembered.
-    pub fn had_doom(&self, ino: Ino) -> bool {
-        self.last.contains_key(&ino)
-    }
-
     /// Whether a file that was there when `at_least` had been applied may have ended without being remembered here;
     /// `applied` is now.
     pub fn must_ask(&mut self, ino: Ino, at_least: LogIndex, applied: LogIndex) -> bool {

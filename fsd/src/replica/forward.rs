@@ -116,9 +116,7 @@ impl Replica {
         let mirror = standing.mirror.server;
         let by = Ordered { from: self.me, view, applied };
         let peers = self.peers.clone();
-        // What was cut is made durable before a change behind it.
-        let waits_for_a_sync = is_synced(&change) || self.past.lock().had_doom(chunk.ino);
-        let patience = if waits_for_a_sync { SYNC_SLOW_STUCK } else { SLOW_STUCK };
+        let patience = if is_synced(&change) { SYNC_SLOW_STUCK } else { SLOW_STUCK };
         let call = peers.call(mirror, TRY_MAX, move |client: ChunkServiceClient, context| async move {
             client.apply(context, by, id, chunk, change).await
         });

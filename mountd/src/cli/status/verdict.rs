@@ -186,6 +186,11 @@ fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
         };
         found.push((Level::Degraded, text));
     }
+    // What is known of its copy is of an earlier life.
+    let anew = |m: &&Member| seen.answer(m.server).is_some_and(|status| status.incarnation != m.incarnation);
+    for m in pair.in_sync().filter(anew) {
+        found.push((Level::Degraded, format!("{} has just started, and its copy is not judged yet", m.server)));
+    }
 }
 
 fn member(seen: &Seen, m: &Member) -> String {
@@ -294,6 +299,7 @@ pub fn ended(pass: &ScrubPass) -> Option<SystemTime> {
 mod tests {
     use super::super::testing::{quarter_of_a_scrub, seen};
     use super::*;
+    use raidfs_common::id::Incarnation;
 
     #[test]
     fn all_up_and_in_sync_is_healthy() {
@@ -360,6 +366,16 @@ mod tests {
         let line = verdict.line();
         assert!(line.starts_with("unavailable: files on fsd3+fsd4 cannot be read or written"), "{line}");
         assert!(line.contains("fsd3 is down and was in sync and fsd4 is up and stale"), "{line}");
+    }
+
+    #[test]
+    fn a_server_that_has_just_started_is_not_in_sync_by_what_its_earlier_life_was() {
+        let mut s = seen();
+        assert_eq!(judge(&s).level, Level::Healthy);
+        s.answers.get_mut(&ServerId(2)).unwrap().as_mut().unwrap().incarnation = Incarnation(2);
+        let verdict = judge(&s);
+        assert_eq!(verdict.level, Level::Degraded);
+        assert!(verdict.line().contains("fsd2 has just started"), "{}", verdict.line());
     }
 
     #[test]
