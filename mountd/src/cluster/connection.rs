@@ -31,6 +31,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 const RECONNECT_MIN: Duration = Duration::from_millis(5);
 /// The longest one.
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
+/// The longest one while somebody wants the connection.
+const RECONNECT_WANTED: Duration = Duration::from_millis(25);
 /// A connection that lived for so long was a good one: the pauses begin anew.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// For connecting and both hellos.
@@ -149,6 +151,8 @@ struct Lane<C> {
     state: watch::Sender<State<C>>,
     started: AtomicBool,
     cut: Notify,
+    /// Somebody has no use for waiting until the next try.
+    wanted: Notify,
     /// When anything was last answered on it.
     heard: Mutex<Instant>,
 }
@@ -159,6 +163,7 @@ impl<C: Speaks> Lane<C> {
             state: watch::Sender::new(State::New),
             started: AtomicBool::new(false),
             cut: Notify::new(),
+            wanted: Notify::new(),
             heard: Mutex::new(Instant::now()),
         })
     }
@@ -206,7 +211,9 @@ impl<C: Speaks> Lane<C> {
                     });
                 }
             }
-            tokio::time::sleep(pause).await;
+            // Who is wanted is tried again soon: it may have come back while this waited, and be the only one left.
+            tokio::time::sleep(RECONNECT_WANTED.min(pause)).await;
+            let _ = tokio::time::timeout(pause.saturating_sub(RECONNECT_WANTED), self.wanted.notified()).await;
             pause = (pause * 2).min(RECONNECT_MAX);
         }
     }
@@ -237,6 +244,7 @@ impl<C: Speaks> Lane<C> {
         if let State::Up(client) = &*self.state.borrow() {
             return Ok(client.clone());
         }
+        self.wanted.notify_one();
         let mut state = self.state.subscribe();
         let known = state.wait_for(|state| !matches!(state, State::New));
         match tokio::time::timeout_at(deadline.into(), known).await {
