@@ -221,13 +221,16 @@ impl<P: Proposer> Duties<P> {
     async fn accused(&self, from: ServerId, pair: PairId, epoch: Epoch, server: ServerId, reason: &str) -> bool {
         let Some(state) = self.pair(pair).filter(|p| p.epoch == epoch) else { return false };
         let Some(mirror) = state.mirror_of(server).copied() else { return false };
-        // Who speaks is alive, whatever the heartbeats say. But who hears nobody takes all others for silent, and answers no
-        // heartbeat.
-        let is_deaf = self.heard(from).is_some_and(|ago| ago > DEAF_AFTER);
-        if from == mirror.server && is_deaf && self.ping(from).await != Some(mirror.incarnation) {
-            return false;
+        let mut heard = self.heard(mirror.server);
+        if from == mirror.server {
+            // Who hears nobody takes all others for silent, and answers no heartbeat.
+            let is_deaf = heard.is_some_and(|ago| ago > DEAF_AFTER);
+            if is_deaf && self.ping(from).await != Some(mirror.incarnation) {
+                return false;
+            }
+            // Who speaks is alive, whatever the heartbeats say.
+            heard = Some(Duration::ZERO);
         }
-        let heard = if from == mirror.server { Some(Duration::ZERO) } else { self.heard(mirror.server) };
         if !judgement::heed(&state, server, heard) {
             return false;
         }

@@ -43,7 +43,7 @@ impl Replica {
 
     fn may_be_evicted(&self, standing: &Standing, server: ServerId) -> bool {
         match server == self.me {
-            true => standing.in_sync() && standing.mirror_in_sync(),
+            true => standing.both_in_sync(),
             false => standing.mirror.state != CopyState::Stale,
         }
     }

@@ -66,17 +66,15 @@ impl Replica {
                 }
             }
         };
-        let missing = (length as usize).checked_sub(bytes.len());
-        match missing {
-            Some(0) => Ok(bytes),
-            Some(_) => {
-                let mut whole = BytesMut::from(bytes);
-                whole.resize(length as usize, 0);
-                Ok(whole.freeze())
-            }
-            None => {
-                Err(Some(Rejection::Bad(format!("{server} answers a read of {length} bytes with {}", bytes.len()))))
-            }
+        if bytes.len() > length as usize {
+            let answer = format!("{server} answers a read of {length} bytes with {}", bytes.len());
+            return Err(Some(Rejection::Bad(answer)));
         }
+        if bytes.len() == length as usize {
+            return Ok(bytes);
+        }
+        let mut whole = BytesMut::from(bytes);
+        whole.resize(length as usize, 0);
+        Ok(whole.freeze())
     }
 }

@@ -12,6 +12,8 @@ use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, ChunkSummary, View};
 use std::sync::Arc;
 use std::time::Duration;
+use tarpc::client::RpcError;
+use tarpc::context::Context;
 
 /// A reader of what is not here waits no longer for the mirror: if that hangs, too, it reads zeros.
 const READER_PATIENCE: Duration = Duration::from_millis(100);
@@ -21,10 +23,10 @@ const ON_ITS_WAY: Duration = Duration::from_millis(50);
 const COMPARE_PATIENCE: Duration = Duration::from_secs(2);
 /// Cuts that one of the two has not carried out yet make a difference that passes.
 const COMPARE_TRIES: u32 = 4;
-/// How long the end of a resync is waited for in one go.
-const LATER: Duration = Duration::from_secs(60);
 /// Between two tries.
 const COMPARE_AGAIN: Duration = Duration::from_millis(100);
+/// How long the end of a resync is waited for in one go.
+const LATER: Duration = Duration::from_secs(60);
 
 impl Replica {
     /// Whether a chunk that is not here should be: the mirror, which is in sync, has it.
@@ -52,28 +54,40 @@ impl Replica {
         self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, false)).await
     }
 
-    /// What the mirror has of a chunk; None: both are not in sync, or it does not say.
-    async fn mirrors_summary(self: &Arc<Self>, chunk: ChunkId, patience: Duration) -> Option<Option<ChunkSummary>> {
+    /// Asks the mirror while both are in sync; None: they are not, or it does not say.
+    async fn ask_mirror<T, F>(
+        self: &Arc<Self>,
+        patience: Duration,
+        at_least: LogIndex,
+        ask: impl FnOnce(ChunkServiceClient, Context, View) -> F,
+    ) -> Option<T>
+    where
+        F: Future<Output = Result<Result<T, Rejection>, RpcError>>,
+    {
         let standing = self.standing_known().await;
         if !standing.both_in_sync() {
             return None;
         }
-        let at_least = self.past.lock().last(chunk.ino);
-        let (me, view) = (self.me, View { at_least, ..standing.view() });
-        let ask = |client: ChunkServiceClient, context| async move { client.summary(context, me, view, chunk).await };
-        self.peers.call(standing.mirror.server, patience, ask).await.ok()?.ok()
+        let view = View { at_least, ..standing.view() };
+        let asked = self.peers.call(standing.mirror.server, patience, |client, context| ask(client, context, view));
+        asked.await.ok()?.ok()
     }
 
-    /// The first chunk from this one on that the mirror has; None: there is none, both are not in sync, or it does not say.
-    pub(super) async fn mirrors_next(self: &Arc<Self>, from: ChunkId) -> Option<ChunkId> {
-        let standing = self.standing_known().await;
-        if !standing.both_in_sync() {
-            return None;
-        }
-        let (me, view) = (self.me, standing.view());
+    /// What the mirror has of a chunk; None as of [`Replica::ask_mirror`].
+    async fn mirrors_summary(self: &Arc<Self>, chunk: ChunkId, patience: Duration) -> Option<Option<ChunkSummary>> {
+        let (me, at_least) = (self.me, self.past.lock().last(chunk.ino));
         let ask =
-            |client: ChunkServiceClient, context| async move { client.held(context, me, view, from.before()).await };
-        self.peers.call(standing.mirror.server, READER_PATIENCE, ask).await.ok()?.ok()?.first().copied()
+            |client: ChunkServiceClient, context, view| async move { client.summary(context, me, view, chunk).await };
+        self.ask_mirror(patience, at_least, ask).await
+    }
+
+    /// The first chunk from this one on that the mirror has; None if there is none, too.
+    pub(super) async fn mirrors_next(self: &Arc<Self>, from: ChunkId) -> Option<ChunkId> {
+        let me = self.me;
+        let ask = |client: ChunkServiceClient, context, view| async move {
+            client.held(context, me, view, from.before()).await
+        };
+        self.ask_mirror(READER_PATIENCE, LogIndex(0), ask).await?.first().copied()
     }
 
     /// The mirror's half of [`Replica::mirrors_summary`].

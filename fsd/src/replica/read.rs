@@ -31,18 +31,11 @@ impl Replica {
         }
         let held = self.to_read(&view, chunk, Span::of(chunk, offset, length)).await?;
         let mut result = self.read_here(chunk, offset, length).await;
-        if result.as_ref().is_err_and(ChunkError::is_damage) {
+        let missing = result.as_ref().is_ok_and(Bytes::is_empty) && self.is_missing(chunk).await;
+        if missing || result.as_ref().is_err_and(ChunkError::is_damage) {
             drop(held);
-            let replica = self.clone();
-            let mended = tokio::spawn(async move { replica.mend_chunk(chunk).await.is_of_use() });
-            if !mended.await.unwrap_or(false) {
-                return Err(Rejection::Damaged);
-            }
-            let _held = self.to_read(&view, chunk, Span::of(chunk, offset, length)).await?;
-            result = self.read_here(chunk, offset, length).await;
-        } else if result.as_ref().is_ok_and(Bytes::is_empty) && self.is_missing(chunk).await {
-            drop(held);
-            if !self.bring_back(chunk).await {
+            let healed = if missing { self.bring_back(chunk).await } else { self.mended_for_reader(chunk).await };
+            if !healed {
                 return Err(Rejection::Damaged);
             }
             let _held = self.to_read(&view, chunk, Span::of(chunk, offset, length)).await?;
@@ -52,6 +45,12 @@ impl Replica {
         add(&self.tally.reads, 1);
         add(&self.tally.read_bytes, bytes.len() as u64);
         Ok(bytes)
+    }
+
+    /// Mends a chunk, to the end whether the reader waits for it or not; true if that was of use.
+    async fn mended_for_reader(self: &Arc<Self>, chunk: ChunkId) -> bool {
+        let replica = self.clone();
+        tokio::spawn(async move { replica.mend_chunk(chunk).await.is_of_use() }).await.unwrap_or(false)
     }
 
     /// Judges a client's read, and holds what it reads.

@@ -209,7 +209,7 @@ impl Replica {
 
     /// Whether damage could be mended: both copies are in sync, this one in this life, and the disk is trusted.
     fn may_scrub(&self) -> bool {
-        let both = self.standing().is_some_and(|s| s.in_sync() && s.mirror_in_sync());
+        let both = self.standing().is_some_and(|s| s.both_in_sync());
         both && self.disk_error.lock().is_none()
     }
 

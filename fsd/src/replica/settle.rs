@@ -94,7 +94,7 @@ impl Replica {
         // What a round drops must not have been begun by another that has not synced yet.
         let _one = self.settling.lock().await;
         let standing = self.standing_known().await;
-        if !standing.in_sync() || !standing.mirror_in_sync() {
+        if !standing.both_in_sync() {
             return false;
         }
         let (here, there) = tokio::join!(self.settle_notes(false), self.settle_mirror(&standing, false));

@@ -97,7 +97,7 @@ pub fn mount(local: &Local, at: &mut MountPoint, started: &mut Vec<Started>) -> 
         }
     }
     if local.pid(Name::Mount).is_none() {
-        clear_place(at)?;
+        make_place(at)?;
         local.remember_mount_point(at)?;
         let takeover = is_held_from_here(local, &at.path);
         started.push(local.start_mountd(&at.path, takeover)?);
@@ -134,7 +134,7 @@ fn is_held_from_here(local: &Local, place: &Path) -> bool {
 
 /// Makes `at` a place to mount on: makes the directory if it is missing. What a dead mountd left stays until the new one can
 /// take its place: until then programs get errors, and do not write to the disk below.
-fn clear_place(at: &mut MountPoint) -> Result<(), Failure> {
+fn make_place(at: &mut MountPoint) -> Result<(), Failure> {
     match mounts::state(&at.path) {
         MountState::None => {}
         MountState::Dead(_) => {

@@ -96,8 +96,8 @@ impl Chunks {
         }))
     }
 
-    /// The server that a copy's bytes are to be read from, of those that are able to: the primary itself, which is no use of
-    /// anybody's time, or the one whose turn it is.
+    /// The server that a copy's bytes are to be read from, of those that are able to: the primary itself, which
+    /// takes nobody's time but its own, or the one whose turn it is.
     fn reading(&self, source: Source, able: &[ServerId], primary: ServerId) -> Reading<'_> {
         let mut balance = self.balance.lock();
         let server = match able.contains(&primary) {

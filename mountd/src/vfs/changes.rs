@@ -460,36 +460,13 @@ fn unpin_names(tree: &mut Tree, change: &Change) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raidfs_common::attr::Placement;
-
-    fn file(ino: Ino) -> Attr {
-        let never = Time::default();
-        Attr {
-            ino,
-            kind: FileKind::File,
-            perm: 0o644,
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            size: 0,
-            blocks: 0,
-            atime: never,
-            mtime: never,
-            ctime: never,
-            btime: never,
-            cut_gen: 0,
-            placement: Placement::default(),
-            parent: Ino::ROOT,
-            xattrs: 0,
-        }
-    }
+    use crate::vfs::testing::empty_file;
 
     /// What is kept for the next sync after the size of a file was reported and the file was gone.
     fn told(opens: u32) -> (Option<FsError>, usize) {
         let mut names = Names::new(Limits { nodes: 10, entries: 10 });
         let ino = Ino(7);
-        names.tree.born(file(ino)).opens = opens;
+        names.tree.born(empty_file(ino)).opens = opens;
         let change = Change::Wrote { ino, cut_gen: 0, size: 1, blocks: 1, mtime: Time::default() };
         names.submit(Time::default(), change, vec![ino], true, None);
         let Next::Batch(batch) = names.queue.next(true) else { panic!("nothing to be sent") };

@@ -43,6 +43,8 @@ mod rhythm;
 mod space;
 mod sync;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 pub mod tree;
 pub mod unreadable;

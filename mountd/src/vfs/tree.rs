@@ -543,30 +543,10 @@ impl Tree {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raidfs_common::attr::Placement;
-    use raidfs_common::time::Time;
+    use crate::vfs::testing::empty_file;
 
     fn dir(ino: Ino) -> Attr {
-        let never = Time::default();
-        Attr {
-            ino,
-            kind: FileKind::Dir,
-            perm: 0o755,
-            nlink: 2,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            size: 0,
-            blocks: 0,
-            atime: never,
-            mtime: never,
-            ctime: never,
-            btime: never,
-            cut_gen: 0,
-            placement: Placement::default(),
-            parent: Ino::ROOT,
-            xattrs: 0,
-        }
+        Attr { kind: FileKind::Dir, perm: 0o755, nlink: 2, ..empty_file(ino) }
     }
 
     #[test]
