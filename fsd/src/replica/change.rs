@@ -94,6 +94,9 @@ impl Replica {
         if standing.primary(&view) != Some(self.me) {
             return Err(Rejection::NotInCharge);
         }
+        // Before the change is known to be under way here: the mirror may have to end just this one, which its client sent
+        // there while this server was not in sync, and its half here would wait for this try.
+        self.open(&view).await?;
         let applied = match self.begin_once(id).await? {
             Ok(mut this_try) => {
                 let change = match change.await {
@@ -202,7 +205,6 @@ impl Replica {
     /// Everything that has to be so before a change of a file may be ordered here.
     async fn ready(self: &Arc<Self>, view: &View, chunk: ChunkId, begun: bool) -> Result<(), Rejection> {
         if !begun {
-            self.open(view).await?;
             self.judge_now(view)?;
             self.is_there(chunk.ino, view.at_least).await?;
         }

@@ -16,6 +16,7 @@
 //! | `scrub`, `pace` | looking for damage where nobody reads; how fast (pure) |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
 //! | `resync`, `settle`, `write_back`, `room` | the background work |
+//! | `holdback` | how soon a mirror that fails again is let back (pure) |
 //! | `locks`, `disk`, `tally` | ranges made awaitable, the way to the chunk store, counters |
 //!
 //! A change takes its place in the queue of its file's ranges in the same step in which it looks for cuts that come
@@ -29,6 +30,7 @@ mod dooms;
 mod ends;
 mod forward;
 mod grown;
+mod holdback;
 mod inflight;
 mod judge;
 mod locks;

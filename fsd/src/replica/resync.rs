@@ -3,6 +3,7 @@
 //! made durable; the leader is told. Whatever fails ends the attempt and its epoch, and the next one starts from what is
 //! noted then, so nothing has to be remembered.
 
+use super::holdback::Holdback;
 use super::judge::Standing;
 use super::pace::Courtesy;
 use super::plan::{Plan, lacks_from};
@@ -105,6 +106,7 @@ impl Replica {
     pub(super) async fn run_resync(self: Arc<Self>) {
         let mut backoff = BACKOFF;
         let mut life = Incarnation(0);
+        let mut holdback = Holdback::default();
         loop {
             let standing = self.standing_when(Duration::MAX, |s| s.in_sync() && needs_resync(s)).await;
             if !standing.in_sync() {
@@ -114,8 +116,17 @@ impl Replica {
                 backoff = BACKOFF;
             }
             let ended = match standing.mirror.state {
-                CopyState::Stale => self.announce(&standing).await,
-                CopyState::Syncing => self.attempt(&standing).await,
+                CopyState::Stale => {
+                    let hold = holdback.put_out(life, Instant::now());
+                    if !hold.is_zero() {
+                        self.hold_back(&standing, hold).await;
+                        continue;
+                    }
+                    self.announce(&standing).await
+                }
+                CopyState::Syncing => {
+                    self.attempt(&standing).await.inspect(|()| holdback.let_back(life, Instant::now()))
+                }
                 CopyState::InSync => Ok(()),
             };
             match ended {
@@ -129,6 +140,16 @@ impl Replica {
                 }
             }
         }
+    }
+
+    /// Leaves the mirror out for as long, or until it has a new life.
+    async fn hold_back(&self, standing: &Standing, hold: Duration) {
+        let (server, life) = (standing.mirror.server, standing.mirror.incarnation);
+        tracing::warn!(
+            "{server} failed again soon after it was up to date: it is brought up to date in {} s",
+            hold.as_secs()
+        );
+        self.standing_when(hold, |s| s.mirror.incarnation != life).await;
     }
 
     /// Has the mirror logged as syncing, if it can be reached, in the life that the namespace knows.

@@ -174,6 +174,41 @@ async fn a_duplicate_waits_for_the_first_try() {
 }
 
 #[tokio::test]
+async fn a_retry_at_a_server_that_has_come_into_sync_does_not_wait_for_what_waits_for_it() {
+    let cluster = Arc::new(Cluster::quiet().await);
+    cluster.names.lock().set(B, CopyState::Stale);
+    cluster.names.lock().deaf[1] = true;
+    cluster.names.lock().set(B, CopyState::Syncing);
+    let send = |server, view, id| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.try_change(server, view, id, chunk(1), write(0, b"x")).await })
+    };
+    // What B orders once it is in sync is A's to order until then: it is under way there, and B's half of it waits.
+    let (id, turn) = (cluster.id(), 1);
+    let first = send(A, cluster.view(turn), id);
+    until("A has made it", || cluster.store(A).contents().len() == 1).await;
+    {
+        let mut names = cluster.names.lock();
+        names.deaf = [true, false];
+        names.set(B, CopyState::InSync);
+    }
+    // The client knows it first.
+    let again = send(B, cluster.view(turn), id);
+    until("it has arrived at B", || cluster.servers[1].replica.opening.try_lock().is_err()).await;
+    let begun = Instant::now();
+    {
+        let mut names = cluster.names.lock();
+        names.deaf = [false; 2];
+        names.publish();
+    }
+    assert_eq!(again.await.unwrap().unwrap().blocks, 1);
+    assert!(begun.elapsed() < FORWARD_STUCK, "it took {:?}", begun.elapsed());
+    assert!(matches!(first.await.unwrap(), Err(Rejection::WrongEpoch { .. })));
+    assert_eq!(cluster.state(B), CopyState::InSync);
+    cluster.assert_equal();
+}
+
+#[tokio::test]
 async fn a_retry_at_the_new_primary_has_the_first_outcome() {
     let mut cluster = Cluster::new().await;
     let id = cluster.id();
