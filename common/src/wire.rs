@@ -246,11 +246,16 @@ pub async fn connect<In, Out>(
     hello: &Hello,
     timeout: Duration,
 ) -> Result<Wire<In, Out>, ConnectError> {
+    open(address, hello, timeout).await.map(Wire::new)
+}
+
+/// The same, as the bare connection.
+pub async fn open(address: SocketAddr, hello: &Hello, timeout: Duration) -> Result<Connection, ConnectError> {
     let attempt = async {
         let mut stream = Connection::connect(address).await?;
         write_first(&mut stream, hello).await?;
         match read_first::<Welcome, _>(&mut stream).await {
-            Ok((PROTOCOL_VERSION, Welcome::Yes)) => Ok(Wire::new(stream)),
+            Ok((PROTOCOL_VERSION, Welcome::Yes)) => Ok(stream),
             Ok((_, Welcome::No(why))) => Err(ConnectError::Refused(why)),
             Ok((version, Welcome::Yes)) => {
                 Err(ConnectError::Refused(format!("it speaks protocol {version}, not {PROTOCOL_VERSION}")))

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 /// The protocol's version; both sides of a connection must have the same. One line of history for each step:
 ///
 /// 1. the first;
-/// 2. copies that the servers make (`ChunkService::copy`).
+/// 2. copies that the servers make (`ChunkService::copy`); connections that are passed on ([`Speaker::ClientByWay`]).
 pub const PROTOCOL_VERSION: u16 = 2;
 
 /// The first bytes of every connection.
@@ -27,13 +27,15 @@ pub enum Speaker {
     Server(ServerId),
     /// A mount, the shell or another client.
     Client,
+    /// A client that does not reach whom it means: whoever is asked passes the connection on.
+    ClientByWay,
 }
 
 impl std::fmt::Display for Speaker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Speaker::Server(id) => id.fmt(f),
-            Speaker::Client => f.write_str("a client"),
+            Speaker::Client | Speaker::ClientByWay => f.write_str("a client"),
         }
     }
 }

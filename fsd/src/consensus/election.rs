@@ -92,7 +92,11 @@ impl<L: LogStore> Core<L> {
             Doubt::Open | Doubt::Until(_) => request.recovery || planted(Bug::VotesForgetful),
         };
         let free = self.leaderless(now) || (!request.pre && request.transfer);
-        let mut granted = stands && up_to_date && trusted && free && request.term > self.vote.term;
+        let asks_in_time = stands && trusted && free && request.term > self.vote.term;
+        let mut granted = asks_in_time && up_to_date;
+        if asks_in_time && !up_to_date && request.pre {
+            self.go_first(now);
+        }
         let may_promise = trusted || self.doubt != Doubt::Stranger;
         if stands && !request.pre && free && may_promise && request.term >= self.vote.term {
             let given = if request.term > self.vote.term { None } else { self.vote.given };
@@ -127,6 +131,13 @@ impl<L: LogStore> Core<L> {
             last_term,
             last_index,
         }
+    }
+
+    /// Somebody asks for votes who cannot win while this voter's entries count, and may be the only one to notice: this one
+    /// goes itself, the witness behind the servers.
+    fn go_first(&mut self, now: Now) {
+        let place = if self.setup.me.is_witness() { 4.0 } else { 1.0 };
+        self.election_at = self.election_at.min(now + self.setup.timing.stagger.mul_f64(place + self.draw()));
     }
 
     /// Takes an answer to its own request. `asked` is what was sent.

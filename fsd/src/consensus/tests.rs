@@ -484,6 +484,29 @@ fn the_witness_leads_only_to_hand_over() {
 }
 
 #[test]
+fn who_alone_has_the_newest_entry_leads_soon_though_it_is_the_witness() {
+    for seed in 0..20 {
+        let mut world = World::new(5, 700 + seed);
+        world.until("a leader", |w| w.leader().is_some());
+        let leader = world.leader().expect("it was just elected");
+        let others: Vec<ServerId> = voters(5).into_iter().filter(|v| !v.is_witness() && *v != leader).collect();
+        world.run(Duration::from_millis(100));
+        world.cut.extend(others[..2].iter().copied());
+        world.propose(77, false);
+        let last = world.last_agreed();
+        world.until("agreement of three", |w| w.last_agreed() > last);
+        let (index, at) = (LogIndex(world.last_agreed()), world.now);
+        // Now the other half is cut off: nobody is seen to be gone.
+        world.cut = BTreeSet::from([leader, others[2]]);
+        world.until("a server leads that has the entry", |w| {
+            others[..2].iter().any(|id| w.cores[id].leads() && w.cores[id].commit() >= index)
+        });
+        let bound = limits::ELECTION * 2 + Duration::from_millis(200);
+        assert!(world.now - at <= bound, "seed {seed}: {:?}", world.now - at);
+    }
+}
+
+#[test]
 fn servers_that_may_have_forgotten_do_not_vote_but_recover_together() {
     let mut world = World::new(5, 6);
     world.until("a leader", |w| w.leader().is_some());

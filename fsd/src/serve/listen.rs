@@ -1,6 +1,7 @@
 //! The one port of a server: the first frame says which service a connection is for. Everything that a stranger can send
 //! is bounded here: how many connections, how long until the first frame, how much is in flight.
 
+use super::relay;
 use raidfs_common::complaints::Complaints;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
@@ -42,15 +43,15 @@ pub fn judge(hello: &Hello, config: &Config, me: ServerId, peer: SocketAddr) -> 
             "{peer} is of the cluster {theirs:?}, {me} is of {ours:?}; one of them has the wrong configuration"
         ));
     }
-    if hello.to != me {
+    if hello.to != me && hello.speaker != Speaker::ClientByWay {
         return Err(format!(
             "{peer} means to reach {}, this is {me}; compare the addresses in the configurations",
             hello.to
         ));
     }
-    match (me.is_witness(), hello.service, hello.speaker) {
+    match (hello.to.is_witness(), hello.service, hello.speaker) {
         (true, Service::Names | Service::Chunks, _) => Err("the witness serves neither names nor chunks".into()),
-        (_, Service::Peer, Speaker::Client) => Err("agreement is among servers only".into()),
+        (_, Service::Peer, Speaker::Client | Speaker::ClientByWay) => Err("agreement is among servers only".into()),
         _ => Ok(()),
     }
 }
@@ -84,7 +85,11 @@ pub async fn run(
         let (config, complaints, hand_over) = (config.clone(), complaints.clone(), hand_over.clone());
         tokio::spawn(async move {
             match admit(&mut stream, &config, me, peer).await {
-                Ok(hello) => hand_over(Guest { stream, speaker: hello.speaker, service: hello.service, place }),
+                Ok((hello, None)) => hand_over(Guest { stream, speaker: hello.speaker, service: hello.service, place }),
+                Ok((_, Some(way))) => {
+                    relay::carry(stream, way).await;
+                    drop(place);
+                }
                 Err(why) => {
                     if complaints.lock().due(peer.ip(), Instant::now()) {
                         tracing::warn!("connection from {peer} refused: {why}");
@@ -95,17 +100,21 @@ pub async fn run(
     }
 }
 
-async fn admit(stream: &mut Stream, config: &Config, me: ServerId, peer: SocketAddr) -> Result<Hello, String> {
+/// Whether a connection is welcome: then also the one to the server that it is passed on to, if that is another.
+async fn admit(
+    stream: &mut Stream,
+    config: &Config,
+    me: ServerId,
+    peer: SocketAddr,
+) -> Result<(Hello, Option<Stream>), String> {
     let hello = wire::read_hello(stream).await.map_err(|e| format!("no proper first frame: {e}"))?;
-    let answer = match judge(&hello, config, me, peer) {
-        Ok(()) => Welcome::Yes,
-        Err(why) => Welcome::No(why),
+    let found = match judge(&hello, config, me, peer) {
+        Ok(()) if hello.to != me => relay::find(config, me, &hello).await.map(Some),
+        judged => judged.map(|()| None),
     };
+    let answer = found.as_ref().map_or_else(|why| Welcome::No(why.clone()), |_| Welcome::Yes);
     wire::welcome(stream, &answer).await.map_err(|e| e.to_string())?;
-    match answer {
-        Welcome::Yes => Ok(hello),
-        Welcome::No(why) => Err(why),
-    }
+    found.map(|way| (hello, way))
 }
 
 /// Serves one connection with a tarpc service, until it ends. While as many of its requests are served as may be, no

@@ -6,5 +6,6 @@ pub mod chunks;
 pub mod listen;
 pub mod names;
 pub mod peer;
+mod relay;
 pub mod tally;
 pub mod witness;

@@ -7,6 +7,7 @@
 
 use super::events::Attendance;
 use super::survey::hello;
+use super::ways::{self, Way};
 use futures::FutureExt;
 use parking_lot::Mutex;
 use raidfs_common::config::Config;
@@ -15,9 +16,9 @@ use raidfs_common::log::chain;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, ChunkServiceRequest, ChunkServiceResponse};
 use raidfs_common::rpc::names::{NamesServiceClient, NamesServiceRequest, NamesServiceResponse};
 use raidfs_common::rpc::{Hello, Service};
-use raidfs_common::wire::{self, ConnectError, Wire};
+use raidfs_common::stream::Stream;
+use raidfs_common::wire::{ConnectError, Wire};
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -37,8 +38,10 @@ const RECONNECT_WANTED: Duration = Duration::from_millis(25);
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// For connecting and both hellos.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
+/// What is under way on a connection by way of another server has this long after there is a direct one again.
+const OLD_WAY_PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that was silent for so long, though somebody waits, is cut.
-pub const SILENT_FOR: Duration = Duration::from_millis(900);
+pub const SILENT_FOR: Duration = Duration::from_millis(700);
 const NAMES_LANES: usize = 2;
 const CHUNK_LANES: usize = 2;
 /// Payload bytes under way to and from one server; more wait.
@@ -110,7 +113,6 @@ pub type OnPresence = Arc<dyn Fn(ServerId, bool) + Send + Sync>;
 /// What all connections to one server share.
 struct Ground {
     server: ServerId,
-    address: SocketAddr,
     config: Config,
     attendance: Arc<Attendance>,
     on_presence: OnPresence,
@@ -121,6 +123,8 @@ struct Ground {
     trouble: Mutex<Option<String>>,
     /// The last try to connect was answered: with a refusal.
     refused: AtomicBool,
+    /// Who passes connections on to it, so that a change of that is logged once.
+    way: Mutex<Way>,
     closed: watch::Sender<bool>,
 }
 
@@ -143,6 +147,15 @@ impl Ground {
             tracing::warn!("{}: {text}", self.server);
         }
         *trouble = Some(text);
+    }
+
+    fn goes(&self, way: Way) {
+        if std::mem::replace(&mut *self.way.lock(), way) != way {
+            match way {
+                Way::Direct => tracing::info!("{} is reached directly again", self.server),
+                Way::By(other) => tracing::warn!("{} is not reached, but by way of {other}", self.server),
+            }
+        }
     }
 }
 
@@ -194,10 +207,11 @@ impl<C: Speaks> Lane<C> {
         let hello: Hello = hello(&ground.config, ground.server, C::SERVICE);
         let mut pause = RECONNECT_MIN;
         loop {
-            match wire::connect(ground.address, &hello, CONNECT_PATIENCE).await {
-                Ok(wire) => {
+            match ways::connect(&ground.config, &hello, CONNECT_PATIENCE, self.wanted.notified()).await {
+                Ok((stream, way)) => {
                     let since = Instant::now();
-                    self.live(wire, ground).await;
+                    ground.goes(way);
+                    self.live(stream, way, ground, &hello).await;
                     if since.elapsed() >= GOOD_AFTER {
                         pause = RECONNECT_MIN;
                     }
@@ -218,8 +232,8 @@ impl<C: Speaks> Lane<C> {
         }
     }
 
-    async fn live(&self, wire: Wire<C::In, C::Out>, ground: &Ground) {
-        let (client, drive) = C::over(wire);
+    async fn live(&self, stream: Stream, way: Way, ground: &Ground, hello: &Hello) {
+        let (client, mut drive) = C::over(Wire::new(stream));
         *ground.trouble.lock() = None;
         ground.refused.store(false, Ordering::Relaxed);
         self.hears(ground);
@@ -229,10 +243,31 @@ impl<C: Speaks> Lane<C> {
         if ground.attendance.came(ground.server) {
             (ground.on_presence)(ground.server, true);
         }
+        if way != Way::Direct {
+            let direct = tokio::select! {
+                () = &mut drive => None,
+                () = self.cut.notified() => None,
+                direct = ways::directly_again(&ground.config, hello) => Some(direct),
+            };
+            if let Some(direct) = direct {
+                ground.goes(Way::Direct);
+                let (client, directly) = C::over(Wire::new(direct));
+                self.state.send_replace(State::Up(client));
+                // What is under way by the old way ends there, if it does soon.
+                tokio::spawn(tokio::time::timeout(OLD_WAY_PATIENCE, std::mem::replace(&mut drive, directly)));
+            } else {
+                self.gone(ground);
+                return;
+            }
+        }
         tokio::select! {
             () = drive => {}
             () = self.cut.notified() => {}
         }
+        self.gone(ground);
+    }
+
+    fn gone(&self, ground: &Ground) {
         self.state.send_replace(State::Down);
         if ground.attendance.went(ground.server) {
             (ground.on_presence)(ground.server, false);
@@ -272,7 +307,6 @@ impl Link {
     pub fn new(config: &Config, server: ServerId, attendance: Arc<Attendance>, on_presence: OnPresence) -> Link {
         let ground = Ground {
             server,
-            address: config.address(server).expect("links are made for the configuration's own servers"),
             config: config.clone(),
             attendance,
             on_presence,
@@ -280,6 +314,7 @@ impl Link {
             epoch: Instant::now(),
             trouble: Mutex::new(None),
             refused: AtomicBool::new(false),
+            way: Mutex::new(Way::Direct),
             closed: watch::Sender::new(false),
         };
         Link {

@@ -32,6 +32,7 @@ pub mod survey;
 mod syncing;
 mod waiting;
 mod watching;
+mod ways;
 
 pub use self::core::SessionState;
 pub use self::events::ServerEvent;

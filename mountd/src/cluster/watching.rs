@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 /// A server is asked at least this often.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 /// A fetch that takes longer has failed, and the connection is cut if it was silent.
-const FETCH_PATIENCE: Duration = Duration::from_secs(1);
+const FETCH_PATIENCE: Duration = Duration::from_millis(750);
 /// A server that has not answered by then does not lead, or leads nobody.
 const CATCH_UP_PATIENCE: Duration = Duration::from_millis(300);
 /// Longer than any server holds a long poll.
