@@ -21,8 +21,8 @@ pub struct Cuts {
     /// Of lives before this one.
     done: BTreeMap<Ino, LogIndex>,
     file: File,
-    /// Records written. Taken within `synced`, never around it.
-    written: Mutex<u64>,
+    /// Records written; None: the last one is torn, and behind it none can be read. Taken within `synced`, never around it.
+    written: Mutex<Option<u64>>,
     /// How many of them are durable; None: that cannot be told any more.
     synced: Mutex<Option<u64>>,
 }
@@ -55,7 +55,7 @@ impl Cuts {
             File::open(dir)?.sync_all()?;
         }
         let file = OpenOptions::new().append(true).open(path)?;
-        Ok(Cuts { done, file, written: Mutex::new(0), synced: Mutex::new(Some(0)) })
+        Ok(Cuts { done, file, written: Mutex::new(Some(0)), synced: Mutex::new(Some(0)) })
     }
 
     /// Whether an earlier life carried out this cut, or a later one of the file.
@@ -66,22 +66,20 @@ impl Cuts {
     /// The file's cuts by entries up to `index` are carried out, durably; the record is so, too, when this returns. What
     /// several threads record shares a sync. After one that failed none is believed. Blocking.
     pub fn record(&self, ino: Ino, index: LogIndex) -> io::Result<()> {
+        let failed = || io::Error::other("an earlier write or sync of the record of cuts failed");
         let mine = {
             let mut written = self.written.lock();
-            (&self.file).write_all(&encode(ino, index)).map(|()| {
-                *written += 1;
-                *written
-            })
+            let mine = written.take().ok_or_else(failed)? + 1;
+            (&self.file).write_all(&encode(ino, index))?;
+            *written.insert(mine)
         };
-        // Behind a torn record none can be read.
-        let mine = mine.inspect_err(|_| *self.synced.lock() = None)?;
         let mut synced = self.synced.lock();
         match *synced {
-            None => return Err(io::Error::other("an earlier sync of the record of cuts failed")),
+            None => return Err(failed()),
             Some(upto) if upto >= mine => return Ok(()),
             Some(_) => {}
         }
-        let upto = *self.written.lock();
+        let upto = self.written.lock().ok_or_else(failed)?;
         *synced = None;
         self.file.sync_data()?;
         *synced = Some(upto);

@@ -120,8 +120,8 @@ struct Server {
     bulk: mpsc::UnboundedSender<Guest>,
 }
 
-/// From now on changes are made. Refused if all chunks are gone.
-fn begin_changes(home: &DataDir, chunks: &dyn ChunkStore) -> Result<Found, Ended> {
+/// What the last life has left of the chunks. Refused if all of them are gone.
+fn look_at_chunks(home: &DataDir, chunks: &dyn ChunkStore) -> Result<Found, Ended> {
     let settled = settled::read(&home.settled());
     if let Some(held @ 1..) = settled
         && chunks.held().0 == 0
@@ -142,11 +142,10 @@ fn begin_changes(home: &DataDir, chunks: &dyn ChunkStore) -> Result<Found, Ended
             home.identity().server
         );
     }
-    settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
     Ok(Found { settled: settled.is_some(), missing: missing > 0 })
 }
 
-/// What the last life has left of the chunks.
+/// How the last life has left the chunks.
 struct Found {
     /// Every change of it is whole.
     settled: bool,
@@ -192,7 +191,7 @@ pub async fn run(
 ) -> Result<(), Ended> {
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
-    let found = begin_changes(home, &*chunks)?;
+    let found = look_at_chunks(home, &*chunks)?;
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     if doubtful {
         home.distrust().map_err(cannot("note that entries may be missing"))?;
@@ -205,6 +204,8 @@ pub async fn run(
     if !life.first && names.applied().0 == LogIndex(0) || found.missing && !is_last_copy(names.pairs(), me) {
         chunks.note_everything().map_err(cannot("note all chunks"))?;
     }
+    // Not before that: a start that fails, or is ended, on its way here is to be told once more what is missing.
+    settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
     let own = chunks.clone();
     let note_everything = Box::new(move || own.note_everything().map_err(std::io::Error::other));
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);

@@ -7,7 +7,7 @@ use super::room::{self, Disk};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
 use parking_lot::Mutex;
-use raidfs_common::id::{Epoch, Incarnation, PairId, ServerId, SessionId};
+use raidfs_common::id::{Epoch, Incarnation, Ino, PairId, ServerId, SessionId};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
 use raidfs_common::pair::{Pair, Space};
@@ -377,7 +377,7 @@ impl<P: Proposer> Duties<P> {
                 return true;
             }
             // That may have taken long.
-            self.ending_since(session);
+            self.still_ends(session);
             if !self.proposer.leads() {
                 return false;
             }
@@ -420,43 +420,59 @@ impl<P: Proposer> Duties<P> {
         (since, !is_ending)
     }
 
+    /// The session is about to end still, however long the last step took.
+    fn still_ends(&self, session: SessionId) {
+        if let Some(ending) = &mut self.memory.lock().ending
+            && ending.session == session
+        {
+            ending.last = Instant::now();
+        }
+    }
+
     /// Whether no session is on its way out: what it wrote is known, and another may be opened.
     pub async fn none_ends(&self) -> bool {
         tokio::time::timeout(SIZES_TRY, self.ends.lock()).await.is_ok()
     }
 
-    /// Gives files the size that their bytes have, as far as servers in sync say it; the pairs of which none does.
+    /// Gives files the size that their bytes have, as far as servers in sync say it; the pairs of which none does. What one
+    /// server has told counts, however long another takes.
     async fn recover_sizes(&self) -> Vec<PairId> {
         // Behind this, the servers refuse the session's changes if it has ended.
         let at_least = self.proposer.applied();
         let pairs = self.proposer.pairs();
         let servers = pairs.iter().flat_map(|pair| pair.in_sync().map(|member| (pair.id, member.server)));
-        let longest = Mutex::new(BTreeMap::new());
-        let take = |files| {
-            for (ino, cut_gen, end) in self.proposer.grown(files) {
-                // The newest cut generation counts, and of one generation the furthest end.
-                let mut longest = longest.lock();
-                let known: &mut (u32, u64) = longest.entry(ino).or_default();
-                *known = (*known).max((cut_gen, end));
-            }
-        };
         let asked = servers.map(|(pair, server)| async move {
+            let longest = Mutex::new(BTreeMap::new());
+            let take = |files| {
+                for (ino, cut_gen, end) in self.proposer.grown(files) {
+                    // The newest cut generation counts, and of one generation the furthest end.
+                    let mut longest = longest.lock();
+                    let known: &mut (u32, u64) = longest.entry(ino).or_default();
+                    *known = (*known).max((cut_gen, end));
+                }
+            };
             let told = self.cluster.grown(server, pair, at_least, take).await;
             if !told {
                 tracing::debug!("{server} does not say which files have grown there");
             }
+            self.give_sizes(longest.into_inner()).await;
             told.then_some(pair)
         });
         let told: BTreeSet<PairId> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-        let sizes: Vec<_> = longest.into_inner().into_iter().map(|(ino, (cut_gen, end))| (ino, cut_gen, end)).collect();
-        if !sizes.is_empty() {
-            tracing::info!("{} files get the size that their bytes have", sizes.len());
-            // An entry must fit a frame, however many files there are.
-            for part in sizes.chunks(SIZES_PER_ENTRY) {
-                self.proposer.propose(Change::RecoverSizes { sizes: part.to_vec() }).await;
-            }
-        }
         pairs.iter().map(|pair| pair.id).filter(|pair| !told.contains(pair)).collect()
+    }
+
+    /// Logs sizes, of which the namespace takes those that make a file longer.
+    async fn give_sizes(&self, longest: BTreeMap<Ino, (u32, u64)>) {
+        let sizes: Vec<_> = longest.into_iter().map(|(ino, (cut_gen, end))| (ino, cut_gen, end)).collect();
+        if sizes.is_empty() {
+            return;
+        }
+        tracing::info!("{} files get the size that their bytes have", sizes.len());
+        // An entry must fit a frame, however many files there are.
+        for part in sizes.chunks(SIZES_PER_ENTRY) {
+            self.proposer.propose(Change::RecoverSizes { sizes: part.to_vec() }).await;
+        }
     }
 
     /// Whether all servers that are there have said what room they have: until then it is not known who shares a disk with

@@ -221,7 +221,11 @@ impl Replica {
             }
             let (me, mine) = (self.me, standing.view());
             let drain = |client: ChunkServiceClient, context| async move { client.drain(context, me, mine).await };
-            match self.peers.call(standing.mirror.server, DURABLE_PATIENCE, drain).await {
+            let drained = tokio::select! {
+                drained = self.peers.call(standing.mirror.server, DURABLE_PATIENCE, drain) => drained,
+                () = self.epoch_passed(&standing) => continue,
+            };
+            match drained {
                 Ok(Ok(())) => self.state.lock().opened(standing.epoch()),
                 Err(error) if error.is_gone() => {
                     self.accuse(standing.mirror.server, "its process is gone".into());
@@ -282,7 +286,7 @@ impl Replica {
             (Err(error), Forwarded::Alone) => {
                 // A mirror that catches up may have made what failed here.
                 let standing = self.standing_known().await;
-                self.state.lock().missed(standing.epoch());
+                self.missed(standing.epoch());
                 Step::End(Err(rejection(error)))
             }
             (Err(error), _) => {

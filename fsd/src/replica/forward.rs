@@ -22,6 +22,8 @@ const ASK_AFTER: Duration = Duration::from_millis(250);
 const SLOW_STUCK: Duration = Duration::from_secs(3);
 /// The same for what the mirror makes durable before it answers: above [`super::SYNC_STUCK`].
 const SYNC_SLOW_STUCK: Duration = Duration::from_secs(8);
+/// A mirror that catches up does not accuse itself, and nothing is lost by beginning with it anew: it has this long.
+const CATCHING_UP_SLOW_STUCK: Duration = Duration::from_millis(1200);
 /// One try ends by then in any case, and is followed by another.
 const TRY_MAX: Duration = Duration::from_secs(30);
 /// After a forward that failed at once.
@@ -99,7 +101,7 @@ impl Replica {
                 since = Instant::now();
                 continue;
             }
-            if catches_up && self.state.lock().missed(standing.epoch()) == Missed::StartsOver {
+            if catches_up && self.missed(standing.epoch()) == Missed::StartsOver {
                 tracing::info!("{} missed a change while it caught up: {reason}", standing.mirror.server);
                 return Forwarded::Alone;
             }
@@ -116,7 +118,12 @@ impl Replica {
         let mirror = standing.mirror.server;
         let by = Ordered { from: self.me, view, applied };
         let peers = self.peers.clone();
-        let patience = if is_synced(&change) { SYNC_SLOW_STUCK } else { SLOW_STUCK };
+        let catches_up = standing.mirror.state == CopyState::Syncing;
+        let patience = match is_synced(&change) {
+            _ if catches_up => CATCHING_UP_SLOW_STUCK,
+            true => SYNC_SLOW_STUCK,
+            false => SLOW_STUCK,
+        };
         let call = peers.call(mirror, TRY_MAX, move |client: ChunkServiceClient, context| async move {
             client.apply(context, by, id, chunk, change).await
         });
@@ -128,7 +135,8 @@ impl Replica {
                 answer = &mut call => answer,
                 () = self.silent(mirror, view) => Err(CallError::Timeout(mirror)),
                 () = self.outlasted(begun, patience) => return Try::Accuse("its disk is slower than its mirror's".into()),
-                _ = self.epoch_passed(standing) => return Try::OtherEpoch,
+                () = self.epoch_passed(standing) => return Try::OtherEpoch,
+                () = self.attempt_failed(standing), if catches_up => return Try::Again("it has missed another change".into()),
             },
         };
         judge_answer(answer, applied)
@@ -143,7 +151,7 @@ impl Replica {
         }
     }
 
-    async fn epoch_passed(&self, standing: &Standing) {
+    pub(super) async fn epoch_passed(&self, standing: &Standing) {
         while self.standing_when(SLOW_STUCK, |s| s.epoch() != standing.epoch()).await.epoch() == standing.epoch() {}
     }
 }

@@ -6,7 +6,11 @@ use parking_lot::Mutex;
 use raidfs_common::id::Ino;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
+
+/// Between two looks at who waits for a range.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// All queues of a server.
 #[derive(Debug, Default)]
@@ -39,7 +43,7 @@ impl Locks {
         held
     }
 
-    fn enter(self: &Arc<Self>, ino: Ino, span: Span, mode: Mode) -> (Held, Option<oneshot::Receiver<()>>) {
+    pub(super) fn enter(self: &Arc<Self>, ino: Ino, span: Span, mode: Mode) -> (Held, Option<oneshot::Receiver<()>>) {
         let mut files = self.files.lock();
         let queue = files.entry(ino).or_default();
         let (ticket, admitted) = queue.ranges.enter(span, mode);
@@ -49,6 +53,23 @@ impl Locks {
             waits
         });
         (Held { locks: self.clone(), ino, ticket }, waits)
+    }
+}
+
+impl Held {
+    /// Returns once somebody else has waited for this range, which is held, for so long.
+    pub async fn waited_for(&self, patience: Duration) {
+        let mut since = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let waits = self.locks.files.lock().get(&self.ino).is_some_and(|q| q.ranges.is_waited_for(self.ticket));
+            match (waits, since) {
+                (false, _) => since = None,
+                (true, None) => since = Some(Instant::now()),
+                (true, Some(since)) if since.elapsed() >= patience => return,
+                (true, Some(_)) => {}
+            }
+        }
     }
 }
 

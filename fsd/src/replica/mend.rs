@@ -62,12 +62,12 @@ impl Replica {
     }
 
     async fn mend_now(self: &Arc<Self>, chunk: ChunkId) -> Mended {
-        let _one = self.mending.lock().await;
         for _ in 0..TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
                 return Mended::NotNow;
             }
             let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
+            let _one = self.mending.lock().await;
             let damaged = self.damaged(chunk).await;
             if damaged == 0 {
                 return Mended::Whole;
@@ -99,12 +99,12 @@ impl Replica {
     /// there. False: there is none, or it cannot be had.
     pub(super) async fn take_back(self: &Arc<Self>, chunk: ChunkId) -> bool {
         let Some(_work) = self.begin_work() else { return false };
-        let _one = self.mending.lock().await;
         for _ in 0..TRIES {
             if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
                 return false;
             }
             let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
+            let _one = self.mending.lock().await;
             // Who has no file of this number any more has no chunk of it either.
             if self.past.lock().is_gone(chunk.ino) || self.is_there(chunk.ino, LogIndex(0)).await.is_err() {
                 return false;

@@ -143,13 +143,7 @@ impl Replica {
             return Err(Rejection::NotInCharge);
         }
         // A copy of before a cut would bring back what the caller has cut already, or is about to.
-        if let Some((needed, _)) = self.board.dooms_of(chunk.ino).last() {
-            // Carried out at once, but not waited for: the caller holds the chunk's changes back, which it may have to wait
-            // for.
-            let replica = self.clone();
-            tokio::spawn(async move { replica.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await });
-            return Err(Rejection::Behind { needed: *needed });
-        }
+        self.no_doom_pends(chunk)?;
         for _ in 0..FETCH_TRIES {
             match self.disk(DISK_STUCK, "read a chunk", move |store| store.export(chunk, false)).await {
                 Err(error) if error.is_damage() => {}
@@ -159,6 +153,15 @@ impl Replica {
         // What is good of it may be just what the other lacks.
         let part = self.disk(DISK_STUCK, "read a chunk", move |store| store.salvage(chunk)).await.map_err(rejection)?;
         if part.as_ref().is_some_and(is_all_lost) { Err(Rejection::Damaged) } else { Ok(part) }
+    }
+
+    /// Refuses what may have to be cut first. That is carried out at once, but not waited for: the caller holds the chunk's
+    /// changes back, which it may have to wait for.
+    pub(super) fn no_doom_pends(self: &Arc<Self>, chunk: ChunkId) -> Result<(), Rejection> {
+        let Some((needed, _)) = self.board.dooms_of(chunk.ino).last().copied() else { return Ok(()) };
+        let replica = self.clone();
+        tokio::spawn(async move { replica.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await });
+        Err(Rejection::Behind { needed })
     }
 
     /// If the namespace knows this life of the server, returns once every change begun here under an epoch older than `view`'s has ended.

@@ -6,7 +6,7 @@ use super::ranges::{Mode, Span};
 use super::{DISK_STUCK, Replica};
 use crate::chunk::ChunkError;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, LogIndex, ServerId};
+use raidfs_common::id::{ChunkId, LogIndex, ServerId};
 use raidfs_common::limits::FORWARD_STUCK;
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, ChunkSummary, View};
@@ -70,7 +70,10 @@ impl Replica {
         }
         let view = View { at_least, ..standing.view() };
         let asked = self.peers.call(standing.mirror.server, patience, |client, context| ask(client, context, view));
-        asked.await.ok()?.ok()
+        tokio::select! {
+            answer = asked => answer.ok()?.ok(),
+            () = self.epoch_passed(&standing) => None,
+        }
     }
 
     /// What the mirror has of a chunk; None as of [`Replica::ask_mirror`].
@@ -101,7 +104,7 @@ impl Replica {
         if !self.judge_mirror(from, &view)?.both_in_sync() {
             return Err(Rejection::NotInCharge);
         }
-        self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await?;
+        self.no_doom_pends(chunk)?;
         self.own_summary(chunk).await.map_err(super::disk::rejection)
     }
 
@@ -110,46 +113,47 @@ impl Replica {
     /// While the mirror is brought up to date it has not got everything: they are compared once it has.
     pub(super) async fn compare_with_mirror(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
         let standing = self.standing_known().await;
-        if standing.in_sync() && standing.mirror.state == CopyState::Syncing {
-            self.compare_later(chunk, standing.mirror.incarnation);
-        } else {
-            self.compare_now(chunk, lost_here).await;
+        let catches_up = standing.in_sync() && standing.mirror.state == CopyState::Syncing;
+        // The mirror has it right.
+        let lost_here = lost_here && !catches_up;
+        if catches_up || !self.compare_now(chunk, lost_here).await {
+            self.compare_later(chunk, lost_here);
         }
     }
 
-    fn compare_later(self: &Arc<Self>, chunk: ChunkId, mirror: Incarnation) {
+    fn compare_later(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
         let is_first = {
             let mut later = self.compared_later.lock();
-            later.insert(chunk);
+            later.insert(chunk, lost_here);
             later.len() == 1
         };
-        if !is_first {
-            return;
+        if is_first {
+            let replica = self.clone();
+            tokio::spawn(async move { replica.compare_all().await });
         }
-        let replica = self.clone();
-        tokio::spawn(async move {
-            let syncing = |s: &Standing| s.mirror.state == CopyState::Syncing && s.mirror.incarnation == mirror;
-            while syncing(&replica.standing_when(LATER, |s| !syncing(s)).await) {}
-            // What comes in meanwhile is not the first.
-            let next = || replica.compared_later.lock().first().copied();
-            while let Some(chunk) = next() {
-                replica.compare_now(chunk, false).await;
-                replica.compared_later.lock().remove(&chunk);
-            }
-        });
     }
 
-    async fn compare_now(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
-        for again in 1..=COMPARE_TRIES {
-            if self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.is_err() {
-                return;
+    /// Compares what is to be compared, and what comes in meanwhile, until nothing is left.
+    async fn compare_all(self: &Arc<Self>) {
+        let next = || self.compared_later.lock().first_key_value().map(|(chunk, lost_here)| (*chunk, *lost_here));
+        while let Some((chunk, lost_here)) = next() {
+            let syncing = |s: &Standing| s.in_sync() && s.mirror.state == CopyState::Syncing;
+            while syncing(&self.standing_when(LATER, |s| !syncing(s)).await) {}
+            match self.compare_now(chunk, lost_here).await {
+                true => drop(self.compared_later.lock().remove(&chunk)),
+                false => tokio::time::sleep(COMPARE_AGAIN).await,
             }
-            let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
-            let theirs = self.mirrors_summary(chunk, COMPARE_PATIENCE).await;
-            let (Some(theirs), Ok(mine)) = (theirs, self.own_summary(chunk).await) else { return };
-            drop(held);
-            if theirs == mine {
-                return;
+        }
+    }
+
+    /// Compares a chunk, and has who lost it put out. False: it cannot be told now whether anybody has.
+    async fn compare_now(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) -> bool {
+        for again in 1..=COMPARE_TRIES {
+            match self.compare_once(chunk).await {
+                Some(true) => return true,
+                Some(false) => {}
+                // A copy that is not in sync is made what the other is, with this chunk, which is noted.
+                None => return !self.standing_known().await.both_in_sync(),
             }
             if again < COMPARE_TRIES {
                 tokio::time::sleep(COMPARE_AGAIN).await;
@@ -157,7 +161,7 @@ impl Replica {
         }
         let standing = self.standing_known().await;
         if !standing.both_in_sync() {
-            return;
+            return true;
         }
         if lost_here {
             tracing::error!(
@@ -168,5 +172,14 @@ impl Replica {
             self.accuse(standing.mirror.server, format!("chunk {chunk} was missing from its copy"));
             self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
         }
+        true
+    }
+
+    /// Whether both have the same of a chunk; None: that cannot be told now.
+    async fn compare_once(self: &Arc<Self>, chunk: ChunkId) -> Option<bool> {
+        self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.ok()?;
+        let _held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
+        let theirs = self.mirrors_summary(chunk, COMPARE_PATIENCE).await?;
+        Some(theirs == self.own_summary(chunk).await.ok()?)
     }
 }

@@ -63,11 +63,11 @@ use locks::Locks;
 use once::Once;
 use parking_lot::Mutex;
 use raidfs_common::config::Config;
-use raidfs_common::id::{ChunkId, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, PairId, ServerId};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::admin::{Counters, ResyncProgress, ScrubStatus};
 use raidfs_common::rpc::chunks::Applied;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -98,6 +98,8 @@ pub struct Replica {
     /// What else changes chunks: the mirror's changes, cuts and ends of files, mending.
     works: Arc<InFlight>,
     state: Mutex<state::State>,
+    /// The newest epoch whose attempt to bring the mirror up to date has failed, for what waits for the mirror under it.
+    failed_attempt: watch::Sender<Epoch>,
     once: Mutex<Once<Applied>>,
     /// Counts the ends of tries, for duplicates that wait for one.
     ended: watch::Sender<u64>,
@@ -105,9 +107,11 @@ pub struct Replica {
     past: Mutex<dooms::Past>,
     ends: Arc<Mutex<ends::Ends>>,
     accused: Mutex<BTreeSet<ServerId>>,
+    /// Held by who mends. Taken within a chunk's range, never around it: a change that holds the range may have to mend.
     mending: tokio::sync::Mutex<()>,
-    /// Chunks that are compared with the mirror's once that is up to date.
-    compared_later: Mutex<BTreeSet<ChunkId>>,
+    /// Chunks that are compared with the mirror's once that is up to date and says what it has; true: it is this server that
+    /// may have lost it.
+    compared_later: Mutex<BTreeMap<ChunkId, bool>>,
     /// Chunks that could not be mended, so that each is told of once.
     lost: Mutex<BTreeSet<ChunkId>>,
     /// Chunks may be noted since an earlier life, which may have ended in the middle of a change: a block of theirs that
@@ -160,6 +164,7 @@ impl Replica {
             inflight: Arc::default(),
             works: Arc::default(),
             state: Mutex::default(),
+            failed_attempt: watch::Sender::new(Epoch(0)),
             once: Mutex::default(),
             ended: watch::Sender::new(0),
             opening: tokio::sync::Mutex::default(),

@@ -93,6 +93,12 @@ impl RangeQueue {
         admitted
     }
 
+    /// Whether somebody waits for what this ticket has.
+    pub fn is_waited_for(&self, ticket: Ticket) -> bool {
+        let Some(held) = self.entries.get(&ticket) else { return false };
+        self.entries.values().any(|entry| !entry.admitted && entry.excludes(held))
+    }
+
     /// Whether nobody stands in it.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -115,6 +121,22 @@ mod tests {
         assert_eq!(Span::of(chunk(0), 4095, 2), blocks(0, 2));
         assert_eq!(Span::of(chunk(2), 4096, 1), blocks(2 * 1024 + 1, 2 * 1024 + 2));
         assert_eq!(Span::chunk(chunk(1)), blocks(1024, 2048));
+    }
+
+    #[test]
+    fn who_waits_for_a_range_is_seen() {
+        let mut queue = RangeQueue::default();
+        let (read, _) = queue.enter(blocks(0, 9), Mode::Read);
+        let (other, _) = queue.enter(blocks(0, 9), Mode::Read);
+        queue.enter(blocks(20, 22), Mode::Change);
+        queue.enter(blocks(21, 22), Mode::Change);
+        assert!(!queue.is_waited_for(read), "others read, too, and what is waited for lies elsewhere");
+        let (change, admitted) = queue.enter(blocks(8, 9), Mode::Change);
+        assert!(!admitted && queue.is_waited_for(read) && queue.is_waited_for(other));
+        queue.leave(read);
+        assert!(queue.is_waited_for(other));
+        queue.leave(other);
+        assert!(!queue.is_waited_for(change));
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Replica {
         let missing = result.as_ref().is_ok_and(Bytes::is_empty) && self.is_missing(chunk).await;
         if missing || result.as_ref().is_err_and(ChunkError::is_damage) {
             drop(held);
-            let healed = if missing { self.bring_back(chunk).await } else { self.mended_for_reader(chunk).await };
+            let healed = if missing { self.bring_back(chunk).await } else { self.mend_to_the_end(chunk).await };
             if !healed {
                 return Err(Rejection::Damaged);
             }
@@ -47,8 +47,8 @@ impl Replica {
         Ok(bytes)
     }
 
-    /// Mends a chunk, to the end whether the reader waits for it or not; true if that was of use.
-    async fn mended_for_reader(self: &Arc<Self>, chunk: ChunkId) -> bool {
+    /// Mends a chunk, to the end whether the caller waits for it or not; true if that was of use.
+    pub(super) async fn mend_to_the_end(self: &Arc<Self>, chunk: ChunkId) -> bool {
         let replica = self.clone();
         tokio::spawn(async move { replica.mend_chunk(chunk).await.is_of_use() }).await.unwrap_or(false)
     }

@@ -8,12 +8,13 @@ use super::judge::Standing;
 use super::pace::Courtesy;
 use super::plan::{Plan, lacks_from};
 use super::ranges::{Mode, Span};
+use super::state::Missed;
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_PATIENCE, SYNC_STUCK};
 use crate::chunk::{ChunkError, ChunkStore};
 use futures::TryStreamExt;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, LogIndex, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, LogIndex, ServerId};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::pair::CopyState;
 use raidfs_common::plant::{Bug, planted};
@@ -33,6 +34,8 @@ const BYTES_AT_ONCE: u32 = 32 << 20;
 const PAGE: usize = 8192;
 /// A copy that the mirror has not taken by then has failed. Longer than a stuck disk takes to be noticed.
 const COPY_PATIENCE: Duration = Duration::from_secs(5);
+/// So long a change may wait for a chunk that is copied; the mirror may hang.
+const HOLDS_UP_MAX: Duration = Duration::from_secs(1);
 /// A chunk whose file is being cut meanwhile is copied anew so often before the attempt is given up.
 const COPY_TRIES: u32 = 20;
 /// After a failed attempt; doubled by each further one, up to the second value.
@@ -77,6 +80,8 @@ enum Failed {
     Here(Rejection),
     #[error("the mirror missed a change meanwhile")]
     Missed,
+    #[error("the mirror takes a chunk too slowly that somebody waits for")]
+    HoldsUp,
     #[error("the pair has changed meanwhile")]
     Epoch,
     #[error("chunk {0} does not come to rest")]
@@ -163,10 +168,29 @@ impl Replica {
         Ok(())
     }
 
+    /// The mirror, which catches up under `epoch`, misses a change.
+    pub(super) fn missed(&self, epoch: Epoch) -> Missed {
+        let missed = self.state.lock().missed(epoch);
+        if missed == Missed::StartsOver {
+            self.failed_attempt.send_if_modified(|newest| std::mem::replace(newest, epoch) != epoch);
+        }
+        missed
+    }
+
+    /// Returns once the attempt of this epoch to bring the mirror up to date has failed.
+    pub(super) async fn attempt_failed(&self, standing: &Standing) {
+        // The sender is `self`, so it cannot be gone.
+        let _ = self.failed_attempt.subscribe().wait_for(|failed| *failed >= standing.epoch()).await;
+    }
+
     /// One attempt; its failure ends the epoch.
     async fn attempt(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
         let begun = Instant::now();
-        let result = self.copy_everything(standing).await;
+        let result = tokio::select! {
+            result = self.copy_everything(standing) => result,
+            () = self.epoch_passed(standing) => Err(Failed::Epoch),
+            () = self.attempt_failed(standing) => Err(Failed::Missed),
+        };
         let (server, incarnation) = (standing.mirror.server, standing.mirror.incarnation);
         let sealed = result.is_ok() && self.state.lock().seal(standing.epoch());
         let result = if result.is_ok() && !sealed { Err(Failed::Missed) } else { result };
@@ -188,7 +212,7 @@ impl Replica {
             Err(failed) => {
                 tracing::warn!("bringing {server} up to date starts over: {}", chain(&failed));
                 // What was sent must have no effect any more when the next attempt starts: that takes a new epoch.
-                self.state.lock().missed(standing.epoch());
+                self.missed(standing.epoch());
                 if self.standing_known().await.epoch() == standing.epoch() {
                     let reason = "it could not be brought up to date".into();
                     let report = Report::Accuse { pair: self.pair, epoch: standing.epoch(), server, reason };
@@ -313,7 +337,8 @@ impl Replica {
                 Ok(Copied::Doomed) => {}
                 // The mirror's copy is of before, and so is this block: nothing has changed it here.
                 Ok(Copied::Damaged) => {
-                    if damage != Damage::Mend || !self.mend_chunk(chunk).await.is_of_use() {
+                    // To its end, also if the attempt fails meanwhile.
+                    if damage != Damage::Mend || !self.mend_to_the_end(chunk).await {
                         damage = Damage::Keep;
                     }
                 }
@@ -340,10 +365,25 @@ impl Replica {
         if !self.board.dooms_of(chunk.ino).is_empty() {
             return Ok(Copied::Doomed);
         }
-        let _held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Read).await;
+        let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Read).await;
         if self.standing_known().await.epoch() != standing.epoch() {
             return Err(Failed::Epoch);
         }
+        tokio::select! {
+            copied = self.copy_held(standing, position, chunk, damage, bytes_at_once) => copied,
+            () = held.waited_for(HOLDS_UP_MAX) => Err(Failed::HoldsUp),
+        }
+    }
+
+    /// The same, once the chunk is held. Nothing but reads is left under way here when it is given up.
+    async fn copy_held(
+        self: &Arc<Self>,
+        standing: &Standing,
+        position: LogIndex,
+        chunk: ChunkId,
+        damage: Damage,
+        bytes_at_once: &Semaphore,
+    ) -> Result<Copied, Failed> {
         let bytes = match self.summary(chunk).await {
             Ok(None) => {
                 self.put_copy(standing, position, chunk, None).await?;

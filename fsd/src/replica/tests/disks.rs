@@ -2,6 +2,7 @@
 
 use super::accused;
 use super::harness::{A, B, Cluster, chunk, until, write};
+use crate::replica::ranges::{Mode, Span};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::Epoch;
 use raidfs_common::pair::{CopyState, Space};
@@ -115,4 +116,25 @@ async fn a_server_whose_sync_or_write_fails_takes_itself_out() {
     assert!(cluster.servers[0].replica.status().disk_error.is_some());
     cluster.change(0, chunk(1), write(0, b"y")).await;
     assert_eq!(cluster.read(B, chunk(1), 0, 1).await.unwrap(), b"y");
+}
+
+#[tokio::test]
+async fn who_changes_a_chunk_that_is_copied_to_a_hung_disk_does_not_wait_for_that() {
+    let mut cluster = Cluster::new().await;
+    cluster.server(B).kill();
+    cluster.change(0, chunk(1), write(0, b"a")).await;
+    cluster.store(B).stall(true);
+    cluster.restart(B).await;
+    let replica = cluster.servers[0].replica.clone();
+    until("the chunk is being copied", || {
+        let held = replica.locks.enter(chunk(1).ino, Span::chunk(chunk(1)), Mode::Change);
+        cluster.state(B) == CopyState::Syncing && held.1.is_some()
+    })
+    .await;
+    let begun = Instant::now();
+    cluster.change(0, chunk(1), write(0, b"b")).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
+    cluster.store(B).stall(false);
+    cluster.in_sync().await;
+    cluster.assert_equal();
 }
