@@ -181,6 +181,23 @@ fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Na
     Ok((log, names, stores, doubtful))
 }
 
+/// Notes what a mirror has to look at, and that changes are made from now on.
+fn begin_changes(
+    home: &DataDir,
+    chunks: &dyn ChunkStore,
+    found: &Found,
+    names: &namespace::Namespace,
+) -> Result<(), Ended> {
+    let (me, life) = (home.identity().server, home.life());
+    // If the names are fetched anew, all cuts that the log still has come by again: the mirror has it right. It also has what is
+    // missing, and brings it; but by the last copy the mirror would be made to lack it, too.
+    if !life.first && names.applied().0 == LogIndex(0) || found.missing && !is_last_copy(names.pairs(), me) {
+        chunks.note_everything().map_err(cannot("note all chunks"))?;
+    }
+    // Not before that: a start that fails, or is ended, on its way here is to be told once more what is missing.
+    settled::remove(&home.settled()).map_err(cannot("note that changes are made"))
+}
+
 /// Runs a server until it is told to stop (`stop`), or fails.
 pub async fn run(
     config: Config,
@@ -199,13 +216,7 @@ pub async fn run(
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
     board.keep_cuts(open_cuts(home, &names).map_err(cannot("open the record of cuts"))?);
-    // If the names are fetched anew, all cuts that the log still has come by again: the mirror has it right. It also has what is
-    // missing, and brings it; but by the last copy the mirror would be made to lack it, too.
-    if !life.first && names.applied().0 == LogIndex(0) || found.missing && !is_last_copy(names.pairs(), me) {
-        chunks.note_everything().map_err(cannot("note all chunks"))?;
-    }
-    // Not before that: a start that fails, or is ended, on its way here is to be told once more what is missing.
-    settled::remove(&home.settled()).map_err(cannot("note that changes are made"))?;
+    begin_changes(home, &*chunks, &found, &names)?;
     let own = chunks.clone();
     let note_everything = Box::new(move || own.note_everything().map_err(std::io::Error::other));
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);

@@ -123,8 +123,8 @@ struct Ground {
     trouble: Mutex<Option<String>>,
     /// The last try to connect was answered: with a refusal.
     refused: AtomicBool,
-    /// Who passes connections on to it, so that a change of that is logged once.
-    way: Mutex<Way>,
+    /// Connections to it are passed on by others: so that a change of that is logged once.
+    indirect: AtomicBool,
     closed: watch::Sender<bool>,
 }
 
@@ -150,10 +150,15 @@ impl Ground {
     }
 
     fn goes(&self, way: Way) {
-        if std::mem::replace(&mut *self.way.lock(), way) != way {
+        if self.indirect.swap(way != Way::Direct, Ordering::Relaxed) != (way != Way::Direct) {
+            let (server, address) = (self.server, self.config.address(self.server));
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
             match way {
-                Way::Direct => tracing::info!("{} is reached directly again", self.server),
-                Way::By(other) => tracing::warn!("{} is not reached, but by way of {other}", self.server),
+                Way::Direct => tracing::info!("{server} answers at {address} again: it is reached directly"),
+                Way::By(other) => tracing::warn!(
+                    "{server} does not answer at {address}, but {other} reaches it: what is for it goes by way of others; \
+                     look at the network between here and there"
+                ),
             }
         }
     }
@@ -314,7 +319,7 @@ impl Link {
             epoch: Instant::now(),
             trouble: Mutex::new(None),
             refused: AtomicBool::new(false),
-            way: Mutex::new(Way::Direct),
+            indirect: AtomicBool::new(false),
             closed: watch::Sender::new(false),
         };
         Link {

@@ -2,7 +2,7 @@
 //! it without a session.
 //!
 //! ```text
-//! session, changes ------> errand --> core --> connection --> events
+//! session, changes ------> errand --> core --> connection --> events, ways
 //! chunks, copying, reading, syncing -> waiting --^          ^
 //! watching -> pairs -------------------------------+
 //! decided without I/O: router, retry, balance, hedge, numbers, needs
