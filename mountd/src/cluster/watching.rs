@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 /// A server is asked at least this often.
-const ASK_EVERY: Duration = Duration::from_millis(500);
+const ASK_EVERY: Duration = Duration::from_millis(300);
 /// A fetch that takes longer has failed, and the connection is cut if it was silent.
 const FETCH_PATIENCE: Duration = Duration::from_millis(750);
 /// A server that has not answered by then does not lead, or leads nobody.

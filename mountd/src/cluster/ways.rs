@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 /// A server that has not welcomed us by then is looked for by way of others, too. It takes a moment where all is well.
-const DIRECT_FIRST: Duration = Duration::from_millis(150);
+const DIRECT_FIRST: Duration = Duration::from_millis(100);
 /// While a server is reached by way of another, its own address is tried this often.
 const DIRECT_AGAIN: Duration = Duration::from_secs(1);
 
