@@ -68,8 +68,11 @@ pub const LOG_SYNC_EVERY: Duration = Duration::from_millis(500);
 pub const FORWARD_STUCK: Duration = Duration::from_millis(500);
 /// A server that has not answered heartbeats for this long is evicted, if its mirror has.
 pub const SILENT: Duration = Duration::from_millis(800);
-/// A mount session whose client has been silent for this long has lapsed.
+/// A mount session whose client has been silent for this long has lapsed: whoever wants to mount need not ask for it.
 pub const SESSION_LEASE: Duration = Duration::from_secs(10);
+/// A mount session that has been silent for this long ends, though nobody wants to mount. Until then a machine that stood
+/// still, or lost its network, goes on where it was.
+pub const SESSION_ABANDONED: Duration = Duration::from_secs(30);
 /// How often a mount session says that it lives.
 pub const SESSION_KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Operations that cannot be served wait this long before EIO, unless configured.

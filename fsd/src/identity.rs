@@ -94,7 +94,9 @@ pub enum IdentityError {
     },
     /// Ours, but not whole.
     #[error(
-        "{}: {what}; restore it, or start with an empty directory if this server's mirror is well: all is copied back", dir.display()
+        "{}: {what}; restore it, or, if this server's mirror is well, give it up (`raidfs replace`) and start with an empty directory: \
+         all is copied back",
+        dir.display()
     )]
     Damaged {
         /// Which directory.

@@ -280,6 +280,11 @@ impl<P: Proposer> Duties<P> {
         self.memory.lock().leases.lapsed(session, now)
     }
 
+    fn session_abandoned(&self, session: SessionId) -> bool {
+        let now = self.cluster.started.elapsed();
+        self.memory.lock().leases.abandoned(session, now)
+    }
+
     /// Looks after everything while this server leads; for ever.
     pub async fn run(self: Arc<Self>) {
         let mut space_at = Instant::now();
@@ -303,7 +308,7 @@ impl<P: Proposer> Duties<P> {
             // In a task of its own: asking servers for sizes may take longer than an eviction can wait.
             if ending.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                 let duties = self.clone();
-                ending = Some(tokio::spawn(async move { duties.end_lapsed_session().await }));
+                ending = Some(tokio::spawn(async move { duties.end_abandoned_session().await }));
             }
             let unknown = self.proposer.pairs().iter().any(|pair| pair.space.total == 0);
             if unknown || space_at.elapsed() > Duration::from_secs(2) {
@@ -313,7 +318,7 @@ impl<P: Proposer> Duties<P> {
         }
     }
 
-    async fn end_lapsed_session(&self) {
+    async fn end_abandoned_session(&self) {
         let open = self.proposer.session();
         self.memory.lock().leases.keep(open);
         let Some(session) = open else { return };
@@ -322,9 +327,9 @@ impl<P: Proposer> Duties<P> {
             if is_new {
                 tracing::warn!("the mount session is from before power was lost: it ends");
             }
-        } else if self.session_lapsed(session) {
+        } else if self.session_abandoned(session) {
             if is_new {
-                tracing::warn!("the mount session has not been heard for {:?}: it ends", limits::SESSION_LEASE);
+                tracing::warn!("the mount session has not been heard for {:?}: it ends", limits::SESSION_ABANDONED);
             }
         } else {
             return;

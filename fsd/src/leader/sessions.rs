@@ -1,8 +1,8 @@
-//! When mount sessions lapse: pure. The lease is kept in the leader's memory; a new leader gives every session a whole
+//! When mount sessions lapse, and when they are given up: pure. The lease is kept in the leader's memory; a new leader gives every session a whole
 //! one.
 
 use raidfs_common::id::SessionId;
-use raidfs_common::limits::SESSION_LEASE;
+use raidfs_common::limits::{SESSION_ABANDONED, SESSION_LEASE};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -30,8 +30,17 @@ impl Leases {
         self.looked = None;
     }
 
-    /// Whether an open session has lapsed. One not heard of yet is given a whole lease.
+    /// Whether an open session has lapsed, so that another may be opened. One not heard of yet is given a whole lease.
     pub fn lapsed(&mut self, session: SessionId, now: Duration) -> bool {
+        self.silent(session, now) >= SESSION_LEASE
+    }
+
+    /// Whether an open session is to end though nobody wants another.
+    pub fn abandoned(&mut self, session: SessionId, now: Duration) -> bool {
+        self.silent(session, now) >= SESSION_ABANDONED
+    }
+
+    fn silent(&mut self, session: SessionId, now: Duration) -> Duration {
         let pause = self.looked.replace(now).map_or(Duration::ZERO, |at| now.saturating_sub(at));
         if pause > OWN_PAUSE {
             for heard in self.heard.values_mut() {
@@ -39,7 +48,7 @@ impl Leases {
             }
         }
         let since = *self.heard.entry(session).or_insert(now);
-        now.saturating_sub(since) >= SESSION_LEASE
+        now.saturating_sub(since)
     }
 
     /// Forgets all but the open one.
@@ -67,10 +76,12 @@ mod tests {
         let one = SessionId(1);
         assert!(!lapses(&mut leases, one, 100_000, 109_900));
         assert!(leases.lapsed(one, at(110_000)));
-        leases.heard(one, at(110_000));
-        assert!(!lapses(&mut leases, one, 110_100, 119_000));
+        assert!(!(1101..1300).any(|n| leases.abandoned(one, at(n * 100))), "it goes on, should it be heard again");
+        assert!(leases.abandoned(one, at(130_000)));
+        leases.heard(one, at(130_000));
+        assert!(!lapses(&mut leases, one, 130_100, 139_000));
         leases.restart();
-        assert!(!lapses(&mut leases, one, 125_000, 134_900));
+        assert!(!lapses(&mut leases, one, 145_000, 154_900));
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn plan(config: &Config, server: ServerId, answers: &[(ServerId, Option<ServerSt
         }
     };
     format!(
-        "giving up the data directory of {server}:\n  it is refused from now on, whatever it holds\n  \
+        "what giving up the data directory of {server} does, if that can be done:\n  it is refused from then on, whatever it holds\n  \
          the next other one with which {server} is started is taken in its place\n  {copied}"
     )
 }

@@ -36,6 +36,8 @@ pub struct DirEntry {
 pub(super) struct OpenDir {
     pub ino: Ino,
     pub mode: OpenMode,
+    /// It had been removed when it was opened, by who still stood in it: it is empty, and the servers know nothing of it.
+    pub gone: bool,
     page: Mutex<Page>,
 }
 
@@ -61,13 +63,11 @@ impl<C: Cluster> Vfs<C> {
         if attr.kind != FileKind::Dir {
             return Err(FsError::NotDir);
         }
-        if attr.nlink == 0 && !self.0.is_open(ino) {
-            return Err(FsError::Stale);
-        }
-        if let Some(node) = self.0.names.lock().tree.node(ino) {
+        let gone = attr.nlink == 0 && !self.0.is_open(ino);
+        if let Some(node) = self.0.names.lock().tree.node(ino).filter(|_| !gone) {
             node.opens += 1;
         }
-        let dir = OpenDir { ino, mode, page: Mutex::new(Page::default()) };
+        let dir = OpenDir { ino, mode, gone, page: Mutex::new(Page::default()) };
         Ok(self.0.handles.lock().insert(Handle::Dir(Arc::new(dir))))
     }
 
@@ -81,6 +81,9 @@ impl<C: Cluster> Vfs<C> {
         mut each: impl FnMut(DirEntry) -> bool + Send,
     ) -> Result<(), FsError> {
         let dir = self.0.handles.lock().dir(handle)?;
+        if dir.gone {
+            return Ok(());
+        }
         self.0.read_by(dir.ino, dir.mode);
         if offset < DOTS {
             let attr = self.0.getattr(dir.ino).await?;

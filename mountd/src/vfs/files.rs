@@ -187,15 +187,17 @@ impl<C: Cluster> Vfs<C> {
         let removed = self.0.handles.lock().remove(handle)?;
         match removed {
             Handle::File(open) => self.0.closed_one(&open.file),
+            Handle::Dir(dir) if dir.gone => {}
             Handle::Dir(dir) => self.0.closed_dir(dir.ino),
         }
         Ok(())
     }
 
-    /// A program closes a descriptor: tells an error of a write that was answered before it was made.
+    /// A descriptor is closed, perhaps one of several, and perhaps by the end of a process: tells an error of a write that
+    /// was answered before it was made, which is told at the next fsync all the same.
     pub fn flush(&self, handle: u64) -> Result<(), FsError> {
         let open = self.0.handles.lock().file(handle)?;
-        open.late()
+        open.file.data.lock().late.untold(&open.told.lock())
     }
 
     /// Takes written bytes if that needs no waiting, else gives None. The count is always the whole. `strip_ids`: as of

@@ -1,7 +1,8 @@
 //! Errors of writes that were answered before they were made. Pure.
 //!
-//! As Linux does it: whoever has the file open when it happens is told once, at his next fsync or close, however many
-//! they are; who opens the file later is told only of what nobody was told of yet.
+//! As Linux does it: whoever has the file open when it happens is told once, at his next fsync, however many they are; who
+//! opens the file later is told only of what nobody was told of yet. Each close until then is told, too, which does not
+//! count: it may be that of a child that ends, and that nobody looks at.
 
 use raidfs_common::error::FsError;
 
@@ -47,6 +48,11 @@ impl Late {
         }
     }
 
+    /// What a handle was not told of yet; it stays so.
+    pub fn untold(&self, told: &Told) -> Result<(), FsError> {
+        self.error.filter(|_| told.0 < self.count).map_or(Ok(()), Err)
+    }
+
     /// The error that nobody was told of; it stays so.
     pub fn unseen(&self) -> Result<(), FsError> {
         self.error.filter(|_| !self.seen).map_or(Ok(()), Err)
@@ -74,6 +80,18 @@ mod tests {
         assert_eq!(late.tell(&mut b), Err(FsError::NoSpace));
         assert_eq!(late.tell(&mut b), Ok(()));
         assert_eq!(late.tell(&mut a), Err(FsError::NoSpace));
+    }
+
+    #[test]
+    fn a_close_takes_nothing_away() {
+        let mut late = Late::default();
+        let mut handle = late.opened();
+        assert_eq!(late.untold(&handle), Ok(()));
+        late.happened(FsError::Io);
+        assert_eq!(late.untold(&handle), Err(FsError::Io));
+        assert_eq!(late.tell(&mut late.opened()), Err(FsError::Io));
+        assert_eq!((late.untold(&handle), late.tell(&mut handle)), (Err(FsError::Io), Err(FsError::Io)));
+        assert_eq!(late.untold(&handle), Ok(()));
     }
 
     #[test]

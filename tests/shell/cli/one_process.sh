@@ -12,7 +12,7 @@ check "start" r start fsd2
 says "starting it again says so" "runs already" r start fsd2
 check "it is healthy again" wait_healthy 30
 check "kill" r kill fsd3
-says "status tells a crash from a stop" "fsd3 is down \(it crashed or was killed\)" r status
+says "status tells a crash from a stop" "fsd3 is down \(it was killed, or has ended by itself: see its log\)" r status
 says "and what to do" "raidfs start fsd3" r status
 check "start" r start fsd3
 check "it is healthy again" wait_healthy 30

@@ -9,3 +9,6 @@ check "rmdir takes an empty one away" rmdir a/b/c
 same "and a link with it" 2 "$(stat -c %h a/b)"
 check "rm -r takes the rest" rm -r a
 refuse "it is gone" test -e a
+mkdir left
+check "who stands in a directory that is removed can list it" sh -c 'cd left && rmdir ../left && ls -a > ../listed'
+same "and sees nothing in it" "" "$(cat listed)"

@@ -41,6 +41,9 @@ pub struct Seen {
     pub now: SystemTime,
 }
 
+/// While `--wait-healthy` waits for the same, it says how far that is this often.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
 /// Runs the command.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let target = args.target.open()?;
@@ -52,9 +55,13 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
         if verdict.level == Level::Healthy || Instant::now() >= deadline {
             break (seen, verdict);
         }
-        if said.as_ref() != Some(&verdict.reasons) {
-            eprintln!("waiting: {}", verdict.line());
-            said = Some(verdict.reasons);
+        let line = verdict.line();
+        let news = said
+            .as_ref()
+            .is_none_or(|(last, at): &(String, Instant)| *last != without_numbers(&line) || at.elapsed() >= SAY_AGAIN);
+        if news {
+            eprintln!("waiting: {line}");
+            said = Some((without_numbers(&line), Instant::now()));
         }
         super::wait::pause();
     };
@@ -64,6 +71,12 @@ pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
         print!("{}", text::of(&seen, &verdict));
     }
     Ok(ExitCode::from(verdict.level as u8))
+}
+
+/// What stays the same of a line while only time passes and copying goes on.
+fn without_numbers(line: &str) -> String {
+    let is_number = |word: &&str| word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit());
+    line.split_whitespace().filter(|word| !is_number(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// Waits until a cluster that has just come up is healthy and knows its room; if that takes longer than `patience`, says
@@ -151,3 +164,16 @@ impl Seen {
 
 #[cfg(test)]
 mod testing;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_passing_of_time_is_no_news() {
+        let at = |text: &str| without_numbers(text);
+        assert_eq!(at("fsd2 is down since 14:02:11 (3 s)"), at("fsd2 is down since 14:02:12 (4 s)"));
+        assert_eq!(at("fsd2: 98 % (19 of 22 chunks)"), at("fsd2: 100 % (22 of 22 chunks)"));
+        assert_ne!(at("fsd2 is down since 14:02:11 (3 s)"), at("fsd3 is down since 14:02:11 (3 s)"));
+    }
+}

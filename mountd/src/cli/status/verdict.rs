@@ -153,7 +153,7 @@ fn waits_for_a_directory(seen: &Seen, server: ServerId) -> String {
 fn absence(seen: &Seen, server: ServerId) -> String {
     let how = match seen.process(Name::Server(server)) {
         Some(State::Running(pid)) => format!("hangs (pid {pid} runs, but does not answer)"),
-        Some(State::Crashed) => "is down (it crashed or was killed)".to_owned(),
+        Some(State::Crashed) => "is down (it was killed, or has ended by itself: see its log)".to_owned(),
         Some(State::Stopped) => "is down (it was stopped)".to_owned(),
         None => "does not answer".to_owned(),
     };
@@ -201,7 +201,9 @@ fn member(seen: &Seen, m: &Member) -> String {
 fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
     let Some((path, state)) = &seen.mount else { return };
     let text = match (seen.process(Name::Mount), state) {
-        (Some(State::Crashed), _) => "mountd is down (it crashed or was killed): `raidfs start mountd`".to_owned(),
+        (Some(State::Crashed), _) => {
+            "mountd is down (it was killed, or has ended by itself: see its log): `raidfs start mountd`".to_owned()
+        }
         (Some(State::Running(_)), MountState::Answers) | (Some(State::Stopped) | None, _) => return,
         (Some(State::Running(_)), other) => format!("the mount at {} is {}", path.display(), other.words()),
     };

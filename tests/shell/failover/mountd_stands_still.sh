@@ -1,0 +1,18 @@
+# limit: 90
+# The mount's process stands still for longer than a session's lease, and nobody else wants the store: programs wait, and go
+# on where they were. Should somebody have taken it over meanwhile, it ends.
+cluster_up
+begin log exec "$BIN/probe" log "$MNT/log"
+need wait_until 10 lines_at_least "$(output_of log)" 5
+mount_pid=$(pid_of mountd)
+need hang mountd
+check "it stands still" stopped "$mount_pid"
+pass_time 13000
+had=$(lines "$(output_of log)")
+resume mountd
+check "a program goes on" wait_until 20 lines_at_least "$(output_of log)" $((had + 5))
+tell log
+check "it has seen no error" finish log
+check "every synced line is there" probe log-check "$MNT/log" "$(output_of log)"
+same "by the same process" "$mount_pid" "$(pid_of mountd)"
+check "verify finds nothing wrong" verify
