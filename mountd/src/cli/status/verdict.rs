@@ -350,7 +350,7 @@ mod tests {
         s.processes = Some(processes.into());
         s.mount = Some(("/mnt".into(), MountState::Dead("x".into())));
         let line = judge(&s).line();
-        assert!(line.contains("fsd2 is down (it crashed") && line.contains("witness hangs (pid 77"), "{line}");
+        assert!(line.contains("fsd2 is down (it was killed") && line.contains("witness hangs (pid 77"), "{line}");
         assert!(line.contains("mountd is down"), "{line}");
     }
 
