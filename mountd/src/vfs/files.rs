@@ -113,6 +113,8 @@ pub(super) struct FileData {
     pub placement: Option<Placement>,
     /// Errors of writes that were answered before they were made.
     pub late: Late,
+    /// Pieces that could not be stored, which is told, and are kept for another try: where they begin.
+    pub again: BTreeSet<u64>,
     /// Cuts and the like under way: nothing is sent, and nothing read from the cluster, before they have ended.
     pub holds: u32,
     /// One of them is for changes that go to the cluster directly, of which the pusher does not know.
@@ -254,6 +256,7 @@ impl<C: Cluster> Shared<C> {
                 landed_end: attr.size,
                 placement: (placement != UNPLACED).then_some(placement),
                 late: Late::default(),
+                again: BTreeSet::new(),
                 holds: 0,
                 direct: false,
                 cutoff: None,

@@ -32,6 +32,13 @@ const FLYING_MAX: usize = 64;
 const SYNCED_BYTES_MAX: usize = 64 << 10;
 /// Nor is one while as many wait to leave: one sync for all of them costs less.
 const SYNCED_PIECES_MAX: usize = 16;
+/// Pieces, of all files together, that are sent once more after they could not be stored, which is told: who wrote them
+/// would find zeros in their place. They fly most of the time, so that more would stand in the way of others.
+const AGAIN_MAX: usize = 16;
+/// Of larger ones, most often of a file that is being copied, its writer has to begin anew.
+const AGAIN_BYTES_MAX: usize = 256 << 10;
+/// What fails sooner than this fails for a reason that lasts.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Written bytes that are kept; writers wait beyond it.
 const KEPT_BYTES_MAX: usize = 64 << 20;
 
@@ -40,6 +47,8 @@ const KEPT_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Pusher {
     list: Mutex<List>,
     kept: AtomicUsize,
+    /// Pieces that are kept for another try.
+    again: AtomicUsize,
     /// A file is ready, or begins to age.
     pub wake: Notify,
     /// Kept bytes have become fewer.
@@ -234,10 +243,13 @@ impl<C: Cluster> Shared<C> {
         let length = bytes.len();
         let write = ChunkChange::Write { offset: (offset % CHUNK_BYTES) as u32, sync, data: bytes.clone().into() };
         let mark = self.cluster.loss_mark();
+        let begun = Instant::now();
         let result = self.cluster.change_chunk(at, write).await;
         let ready = {
             let mut state = file.data.lock();
             state.behind.landed(offset);
+            let may_pass = matches!(result, Err(FsError::Io)) && begun.elapsed() >= AGAIN_AFTER && !self.is_closed();
+            self.try_again(&mut state, may_pass, offset, &bytes);
             let durable = result.is_ok_and(|changed| changed.durable);
             if !durable {
                 state.unsynced.landed(index, mark);
@@ -275,6 +287,27 @@ impl<C: Cluster> Shared<C> {
         self.pusher.dropped(length);
         file.moved.notify_waiters();
         self.report_if_landed(&file);
+    }
+
+    /// A piece has landed, or could not be stored: whether it is kept for another try.
+    fn try_again(&self, state: &mut FileData, may_pass: bool, offset: u64, bytes: &[u8]) {
+        let ended = if state.behind.is_empty() {
+            std::mem::take(&mut state.again).len()
+        } else {
+            usize::from(state.again.remove(&offset))
+        };
+        self.pusher.again.fetch_sub(ended, Ordering::Relaxed);
+        let room = self.pusher.again.load(Ordering::Relaxed) < AGAIN_MAX && bytes.len() <= AGAIN_BYTES_MAX;
+        if !may_pass || !room || state.doomed {
+            return;
+        }
+        let (now, before) = (Instant::now(), state.behind.bytes());
+        state.behind.write_older(offset, bytes, now);
+        self.pusher.kept(state.behind.bytes() - before);
+        state.cutoff = state.cutoff.max(Some(now));
+        state.report = true;
+        state.again.insert(offset);
+        self.pusher.again.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Bytes have found no room: the file is not longer for their sake. Before its size is reported, and with the file's
@@ -441,6 +474,7 @@ impl<C: Cluster> Shared<C> {
             self.left_unsynced(since);
         }
         self.retain(&mut state, |retained, _| drop(retained.take()));
+        self.pusher.again.fetch_sub(std::mem::take(&mut state.again).len(), Ordering::Relaxed);
         drop(state);
         files.remove(&ino);
     }

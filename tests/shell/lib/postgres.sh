@@ -26,7 +26,11 @@ postgres_server() {
   exec setpriv --reuid=65534 --regid=65534 --clear-groups "$pg_bin/postgres" -D "$pg_dir/data" -k "$pg_dir" \
     -c listen_addresses= -c shared_buffers=16MB -c min_wal_size=2MB -c max_wal_size=16MB
 }
-postgres_start() { begin postgres postgres_server && wait_until 60 postgres_answers; }
+postgres_start() {
+  begin postgres postgres_server && wait_until 60 postgres_answers && return
+  tail -n 20 "$(output_of postgres)" "$CASE_DIR"/postgres.err*
+  return 1
+}
 postgres_answers() { [ "$(sql 'select 1')" = 1 ]; }
 # Its way to end at once, but in order.
 postgres_stop() { kill -INT "${LOADS[postgres]}" && finish postgres; }

@@ -53,6 +53,33 @@ fn a_write_that_found_no_room_makes_the_file_no_longer() {
 }
 
 #[test]
+fn a_write_that_has_waited_in_vain_is_told_and_made_later() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "log").await;
+        vfs.write(handle, 0, b"first ", None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
+        vfs.write(handle, 6, b"second ", None).await.unwrap();
+        {
+            let mut sync = Box::pin(vfs.fsync(handle));
+            assert!(tokio::time::timeout(Duration::from_millis(1100), &mut sync).await.is_err(), "it waits");
+            cluster.set_faults(broken(FsError::Io));
+            assert_eq!(sync.await, Err(FsError::Io));
+        }
+        assert_eq!(super::vfs(&cluster).getattr(attr.ino).await.unwrap().size, 6, "no longer than its bytes");
+        cluster.set_faults(Faults::default());
+        vfs.write(handle, 13, b"third", None).await.unwrap();
+        while vfs.fsync(handle).await.is_err() {}
+        let reader = super::vfs(&cluster);
+        assert_eq!(reader.getattr(attr.ino).await.unwrap().size, 18);
+        let other = reader.open(attr.ino, PLAIN).await.unwrap();
+        assert_eq!(reader.read(other, 0, 100).await.unwrap(), &b"first second third"[..]);
+    });
+}
+
+#[test]
 fn a_lost_write_is_told_at_close() {
     run(async {
         let cluster = MemoryCluster::new();
