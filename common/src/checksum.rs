@@ -1,6 +1,11 @@
-//! The checksum of a block, and the only mention of its algorithm (CRC-32C, RFC 3720 appendix B.4); and names of 64 bits.
+//! The checksum of a block, and the only mention of its algorithm (CRC-32C, RFC 3720 appendix B.4); a digest of contents
+//! (XXH3 of 64 bits); and names of 64 bits.
+//!
+//! A block checksum tells a block from what chance makes of it, but not one content from another: of bytes that end with
+//! their own CRC-32C, as the headers of databases do, it is always the same. Who compares two copies compares [`Content`].
 
 use crate::limits::BLOCK_BYTES;
+use xxhash_rust::xxh3::Xxh3Default;
 
 /// What is stored for one block. Zero stands for a hole: a block that was never written and reads as zeros.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,6 +29,31 @@ impl BlockSum {
     /// Whether these bytes are what was summed; a hole matches zeros only.
     pub fn matches(self, block: &[u8]) -> bool {
         if self == Self::HOLE { block.iter().all(|&b| b == 0) } else { Self::of(block) == self }
+    }
+}
+
+/// A digest of a chunk's bytes, block by block.
+#[derive(Clone, Default)]
+pub struct Content(Xxh3Default);
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Content")
+    }
+}
+
+impl Content {
+    /// The next block that is no hole; a short one counts as if filled up with zeros.
+    pub fn add(&mut self, block: usize, bytes: &[u8]) {
+        self.0.update(&(block as u64).to_le_bytes());
+        self.0.update(bytes);
+        self.0.update(&[0; BLOCK_BYTES as usize][bytes.len().min(BLOCK_BYTES as usize)..]);
+    }
+
+    /// The digest of a chunk of so many bytes.
+    pub fn digest(mut self, length: u32) -> u64 {
+        self.0.update(&length.to_le_bytes());
+        self.0.digest()
     }
 }
 
@@ -51,6 +81,26 @@ mod tests {
         assert!(short.matches(&full));
         full[4000] = 1;
         assert!(!short.matches(&full));
+    }
+
+    #[test]
+    fn what_has_its_own_checksum_is_told_from_other_such_bytes() {
+        let block = |text: &str| {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes.extend_from_slice(&crc32c::crc32c(text.as_bytes()).to_le_bytes());
+            bytes
+        };
+        let (one, other) = (block("checkpoint 1"), block("checkpoint 2"));
+        assert_eq!(BlockSum::of(&one), BlockSum::of(&other), "the block checksum does not see it");
+        let digest = |bytes: &[u8]| {
+            let mut content = Content::default();
+            content.add(0, bytes);
+            content.digest(4096)
+        };
+        assert_ne!(digest(&one), digest(&other));
+        let mut full = one.clone();
+        full.resize(BLOCK_BYTES as usize, 0);
+        assert_eq!(digest(&one), digest(&full));
     }
 
     #[test]

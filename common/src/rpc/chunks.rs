@@ -130,8 +130,9 @@ pub struct ChunkSummary {
     pub length: u32,
     /// Blocks that are not holes.
     pub blocks: u32,
-    /// A checksum over its length and all its block sums: equal for equal chunks.
-    pub digest: u32,
+    /// Equal for equal chunks. Of a deep look it is of the length and the bytes, and differs where they do; else it is of the
+    /// length and the block sums, which may be the same for other bytes.
+    pub digest: u64,
     /// Blocks whose bytes do not match their checksum; looked for only where it was asked for.
     pub damaged: u32,
 }

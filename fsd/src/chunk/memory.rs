@@ -5,7 +5,7 @@ use super::notes::book::Book;
 use super::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use raidfs_common::checksum::BlockSum;
+use raidfs_common::checksum::{BlockSum, Content};
 use raidfs_common::codec::Blob;
 use raidfs_common::extent::length_in_chunk;
 use raidfs_common::id::{ChunkId, Ino};
@@ -97,6 +97,12 @@ impl Chunk {
             }
         }
         runs
+    }
+
+    fn content(&self) -> u64 {
+        let mut content = Content::default();
+        self.blocks.iter().for_each(|(block, bytes)| content.add(*block, bytes));
+        content.digest(self.length as u32)
     }
 
     fn digest(&self) -> u32 {
@@ -245,11 +251,12 @@ impl ChunkStore for MemoryChunks {
         Ok(inner.chunks.keys().filter(|c| after.is_none_or(|after| **c > after)).take(limit).copied().collect())
     }
 
-    fn summary(&self, chunk: ChunkId, _: bool) -> Result<Option<ChunkSummary>, ChunkError> {
+    fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         let inner = self.inner.lock();
         Ok(inner.chunks.get(&chunk).map(|held| {
             let (length, blocks) = (held.length as u32, held.blocks.len() as u32);
-            ChunkSummary { chunk, length, blocks, digest: held.digest(), damaged: 0 }
+            let digest = if deep { held.content() } else { u64::from(held.digest()) };
+            ChunkSummary { chunk, length, blocks, digest, damaged: 0 }
         }))
     }
 

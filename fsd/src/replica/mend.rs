@@ -67,7 +67,7 @@ impl Replica {
                 return Mended::NotNow;
             }
             let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
-            let _one = self.mending.lock().await;
+            let one = self.mending.lock().await;
             let damaged = self.damaged(chunk).await;
             if damaged == 0 {
                 return Mended::Whole;
@@ -78,7 +78,7 @@ impl Replica {
                     some => (some, "its copy cannot replace them".to_owned()),
                 },
                 Err(Rejection::Behind { needed }) => {
-                    drop(held);
+                    drop((held, one));
                     self.until_cut(needed).await;
                     continue;
                 }
@@ -104,7 +104,7 @@ impl Replica {
                 return false;
             }
             let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
-            let _one = self.mending.lock().await;
+            let one = self.mending.lock().await;
             // Who has no file of this number any more has no chunk of it either.
             if self.past.lock().is_gone(chunk.ino) || self.is_there(chunk.ino, LogIndex(0)).await.is_err() {
                 return false;
@@ -126,7 +126,7 @@ impl Replica {
                     return taken;
                 }
                 Err(Rejection::Behind { needed }) => {
-                    drop(held);
+                    drop((held, one));
                     self.until_cut(needed).await;
                 }
                 _ => return false,

@@ -10,6 +10,7 @@ use raidfs_common::id::{ChunkId, LogIndex, ServerId};
 use raidfs_common::limits::FORWARD_STUCK;
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, ChunkSummary, View};
+use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 use std::time::Duration;
 use tarpc::client::RpcError;
@@ -25,6 +26,8 @@ const COMPARE_PATIENCE: Duration = Duration::from_secs(2);
 const COMPARE_TRIES: u32 = 4;
 /// Between two tries.
 const COMPARE_AGAIN: Duration = Duration::from_millis(100);
+/// Before what could not be compared is tried again in the background.
+const LATER_AGAIN: Duration = Duration::from_secs(1);
 /// How long the end of a resync is waited for in one go.
 const LATER: Duration = Duration::from_secs(60);
 
@@ -50,7 +53,7 @@ impl Replica {
         matches!(self.own_summary(chunk).await, Ok(None))
     }
 
-    async fn own_summary(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
+    pub(super) async fn own_summary(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
         self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, false)).await
     }
 
@@ -135,13 +138,20 @@ impl Replica {
 
     /// Compares what is to be compared, and what comes in meanwhile, until nothing is left.
     async fn compare_all(self: &Arc<Self>) {
-        let next = || self.compared_later.lock().first_key_value().map(|(chunk, lost_here)| (*chunk, *lost_here));
-        while let Some((chunk, lost_here)) = next() {
+        let mut last = None;
+        // In turn, as one that cannot be told yet must not keep the others from it.
+        let next = |last: Option<ChunkId>| {
+            let later = self.compared_later.lock();
+            let behind = last.and_then(|last| later.range((Excluded(last), Unbounded)).next());
+            behind.or(later.first_key_value()).map(|(chunk, lost_here)| (*chunk, *lost_here))
+        };
+        while let Some((chunk, lost_here)) = next(last).filter(|_| !self.is_closed()) {
+            last = Some(chunk);
             let syncing = |s: &Standing| s.in_sync() && s.mirror.state == CopyState::Syncing;
             while syncing(&self.standing_when(LATER, |s| !syncing(s)).await) {}
             match self.compare_now(chunk, lost_here).await {
                 true => drop(self.compared_later.lock().remove(&chunk)),
-                false => tokio::time::sleep(COMPARE_AGAIN).await,
+                false => tokio::time::sleep(LATER_AGAIN).await,
             }
         }
     }

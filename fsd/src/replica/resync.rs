@@ -129,20 +129,18 @@ impl Replica {
                     }
                     self.announce(&standing).await
                 }
-                CopyState::Syncing => {
-                    self.attempt(&standing).await.inspect(|()| holdback.let_back(life, Instant::now()))
-                }
+                CopyState::Syncing => self.attempt(&standing).await.inspect(|()| {
+                    holdback.let_back(life, Instant::now());
+                    backoff = BACKOFF;
+                }),
                 CopyState::InSync => Ok(()),
             };
-            match ended {
-                Ok(()) => backoff = BACKOFF,
-                Err(failed) => {
-                    *self.progress.lock() = None;
-                    tracing::debug!("cannot bring {} up to date: {}", standing.mirror.server, chain(&failed));
-                    // A new life of the mirror is tried at once, a new epoch of the old one is not.
-                    self.standing_when(backoff, |s| s.mirror.incarnation != life).await;
-                    backoff = (backoff * 2).min(BACKOFF_MAX);
-                }
+            if let Err(failed) = ended {
+                *self.progress.lock() = None;
+                tracing::debug!("cannot bring {} up to date: {}", standing.mirror.server, chain(&failed));
+                // A new life of the mirror is tried at once, a new epoch of the old one is not.
+                self.standing_when(backoff, |s| s.mirror.incarnation != life).await;
+                backoff = (backoff * 2).min(BACKOFF_MAX);
             }
         }
     }
@@ -359,6 +357,10 @@ impl Replica {
         damage: Damage,
         bytes_at_once: &Semaphore,
     ) -> Result<Copied, Failed> {
+        // Room for its bytes first, so that nobody who wants to change the chunk waits for that of others.
+        let blocks = self.own_summary(chunk).await.ok().flatten().map_or(0, |summary| summary.blocks);
+        let share = (u64::from(blocks) * BLOCK_BYTES).clamp(1, u64::from(BYTES_AT_ONCE)) as u32;
+        let _share = bytes_at_once.acquire_many(share).await.expect("the semaphore is never closed");
         self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.map_err(Failed::Here)?;
         // No await from here to the place in the queue, as for a change.
         let position = self.board.notice().applied;
@@ -370,7 +372,7 @@ impl Replica {
             return Err(Failed::Epoch);
         }
         tokio::select! {
-            copied = self.copy_held(standing, position, chunk, damage, bytes_at_once) => copied,
+            copied = self.copy_held(standing, position, chunk, damage) => copied,
             () = held.waited_for(HOLDS_UP_MAX) => Err(Failed::HoldsUp),
         }
     }
@@ -382,7 +384,6 @@ impl Replica {
         position: LogIndex,
         chunk: ChunkId,
         damage: Damage,
-        bytes_at_once: &Semaphore,
     ) -> Result<Copied, Failed> {
         let bytes = match self.summary(chunk).await {
             Ok(None) => {
@@ -399,8 +400,6 @@ impl Replica {
             _ if damage == Damage::Mend => return Ok(Copied::Damaged),
             _ => CHUNK_BYTES,
         };
-        let share = bytes.clamp(1, u64::from(BYTES_AT_ONCE)) as u32;
-        let _share = bytes_at_once.acquire_many(share).await.expect("the semaphore is never closed");
         let copy = self.disk(DISK_STUCK, "read a chunk", move |store| match damage {
             Damage::Mend => store.export(chunk, false),
             Damage::Keep => store.salvage(chunk),

@@ -9,9 +9,13 @@ use raidfs_common::rpc::{Hello, Speaker};
 use raidfs_common::stream::Stream;
 use raidfs_common::wire;
 use std::time::Duration;
+use tokio::io::BufReader;
 
 /// For connecting to the other server, and both hellos: a client waits for this, and asks others at the same time.
 const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Bytes of each direction that are carried at once.
+const BUFFER_BYTES: usize = 64 << 10;
 
 /// Connects to the server that a client means, in the client's name; else why not. It is not passed on once more.
 pub async fn find(config: &Config, me: ServerId, hello: &Hello) -> Result<Stream, String> {
@@ -27,11 +31,17 @@ pub async fn find(config: &Config, me: ServerId, hello: &Hello) -> Result<Stream
     }
 }
 
-/// Carries bytes between a client and the server that it means, until one of them is gone.
-pub async fn carry(mut client: Stream, mut server: Stream) {
-    if let Err(error) = tokio::io::copy_bidirectional(&mut client, &mut server).await {
-        tracing::debug!("a connection that was passed on has ended: {error}");
-    }
+/// Carries bytes between a client and the server that it means, until one of them is gone: neither closes one direction only.
+pub async fn carry(client: Stream, server: Stream) {
+    let (from_client, mut to_client) = tokio::io::split(client);
+    let (from_server, mut to_server) = tokio::io::split(server);
+    let mut from_client = BufReader::with_capacity(BUFFER_BYTES, from_client);
+    let mut from_server = BufReader::with_capacity(BUFFER_BYTES, from_server);
+    let ended = tokio::select! {
+        ended = tokio::io::copy_buf(&mut from_client, &mut to_server) => ended,
+        ended = tokio::io::copy_buf(&mut from_server, &mut to_client) => ended,
+    };
+    tracing::debug!("a connection that was passed on has ended: {ended:?}");
 }
 
 #[cfg(test)]

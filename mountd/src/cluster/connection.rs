@@ -256,6 +256,7 @@ impl<C: Speaks> Lane<C> {
             };
             if let Some(direct) = direct {
                 ground.goes(Way::Direct);
+                self.hears(ground);
                 let (client, directly) = C::over(Wire::new(direct));
                 self.state.send_replace(State::Up(client));
                 // What is under way by the old way ends there, if it does soon.

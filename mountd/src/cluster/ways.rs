@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// A server that has not welcomed us by then is looked for by way of others, too. It takes a moment where all is well.
 const DIRECT_FIRST: Duration = Duration::from_millis(100);
+/// The witness is asked so much later than the servers.
+const WITNESS_LATER: Duration = Duration::from_millis(200);
 /// While a server is reached by way of another, its own address is tried this often.
 const DIRECT_AGAIN: Duration = Duration::from_secs(1);
 
@@ -61,13 +63,19 @@ pub async fn directly_again(config: &Config, hello: &Hello) -> Stream {
     }
 }
 
-/// Asks all others to pass the connection on; the first that can is taken. None: nobody can.
+/// Asks all others to pass the connection on, the witness last; the first that can is taken. None: nobody can.
 async fn by_way(config: &Config, hello: &Hello, timeout: Duration) -> Option<(Stream, Way)> {
     let hello = Hello { speaker: Speaker::ClientByWay, ..hello.clone() };
     let others = config.voters().into_iter().filter(|other| *other != hello.to);
     let tries = others.map(|other| {
         let hello = &hello;
-        async move { open(config, other, hello, timeout).await.ok().map(|stream| (stream, Way::By(other))) }
+        async move {
+            // Often a small machine, or far away: what the servers can do is not asked of it.
+            if other.is_witness() {
+                tokio::time::sleep(WITNESS_LATER).await;
+            }
+            open(config, other, hello, timeout).await.ok().map(|stream| (stream, Way::By(other)))
+        }
     });
     let mut tries: FuturesUnordered<_> = tries.collect();
     while let Some(found) = tries.next().await {

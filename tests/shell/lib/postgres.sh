@@ -28,7 +28,7 @@ postgres_server() {
 }
 postgres_start() {
   begin postgres postgres_server && wait_until 60 postgres_answers && return
-  tail -n 20 "$(output_of postgres)" "$CASE_DIR"/postgres.err*
+  tail -n 20 "$CASE_DIR/postgres.err"
   return 1
 }
 postgres_answers() { [ "$(sql 'select 1')" = 1 ]; }

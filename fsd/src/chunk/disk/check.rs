@@ -7,7 +7,7 @@ use super::{Disk, Open, State};
 use crate::chunk::format::{FOOTER_AT, Footer, FormatError};
 use crate::chunk::{ChunkError, io};
 use bytes::Bytes;
-use raidfs_common::checksum::BlockSum;
+use raidfs_common::checksum::{BlockSum, Content};
 use raidfs_common::id::ChunkId;
 use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
 use raidfs_common::rpc::chunks::ChunkSummary;
@@ -103,12 +103,19 @@ impl Disk {
                 let damaged = BLOCKS_PER_CHUNK as u32;
                 return Ok(Some(ChunkSummary { chunk, length: 0, blocks: 0, digest: 0, damaged }));
             };
-            let (length, blocks, digest) = (footer.length, footer.sums.written(), footer.digest());
-            let mut damaged = 0;
-            if deep {
-                examine(&open.file, chunk, footer, |_, _, good| damaged += u32::from(!good))?;
+            let (length, blocks) = (footer.length, footer.sums.written());
+            if !deep {
+                let digest = u64::from(footer.digest());
+                return Ok(Some(ChunkSummary { chunk, length, blocks, digest, damaged: 0 }));
             }
-            Ok(Some(ChunkSummary { chunk, length, blocks, digest, damaged }))
+            let (mut damaged, mut content) = (0, Content::default());
+            examine(&open.file, chunk, footer, |block, bytes, good| {
+                damaged += u32::from(!good);
+                if let (Some(bytes), false) = (bytes, footer.sums.is_hole(block)) {
+                    content.add(block, bytes);
+                }
+            })?;
+            Ok(Some(ChunkSummary { chunk, length, blocks, digest: content.digest(length), damaged }))
         })
     }
 }

@@ -63,7 +63,7 @@ impl Disks {
     }
 
     /// Every chunk's sums on disk, all blocks checked.
-    fn summaries(&self, server: ServerId) -> BTreeMap<ChunkId, (u32, u32)> {
+    fn summaries(&self, server: ServerId) -> BTreeMap<ChunkId, (u64, u32)> {
         let store = &self.stores[usize::from(server.0 - 1)];
         let all = store.list(None, 1000).unwrap().into_iter();
         all.map(|c| (c, store.summary(c, true).unwrap().map(|s| (s.digest, s.damaged)).unwrap())).collect()
