@@ -18,6 +18,8 @@ const C: ChunkId = ChunkId { ino: Ino(5), index: 0 };
 /// A store with a chunk of three blocks, and its file.
 fn store() -> (DiskChunks, TempDir, File) {
     let (store, dir) = on_disk();
+    // Of an earlier life there is nothing.
+    store.sync_all().unwrap();
     store.write(C, 0, &bytes(1, 3 * B)).unwrap();
     let path = layout::path(&dir.path().join("chunks"), C);
     let file = OpenOptions::new().read(true).write(true).open(path).unwrap();
@@ -184,6 +186,18 @@ fn what_was_never_synced_is_summed_anew() {
     assert_eq!((copy.length, copy.extents), (7 * B + 4, vec![(0, 3), (7, 1)]));
     drop(store);
     assert_eq!(reopen(dir.path()).read(C, 7 * B, 9).unwrap()[..], *b"torn");
+}
+
+#[test]
+fn what_a_killed_life_has_not_synced_is_synced_by_the_next() {
+    for sync in [|store: &DiskChunks| store.sync(&[C]), |store: &DiskChunks| store.sync_all()] {
+        let (store, dir, _file) = store();
+        drop(store);
+        let store = reopen(dir.path());
+        fault::plan(Call::Sync, 0, libc::EIO);
+        assert!(sync(&store).is_err(), "it asks the disk");
+        assert_eq!(fault::left(), 0);
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl DiskChunks {
             room: Room::new(dir.try_clone().map_err(failed)?),
             dir,
             files: OpenFiles::new(open_files),
-            ledger: Ledger::default(),
+            ledger: Ledger::opened(),
             census: Census::default(),
             names_follow,
             told: Told::default(),

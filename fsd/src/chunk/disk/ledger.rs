@@ -24,7 +24,8 @@ pub struct Ledger {
 struct Books {
     chunks: BTreeMap<ChunkId, Arc<Cell>>,
     dirs: BTreeMap<Dir, Arc<Cell>>,
-    /// Changes of chunks that are not in `chunks`, since the store was opened and at the last sync of everything.
+    /// Changes of chunks that are not in `chunks`, since the store was opened and at the last sync of everything. The first
+    /// stands for those of an earlier life, which may have been killed before it synced them.
     unnamed: u64,
     unnamed_synced: u64,
 }
@@ -64,6 +65,11 @@ impl Dirty {
 }
 
 impl Ledger {
+    /// Of a store that is opened: until everything is synced, nothing that is there counts as durable.
+    pub fn opened() -> Ledger {
+        Ledger { books: Mutex::new(Books { unnamed: 1, ..Books::default() }) }
+    }
+
     /// A chunk was changed. To be called after the change, before its outcome is told.
     pub fn chunk_changed(&self, chunk: ChunkId) {
         self.changed(chunk, false);
@@ -128,7 +134,11 @@ impl Ledger {
 
     /// Has a directory synced unless it is clean.
     pub fn sync_dir<E>(&self, dir: Dir, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
-        let Some(cell) = self.books.lock().dirs.get(&dir).cloned() else { return Ok(()) };
+        let (cell, unnamed) = {
+            let books = self.books.lock();
+            (books.dirs.get(&dir).cloned(), books.unnamed > books.unnamed_synced)
+        };
+        let Some(cell) = cell else { return if unnamed { sync() } else { Ok(()) } };
         let Some(upto) = cell.sync(sync)? else { return Ok(()) };
         retire(&mut self.books.lock().dirs, &dir, &cell, upto);
         Ok(())
@@ -212,6 +222,16 @@ mod tests {
         ledger.sync_chunk(CHUNK, sync).unwrap();
         assert!(syncs(&ledger, CHUNK));
         assert!(!syncs(&ledger, CHUNK));
+    }
+
+    #[test]
+    fn what_an_earlier_life_left_is_not_durable_before_everything_was_synced() {
+        let ledger = Ledger::opened();
+        assert!(syncs(&ledger, CHUNK) && syncs(&ledger, CHUNK) && ledger.needs_entry(CHUNK));
+        let all = ledger.dirty();
+        assert!(!all.is_few(9), "nobody knows which");
+        ledger.synced(all);
+        assert!(!syncs(&ledger, CHUNK) && !ledger.needs_entry(CHUNK) && ledger.dirty().is_few(0));
     }
 
     #[test]
