@@ -90,7 +90,9 @@ pub async fn run(
                     relay::carry(stream, way).await;
                     drop(place);
                 }
-                Err(why) => {
+                // The client asks others at the same time, too: that is no news.
+                Err((Refused::NotReached, why)) => tracing::debug!("connection from {peer} refused: {why}"),
+                Err((Refused::Unwelcome, why)) => {
                     if complaints.lock().due(peer.ip(), Instant::now()) {
                         tracing::warn!("connection from {peer} refused: {why}");
                     }
@@ -100,20 +102,31 @@ pub async fn run(
     }
 }
 
+/// Why a connection is not served.
+enum Refused {
+    /// It is not welcome.
+    Unwelcome,
+    /// It is for another server, which is not reached from here.
+    NotReached,
+}
+
 /// Whether a connection is welcome: then also the one to the server that it is passed on to, if that is another.
 async fn admit(
     stream: &mut Stream,
     config: &Config,
     me: ServerId,
     peer: SocketAddr,
-) -> Result<(Hello, Option<Stream>), String> {
-    let hello = wire::read_hello(stream).await.map_err(|e| format!("no proper first frame: {e}"))?;
+) -> Result<(Hello, Option<Stream>), (Refused, String)> {
+    let unwelcome = |why| (Refused::Unwelcome, why);
+    let hello = wire::read_hello(stream).await.map_err(|e| unwelcome(format!("no proper first frame: {e}")))?;
     let found = match judge(&hello, config, me, peer) {
-        Ok(()) if hello.to != me => relay::find(config, me, &hello).await.map(Some),
-        judged => judged.map(|()| None),
+        Ok(()) if hello.to != me => {
+            relay::find(config, me, &hello).await.map(Some).map_err(|why| (Refused::NotReached, why))
+        }
+        judged => judged.map(|()| None).map_err(unwelcome),
     };
-    let answer = found.as_ref().map_or_else(|why| Welcome::No(why.clone()), |_| Welcome::Yes);
-    wire::welcome(stream, &answer).await.map_err(|e| e.to_string())?;
+    let answer = found.as_ref().map_or_else(|(_, why)| Welcome::No(why.clone()), |_| Welcome::Yes);
+    wire::welcome(stream, &answer).await.map_err(|e| unwelcome(e.to_string()))?;
     found.map(|way| (hello, way))
 }
 

@@ -38,8 +38,6 @@ const RECONNECT_WANTED: Duration = Duration::from_millis(25);
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// For connecting and both hellos.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
-/// What is under way on a connection by way of another server has this long after there is a direct one again.
-const OLD_WAY_PATIENCE: Duration = Duration::from_secs(10);
 /// A connection that was silent for so long, though somebody waits, is cut.
 pub const SILENT_FOR: Duration = Duration::from_millis(700);
 const NAMES_LANES: usize = 2;
@@ -259,8 +257,8 @@ impl<C: Speaks> Lane<C> {
                 self.hears(ground);
                 let (client, directly) = C::over(Wire::new(direct));
                 self.state.send_replace(State::Up(client));
-                // What is under way by the old way ends there, if it does soon.
-                tokio::spawn(tokio::time::timeout(OLD_WAY_PATIENCE, std::mem::replace(&mut drive, directly)));
+                // What is under way by the old way is lost, and asked again: who passes it on may hang.
+                drive = directly;
             } else {
                 self.gone(ground);
                 return;

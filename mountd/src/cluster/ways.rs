@@ -14,10 +14,12 @@ use std::time::Duration;
 
 /// A server that has not welcomed us by then is looked for by way of others, too. It takes a moment where all is well.
 const DIRECT_FIRST: Duration = Duration::from_millis(100);
+/// Who is found by way of another has this long to answer at its own address, too.
+const DIRECT_LAST: Duration = Duration::from_millis(50);
 /// The witness is asked so much later than the servers.
 const WITNESS_LATER: Duration = Duration::from_millis(200);
 /// While a server is reached by way of another, its own address is tried this often.
-const DIRECT_AGAIN: Duration = Duration::from_secs(1);
+const DIRECT_AGAIN: Duration = Duration::from_millis(500);
 
 /// How a server is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,11 @@ pub async fn connect(
             tokio::time::timeout(timeout, by_way).await.ok().flatten().ok_or(error)
         }
         Either::Left((direct, _)) => direct,
-        Either::Right((Some(found), _)) => Ok(found),
+        // One that stood still answers everybody at once.
+        Either::Right((Some(found), direct)) => match tokio::time::timeout(DIRECT_LAST, direct).await {
+            Ok(Ok(direct)) => Ok(direct),
+            _ => Ok(found),
+        },
         // Nobody else reaches it: what is left is its own address.
         Either::Right((None, direct)) => direct.await,
     }
