@@ -32,11 +32,13 @@ if command -v setpriv > /dev/null; then
   # Where these were built may be closed to others.
   need chmod 755 "$CASE_DIR"; need cp "$BIN/raidfs" "$CASE_DIR/raidfs"
   as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$CASE_DIR/raidfs" "$1" fsd2 --dir "$DIR"; }
+  runs=$(pid_of fsd2)
   for command in stop kill; do
     took=$(millis fails_with "$command by another user is refused" "not permitted.*as root" as_nobody $command)
     within "at once" 0 3000 "$took"
   done
-  check "nothing happened to it" healthy
+  same "nothing happened to it" "$runs" "$(pid_of fsd2)"
+  check "it is brought up to date after its start" wait_healthy 60
 fi
 pids=$(cat "$DIR"/run/*.pid)
 need rm -r "$DIR/run"

@@ -1,4 +1,5 @@
 # limit: 300
+# only when asked
 # A server is cut off: from all, from its mirror only, from the mount only, from the leader only, in one direction only,
 # again and again. Programs wait at most 1.5 s and see no error, nothing old is shown on either side, and the servers do
 # not elect without end.
