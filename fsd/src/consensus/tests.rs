@@ -462,19 +462,25 @@ fn the_lead_is_handed_over_without_a_pause() {
     assert!(world.now - at <= Duration::from_millis(20), "{:?}", world.now - at);
 }
 
-#[test]
-fn the_witness_leads_only_to_hand_over() {
-    let mut world = World::new(5, 5);
+/// The leader, the witness and the third of the others agree on an entry, of which the first two, who are cut off, hear
+/// nothing: who leads, the others, and the entry.
+fn two_servers_miss_an_entry(world: &mut World) -> (ServerId, Vec<ServerId>, LogIndex) {
     world.until("a leader", |w| w.leader().is_some());
     let leader = world.leader().expect("it was just elected");
-    // Everyone but the leader and the witness misses an entry; then the leader dies: only the witness has it.
     let others: Vec<ServerId> = voters(5).into_iter().filter(|v| !v.is_witness() && *v != leader).collect();
     world.run(Duration::from_millis(100));
     world.cut.extend(others[..2].iter().copied());
     world.propose(77, false);
     let last = world.last_agreed();
     world.until("agreement of three", |w| w.last_agreed() > last);
-    let index = LogIndex(world.last_agreed());
+    (leader, others, LogIndex(world.last_agreed()))
+}
+
+#[test]
+fn the_witness_leads_only_to_hand_over() {
+    let mut world = World::new(5, 5);
+    // When the two that have it die, only the witness has it.
+    let (leader, others, index) = two_servers_miss_an_entry(&mut world);
     world.kill(leader, false);
     world.kill(others[2], false);
     world.cut.clear();
@@ -487,15 +493,8 @@ fn the_witness_leads_only_to_hand_over() {
 fn who_alone_has_the_newest_entry_leads_soon_though_it_is_the_witness() {
     for seed in 0..20 {
         let mut world = World::new(5, 700 + seed);
-        world.until("a leader", |w| w.leader().is_some());
-        let leader = world.leader().expect("it was just elected");
-        let others: Vec<ServerId> = voters(5).into_iter().filter(|v| !v.is_witness() && *v != leader).collect();
-        world.run(Duration::from_millis(100));
-        world.cut.extend(others[..2].iter().copied());
-        world.propose(77, false);
-        let last = world.last_agreed();
-        world.until("agreement of three", |w| w.last_agreed() > last);
-        let (index, at) = (LogIndex(world.last_agreed()), world.now);
+        let (leader, others, index) = two_servers_miss_an_entry(&mut world);
+        let at = world.now;
         // Now the other half is cut off: nobody is seen to be gone.
         world.cut = BTreeSet::from([leader, others[2]]);
         world.until("a server leads that has the entry", |w| {

@@ -1,5 +1,5 @@
-//! When mount sessions lapse, and when they are given up: pure. The lease is kept in the leader's memory; a new leader gives every session a whole
-//! one.
+//! When mount sessions lapse, and when they are given up: pure. The lease is kept in the leader's memory; a new leader
+//! gives every session a whole one.
 
 use raidfs_common::id::SessionId;
 use raidfs_common::limits::{SESSION_ABANDONED, SESSION_LEASE};

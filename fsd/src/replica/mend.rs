@@ -169,7 +169,7 @@ impl Replica {
     }
 
     async fn damaged(self: &Arc<Self>, chunk: ChunkId) -> u32 {
-        match self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, true)).await {
+        match self.own_summary(chunk, true).await {
             Ok(summary) => summary.map_or(0, |s| s.damaged),
             Err(_) => BLOCKS_PER_CHUNK as u32,
         }

@@ -185,8 +185,7 @@ impl Replica {
         self.caught_up(&by.view).await?;
         self.judge_source(by.from, &by.view)?;
         let _held = self.in_order(chunk, Span::chunk(chunk), by.applied).await?;
-        let mine = self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, true)).await;
-        match mine {
+        match self.own_summary(chunk, true).await {
             Ok(mine) => Ok(mine == Some(summary) && summary.damaged == 0),
             Err(error) if error.is_damage() => Ok(false),
             Err(error) => Err(rejection(error)),

@@ -1,10 +1,9 @@
 //! Chunks that are not there though they should be: the file system below has lost their files, or somebody has. What was
 //! never written is not there either, so that nothing here tells the one from the other. The mirror does.
 
+use super::Replica;
 use super::judge::Standing;
 use super::ranges::{Mode, Span};
-use super::{DISK_STUCK, Replica};
-use crate::chunk::ChunkError;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex, ServerId};
 use raidfs_common::limits::FORWARD_STUCK;
@@ -50,11 +49,7 @@ impl Replica {
     }
 
     async fn is_absent(self: &Arc<Self>, chunk: ChunkId) -> bool {
-        matches!(self.own_summary(chunk).await, Ok(None))
-    }
-
-    pub(super) async fn own_summary(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
-        self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, false)).await
+        matches!(self.own_summary(chunk, false).await, Ok(None))
     }
 
     /// Asks the mirror while both are in sync; None: they are not, or it does not say.
@@ -108,7 +103,7 @@ impl Replica {
             return Err(Rejection::NotInCharge);
         }
         self.no_doom_pends(chunk)?;
-        self.own_summary(chunk).await.map_err(super::disk::rejection)
+        self.own_summary(chunk, false).await.map_err(super::disk::rejection)
     }
 
     /// A change was made on both, and one of them had no such chunk before. Most often it was under way with another change
@@ -190,6 +185,6 @@ impl Replica {
         self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.ok()?;
         let _held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
         let theirs = self.mirrors_summary(chunk, COMPARE_PATIENCE).await?;
-        Some(theirs == self.own_summary(chunk).await.ok()?)
+        Some(theirs == self.own_summary(chunk, false).await.ok()?)
     }
 }

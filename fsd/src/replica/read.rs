@@ -102,6 +102,15 @@ impl Replica {
         Ok(list.filter(|found| found.ino == from.ino).map(|found| found.index).min())
     }
 
+    /// What this server has of a chunk; with `deep`, every block is checked. The caller holds the chunk if that matters.
+    pub(super) async fn own_summary(
+        self: &Arc<Self>,
+        chunk: ChunkId,
+        deep: bool,
+    ) -> Result<Option<ChunkSummary>, ChunkError> {
+        self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, deep)).await
+    }
+
     /// What this server has of the chunks above `after`, a page in order; with `deep`, every block is checked. Answered
     /// whatever the copy's state is.
     pub async fn inventory(
@@ -113,8 +122,7 @@ impl Replica {
         let mut summaries = Vec::new();
         for chunk in list.map_err(rejection)? {
             let _held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Read).await;
-            let summary = self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, deep)).await;
-            match summary {
+            match self.own_summary(chunk, deep).await {
                 Ok(summary) => summaries.extend(summary),
                 Err(error) if error.is_damage() => {
                     let damaged = raidfs_common::limits::BLOCKS_PER_CHUNK as u32;

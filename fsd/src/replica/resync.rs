@@ -358,7 +358,7 @@ impl Replica {
         bytes_at_once: &Semaphore,
     ) -> Result<Copied, Failed> {
         // Room for its bytes first, so that nobody who wants to change the chunk waits for that of others.
-        let blocks = self.own_summary(chunk).await.ok().flatten().map_or(0, |summary| summary.blocks);
+        let blocks = self.own_summary(chunk, false).await.ok().flatten().map_or(0, |summary| summary.blocks);
         let share = (u64::from(blocks) * BLOCK_BYTES).clamp(1, u64::from(BYTES_AT_ONCE)) as u32;
         let _share = bytes_at_once.acquire_many(share).await.expect("the semaphore is never closed");
         self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.map_err(Failed::Here)?;
@@ -385,7 +385,7 @@ impl Replica {
         chunk: ChunkId,
         damage: Damage,
     ) -> Result<Copied, Failed> {
-        let bytes = match self.summary(chunk).await {
+        let bytes = match self.own_summary(chunk, true).await {
             Ok(None) => {
                 self.put_copy(standing, position, chunk, None).await?;
                 return Ok(Copied::Sent(0));
@@ -410,10 +410,6 @@ impl Replica {
             Err(error) => return Err(Failed::Own(error)),
         }
         Ok(Copied::Sent(bytes))
-    }
-
-    async fn summary(self: &Arc<Self>, chunk: ChunkId) -> Result<Option<ChunkSummary>, ChunkError> {
-        self.disk(DISK_STUCK, "read a chunk", move |store| store.summary(chunk, true)).await
     }
 
     async fn mirror_has(

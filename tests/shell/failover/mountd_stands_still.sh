@@ -1,6 +1,6 @@
 # limit: 90
 # The mount's process stands still for longer than a session's lease, and nobody else wants the store: programs wait, and go
-# on where they were. Should somebody have taken it over meanwhile, it ends.
+# on where they were.
 cluster_up
 begin log exec "$BIN/probe" log "$MNT/log"
 need wait_until 10 lines_at_least "$(output_of log)" 5

@@ -30,6 +30,13 @@ struct Books {
     unnamed_synced: u64,
 }
 
+impl Books {
+    /// Whether there are changes of which it is not known what they changed.
+    fn has_unnamed(&self) -> bool {
+        self.unnamed > self.unnamed_synced
+    }
+}
+
 /// How often something was changed, and up to which change it is durable. Changed only under the lock of the books.
 #[derive(Debug, Default)]
 struct Cell {
@@ -97,7 +104,7 @@ impl Ledger {
     pub fn needs_entry(&self, chunk: ChunkId) -> bool {
         let books = self.books.lock();
         let named = books.chunks.get(&chunk).is_some_and(|cell| cell.entry_changed.load(SeqCst));
-        named || books.unnamed > books.unnamed_synced
+        named || books.has_unnamed()
     }
 
     /// An entry of a directory was made or removed.
@@ -109,22 +116,21 @@ impl Ledger {
     /// Whether there is anything to sync of a chunk.
     pub fn is_dirty(&self, chunk: ChunkId) -> bool {
         let books = self.books.lock();
-        books.chunks.contains_key(&chunk) || books.unnamed > books.unnamed_synced
+        books.chunks.contains_key(&chunk) || books.has_unnamed()
     }
 
     /// The chunks of a file of which there is something to sync; None if that is not known of each.
     pub fn dirty_of(&self, ino: Ino) -> Option<Vec<ChunkId>> {
         let books = self.books.lock();
         let chunks = ChunkId { ino, index: 0 }..=ChunkId { ino, index: u32::MAX };
-        let known = books.unnamed == books.unnamed_synced;
-        known.then(|| books.chunks.range(chunks).map(|(chunk, _)| *chunk).collect())
+        (!books.has_unnamed()).then(|| books.chunks.range(chunks).map(|(chunk, _)| *chunk).collect())
     }
 
     /// Has a chunk synced unless it is clean.
     pub fn sync_chunk<E>(&self, chunk: ChunkId, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let (cell, unnamed) = {
             let books = self.books.lock();
-            (books.chunks.get(&chunk).cloned(), books.unnamed > books.unnamed_synced)
+            (books.chunks.get(&chunk).cloned(), books.has_unnamed())
         };
         let Some(cell) = cell else { return if unnamed { sync() } else { Ok(()) } };
         let Some(upto) = cell.sync(sync)? else { return Ok(()) };
@@ -136,7 +142,7 @@ impl Ledger {
     pub fn sync_dir<E>(&self, dir: Dir, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let (cell, unnamed) = {
             let books = self.books.lock();
-            (books.dirs.get(&dir).cloned(), books.unnamed > books.unnamed_synced)
+            (books.dirs.get(&dir).cloned(), books.has_unnamed())
         };
         let Some(cell) = cell else { return if unnamed { sync() } else { Ok(()) } };
         let Some(upto) = cell.sync(sync)? else { return Ok(()) };
@@ -153,7 +159,7 @@ impl Ledger {
         Dirty {
             chunks: chunks.map(|(chunk, (cell, upto))| (chunk, cell, upto)).collect(),
             dirs: dirs.map(|(dir, (cell, upto))| (dir, cell, upto)).collect(),
-            unnamed: (books.unnamed > books.unnamed_synced).then_some(books.unnamed),
+            unnamed: books.has_unnamed().then_some(books.unnamed),
         }
     }
 
