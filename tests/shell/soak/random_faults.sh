@@ -154,6 +154,15 @@ garbage() {
   need finish flood
   goes_on
 }
+# It may open no file, and take no connection, more than it has.
+no_more_files() {
+  any_server
+  local pid most; pid=$(pid_of "$victim") most=$(prlimit --pid "$(pid_of "$victim")" --nofile --output SOFT --noheadings | tr -d ' ')
+  need prlimit --pid "$pid" --nofile="$(find "/proc/$pid/fd" -mindepth 1 | wc -l):"
+  refuse "$fault: $victim takes no connection more" inside operator "$BIN/probe" garbage "$(ip_of "$victim"):$SERVICE_PORT"
+  goes_on
+  need prlimit --pid "$pid" --nofile="$most:"
+}
 mount_stands_still() { hang mountd; pass_time 4000; resume mountd; goes_on; }
 
 # --- faults that end the mount: what was synced is there afterwards
@@ -186,7 +195,8 @@ bound_of() {
 }
 FAULTS="killed leader_killed one_of_each_killed killed_again_and_again hung disk_hangs disk_slow cut_from_all leader_cut_off
   cut_from_mirror cut_from_mount cut_from_leader not_heard hears_nobody cut_again_and_again split_in_two disk_full disk_fails
-  disk_replaced bits_flip power_lost pair_loses_power pair_away restarted clock_jumps garbage mount_stands_still"
+  disk_replaced bits_flip power_lost pair_loses_power pair_away restarted clock_jumps garbage no_more_files
+  mount_stands_still"
 ENDS="mount_killed session_taken all_killed power_lost_everywhere"
 shuffled() { local word; for word; do echo "$RANDOM $word"; done | sort -n | cut -d' ' -f2; }
 
