@@ -157,12 +157,14 @@ garbage() {
 # It may open no file, and take no connection, more than it has.
 no_more_files() {
   any_server
-  local pid most; pid=$(pid_of "$victim") most=$(prlimit --pid "$(pid_of "$victim")" --nofile --output SOFT --noheadings | tr -d ' ')
+  local pid most said; said=$(short_of_files "$victim") pid=$(pid_of "$victim") most=$(prlimit --pid "$(pid_of "$victim")" --nofile --output SOFT --noheadings | tr -d ' ')
   need prlimit --pid "$pid" --nofile="$(find "/proc/$pid/fd" -mindepth 1 | wc -l):"
-  refuse "$fault: $victim takes no connection more" inside operator "$BIN/probe" garbage "$(ip_of "$victim"):$SERVICE_PORT"
+  need wait_until 30 says_more "$victim" "$said"
   goes_on
   need prlimit --pid "$pid" --nofile="$most:"
 }
+short_of_files() { grep -c "Too many open files" "$DIR/log/$1.log"; }
+says_more() { [ "$(short_of_files "$1")" -gt "$2" ]; }
 mount_stands_still() { hang mountd; pass_time 4000; resume mountd; goes_on; }
 
 # --- faults that end the mount: what was synced is there afterwards
