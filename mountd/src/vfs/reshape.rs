@@ -62,6 +62,7 @@ impl<C: Cluster> Shared<C> {
     pub(super) fn drop_kept(&self, file: &File, range: Range<u64>) {
         let mut state = file.data.lock();
         let dropped = state.behind.drop_waiting(range.clone());
+        self.none_again(&mut state);
         self.pusher.dropped(dropped);
         self.retain(&mut state, |retained, _| retained.drop(range));
     }
