@@ -382,6 +382,10 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, accepted) = tokio::join!(Stream::connect(port.local_addr().unwrap()), port.accept());
         let server = Stream::from(accepted.unwrap().0);
+        for end in [client.as_ref().unwrap(), &server] {
+            let Stream::Tcp(end) = end else { panic!("{end:?}") };
+            assert!(SockRef::from(end).keepalive().unwrap(), "an end whose machine is gone would be kept for ever");
+        }
         assert!(matches!(client, Ok(Stream::Tcp(_))));
         speaks(server.leave().unwrap().arrive().unwrap(), client.unwrap()).await;
     }

@@ -130,6 +130,7 @@ impl<C: Cluster> Shared<C> {
         };
         let direct = self.direct(target).await;
         let placement = direct.placement;
+        let older = self.take_kept(target, window.to..window.to + window.length);
         // What the servers copy could not be sent once more, nor what was there.
         self.retain(&mut target.data.lock(), |retained, _| retained.give_up());
         let failed = &AtomicBool::new(false);
@@ -163,8 +164,7 @@ impl<C: Cluster> Shared<C> {
         if done > 0 || blocks != 0 {
             self.changed_directly(target, if done > 0 { window.to + done } else { 0 }, blocks);
         }
-        // What could not be stored before, and is kept for another try, is older than the copy.
-        self.drop_kept(target, window.to..window.to + done);
+        self.put_back(target, older, window.to + done);
         drop(direct);
         self.push_soon(target);
         if result == Err(FsError::NoSpace) {

@@ -48,7 +48,7 @@ pub(super) struct Pusher {
     list: Mutex<List>,
     kept: AtomicUsize,
     /// Pieces that are kept for another try.
-    again: AtomicUsize,
+    pub(super) again: AtomicUsize,
     /// A file is ready, or begins to age.
     pub wake: Notify,
     /// Kept bytes have become fewer.

@@ -122,6 +122,15 @@ async fn a_session_ends_only_once_a_server_of_each_pair_has_said_how_long_its_fi
 }
 
 #[tokio::test]
+async fn a_session_that_is_heard_again_while_sizes_are_asked_for_does_not_end() {
+    let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(true)));
+    names.0.lock().0 = Some(SESSION);
+    let duties = leader(&names, &tells, Duration::from_secs(60));
+    assert!(!duties.end_session(SESSION, || false).await);
+    assert!(!names.made().contains(&Change::EndSession { session: SESSION }));
+}
+
+#[tokio::test]
 async fn a_pair_that_does_not_come_back_is_not_waited_for_for_ever() {
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
     names.0.lock().0 = Some(SESSION);
