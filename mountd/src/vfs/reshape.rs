@@ -82,7 +82,7 @@ impl<C: Cluster> Shared<C> {
             let state = file.data.lock();
             let mut from = range.start;
             let gaps = state.behind.gaps(range.clone());
-            for gap in gaps.into_iter().chain([range.end..range.end]) {
+            for gap in gaps.into_iter().chain(std::iter::once(range.end..range.end)) {
                 if from < gap.start {
                     let mut bytes = vec![0; (gap.start - from) as usize];
                     state.behind.overlay(from, &mut bytes);

@@ -62,12 +62,12 @@ async fn who_waits_for_a_chunk_that_is_looked_at_slowly_goes_first_and_the_resyn
     for ino in [1, 2] {
         cluster.change(0, chunk(ino), write(0, b"a")).await;
     }
-    cluster.restart(B).await;
-    until("it catches up", || cluster.state(B) == CopyState::Syncing).await;
-    let epoch = cluster.view(0).epoch;
-    // Looking at it takes long, and nothing was sent.
+    // Looking at it takes long, and nothing is sent meanwhile.
     cluster.store(A).looks_slowly.store(true, Ordering::Relaxed);
+    cluster.restart(B).await;
     until("it is looked at", || cluster.store(A).looks.load(Ordering::Relaxed) > 0).await;
+    assert_eq!(cluster.state(B), CopyState::Syncing);
+    let epoch = cluster.view(0).epoch;
     let begun = Instant::now();
     cluster.change(0, chunk(1), write(0, b"b")).await;
     assert!(begun.elapsed() < Duration::from_secs(3), "it took {:?}", begun.elapsed());
