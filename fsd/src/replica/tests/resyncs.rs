@@ -76,3 +76,19 @@ async fn who_waits_for_a_chunk_that_is_looked_at_slowly_goes_first_and_the_resyn
     cluster.assert_equal();
     assert_eq!(cluster.view(0).epoch.0, epoch.0 + 1, "it came into sync at the first attempt");
 }
+
+#[tokio::test]
+async fn notes_are_kept_for_as_long_as_a_change_is_made_on_one_side_only() {
+    let cluster = Arc::new(Cluster::new().await);
+    cluster.store(A).stall_chunk(Some(chunk(1)));
+    let asked = cluster.clone();
+    let change = tokio::spawn(async move { asked.change(0, chunk(1), write(0, b"x")).await });
+    until("the mirror has made it", || cluster.store(B).contents().contains_key(&chunk(1))).await;
+    let replica = cluster.servers[0].replica.clone();
+    let mut round = tokio::spawn(async move { replica.settle_round(Duration::ZERO).await });
+    assert!(tokio::time::timeout(Duration::from_millis(200), &mut round).await.is_err(), "it waits");
+    assert_eq!(cluster.store(B).noted(None, 9).unwrap(), [chunk(1)]);
+    cluster.store(A).stall_chunk(None);
+    change.await.unwrap();
+    assert!(round.await.unwrap());
+}
