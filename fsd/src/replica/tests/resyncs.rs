@@ -87,7 +87,7 @@ async fn notes_are_kept_for_as_long_as_a_change_is_made_on_one_side_only() {
     let replica = cluster.servers[0].replica.clone();
     let mut round = tokio::spawn(async move { replica.settle_round(Duration::ZERO).await });
     assert!(tokio::time::timeout(Duration::from_millis(200), &mut round).await.is_err(), "it waits");
-    assert_eq!(cluster.store(B).noted(None, 9).unwrap(), [chunk(1)]);
+    assert!(cluster.store(B).noted(None, 9).unwrap().contains(&chunk(1)));
     cluster.store(A).stall_chunk(None);
     change.await.unwrap();
     assert!(round.await.unwrap());

@@ -55,6 +55,8 @@ pub struct TestStore {
     /// Writes find no room, copies do.
     pub refuses_writes: AtomicBool,
     pub failing: AtomicBool,
+    /// Its process has too many files open.
+    pub short_of_files: AtomicBool,
     /// Syncs fail, all else works.
     pub fails_syncs: AtomicBool,
     /// Whoever looks at all of a chunk waits for as long as this is set.
@@ -123,6 +125,9 @@ impl TestStore {
         }
         if self.failing.load(Ordering::Relaxed) {
             return Err(ChunkError::Disk { action: "test", chunk, source: io::Error::other("the test says so") });
+        }
+        if self.short_of_files.load(Ordering::Relaxed) {
+            return Err(ChunkError::Disk { action: "test", chunk, source: io::Error::from_raw_os_error(libc::EMFILE) });
         }
         if changes && self.full.load(Ordering::Relaxed) {
             return Err(ChunkError::Full { chunk });
