@@ -51,6 +51,8 @@ survives_each_victim() {
     at=$(progress "$n")
     check "it goes on when $words died" wait_until 60 progressed "$n" $((at + ${MORE:-20}))
     need running "load$n"
+    # What its death sets going has happened by then.
+    need wait_until 20 degraded
     end_small "$words died"
     tell "load$n"
     check "no program notices that $words died" finish "load$n"
