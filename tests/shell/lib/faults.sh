@@ -64,13 +64,13 @@ survives_each_victim() {
 }
 progressed() { [ "$(progress "$1")" -ge "$2" ]; }
 
-# begin_small: a small read and a small write with fsync every 20 ms on a file of each pair, and on a plain directory of
-# the same disk: what makes that wait makes everything wait.
+# begin_small: `probe stall`, a small read and a small write with fsync every 20 ms, on a file of each pair, and on a plain
+# directory of the same disk: what makes that wait makes everything wait.
 begin_small() {
   local pair
   mkdir -p "$CASE_DIR/plain"
   for pair in 1 2; do
-    [ -n "${SMALL[pair]:-}" ] || SMALL[pair]=$(on_pair $pair small)
+    [ -n "${SMALL[pair]:-}" ] || SMALL[pair]=$(on_pair $pair stall)
     need test -n "${SMALL[pair]}"
     : > "${SMALL[pair]}"
     begin small$pair exec "$BIN/probe" stall "${SMALL[pair]%/*}"
