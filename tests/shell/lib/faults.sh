@@ -88,6 +88,7 @@ end_small() {
   for name in small1 small2 plain; do finish $name || errors=1; done
   echo "# $CASE: $1: a small program waited $(waited small1) and $(waited small2) ms at most, $(waited plain) ms on a plain" \
     "directory" | tee /dev/fd/3
+  for name in small1 small2 plain; do echo "$name: $(cat "$(output_of $name)")"; done
   check "no small program sees an error when $1" [ $errors = 0 ]
   within "nor waits for over $SMALL_WAIT ms more than on a plain directory" 0 $((SMALL_WAIT + $(waited plain))) \
     "$(longest small1 small2)"
