@@ -49,7 +49,9 @@ check "it says so" options_are nosymfollow nosuid
 fails_with "they are not" "Too many levels of symbolic links" there cat "$MNT/link"
 check "what else is changed leaves that as it is" there mount -o remount,noatime "$MNT"
 check "as it says" options_are nosymfollow noatime
-check "and followed again" there mount -o remount,symfollow,relatime "$MNT"
+# mount(8) of util-linux 2.38 does not know this word as the opposite, and keeps both.
+check "and followed again" there "$BIN/mountd" -o remount,symfollow,relatime "$MNT"
+check "as it says" options_are -nosymfollow relatime
 same "they are" "$(there cat "$MNT/f")" "$(there cat "$MNT/link")"
 
 begin writer there sh -c "exec 3> $MNT/open; echo here; exec tail -f /dev/null"
