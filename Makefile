@@ -65,17 +65,21 @@ fix: ## the only target that rewrites sources: formatting, and what clippy can m
 	$(CARGO) fmt --all
 
 test: ## all tests that gate a change, those on a real mount included
+	@packaging/setup build
 	@packaging/setup test
 	@tests/all
 
 test-unit: ## the tests that need no mount and no root
+	@packaging/setup build
 	@tests/all --unit
 
 test-shell: ## the cases on a real mount; CASES="posix failover/leader_dies" runs some
+	@packaging/setup build
 	@packaging/setup test
 	@tests/all --shell $(CASES)
 
 test-faults: ## the cases with faults only
+	@packaging/setup build
 	@packaging/setup test
 	@tests/all --shell failover
 

@@ -259,6 +259,7 @@ impl Replica {
     /// This server's half of it.
     pub(super) async fn settle_notes(self: &Arc<Self>, drop: bool) -> Result<(), Rejection> {
         if drop {
+            self.inflight.ended().await;
             self.keep_ends().await?;
         }
         let work = move |store: &dyn ChunkStore| if drop { store.drop_notes() } else { store.begin_notes() };

@@ -138,3 +138,18 @@ async fn who_changes_a_chunk_that_is_copied_to_a_hung_disk_does_not_wait_for_tha
     cluster.in_sync().await;
     cluster.assert_equal();
 }
+
+#[tokio::test]
+async fn a_server_that_was_short_of_open_files_is_well_again_once_it_is_in_sync() {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, b"a")).await;
+    cluster.store(B).short_of_files.store(true, Ordering::Relaxed);
+    cluster.change(0, chunk(1), write(0, b"b")).await;
+    assert_ne!(cluster.state(B), CopyState::InSync);
+    let told = || cluster.servers[1].replica.status().disk_error;
+    assert!(told().is_some_and(|text| text.contains("Too many open files")));
+    cluster.store(B).short_of_files.store(false, Ordering::Relaxed);
+    cluster.in_sync().await;
+    until("it says no more of it", || told().is_none()).await;
+    cluster.assert_equal();
+}

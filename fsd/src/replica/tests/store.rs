@@ -13,6 +13,7 @@ use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 
@@ -54,8 +55,16 @@ pub struct TestStore {
     /// Writes find no room, copies do.
     pub refuses_writes: AtomicBool,
     pub failing: AtomicBool,
+    /// Its process has too many files open.
+    pub short_of_files: AtomicBool,
     /// Syncs fail, all else works.
     pub fails_syncs: AtomicBool,
+    /// Whoever looks at all of a chunk waits for as long as this is set.
+    pub looks_slowly: AtomicBool,
+    /// How many have looked so.
+    pub looks: AtomicU64,
+    /// Cuts are carried out so late.
+    pub cuts_late: Mutex<Duration>,
     pub syncs: AtomicU64,
     pub syncs_of_all: AtomicU64,
     pub syncs_of_cuts: AtomicU64,
@@ -80,12 +89,12 @@ impl TestStore {
         self.stalled.lock().waiting
     }
 
-    /// Flips a bit of a block that is there, without its checksum's knowing.
     /// Its file is gone.
     pub fn lose(&self, chunk: ChunkId) {
         self.inner.lock().chunks.remove(&chunk).expect("it was there");
     }
 
+    /// Flips a bit of a block that is there, without its checksum's knowing.
     pub fn rot(&self, chunk: ChunkId, block: u16) {
         self.inner.lock().chunks.get_mut(&chunk).unwrap().blocks.get_mut(&block).unwrap().0[7] ^= 1;
     }
@@ -116,6 +125,9 @@ impl TestStore {
         }
         if self.failing.load(Ordering::Relaxed) {
             return Err(ChunkError::Disk { action: "test", chunk, source: io::Error::other("the test says so") });
+        }
+        if self.short_of_files.load(Ordering::Relaxed) {
+            return Err(ChunkError::Disk { action: "test", chunk, source: io::Error::from_raw_os_error(libc::EMFILE) });
         }
         if changes && self.full.load(Ordering::Relaxed) {
             return Err(ChunkError::Full { chunk });
@@ -286,6 +298,10 @@ impl ChunkStore for TestStore {
     }
 
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
+        let (begun, late) = (Instant::now(), *self.cuts_late.lock());
+        while begun.elapsed() < late {
+            std::thread::yield_now();
+        }
         let mut inner = self.inner.lock();
         for (id, c) in inner.chunks.iter_mut().filter(|(id, _)| id.ino == ino) {
             let left = length_in_chunk(size, id.index) as u32;
@@ -312,6 +328,12 @@ impl ChunkStore for TestStore {
 
     fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         self.disk(chunk, false)?;
+        if deep {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            while self.looks_slowly.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        }
         let inner = self.inner.lock();
         Ok(inner.chunks.get(&chunk).map(|c| {
             let sums: Vec<u8> = c
