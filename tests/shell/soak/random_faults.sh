@@ -74,12 +74,12 @@ split_in_two() {
 
 disk_full() {
   any_server
-  local room; room=$(df -B1M --output=avail "$DIR/data/$victim" | tail -n 1)
-  need fallocate -l $((room - 40))M "$DIR/data/$victim/ballast"
-  need wait_until 60 put_out "$victim"
+  need fallocate -l $(($(room "$victim") - 20))M "$DIR/data/$victim/ballast"
+  within "$fault: nothing new fits on the disk of $victim" 0 20 "$(room "$victim")"
   goes_on
   need rm "$DIR/data/$victim/ballast"
 }
+room() { df -B1M --output=avail "$DIR/data/$1" | tail -n 1 | tr -d ' '; }
 # What is left of the image gives errors, then the disk is replaced.
 disk_fails() {
   any_server
@@ -187,7 +187,7 @@ power_lost_everywhere() {
 
 # --- the rounds
 
-# Which fault may make a program wait for how long, in milliseconds; all others for 3 s.
+# FAULTS= and ENDS= have only these happen. Which fault may make a program wait for how long, in milliseconds; all others for 3 s.
 bound_of() {
   case $1 in
     pair_away | pair_loses_power) echo 30000 ;;
@@ -195,11 +195,11 @@ bound_of() {
     *) echo 3000 ;;
   esac
 }
-FAULTS="killed leader_killed one_of_each_killed killed_again_and_again hung disk_hangs disk_slow cut_from_all leader_cut_off
+FAULTS="${FAULTS:-killed leader_killed one_of_each_killed killed_again_and_again hung disk_hangs disk_slow cut_from_all leader_cut_off
   cut_from_mirror cut_from_mount cut_from_leader not_heard hears_nobody cut_again_and_again split_in_two disk_full disk_fails
   disk_replaced bits_flip power_lost pair_loses_power pair_away restarted clock_jumps garbage no_more_files
-  mount_stands_still"
-ENDS="mount_killed session_taken all_killed power_lost_everywhere"
+  mount_stands_still}"
+ENDS="${ENDS-mount_killed session_taken all_killed power_lost_everywhere}"
 shuffled() { local word; for word; do echo "$RANDOM $word"; done | sort -n | cut -d' ' -f2; }
 
 KEPT=$MNT/kept
@@ -232,9 +232,9 @@ round() {
   fault=$1
   watch
   programs
+  echo "# $CASE: $fault" >&3
   victim=
   "$fault"
-  echo "# $CASE: $fault: $victim" >&3
   heal_all
   check "$fault: afterwards all is in sync" wait_healthy 120
   end_programs
