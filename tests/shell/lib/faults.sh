@@ -29,6 +29,17 @@ resume() { local name; for name in "$@"; do need kill -CONT "$(pid_of "$name")";
 # back NAME...: starts it again.
 back() { local name; for name in "$@"; do need r start "$name"; done; }
 
+# no_more_files SERVER: it may open no file, and take no connection, more than it has, and has noticed; until `more_files`.
+no_more_files() {
+  local pid said; pid=$(pid_of "$1") said=$(grep -c "$SHORT" "$DIR/log/$1.log")
+  MOST_FILES=$(prlimit --pid "$pid" --nofile --output SOFT --noheadings | tr -d ' ')
+  need prlimit --pid "$pid" --nofile="$(find "/proc/$pid/fd" -mindepth 1 | wc -l):"
+  need wait_until 30 says_more "$1" "$said"
+}
+SHORT="Too many open files"
+says_more() { [ "$(grep -c "$SHORT" "$DIR/log/$1.log")" -gt "$2" ]; }
+more_files() { need prlimit --pid "$(pid_of "$1")" --nofile="$MOST_FILES:"; }
+
 # The victims that every load has to survive: each server in turn, the witness, and one of each pair at once.
 VICTIMS=(fsd1 fsd2 fsd3 fsd4 witness "fsd1 fsd3" "fsd2 fsd4")
 

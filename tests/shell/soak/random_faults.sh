@@ -154,17 +154,7 @@ garbage() {
   need finish flood
   goes_on
 }
-# It may open no file, and take no connection, more than it has.
-no_more_files() {
-  any_server
-  local pid most said; said=$(short_of_files "$victim") pid=$(pid_of "$victim") most=$(prlimit --pid "$(pid_of "$victim")" --nofile --output SOFT --noheadings | tr -d ' ')
-  need prlimit --pid "$pid" --nofile="$(find "/proc/$pid/fd" -mindepth 1 | wc -l):"
-  need wait_until 30 says_more "$victim" "$said"
-  goes_on
-  need prlimit --pid "$pid" --nofile="$most:"
-}
-short_of_files() { grep -c "Too many open files" "$DIR/log/$1.log"; }
-says_more() { [ "$(short_of_files "$1")" -gt "$2" ]; }
+short_of_files() { any_server; no_more_files "$victim"; goes_on; more_files "$victim"; }
 mount_stands_still() { hang mountd; pass_time 4000; resume mountd; goes_on; }
 
 # --- faults that end the mount: what was synced is there afterwards
@@ -197,7 +187,7 @@ bound_of() {
 }
 FAULTS="${FAULTS:-killed leader_killed one_of_each_killed killed_again_and_again hung disk_hangs disk_slow cut_from_all leader_cut_off
   cut_from_mirror cut_from_mount cut_from_leader not_heard hears_nobody cut_again_and_again split_in_two disk_full disk_fails
-  disk_replaced bits_flip power_lost pair_loses_power pair_away restarted clock_jumps garbage no_more_files
+  disk_replaced bits_flip power_lost pair_loses_power pair_away restarted clock_jumps garbage short_of_files
   mount_stands_still}"
 ENDS="${ENDS-mount_killed session_taken all_killed power_lost_everywhere}"
 shuffled() { local word; for word; do echo "$RANDOM $word"; done | sort -n | cut -d' ' -f2; }
