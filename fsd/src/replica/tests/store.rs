@@ -69,6 +69,7 @@ pub struct TestStore {
     pub syncs_of_all: AtomicU64,
     pub syncs_of_cuts: AtomicU64,
     pub imports: AtomicU64,
+    pub reaps: AtomicU64,
 }
 
 impl TestStore {
@@ -318,6 +319,8 @@ impl ChunkStore for TestStore {
     }
 
     fn reap(&self, ino: Ino, most: usize) -> Result<usize, ChunkError> {
+        self.reaps.fetch_add(1, Ordering::Relaxed);
+        self.disk(ChunkId { ino, index: 0 }, false)?;
         Ok(self.inner.lock().remove(most, |id| id.ino == ino))
     }
 
