@@ -30,6 +30,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["instep", rest @ ..] => crate::instep::main(rest),
         ["instep-worker", mount, local, process, rest @ ..] => crate::instep::serve(mount, local, process, rest),
         ["stall", dir] => stall::run(dir),
+        ["reads", file] => stall::reads(file),
         ["log", file] => log::write(file, log::By::Fsync),
         ["log", file, by] => log::write(file, log::By::named(by)?),
         ["log-check", file, acknowledged] => log::check(file, acknowledged),
