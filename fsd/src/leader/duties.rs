@@ -3,6 +3,7 @@
 
 use super::admission::{self, Admission, Given};
 use super::judgement::{self, Greeting, Loss, Mirror};
+use super::presence::{Presence, Sight};
 use super::room::{self, Disk};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
@@ -289,9 +290,11 @@ impl<P: Proposer> Duties<P> {
     pub async fn run(self: Arc<Self>) {
         let mut space_at = Instant::now();
         let mut ending: Option<tokio::task::JoinHandle<()>> = None;
+        let mut presence = Presence::default();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if !self.proposer.leads() {
+                presence = Presence::default();
                 let mut memory = self.memory.lock();
                 (memory.led_since, memory.ending) = (None, None);
                 continue;
@@ -304,6 +307,8 @@ impl<P: Proposer> Duties<P> {
             if is_young {
                 let gone: Vec<ServerId> = self.memory.lock().gone.keys().copied().collect();
                 self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
+            } else {
+                self.say_who_is_there(&mut presence);
             }
             // In a task of its own: asking servers for sizes may take longer than an eviction can wait.
             if ending.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
@@ -315,6 +320,16 @@ impl<P: Proposer> Duties<P> {
                 space_at = Instant::now();
                 self.propose_space().await;
             }
+        }
+    }
+
+    fn say_who_is_there(&self, presence: &mut Presence) {
+        let sight = |voter| {
+            let heard = self.heard(voter);
+            Sight { voter, heard, is_gone: heard.is_none() && self.memory.lock().gone.contains_key(&voter) }
+        };
+        for word in presence.look(self.cluster.config.voters().into_iter().map(sight)) {
+            tracing::info!("{word}");
         }
     }
 
