@@ -4,7 +4,9 @@
 use super::Shared;
 use super::change_queue::{BATCH_MAX, ChangeQueue, Next, Queued, Ticket};
 use super::cluster::Cluster;
+use super::late::LateNames;
 use super::predict::{Prediction, predict};
+use super::stop::unless_stopped;
 use super::tree::{Limits, Named, Tree};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
@@ -30,7 +32,7 @@ pub(super) struct Names {
     pub tree: Tree,
     pub queue: ChangeQueue<Waiter>,
     /// The first error of a change that was answered before it was made; told at the next sync.
-    pub late: Option<FsError>,
+    pub late: LateNames,
     /// Inodes whose access times have moved.
     pub read: Vec<Ino>,
     /// Changes that were answered and could not be made, since they were last spoken of.
@@ -54,7 +56,7 @@ impl Names {
         Names {
             tree: Tree::new(limits),
             queue: ChangeQueue::default(),
-            late: None,
+            late: LateNames::default(),
             read: Vec::new(),
             unkept: 0,
             doubtful: Vec::new(),
@@ -125,7 +127,7 @@ impl Names {
                     if self.has_ended(queued, *error) {
                         return;
                     }
-                    self.late.get_or_insert(*error);
+                    self.late.happened(&queued.touched, *error);
                     self.unkept += 1;
                 }
                 // What was refused has changed nothing, and was not shown; all else is in doubt.
@@ -181,7 +183,7 @@ impl<C: Cluster> Shared<C> {
         change: Change,
         found: Option<Ino>,
     ) -> Result<Vec<Attr>, FsError> {
-        self.queue_room().await;
+        unless_stopped(self.queue_room()).await?;
         let (outcome, ticket, attrs) = {
             let mut names = self.names.lock();
             let change = keeping_open(&mut names.tree, change, found);
@@ -225,15 +227,16 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// Waits while very much is queued.
-    async fn queue_room(&self) {
+    async fn queue_room(&self) -> Result<(), FsError> {
         let old = {
             let names = self.names.lock();
             if names.queue.waiting() < WAITING_MAX {
-                return;
+                return Ok(());
             }
             names.queue.last() - (WAITING_MAX / 2) as Ticket
         };
         self.settled(old).await;
+        Ok(())
     }
 
     /// Something was submitted: wakes who sends it, if need be.
@@ -463,7 +466,7 @@ mod tests {
     use crate::vfs::testing::empty_file;
 
     /// What is kept for the next sync after the size of a file was reported and the file was gone.
-    fn told(opens: u32) -> (Option<FsError>, usize) {
+    fn told(opens: u32) -> (Result<(), FsError>, usize) {
         let mut names = Names::new(Limits { nodes: 10, entries: 10 });
         let ino = Ino(7);
         names.tree.born(empty_file(ino)).opens = opens;
@@ -471,12 +474,12 @@ mod tests {
         names.submit(Time::default(), change, vec![ino], true, None);
         let Next::Batch(batch) = names.queue.next(true) else { panic!("nothing to be sent") };
         names.settle(&batch[0], &Err(FsError::Stale));
-        (names.late, names.unkept)
+        (names.late.tell(ino, &mut LateNames::default().opened(ino)), names.unkept)
     }
 
     #[test]
     fn the_size_of_a_file_that_was_unlinked_meanwhile_is_no_error_to_anybody() {
-        assert_eq!(told(0), (None, 0));
-        assert_eq!(told(1), (Some(FsError::Stale), 1), "who has it open was promised that it lives on");
+        assert_eq!(told(0), (Ok(()), 0));
+        assert_eq!(told(1), (Err(FsError::Stale), 1), "who has it open was promised that it lives on");
     }
 }

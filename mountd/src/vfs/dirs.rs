@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::files::OpenMode;
 use super::handles::Handle;
+use super::late::Told;
 use super::tree::{Named, Stamp};
 use super::{Shared, Vfs};
 use parking_lot::Mutex;
@@ -38,6 +39,8 @@ pub(super) struct OpenDir {
     pub mode: OpenMode,
     /// It had been removed when it was opened, by who still stood in it: it is empty, and the servers know nothing of it.
     pub gone: bool,
+    /// What it was told of late errors of changes of names.
+    pub told: Mutex<Told>,
     page: Mutex<Page>,
 }
 
@@ -67,7 +70,8 @@ impl<C: Cluster> Vfs<C> {
         if let Some(node) = self.0.names.lock().tree.node(ino).filter(|_| !gone) {
             node.opens += 1;
         }
-        let dir = OpenDir { ino, mode, gone, page: Mutex::new(Page::default()) };
+        let told = Mutex::new(self.0.names.lock().late.opened(ino));
+        let dir = OpenDir { ino, mode, gone, told, page: Mutex::new(Page::default()) };
         Ok(self.0.handles.lock().insert(Handle::Dir(Arc::new(dir))))
     }
 
@@ -130,7 +134,7 @@ impl<C: Cluster> Shared<C> {
         self.settled(changed).await;
         let asked = self.names.lock().tree.stamp();
         let query = Query::ReadDir { ino: dir.ino, after, limit: PAGE_ENTRIES, attrs };
-        let Answer::Entries { entries, end } = self.cluster.ask(query).await? else { return Err(FsError::Io) };
+        let Answer::Entries { entries, end } = self.ask(query).await? else { return Err(FsError::Io) };
         let follows = last.valid && last.entries.last().is_some_and(|e| e.cookie == after);
         let whole_since = match after {
             0 => Some(asked),

@@ -7,6 +7,7 @@ use super::names::{SET_GID, SET_UID};
 use super::prefetch::{Kept, SMALL_BYTES};
 use super::retained::Retained;
 use super::rhythm::Rhythm;
+use super::stop::unless_stopped;
 use super::unreadable::Unreadable;
 use super::write_behind::WriteBehind;
 use super::{Caller, Shared, Vfs};
@@ -162,6 +163,8 @@ pub(super) struct OpenFile {
     pub mode: OpenMode,
     /// What it was told of late errors.
     pub told: Mutex<Told>,
+    /// The same of changes of names and attributes.
+    pub told_names: Mutex<Told>,
 }
 
 impl OpenFile {
@@ -223,13 +226,13 @@ impl<C: Cluster> Vfs<C> {
         if let Some(caller) = strip_ids {
             self.0.strip_ids(open.file.ino, caller).await?;
         }
-        self.0.room().await;
+        unless_stopped(self.0.room()).await?;
         self.0.write(&open.file, offset, data)?;
         if open.mode.sync {
             return self.0.sync_file(&open).await;
         }
         if self.0.allowance.is_spent() {
-            self.0.landed(&open.file).await;
+            unless_stopped(async { Ok(self.0.landed(&open.file).await) }).await?;
             return open.late();
         }
         Ok(())
@@ -288,7 +291,8 @@ impl<C: Cluster> Shared<C> {
         if let Some(node) = self.names.lock().tree.node(attr.ino) {
             node.opens += 1;
         }
-        let open = OpenFile { file, mode, told: Mutex::new(told) };
+        let told_names = Mutex::new(self.names.lock().late.opened(attr.ino));
+        let open = OpenFile { file, mode, told: Mutex::new(told), told_names };
         self.handles.lock().insert(Handle::File(Arc::new(open)))
     }
 
@@ -377,7 +381,7 @@ impl<C: Cluster> Shared<C> {
 
     /// Reads from the cluster, filled up with zeros to the whole range.
     async fn read_pieces(&self, at: impl Fn(u32) -> ChunkAddress, from: u64, to: u64) -> Result<Bytes, FsError> {
-        let read = |piece: Piece| self.cluster.read_chunk(at(piece.index), piece.offset, piece.length);
+        let read = |piece: Piece| unless_stopped(self.cluster.read_chunk(at(piece.index), piece.offset, piece.length));
         let pieces: Vec<Piece> = extent::pieces(from, to - from).collect();
         if let [piece] = pieces[..] {
             let bytes = read(piece).await?;

@@ -41,6 +41,7 @@ mod reshape;
 pub mod retained;
 mod rhythm;
 mod space;
+pub mod stop;
 mod sync;
 #[cfg(test)]
 mod testing;

@@ -3,6 +3,7 @@
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File};
 use super::reshape::{Hold, punch, reserve, to_its_end};
+use super::stop::{self, Stop, unless_stopped};
 use super::tree::Stamp;
 use super::{Caller, Shared, Vfs};
 use futures::future::try_join_all;
@@ -206,17 +207,18 @@ impl<C: Cluster> Shared<C> {
         set: SetAttr,
     ) -> Result<(), FsError> {
         let shared = self.clone();
-        to_its_end(async move { shared.cut(ino, size, now, set).await }).await
+        let stop = stop::current();
+        to_its_end(async move { shared.cut(ino, size, now, set, stop).await }).await
     }
 
-    async fn cut(self: &Arc<Self>, ino: Ino, size: u64, now: Time, set: SetAttr) -> Result<(), FsError> {
+    async fn cut(self: &Arc<Self>, ino: Ino, size: u64, now: Time, set: SetAttr, stop: Stop) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
         if size == attr.size && attr.blocks > 0 {
             // No byte goes, but as on a local disk room does that is reserved behind the end.
             let file = self.file(&attr, |_| {});
             self.reshape(&file, size.next_multiple_of(BLOCK_BYTES)..FILE_MAX_BYTES, &[punch]).await?;
         }
-        let left = self.left_by_cut(&attr, size).await?;
+        let left = stop.scope(self.left_by_cut(&attr, size)).await?;
         let file = self.file(&attr, |state| state.holds += 1);
         let hold = Hold(file.clone());
         self.prefetch.lock().forget(ino);
@@ -295,7 +297,7 @@ impl<C: Cluster> Shared<C> {
             let index = (at / CHUNK_BYTES) as u32;
             let start = u64::from(index) * BLOCKS_PER_CHUNK as u64;
             let address = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
-            let (_, runs) = self.cluster.extents(address).await?;
+            let (_, runs) = unless_stopped(self.cluster.extents(address)).await?;
             for (from, count) in &runs {
                 let from = start + u64::from(*from);
                 found += (from + u64::from(*count)).min(end).saturating_sub(from.max(first));
@@ -316,7 +318,7 @@ impl<C: Cluster> Shared<C> {
     pub(super) async fn next_chunk(&self, at: ChunkAddress) -> Result<Option<u64>, FsError> {
         let Some(index) = at.chunk.index.checked_add(1) else { return Ok(None) };
         let next = ChunkAddress { chunk: ChunkId { index, ..at.chunk }, ..at };
-        let found = self.cluster.next_chunk(next).await?;
+        let found = unless_stopped(self.cluster.next_chunk(next)).await?;
         Ok(found.map(|index| u64::from(index) * CHUNK_BYTES))
     }
 

@@ -115,7 +115,7 @@ impl<C: Cluster> Shared<C> {
             if let Some(ticket) = pending {
                 self.settled(ticket).await;
             }
-            let Answer::Xattrs(list) = self.cluster.ask(Query::Xattrs { ino }).await? else {
+            let Answer::Xattrs(list) = self.ask(Query::Xattrs { ino }).await? else {
                 return Err(FsError::Io);
             };
             let xattrs: Xattrs = Arc::new(list);
