@@ -184,6 +184,7 @@ impl<C: Cluster> Shared<C> {
         found: Option<Ino>,
     ) -> Result<Vec<Attr>, FsError> {
         unless_stopped(self.queue_room()).await?;
+        let mut keeps = false;
         let (outcome, ticket, attrs) = {
             let mut names = self.names.lock();
             let change = keeping_open(&mut names.tree, change, found);
@@ -197,6 +198,7 @@ impl<C: Cluster> Shared<C> {
                     (None, names.submit(now, change, touched, true, None), attrs)
                 }
                 Prediction::Unsure => {
+                    keeps = keeps_open(&change);
                     let touched = touched(&mut names.tree, &change);
                     let (waiter, outcome) = oneshot::channel();
                     (Some(outcome), names.submit(now, change, touched, false, Some(waiter)), Vec::new())
@@ -214,6 +216,9 @@ impl<C: Cluster> Shared<C> {
             Some(outcome) => {
                 return match outcome.await {
                     Ok(Ok(Done::Attrs(attrs))) => {
+                        if keeps {
+                            self.release_closed(&attrs);
+                        }
                         self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
                         Ok(attrs)
                     }
@@ -224,6 +229,14 @@ impl<C: Cluster> Shared<C> {
             }
         }
         Ok(attrs)
+    }
+
+    /// Releases what lost its last name while it was thought to be open, and has been closed before that was known.
+    fn release_closed(self: &Arc<Self>, attrs: &[Attr]) {
+        let is_open = |ino| self.names.lock().tree.node(ino).is_some_and(|node| node.opens > 0);
+        for attr in attrs.iter().filter(|attr| attr.nlink == 0 && !is_open(attr.ino)) {
+            self.release_orphan(attr.ino);
+        }
     }
 
     /// Waits while very much is queued.
@@ -339,6 +352,14 @@ fn only_times(change: &Change) -> bool {
         Change::Wrote { .. } => true,
         _ => false,
     }
+}
+
+/// Whether what loses its last name by a change is to stay, as somebody has it open.
+fn keeps_open(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Unlink { keep: true, .. } | Change::Rmdir { keep: true, .. } | Change::Rename { keep: true, .. }
+    )
 }
 
 /// The change, with its word on whether what loses its name is open and must live on. That is what the cache shows by now,
