@@ -307,9 +307,8 @@ impl<P: Proposer> Duties<P> {
             if is_young {
                 let gone: Vec<ServerId> = self.memory.lock().gone.keys().copied().collect();
                 self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
-            } else {
-                self.say_who_is_there(&mut presence);
             }
+            self.say_who_is_there(&mut presence, is_young);
             // In a task of its own: asking servers for sizes may take longer than an eviction can wait.
             if ending.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                 let duties = self.clone();
@@ -323,12 +322,14 @@ impl<P: Proposer> Duties<P> {
         }
     }
 
-    fn say_who_is_there(&self, presence: &mut Presence) {
+    fn say_who_is_there(&self, presence: &mut Presence, is_young: bool) {
         let sight = |voter| {
             let heard = self.heard(voter);
             Sight { voter, heard, is_gone: heard.is_none() && self.memory.lock().gone.contains_key(&voter) }
         };
-        for word in presence.look(self.cluster.config.voters().into_iter().map(sight)) {
+        let is_known = |sight: &Sight| !is_young || sight.heard.is_some() || sight.is_gone;
+        let sights = self.cluster.config.voters().into_iter().map(sight).filter(is_known);
+        for word in presence.look(sights) {
             tracing::info!("{word}");
         }
     }
