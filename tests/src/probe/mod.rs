@@ -36,6 +36,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["log-check", file, acknowledged] => log::check(file, acknowledged),
         ["storm", dir, files] => directory::storm(dir, number(files)?),
         ["scan", dir, stable] => directory::scan(dir, number(stable)?),
+        ["renames-while-reading", dir, files] => directory::rename_while_reading(dir, number(files)?),
         ["fill", dir, files] => directory::fill(dir, number(files)?),
         ["append", file, lines, word] => files::append(file, number(lines)?, word),
         ["unlinked", file] => files::unlinked(file),
