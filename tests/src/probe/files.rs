@@ -206,3 +206,25 @@ pub fn times(file: &str) -> Found {
     }
     Ok(())
 }
+
+/// The first and the last time that can be asked for come back, or the nearest that the file system has.
+pub fn extreme_times(file: &str) -> Found {
+    drop(fresh(file)?);
+    let path = tried(file, CString::new(file))?;
+    for asked in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
+        let times = [libc::timespec { tv_sec: asked, tv_nsec: 7 }; 2];
+        // SAFETY: the path ends in NUL, and there are two times.
+        let done = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
+        demand(done == 0, format!("utimensat {asked}: {}", std::io::Error::last_os_error()))?;
+        for (what, got) in [
+            ("atime", tried("stat", fs::metadata(file))?.atime()),
+            ("mtime", tried("stat", fs::metadata(file))?.mtime()),
+        ] {
+            // Even the smallest range in use begins in 1901 and ends in 2038.
+            let near = if asked < 0 { got <= i64::from(i32::MIN) } else { got >= i64::from(i32::MAX) };
+            demand(near, format!("{what} is {got} when {asked} was asked for"))?;
+        }
+        tried("read", fs::read(file))?;
+    }
+    Ok(())
+}

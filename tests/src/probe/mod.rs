@@ -57,6 +57,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["handle", path] => handles::print(path),
         ["open-handle", mount, handle] => handles::open(mount, handle),
         ["times", file] => files::times(file),
+        ["extreme-times", file] => files::extreme_times(file),
         ["tree", dir, files, seed] => tree::make(dir, number(files)?, number(seed)? as u64),
         ["json", pointer] => json::value(pointer),
         ["garbage", address] => garbage::throw(address),
