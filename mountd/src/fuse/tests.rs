@@ -1,10 +1,11 @@
 //! A real mount over the cluster in memory: what only the kernel can tell. Needs root and /dev/fuse.
 
-use super::Adapter;
+use super::{Adapter, pages_flag};
 use super::options::Options;
 use super::session::{Mounted, check};
 use crate::vfs::memory_cluster::MemoryCluster;
-use crate::vfs::{self, Vfs};
+use crate::vfs::{self, Pages, Vfs};
+use fuser::FopenFlags;
 use std::path::Path;
 use std::process::Command;
 use tokio::runtime::Runtime;
@@ -102,4 +103,14 @@ fn bytes_come_back_as_they_were_written() {
     mount.sh("dd if=/dev/urandom of=h bs=4k seek=5000 count=3 2> /dev/null; cp --sparse=always h i; cmp h i; test $(stat -c %b i) -le 24");
     mount.sh("exec 3<> u; rm u; echo unlinked >&3; cat /proc/self/fd/3 | grep -q unlinked");
     mount.sh("fallocate -l 1M a; fallocate -p -o 4096 -l 8192 a; test $(stat -c %b a) = 2032; stat -c %s a | grep -q 1048576");
+}
+
+#[test]
+fn what_could_not_be_mapped_later_is_not_read_past_the_kernels_pages() {
+    let direct = |maps_direct| pages_flag(Pages::Bypass, maps_direct).contains(FopenFlags::FOPEN_DIRECT_IO);
+    assert!(direct(true) && !direct(false));
+    for maps_direct in [true, false] {
+        assert_eq!(pages_flag(Pages::Keep, maps_direct), FopenFlags::FOPEN_KEEP_CACHE);
+        assert_eq!(pages_flag(Pages::Drop, maps_direct), FopenFlags::empty());
+    }
 }
