@@ -12,6 +12,7 @@ use raidfs_common::id::Ino;
 use raidfs_common::namespace::{Change, Done, Outcome, RenameMode};
 use raidfs_common::time::Time;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -182,7 +183,7 @@ impl<C: Cluster> Shared<C> {
         found: Option<Ino>,
     ) -> Result<Vec<Attr>, FsError> {
         self.queue_room().await;
-        let (outcome, ticket, attrs) = {
+        let (outcome, ticket, expected) = {
             let mut names = self.names.lock();
             let change = keeping_open(&mut names.tree, change, found);
             match predict(&mut names.tree, now, &change) {
@@ -202,25 +203,24 @@ impl<C: Cluster> Shared<C> {
             }
         };
         self.queued();
-        match outcome {
+        let attrs = match outcome {
             None => {
                 if self.options.strict {
                     self.settled(ticket).await;
                 }
-                self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
+                expected
             }
-            Some(outcome) => {
-                return match outcome.await {
-                    Ok(Ok(Done::Attrs(attrs))) => {
-                        self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
-                        Ok(attrs)
-                    }
-                    Ok(Ok(_)) => Ok(Vec::new()),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(FsError::Io),
-                };
-            }
+            Some(outcome) => match outcome.await {
+                Ok(Ok(Done::Attrs(attrs))) => attrs,
+                Ok(Ok(_)) => Vec::new(),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(FsError::Io),
+            },
+        };
+        if self.synchronous.load(Ordering::Relaxed) {
+            self.names_stored(ticket).await?;
         }
+        self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
         Ok(attrs)
     }
 
