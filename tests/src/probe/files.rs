@@ -1,4 +1,4 @@
-//! Single files: held open after unlink, mapped, appended to by many, full of holes.
+//! Single files: held open after unlink, appended to by many, full of holes.
 
 use super::{Found, demand, listen, told_to_end, tried};
 use crate::wait;
@@ -19,7 +19,8 @@ pub fn append(file: &str, lines: usize, word: &str) -> Found {
     Ok(())
 }
 
-fn fresh(file: &str) -> Result<File, String> {
+/// A new, empty file, to be read and written.
+pub fn fresh(file: &str) -> Result<File, String> {
     tried(file, OpenOptions::new().read(true).write(true).create(true).truncate(true).open(file))
 }
 
@@ -55,35 +56,8 @@ pub fn held(file: &str) -> Found {
     demand(text.len() as u64 == length, format!("{} of {length} bytes are left", text.len()))
 }
 
-/// What is written to a shared mapping is read from the file, and the other way round.
-pub fn map(file: &str) -> Found {
-    const LENGTH: usize = 3 * 4096;
-    let f = fresh(file)?;
-    tried("truncate", f.set_len(LENGTH as u64))?;
-    // SAFETY: a fresh mapping of an open file, checked for failure before use.
-    let address = unsafe {
-        libc::mmap(std::ptr::null_mut(), LENGTH, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, f.as_raw_fd(), 0)
-    };
-    demand(address != libc::MAP_FAILED, format!("mmap: {}", std::io::Error::last_os_error()))?;
-    // SAFETY: the mapping is LENGTH bytes long and lives until the munmap below; nobody else refers to it.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(address.cast::<u8>(), LENGTH) };
-    bytes[5000..5006].copy_from_slice(b"mapped");
-    // SAFETY: the same mapping, synced as a whole.
-    let synced = unsafe { libc::msync(address, LENGTH, libc::MS_SYNC) };
-    demand(synced == 0, format!("msync: {}", std::io::Error::last_os_error()))?;
-    let mut text = [0; 6];
-    tried("read", File::open(file).and_then(|f| f.read_exact_at(&mut text, 5000)))?;
-    demand(&text == b"mapped", format!("the file holds {text:?}"))?;
-    tried("write", f.write_all_at(b"written", 9000))?;
-    let seen = &bytes[9000..9007] == b"written";
-    // SAFETY: `bytes` is not used any more.
-    unsafe {
-        libc::munmap(address, LENGTH);
-    }
-    demand(seen, "the mapping does not show what was written")
-}
-
-fn seek(f: &File, from: i64, whence: i32) -> Result<i64, String> {
+/// Where lseek goes.
+pub fn seek(f: &File, from: i64, whence: i32) -> Result<i64, String> {
     // SAFETY: only moves the offset of an open file.
     let at = unsafe { libc::lseek(f.as_raw_fd(), from, whence) };
     if at < 0 { Err(format!("lseek: {}", std::io::Error::last_os_error())) } else { Ok(at) }

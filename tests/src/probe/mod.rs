@@ -12,6 +12,7 @@ mod handles;
 mod json;
 mod locks;
 mod log;
+mod mapped;
 mod race;
 mod rows;
 mod stall;
@@ -41,7 +42,9 @@ pub fn run(arguments: &[String]) -> Found {
         ["append", file, lines, word] => files::append(file, number(lines)?, word),
         ["unlinked", file] => files::unlinked(file),
         ["held", file] => files::held(file),
-        ["mmap", file] => files::map(file),
+        ["mmap", file] => mapped::both_ways(file),
+        ["mapped-cut", file] => mapped::cut(file),
+        ["mapped-holes", file] => mapped::holes(file),
         ["holes", file] => files::holes(file),
         ["direct", file, steps, seed] => direct::run(file, number(steps)?, number(seed)? as u64),
         ["race", dir, processes, steps, seed] => {
