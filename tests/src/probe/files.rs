@@ -10,6 +10,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Asks for the size of a block; the C library has no name for it.
+const FIGETBSZ: u64 = 2;
+/// What statfs calls a FUSE file system.
+const FUSE_MAGIC: i64 = 0x6573_5546;
+
 /// Appends lines, each with one write; several of these at once must not overwrite each other's.
 pub fn append(file: &str, lines: usize, word: &str) -> Found {
     let mut out = tried(file, OpenOptions::new().append(true).create(true).open(file))?;
@@ -201,4 +206,47 @@ pub fn extreme_times(file: &str) -> Found {
         tried("read", fs::read(file))?;
     }
     Ok(())
+}
+
+/// Requests to a file that it has no answer to are refused with a word that programs know how to go on from.
+pub fn refused_ioctls(file: &str) -> Found {
+    let f = fresh(file)?;
+    tried("write", f.write_all_at(&[7; 4096], 0))?;
+    let ask = |request: u64, argument: &mut [u64; 8]| {
+        // SAFETY: the longest argument of those below has 56 bytes.
+        let done = unsafe { libc::ioctl(f.as_raw_fd(), request as _, argument.as_mut_ptr()) };
+        if done < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
+    };
+    let mut block = [0; 8];
+    demand(ask(FIGETBSZ, &mut block) == 0 && block[0] == 4096, format!("a block has {} bytes", block[0]))?;
+    let error = ask(0xdead_beef, &mut [0; 8]);
+    demand(error == libc::ENOTTY, format!("a request that nobody knows ended with {error}"))?;
+    // SAFETY: the structure is made of numbers.
+    let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure lives until the call has returned.
+    let done = unsafe { libc::fstatfs(f.as_raw_fd(), &raw mut fs) };
+    demand(done == 0, format!("fstatfs: {}", std::io::Error::last_os_error()))?;
+    if fs.f_type != FUSE_MAGIC {
+        println!("a local file system may know those below");
+        return Ok(());
+    }
+    for (what, request) in [
+        ("FS_IOC_GETFLAGS", 0x8008_6601),
+        ("FS_IOC_SETFLAGS", 0x4008_6602),
+        ("FS_IOC_FSGETXATTR", 0x801c_581f),
+        ("FIEMAP", 0xc020_660b),
+        ("FITRIM", 0xc018_5879),
+    ] {
+        let error = ask(request, &mut [0; 8]);
+        let refused = [libc::ENOTTY, libc::EOPNOTSUPP].contains(&error);
+        demand(refused, format!("{what} ended with {error}"))?;
+    }
+    let other = fresh(&format!("{file}.clone"))?;
+    // SAFETY: its argument is a descriptor.
+    let done = unsafe { libc::ioctl(other.as_raw_fd(), libc::FICLONE as _, f.as_raw_fd()) };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    demand(done < 0 && error == Some(libc::EOPNOTSUPP), format!("FICLONE: {done}, {error:?}"))?;
+    let mut text = [0; 4097];
+    let length = tried("read", f.read_at(&mut text, 0))?;
+    demand(length == 4096 && text[..4096] == [7; 4096], "the file is another afterwards")
 }

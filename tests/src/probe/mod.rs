@@ -45,6 +45,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["mmap", file] => mapped::both_ways(file),
         ["mapped-cut", file] => mapped::cut(file),
         ["mapped-holes", file] => mapped::holes(file),
+        ["refused-ioctls", file] => files::refused_ioctls(file),
         ["holes", file] => files::holes(file),
         ["direct", file, steps, seed] => direct::run(file, number(steps)?, number(seed)? as u64),
         ["race", dir, processes, steps, seed] => {
