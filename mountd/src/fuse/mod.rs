@@ -23,10 +23,10 @@ use crate::vfs::tree::Stamp;
 use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Pages, Seek, Vfs};
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use raidfs_common::attr::Attr;
 use raidfs_common::error::FsError;
@@ -57,6 +57,8 @@ const INODES_FREE: u64 = 1 << 32;
 pub struct Adapter<C: Cluster> {
     vfs: Vfs<C>,
     runtime: Handle,
+    /// The kernel can map what is opened to be read past its pages.
+    maps_direct: bool,
 }
 
 /// Who waits for an operation, by the number of the process, and what becomes of it if it takes long and that process is to be
@@ -92,7 +94,7 @@ impl Waits {
 impl<C: Cluster> Adapter<C> {
     /// Serves `vfs`, with `runtime` for what has to wait.
     pub fn new(vfs: Vfs<C>, runtime: Handle) -> Adapter<C> {
-        Adapter { vfs, runtime }
+        Adapter { vfs, runtime, maps_direct: false }
     }
 
     /// Runs an operation to its reply: at once if it need not wait.
@@ -222,17 +224,19 @@ fn open_mode(flags: i32) -> OpenMode {
     }
 }
 
-fn pages_flag(pages: Pages) -> FopenFlags {
+/// Where what is opened to be read past the kernel's pages could not be mapped (before Linux 6.6), it is not: an access time
+/// of an empty file is worth less than the mapping once it is empty no more.
+fn pages_flag(pages: Pages, maps_direct: bool) -> FopenFlags {
     match pages {
-        Pages::Keep => FopenFlags::FOPEN_KEEP_CACHE,
         Pages::Drop => FopenFlags::empty(),
-        Pages::Bypass => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_DIRECT_IO,
+        Pages::Bypass if maps_direct => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_DIRECT_IO,
+        Pages::Keep | Pages::Bypass => FopenFlags::FOPEN_KEEP_CACHE,
     }
 }
 
 /// A file without a chance of a late error needs no flush at its close.
-fn open_reply(flags: i32, pages: Pages) -> FopenFlags {
-    let pages = pages_flag(pages);
+fn open_reply(flags: i32, pages: Pages, maps_direct: bool) -> FopenFlags {
+    let pages = pages_flag(pages, maps_direct);
     if flags & libc::O_ACCMODE == libc::O_RDONLY { pages | FopenFlags::FOPEN_NOFLUSH } else { pages }
 }
 
@@ -282,14 +286,14 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             // Only what is written through this mount changes a file: the kernel knows by itself.
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
             InitFlags::FUSE_ABORT_ERROR,
-            // A file that was opened while it was empty may be mapped later.
-            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
         ];
         for flag in wanted {
             if let Err(missing) = config.add_capabilities(flag) {
                 tracing::debug!("the kernel does not offer {missing:?}");
             }
         }
+        // A file that was opened while it was empty may be mapped later.
+        self.maps_direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
         // The nearest value that is allowed, if this is not.
         let _ = config.set_max_write(WRITE_BYTES_MAX).or_else(|nearest| config.set_max_write(nearest));
         let _ = config.set_max_background(BACKGROUND);
@@ -409,14 +413,14 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     }
 
     fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let vfs = self.vfs.clone();
+        let (vfs, maps_direct) = (self.vfs.clone(), self.maps_direct);
         // A handle that nobody learns of would never be closed.
         let operation = async move {
             let handle = vfs.open(ino(number), open_mode(flags.0)).await?;
             Ok((handle, vfs.pages(handle).await))
         };
         self.run(Waits::ToTheEnd, operation, move |result| match result {
-            Ok((handle, pages)) => reply.opened(FileHandle(handle), open_reply(flags.0, pages)),
+            Ok((handle, pages)) => reply.opened(FileHandle(handle), open_reply(flags.0, pages, maps_direct)),
             Err(error) => reply.error(errno(error)),
         });
     }
@@ -493,14 +497,14 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     }
 
     fn opendir(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let vfs = self.vfs.clone();
+        let (vfs, maps_direct) = (self.vfs.clone(), self.maps_direct);
         let operation = async move {
             let handle = vfs.opendir(ino(number), open_mode(flags.0)).await?;
             Ok((handle, vfs.pages(handle).await))
         };
-        self.run(Waits::ToTheEnd, operation, |result| match result {
+        self.run(Waits::ToTheEnd, operation, move |result| match result {
             Ok((handle, pages)) => {
-                reply.opened(FileHandle(handle), pages_flag(pages) | FopenFlags::FOPEN_CACHE_DIR);
+                reply.opened(FileHandle(handle), pages_flag(pages, maps_direct) | FopenFlags::FOPEN_CACHE_DIR);
             }
             Err(error) => reply.error(errno(error)),
         });
@@ -641,7 +645,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyCreate,
     ) {
         let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
-        let (asked, making) = (vfs.moment(), vfs.clone());
+        let (asked, making, maps_direct) = (vfs.moment(), vfs.clone(), self.maps_direct);
         let operation = async move {
             let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);
             let (attr, handle) = making.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await?;
@@ -649,7 +653,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         };
         self.run(Waits::ToTheEnd, operation, move |result| match result {
             Ok((attr, handle, pages)) => {
-                let flags = open_reply(flags, pages);
+                let flags = open_reply(flags, pages, maps_direct);
                 reply.created(&ttl(&vfs, &attr, asked), &attr_of(&attr), GENERATION, FileHandle(handle), flags);
             }
             Err(error) => reply.error(errno(error)),
@@ -741,6 +745,6 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         _out_size: u32,
         reply: fuser::ReplyIoctl,
     ) {
-        reply.error(Errno::ENOTTY);
+        reply.error(errno(FsError::NoRequest));
     }
 }

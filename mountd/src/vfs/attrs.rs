@@ -43,7 +43,7 @@ pub struct Set {
 pub(super) fn without_set_ids(attr: &Attr, caller: Caller) -> u16 {
     const GROUP_EXECUTE: u16 = 0o010;
     let perm = attr.perm & !SET_UID;
-    let goes = perm & SET_GID != 0 && (perm & GROUP_EXECUTE != 0 || !caller.keeps_set_gid(attr.gid));
+    let goes = perm & SET_GID != 0 && (perm & GROUP_EXECUTE != 0 || !caller.keeps_set_gid(attr.uid, attr.gid));
     if goes { perm & !SET_GID } else { perm }
 }
 

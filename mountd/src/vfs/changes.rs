@@ -14,6 +14,7 @@ use raidfs_common::id::Ino;
 use raidfs_common::namespace::{Change, Done, Outcome, RenameMode};
 use raidfs_common::time::Time;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -185,7 +186,7 @@ impl<C: Cluster> Shared<C> {
     ) -> Result<Vec<Attr>, FsError> {
         unless_stopped(self.queue_room()).await?;
         let mut keeps = false;
-        let (outcome, ticket, attrs) = {
+        let (outcome, ticket, expected) = {
             let mut names = self.names.lock();
             let change = keeping_open(&mut names.tree, change, found);
             match predict(&mut names.tree, now, &change) {
@@ -206,28 +207,29 @@ impl<C: Cluster> Shared<C> {
             }
         };
         self.queued();
-        match outcome {
+        let attrs = match outcome {
             None => {
                 if self.options.strict {
                     self.settled(ticket).await;
                 }
-                self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
+                expected
             }
-            Some(outcome) => {
-                return match outcome.await {
-                    Ok(Ok(Done::Attrs(attrs))) => {
-                        if keeps {
-                            self.release_closed(&attrs);
-                        }
-                        self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
-                        Ok(attrs)
+            Some(outcome) => match outcome.await {
+                Ok(Ok(Done::Attrs(attrs))) => {
+                    if keeps {
+                        self.release_closed(&attrs);
                     }
-                    Ok(Ok(_)) => Ok(Vec::new()),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(FsError::Io),
-                };
-            }
+                    attrs
+                }
+                Ok(Ok(_)) => Vec::new(),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(FsError::Io),
+            },
+        };
+        if self.synchronous.load(Ordering::Relaxed) {
+            self.names_stored(ticket).await?;
         }
+        self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
         Ok(attrs)
     }
 

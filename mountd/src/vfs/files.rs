@@ -40,6 +40,13 @@ pub struct OpenMode {
     pub quiet: bool,
 }
 
+impl OpenMode {
+    /// Whether the file can be changed through a shared mapping, which keeps the handle open.
+    fn maps(self) -> bool {
+        self.reads && self.writes
+    }
+}
+
 /// Some of a file's chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Chunks {
@@ -141,6 +148,8 @@ pub(super) struct FileData {
     pub expected: bool,
     /// Open handles.
     pub opens: u32,
+    /// Those of them for reading and writing: pages may have been changed through a mapping, which nobody tells.
+    pub mappable: u32,
     /// It has no name and no handle any more.
     pub doomed: bool,
     /// What could not be read a moment ago.
@@ -191,7 +200,7 @@ impl<C: Cluster> Vfs<C> {
     pub fn release(&self, handle: u64) -> Result<(), FsError> {
         let removed = self.0.handles.lock().remove(handle)?;
         match removed {
-            Handle::File(open) => self.0.closed_one(&open.file),
+            Handle::File(open) => self.0.closed_one(&open),
             Handle::Dir(dir) if dir.gone => {}
             Handle::Dir(dir) => self.0.closed_dir(dir.ino),
         }
@@ -273,6 +282,7 @@ impl<C: Cluster> Shared<C> {
                 rhythm: Rhythm::default(),
                 expected: false,
                 opens: 0,
+                mappable: 0,
                 doomed: false,
                 unreadable: Unreadable::default(),
             };
@@ -286,6 +296,7 @@ impl<C: Cluster> Shared<C> {
         let mut told = Told::default();
         let file = self.file(&attr, |state| {
             state.opens += 1;
+            state.mappable += u32::from(mode.maps());
             told = state.late.opened();
         });
         if let Some(node) = self.names.lock().tree.node(attr.ino) {
@@ -495,9 +506,11 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// One handle of a file is closed.
-    fn closed_one(self: &Arc<Self>, file: &Arc<File>) {
+    fn closed_one(self: &Arc<Self>, open: &OpenFile) {
+        let file = &open.file;
         let last = {
             let mut state = file.data.lock();
+            state.mappable -= u32::from(open.mode.maps());
             state.opens -= 1;
             state.opens == 0
         };

@@ -227,7 +227,7 @@ impl<C: Cluster> Shared<C> {
         self.settled(ticket).await;
         let asked = self.names.lock().tree.stamp();
         let query = Query::ReadDir { ino: parent, after: 0, limit: DIR_PAGE_ENTRIES as u32, attrs: true };
-        let Answer::Entries { entries, end } = self.ask(query).await? else { return Err(FsError::Io) };
+        let Answer::Entries { entries, end, .. } = self.ask(query).await? else { return Err(FsError::Io) };
         Ok(end && self.take_entries(parent, &entries, asked, true))
     }
 

@@ -39,6 +39,11 @@ impl<C: Cluster> Vfs<C> {
         self.0.names_durable(changed, |late| late.tell(dir.ino, &mut dir.told.lock())).await
     }
 
+    /// Whether each change of names and attributes is on stable storage before it is answered, from now on.
+    pub fn set_synchronous(&self, synchronous: bool) {
+        self.0.synchronous.store(synchronous, Ordering::Relaxed);
+    }
+
     /// Returns once everything that was written, and all changes of names, are on stable storage.
     pub async fn sync_all(&self) -> Result<(), FsError> {
         let mut told = Ok(());
@@ -188,6 +193,12 @@ impl<C: Cluster> Shared<C> {
         // Nobody hears what is told to who was stopped.
         stop::check()?;
         tell(&mut self.names.lock().late)?;
+        self.names_stored(ticket).await
+    }
+
+    /// The same where nobody is to be told of what others' changes came to.
+    pub(super) async fn names_stored(&self, ticket: Ticket) -> Result<(), FsError> {
+        self.settled(ticket).await;
         if self.durable.load(Ordering::Acquire) >= ticket {
             return Ok(());
         }
