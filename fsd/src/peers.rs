@@ -422,7 +422,7 @@ mod tests {
         async fn query(self, _: Context, _: LogIndex, _: Query) -> Result<(Seen, Reply), Rejection> {
             std::future::pending().await
         }
-        async fn barrier(self, _: Context, _: LogIndex) -> Result<(), Rejection> {
+        async fn barrier(self, _: Context, _: SessionId, _: LogIndex) -> Result<(), Rejection> {
             Ok(())
         }
         async fn keep_alive(self, _: Context, _: SessionId) -> Result<Seen, Rejection> {
@@ -476,7 +476,9 @@ mod tests {
     }
 
     async fn ask(peers: &Peers, timeout: Duration) -> Result<Result<(), Rejection>, CallError> {
-        let call = |client: NamesServiceClient, context| async move { client.barrier(context, LogIndex(1)).await };
+        let call = |client: NamesServiceClient, context| async move {
+            client.barrier(context, SessionId::CLUSTER, LogIndex(1)).await
+        };
         peers.call(OTHER, timeout, call).await
     }
 
@@ -546,7 +548,9 @@ mod tests {
     #[tokio::test]
     async fn there_is_no_server_but_the_configured() {
         let (_, _, peers) = peers().await;
-        let call = |client: NamesServiceClient, context| async move { client.barrier(context, LogIndex(1)).await };
+        let call = |client: NamesServiceClient, context| async move {
+            client.barrier(context, SessionId::CLUSTER, LogIndex(1)).await
+        };
         assert!(matches!(peers.call(ServerId(9), PATIENCE, call).await, Err(CallError::Unknown(_))));
     }
 

@@ -118,7 +118,13 @@ async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -
         }
     }
     tracing::info!("the witness stops");
-    if node.sync_all().await { Ok(()) } else { Err(Ended::Failed("the log could not be synced in time".into())) }
+    // What it acknowledged behind its last sync the next life would be trusted to have.
+    node.stop();
+    if node.sync_all().await && node.is_durable() {
+        Ok(())
+    } else {
+        Err(Ended::Failed("the log could not be synced in time".into()))
+    }
 }
 
 /// Syncs the log now and then, and drops what enough servers have durably applied (rule 18).

@@ -91,15 +91,16 @@ impl AdminService for AdminServer {
         let machine = self.proposer.machine;
         machine.reach(at_least, REACH_PATIENCE).await?;
         let check = move || {
-            let view = machine.flushed_view().map_err(|e| e.to_string())?;
-            let applied = snapshot::applied(view.as_ref()).map_err(|e| chain(&e))?;
-            let digest = snapshot::digest(view.as_ref()).map_err(|e| chain(&e))?;
-            let broken = invariants::check(view.as_ref()).map_err(|e| chain(&e))?;
-            Ok::<_, String>((applied.index, digest, broken))
+            let view = machine.flushed_view().map_err(|e| format!("cannot read names: {e}"))?;
+            let read = || {
+                let index = snapshot::applied(view.as_ref())?.index;
+                Ok((index, snapshot::digest(view.as_ref())?, invariants::check(view.as_ref())?))
+            };
+            read().map_err(|fault| machine.cannot_read(&fault))
         };
         match tokio::task::spawn_blocking(check).await {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Ok((at_least, 0, vec![format!("the names cannot be read: {error}")])),
+            Ok(Err(error)) => Ok((at_least, 0, vec![error])),
             Err(_) => Err(Rejection::Away),
         }
     }
