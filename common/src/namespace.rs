@@ -200,6 +200,24 @@ pub enum Change {
         /// What is known now.
         to: Incarnation,
     },
+    /// Both servers of a pair are gone for good: marks what is lost with them, for the next inodes in order, as many as
+    /// one entry is good for. What was marked under another epoch of the pair begins anew. Refused once all are marked.
+    MarkLost {
+        /// The pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+    },
+    /// That loss is accepted: the pair goes on without what is marked, with other data directories than the known ones,
+    /// and no copy of it is in sync until one of them says that it is. Refused unless all is marked, and these are the known.
+    AcceptLoss {
+        /// The pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+        /// Its servers with the data directories that are given up.
+        barred: [(ServerId, Incarnation); 2],
+    },
 }
 
 impl Change {
@@ -211,7 +229,9 @@ impl Change {
             | Change::EndSession { .. }
             | Change::GrantInos
             | Change::Pair { .. }
-            | Change::Witness { .. } => true,
+            | Change::Witness { .. }
+            | Change::MarkLost { .. }
+            | Change::AcceptLoss { .. } => true,
             Change::Make { .. }
             | Change::Link { .. }
             | Change::Unlink { .. }
@@ -241,13 +261,14 @@ impl Command {
     /// What it says about the lives and data directories of voters, in order.
     pub fn lives(&self) -> Vec<(ServerId, Incarnation)> {
         let Command::Batch(requests) = self else { return Vec::new() };
-        let life = |request: &Request| match request.change {
-            Change::Pair { event: PairEvent::Hello { server, incarnation, .. }, .. } => Some((server, incarnation)),
-            Change::Pair { event: PairEvent::Replace { server, barred }, .. } => Some((server, barred)),
-            Change::Witness { to, .. } => Some((ServerId::WITNESS, to)),
-            _ => None,
+        let lives = |request: &Request| match request.change {
+            Change::Pair { event: PairEvent::Hello { server, incarnation, .. }, .. } => vec![(server, incarnation)],
+            Change::Pair { event: PairEvent::Replace { server, barred }, .. } => vec![(server, barred)],
+            Change::Witness { to, .. } => vec![(ServerId::WITNESS, to)],
+            Change::AcceptLoss { barred, .. } => barred.to_vec(),
+            _ => Vec::new(),
         };
-        requests.iter().filter(|request| request.session == SessionId::CLUSTER).filter_map(life).collect()
+        requests.iter().filter(|request| request.session == SessionId::CLUSTER).flat_map(lives).collect()
     }
 }
 

@@ -51,6 +51,9 @@ pub enum Ask {
     Barrier(LogIndex, oneshot::Sender<Result<(), Rejection>>),
     /// The sizes that the namespace has of these files; None: there is no such file. No answer: it cannot be told.
     Sizes(Vec<Ino>, oneshot::Sender<Vec<Option<u64>>>),
+    /// A page of the files of which something was lost with this server's pair, above this one, so many at most, each with the
+    /// end of what was. No answer: it cannot be told.
+    Lost(Option<Ino>, usize, oneshot::Sender<Vec<(Ino, u64)>>),
     /// These dooms are carried out: the namespace side forgets them (they are kept on disk until then).
     Done(Ino, LogIndex),
 }
@@ -197,6 +200,14 @@ impl Board {
         let (answer, answered) = oneshot::channel();
         let _ = self.asks.send(Ask::Sizes(files, answer));
         answered.await.ok().filter(|sizes| sizes.len() == asked)
+    }
+
+    /// A page of the files of which something was lost with this server's pair, above `after`, in order, each with the end of
+    /// what was. None: it cannot be told.
+    pub async fn lost(&self, after: Option<Ino>, limit: usize) -> Option<Vec<(Ino, u64)>> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.asks.send(Ask::Lost(after, limit, answer));
+        answered.await.ok()
     }
 
     /// The dooms of one inode that are not carried out yet.

@@ -22,6 +22,7 @@ mod joining;
 pub mod leader;
 pub mod machine;
 pub mod namespace;
+pub mod no_room;
 mod own_copy;
 pub mod peers;
 pub mod replica;

@@ -7,7 +7,7 @@ use raidfs_common::log::chain;
 use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
-use raidfs_fsd::{server, witness};
+use raidfs_fsd::{no_room, server, witness};
 use std::error::Error;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -40,7 +40,13 @@ struct Flags {
     /// Where this server keeps everything. Made if it is not there; refused if it is another server's.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// An earlier life has ended for want of room, and could not even write that down.
+    #[arg(long, hide = true)]
+    after_no_room: bool,
 }
+
+/// What the next life is told by one that could not write it down.
+const AFTER_NO_ROOM: &str = "--after-no-room";
 
 /// The exit code of a server whose data directory the cluster does not take.
 const REFUSED: u8 = 3;
@@ -68,6 +74,15 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     if !flags.witness && config.pair_of(me).is_none() {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
+    let stop = Arc::new(Notify::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    if no_room::lacking(&flags.data).is_some() {
+        let waited = runtime.block_on(async {
+            tokio::spawn(stop_on_signal(stop.clone())?);
+            Ok::<_, std::io::Error>(no_room::wait(&config, me, &flags.data, &stop).await)
+        });
+        return if waited? { Err(start_anew(false).into()) } else { Ok(()) };
+    }
     let address = config.address(me).ok_or("the configuration names no address for this server")?;
     // Its lock comes before its new life: a second process of the same directory is told so, and changes nothing.
     let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
@@ -78,10 +93,8 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     {
         return Err(why.clone().into());
     }
-    let home = DataDir::open(&flags.data, &identity)?;
+    let home = DataDir::open_after(&flags.data, &identity, flags.after_no_room)?;
     let listener = bound?;
-    let stop = Arc::new(Notify::new());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signal(stop.clone())?);
         if flags.witness {
@@ -95,26 +108,36 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     match ended {
         Ok(()) => Ok(home.end_cleanly()?),
         Err(error) => match error.downcast_ref() {
+            Some(Ended::Refused(_)) => Err(error),
+            _ if no_room::lacking(&flags.data).is_some() => {
+                tracing::error!("{}", chain(error.as_ref()));
+                Err(start_anew(home.distrust().is_err()).into())
+            }
             Some(Ended::Failed(_)) => {
                 home.distrust()?;
                 Err(error)
             }
-            Some(Ended::Anew(_)) => Err(start_anew().into()),
+            Some(Ended::Anew(_)) => Err(start_anew(false).into()),
             _ => Err(error),
         },
     }
 }
 
 /// Runs this program anew in the same process, whatever its threads are about: a life ends wholly, and another begins.
-/// Locks and ports are given back by that. Returns only if it cannot be done.
-fn start_anew() -> std::io::Error {
+/// Locks and ports are given back by that. Returns only if it cannot be done. `distrusted`: this life could not write down that it
+/// failed, so the next one has to.
+fn start_anew(distrusted: bool) -> std::io::Error {
     let mut words = std::env::args_os();
     let mut command = std::process::Command::new("/proc/self/exe");
     // Under the same name: by that the processes of a cluster are known.
     if let Some(name) = words.next() {
         command.arg0(name);
     }
-    command.args(words).exec()
+    command.args(words);
+    if distrusted && !std::env::args_os().any(|word| word == AFTER_NO_ROOM) {
+        command.arg(AFTER_NO_ROOM);
+    }
+    command.exec()
 }
 
 /// Rings `stop` at SIGTERM and SIGINT.

@@ -17,6 +17,7 @@ use crate::identity::{DataDir, IdentityError, Life};
 use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
+use crate::namespace::rows::LostRow;
 use crate::peers::{Peers, next_gone};
 use crate::replica::Replica;
 use crate::serve::admin::AdminServer;
@@ -28,7 +29,7 @@ use crate::serve::tally::Tally;
 use crate::settled;
 use crate::sweep;
 use crate::transport::PeerTransport;
-use crate::{namespace, own_copy, serve_guest};
+use crate::{namespace, no_room, own_copy, serve_guest};
 use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
@@ -77,6 +78,8 @@ pub fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'stati
 
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whether there is room is asked so often once the chunks cannot be relied on.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(200);
 /// A planned stop waits so long for both servers of the pair to have everything durably.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// A planned stop gives others this long to take over.
@@ -447,6 +450,11 @@ impl Server {
                         let _ = answer.send(sizes);
                     }
                 })),
+                Ask::Lost(after, limit, answer) => drop(tokio::task::spawn_blocking(move || {
+                    if let Some(files) = server.lost(after, limit) {
+                        let _ = answer.send(files);
+                    }
+                })),
                 Ask::Report(report, answer) => drop(tokio::spawn(async move {
                     let _ = answer.send(server.report(report).await);
                 })),
@@ -465,6 +473,21 @@ impl Server {
             _ => None,
         };
         files.iter().map(size).collect()
+    }
+
+    /// What was lost of files with this server's pair; None if it cannot be told. May read from the disk.
+    fn lost(&self, mut after: Option<Ino>, limit: usize) -> Option<Vec<(Ino, u64)>> {
+        let pair = self.cluster.config.pair_of(self.cluster.me)?;
+        // A page of files that lost nothing here is not the end.
+        loop {
+            let rows = self.machine.with(|names| names.lost(after, limit)).ok()?;
+            let end = |(ino, ends): &(Ino, LostRow)| Some((*ino, ends.iter().find(|(of, _)| *of == pair)?.1));
+            let here: Vec<_> = rows.iter().filter_map(end).collect();
+            match rows.last() {
+                Some((last, _)) if here.is_empty() => after = Some(*last),
+                _ => return Some(here),
+            }
+        }
     }
 
     /// Says hello to whoever leads, until the namespace knows this life.
@@ -534,6 +557,7 @@ impl Server {
         let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
         let failed = tokio::select! {
             () = stop.notified() => None,
+            () = self.is_out_of_room(home) => Some(Fatal::Broken("the chunks could not be written for want of room".into())),
             reason = log.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
             reason = names.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()).map(Fatal::Broken),
         };
@@ -541,6 +565,14 @@ impl Server {
             Some(Fatal::Broken(reason)) => Err(Ended::Failed(reason)),
             Some(Fatal::OtherHistory(reason)) => Err(self.forget_history(home, reason).await),
             None => self.stop_in_order(home).await,
+        }
+    }
+
+    /// Returns once chunks could not be written because others have filled the disk: nothing but another life makes up for that,
+    /// which waits for room.
+    async fn is_out_of_room(&self, home: &DataDir) {
+        while self.chunks.is_trusted() || no_room::lacking(home.root()).is_none() {
+            tokio::time::sleep(LOOK_FOR_ROOM_EVERY).await;
         }
     }
 

@@ -5,7 +5,7 @@
 //! 4 MiB    header, 64 bytes
 //!            0  magic "raidfsCH"      8  version    12  flags (0)
 //!           16  inode                24  index      28  length    32  zeros    60  sum of the 60 bytes before
-//! +64      1024 block sums; 0 is a hole
+//! +64      1024 block sums; 0 is a hole; "LOST" above zeros is a block that was accepted as lost
 //! ```
 //!
 //! All numbers are little-endian. Every chunk file has its full size from the start, so one that is shorter is damaged.
@@ -92,9 +92,14 @@ impl Sums {
         }
     }
 
-    /// Blocks that are no holes.
+    /// Blocks with bytes: no holes, and not lost by their sum.
     pub fn written(&self) -> u32 {
-        self.0.iter().filter(|&&s| s != 0).count() as u32
+        self.0.iter().filter(|&&s| s != 0 && s != BlockSum::LOST.0).count() as u32
+    }
+
+    /// Of these blocks, those that are lost by their sum, which need room when they are written.
+    pub fn lost(&self, blocks: impl Iterator<Item = usize>) -> u32 {
+        blocks.filter(|block| self.get(*block) == BlockSum::LOST).count() as u32
     }
 
     /// One behind the last block that is no hole.

@@ -30,6 +30,11 @@ pub struct Maker {
 }
 
 impl Maker {
+    /// With room for so many blocks.
+    pub fn with_room(blocks: usize) -> Maker {
+        Maker { data: Vec::with_capacity(blocks * BLOCK), sums: Vec::with_capacity(blocks), ..Maker::default() }
+    }
+
     /// The next block; those that are left out are holes.
     pub fn push(&mut self, number: usize, block: Block<'_>) {
         let number = number as u16;
@@ -63,6 +68,12 @@ pub fn all_lost() -> ChunkCopy {
     let mut maker = Maker::default();
     (0..BLOCKS_PER_CHUNK).for_each(|number| maker.push(number, Block::Lost(BlockSum::HOLE)));
     maker.copy(CHUNK_BYTES as u32)
+}
+
+/// How many blocks of a copy are damaged, without those that were accepted as lost.
+pub fn damaged(copy: &ChunkCopy) -> u32 {
+    let is_damaged = |block: &Block<'_>| matches!(block, Block::Lost(sum) if *sum != BlockSum::LOST);
+    if copy.damaged.is_empty() { 0 } else { blocks(copy).iter().filter(|block| is_damaged(block)).count() as u32 }
 }
 
 /// Whether nothing of it is good.

@@ -93,11 +93,13 @@ pub fn write(root: &Path, record: &LifeRecord) -> Result<(), IdentityError> {
     write_whole(root, LIFE, &record.encode())
 }
 
-/// Begins a life, durably.
-pub fn begin(root: &Path, directory: u32) -> Result<(Life, LifeRecord), IdentityError> {
+/// Begins a life, durably. `distrusted`: as if the life before had written that down.
+pub fn begin(root: &Path, directory: u32, distrusted: bool) -> Result<(Life, LifeRecord), IdentityError> {
     let path = root.join(LIFE);
     let before = match record::read_text(&path) {
-        Ok(text) => LifeRecord::decode(&text),
+        Ok(text) => {
+            LifeRecord::decode(&text).map(|record| LifeRecord { distrusted: record.distrusted || distrusted, ..record })
+        }
         Err(Unreadable::Io(source)) => return Err(failed("read", &path)(source)),
         Err(_) => None,
     };

@@ -54,7 +54,8 @@ pub fn give_up(given: Given) -> Result<Option<Incarnation>, NotReplaced> {
         return Err(NotReplaced::Runs);
     }
     match copies {
-        None | Some((Stale, InSync)) => Ok(Some(known.barred())),
+        // A pair whose loss was accepted has nothing that could be lost.
+        None | Some((Stale, InSync | Stale)) => Ok(Some(known.barred())),
         Some((_, Stale | Syncing)) => Err(NotReplaced::LastCopy),
         Some((InSync | Syncing, InSync)) => Err(NotReplaced::StillInSync),
     }
@@ -90,6 +91,7 @@ mod tests {
         assert_eq!(give_up(given(Some((InSync, Stale)))), Err(NotReplaced::LastCopy));
         assert_eq!(give_up(given(Some((InSync, Syncing)))), Err(NotReplaced::LastCopy));
         assert_eq!(give_up(given(None)), Ok(Some(OLD.barred())), "the witness has no copy");
+        assert_eq!(give_up(given(Some((Stale, Stale)))), Ok(Some(OLD.barred())), "the pair's loss was accepted");
         let runs = Given { answers: Some(Incarnation::of(4, 7)), ..given(stale) };
         assert_eq!(give_up(runs), Err(NotReplaced::Runs));
         let other = Given { answers: Some(NEW), ..given(stale) };

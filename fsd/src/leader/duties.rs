@@ -3,6 +3,7 @@
 
 use super::admission::{self, Admission, Given};
 use super::judgement::{self, Greeting, Loss, Mirror};
+use super::loss;
 use super::room::{self, Disk};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
@@ -10,8 +11,8 @@ use parking_lot::Mutex;
 use raidfs_common::id::{Epoch, Incarnation, Ino, PairId, ServerId, SessionId};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
-use raidfs_common::pair::{Pair, Space};
-use raidfs_common::rpc::admin::NotReplaced;
+use raidfs_common::pair::{Member, Pair, Space};
+use raidfs_common::rpc::admin::{Accepting, NotAccepted, NotReplaced};
 use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, Started};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A new leader has heard of every server's room by then: they say it every two seconds.
 const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+/// One step of accepting a loss takes about so long: whoever asked for it shows how far it is.
+const ACCEPT_STEP: Duration = Duration::from_millis(300);
 /// Who has not answered a heartbeat for so long may hear nobody: less than a mirror is waited for before it is accused.
 const DEAF_AFTER: Duration = limits::FORWARD_STUCK.saturating_sub(Duration::from_millis(100));
 /// Sizes that one entry recovers at most.
@@ -154,6 +157,39 @@ impl<P: Proposer> Duties<P> {
         }
         tracing::warn!("the data directory of {server} was given up: the next other one is taken in its place");
         Ok(())
+    }
+
+    /// Accepts that both servers of a pair are gone for good: some steps of it.
+    pub async fn accept_loss(&self, id: PairId) -> Result<Accepting, NotAccepted> {
+        let not_leader = || NotAccepted::NotLeader(self.proposer.leader());
+        self.proposer.confirm().await.ok_or_else(not_leader)?;
+        let pair = self.pair(id).ok_or(NotAccepted::Unknown)?;
+        let [a, b] = pair.members.map(|member| self.ping(member.server));
+        let (a, b) = tokio::join!(a, b);
+        let led_for = self.led_since().elapsed();
+        let silent = |m: Member| self.proposer.heard(m.server).map_or(led_for, |ago| ago.min(led_for));
+        let barred = loss::give_up(&pair, [a, b], pair.members.map(silent))?;
+        let begun = Instant::now();
+        loop {
+            let losing = self.proposer.losing().filter(|(of, epoch, _)| (*of, *epoch) == (id, pair.epoch));
+            let change = match losing {
+                Some((.., None)) => Change::AcceptLoss { pair: id, epoch: pair.epoch, barred },
+                Some((.., Some(next))) if begun.elapsed() > ACCEPT_STEP => return Ok(Accepting::Marked(next)),
+                _ => Change::MarkLost { pair: id, epoch: pair.epoch },
+            };
+            let is_last = matches!(change, Change::AcceptLoss { .. });
+            if !self.proposer.propose(change).await {
+                return Err(NotAccepted::NotAgreed);
+            }
+            if is_last {
+                let [a, b] = pair.members.map(|member| member.server);
+                tracing::warn!(
+                    "it was accepted that {a} and {b} are gone for good, with all that only they had: the pair begins anew once \
+                     one of them is started with an empty data directory"
+                );
+                return Ok(Accepting::Done);
+            }
+        }
     }
 
     async fn pair_event(&self, pair: PairId, epoch: Epoch, event: PairEvent) -> bool {
@@ -464,7 +500,9 @@ impl<P: Proposer> Duties<P> {
             told.then_some(pair)
         });
         let told: BTreeSet<PairId> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-        pairs.iter().map(|pair| pair.id).filter(|pair| !told.contains(pair)).collect()
+        // A pair without a copy has nothing to tell, and nobody is waited for.
+        let has_copy = |pair: &&Pair| pair.in_sync().next().is_some();
+        pairs.iter().filter(has_copy).map(|pair| pair.id).filter(|pair| !told.contains(pair)).collect()
     }
 
     /// Logs sizes, of which the namespace takes those that make a file longer.

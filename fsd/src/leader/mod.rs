@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`judgement`] | the decisions: pure, time passed in |
 //! | [`admission`] | whose data directory is taken: pure |
+//! | [`loss`] | whether a pair may be given up with all that only it has: pure |
 //! | [`room`] | what room the pairs have: pure |
 //! | [`duties`] | the loop that carries them out while this server leads |
 //! | [`sessions`] | leases of mount sessions; what is done when one ends without a word |
@@ -12,5 +13,6 @@
 pub mod admission;
 pub mod duties;
 pub mod judgement;
+pub mod loss;
 pub mod room;
 mod sessions;

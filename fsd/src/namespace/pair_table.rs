@@ -1,7 +1,8 @@
 //! Every move that a pair can make, in one table; moves that are not in it are refused. Whatever happens, one copy stays
-//! in sync: what it has is what the cluster has promised to keep.
+//! in sync: what it has is what the cluster has promised to keep. Only an operator gives both up ([`given_up`]), and then
+//! whoever first has what is left is the one.
 
-use raidfs_common::id::{Epoch, Incarnation};
+use raidfs_common::id::{Epoch, Incarnation, ServerId};
 use raidfs_common::namespace::PairEvent;
 use raidfs_common::pair::{CopyState, Pair};
 
@@ -30,8 +31,10 @@ fn moved(kind: Kind, server: CopyState, mirror: CopyState) -> Option<(CopyState,
 
         (Kind::Syncing, Stale, InSync) => Some((Syncing, InSync)),
         (Kind::InSync, Syncing, InSync) => Some((InSync, InSync)),
+        // Both were given up, and this is the first that has what is left.
+        (Kind::InSync, Stale, Stale) => Some((InSync, Stale)),
 
-        (Kind::Replace, Stale, InSync) => Some((Stale, InSync)),
+        (Kind::Replace, Stale, mirror @ (InSync | Stale)) => Some((Stale, mirror)),
         _ => None,
     }
 }
@@ -73,6 +76,23 @@ pub(super) fn next(pair: &Pair, event: PairEvent) -> Option<Pair> {
     Some(next)
 }
 
+/// The pair after an operator has accepted that both servers are gone for good: their data directories are given up, no copy is
+/// in sync, and what was there is a loss. None if others are known, or there was no copy before.
+pub(super) fn given_up(pair: &Pair, barred: [(ServerId, Incarnation); 2]) -> Option<Pair> {
+    pair.in_sync().next()?;
+    let mut next = pair.clone();
+    for (member, (server, life)) in next.members.iter_mut().zip(barred) {
+        let is_known = member.incarnation != Incarnation(0) && member.incarnation.barred() == life;
+        if member.server != server || !is_known {
+            return None;
+        }
+        (member.state, member.incarnation) = (CopyState::Stale, life);
+    }
+    next.epoch = Epoch(pair.epoch.0 + 1);
+    next.losses += 1;
+    Some(next)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,31 +106,37 @@ Evict              in-sync, stale   -> refused
 Evict              in-sync, syncing -> refused
 Evict              stale  , in-sync -> refused
 Evict              syncing, in-sync -> stale  , in-sync
+Evict              stale  , stale   -> refused
 Hello, mirror up   in-sync, in-sync -> stale  , in-sync
 Hello, mirror up   in-sync, stale   -> in-sync, stale
 Hello, mirror up   in-sync, syncing -> in-sync, stale
 Hello, mirror up   stale  , in-sync -> stale  , in-sync
 Hello, mirror up   syncing, in-sync -> stale  , in-sync
+Hello, mirror up   stale  , stale   -> stale  , stale
 Hello, mirror down in-sync, in-sync -> in-sync, stale
 Hello, mirror down in-sync, stale   -> in-sync, stale
 Hello, mirror down in-sync, syncing -> in-sync, stale
 Hello, mirror down stale  , in-sync -> stale  , in-sync
 Hello, mirror down syncing, in-sync -> stale  , in-sync
+Hello, mirror down stale  , stale   -> stale  , stale
 Syncing            in-sync, in-sync -> refused
 Syncing            in-sync, stale   -> refused
 Syncing            in-sync, syncing -> refused
 Syncing            stale  , in-sync -> syncing, in-sync
 Syncing            syncing, in-sync -> refused
+Syncing            stale  , stale   -> refused
 InSync             in-sync, in-sync -> refused
 InSync             in-sync, stale   -> refused
 InSync             in-sync, syncing -> refused
 InSync             stale  , in-sync -> refused
 InSync             syncing, in-sync -> in-sync, in-sync
+InSync             stale  , stale   -> in-sync, stale
 Replace            in-sync, in-sync -> refused
 Replace            in-sync, stale   -> refused
 Replace            in-sync, syncing -> refused
 Replace            stale  , in-sync -> stale  , in-sync
 Replace            syncing, in-sync -> refused
+Replace            stale  , stale   -> stale  , stale
 ";
 
     fn word(state: CopyState) -> &'static str {
@@ -121,8 +147,8 @@ Replace            syncing, in-sync -> refused
         }
     }
 
-    const REACHABLE: [(CopyState, CopyState); 5] =
-        [(InSync, InSync), (InSync, Stale), (InSync, Syncing), (Stale, InSync), (Syncing, InSync)];
+    const REACHABLE: [(CopyState, CopyState); 6] =
+        [(InSync, InSync), (InSync, Stale), (InSync, Syncing), (Stale, InSync), (Syncing, InSync), (Stale, Stale)];
 
     fn pair(server: CopyState, mirror: CopyState) -> Pair {
         let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation::of(1, n.into()) };
@@ -149,7 +175,8 @@ Replace            syncing, in-sync -> refused
                 let after = match next(&before, event) {
                     Some(after) => {
                         assert_eq!(after.epoch, Epoch(6), "every change raises the epoch");
-                        assert!(after.in_sync().next().is_some(), "one copy stays in sync");
+                        let counts = |pair: &Pair| pair.in_sync().next().is_some();
+                        assert!(counts(&after) || !counts(&before), "one copy stays in sync");
                         let [a, b] = after.members.map(|member| member.state);
                         format!("{:<7}, {}", word(a), word(b))
                     }
@@ -213,5 +240,31 @@ Replace            syncing, in-sync -> refused
         let taken = next(&waits, hello(other)).unwrap();
         assert_eq!((taken.members[0].incarnation, taken.members[0].state), (other, Stale));
         assert_eq!(next(&taken, hello(Incarnation::of(3, 1))), None, "and again");
+    }
+
+    #[test]
+    fn both_are_given_up_only_by_the_directories_that_are_known_and_then_another_begins() {
+        let (one, two) = (ServerId(1), ServerId(2));
+        let barred = |n: u32| Incarnation::of(1, n).barred();
+        for (state, mirror) in REACHABLE {
+            let after = given_up(&pair(state, mirror), [(one, barred(1)), (two, barred(2))]);
+            let is_given_up =
+                after.is_some_and(|p| p.members.iter().all(|m| m.state == Stale && m.incarnation.life() == 0));
+            assert_eq!(is_given_up, (state, mirror) != (Stale, Stale));
+        }
+        let before = pair(InSync, Stale);
+        assert_eq!(given_up(&before, [(one, barred(1)), (two, barred(7))]), None, "another directory");
+        assert_eq!(given_up(&before, [(two, barred(2)), (one, barred(1))]), None);
+        let lost = given_up(&before, [(one, barred(1)), (two, barred(2))]).unwrap();
+        assert_eq!((lost.epoch, lost.losses, lost.in_sync().count()), (Epoch(6), 1, 0));
+        let hello = |server, incarnation| PairEvent::Hello { server, incarnation, mirror_up: false, lost: true };
+        assert_eq!(next(&lost, hello(one, Incarnation::of(2, 1))), None, "the old one comes back");
+        let new = Incarnation::of(1, 9);
+        let comer = next(&lost, hello(two, new)).unwrap();
+        assert_eq!(comer.in_sync().count(), 0, "it has nothing yet");
+        let begun = next(&comer, PairEvent::InSync { server: two, incarnation: new }).unwrap();
+        assert!(begun.serves(two) && !begun.serves(one));
+        let fresh = Pair { members: before.members.map(|m| Member { incarnation: Incarnation(0), ..m }), ..before };
+        assert_eq!(given_up(&fresh, [(one, Incarnation(0)), (two, Incarnation(0))]), None, "it never lived");
     }
 }

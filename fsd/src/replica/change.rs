@@ -278,7 +278,16 @@ impl Replica {
             (Ok((applied, _intent)), Forwarded::Damaged) => {
                 Step::End(self.lacking_there(applied, "its copy of a chunk is damaged, and could not be mended").await)
             }
-            (Err(ChunkError::Full { .. }), Forwarded::Full | Forwarded::Damaged) => Step::End(Err(Rejection::Full)),
+            (Ok((applied, _intent)), Forwarded::Lost) => {
+                let standing = self.standing_known().await;
+                self.missed(standing.epoch());
+                Step::End(self.lacking_there(applied, "bytes of its copy of a chunk were lost").await)
+            }
+            // Neither has what a part of is to be changed.
+            (Err(ChunkError::Lost { .. }), Forwarded::Lost) => Step::End(Err(Rejection::Lost)),
+            (Err(ChunkError::Full { .. }), Forwarded::Full | Forwarded::Damaged | Forwarded::Lost) => {
+                Step::End(Err(Rejection::Full))
+            }
             (Err(ChunkError::Full { .. }), Forwarded::Mirrored(_)) => {
                 Step::End(Err(self.leave("its disk is full".into()).await.unwrap_or(Rejection::Full)))
             }

@@ -12,6 +12,7 @@
 //! | `accuse` | telling the leader, until it has had its effect |
 //! | `strain` | how slow the disk is, and whose fault that is |
 //! | `read`, `sync`, `grown`, `ends` | reading, making durable, how long files have become |
+//! | `anew` | the first copy of a pair whose loss was accepted |
 //! | `mend`, `missing` | what is damaged, or gone: mended from the mirror |
 //! | `scrub`, `pace` | looking for damage where nobody reads; how fast (pure) |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
@@ -23,6 +24,7 @@
 //! first: between the two nothing else on this thread runs. So whatever is seen later comes later, on both servers.
 
 mod accuse;
+mod anew;
 mod change;
 mod copy;
 mod disk;
@@ -198,6 +200,7 @@ impl Replica {
         tokio::spawn(self.clone().run_room());
         tokio::spawn(self.clone().run_watch());
         tokio::spawn(self.clone().run_scrub());
+        tokio::spawn(self.clone().run_anew());
     }
 
     /// How it is; answered from memory.

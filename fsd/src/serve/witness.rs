@@ -5,10 +5,12 @@ use crate::consensus::node::Node;
 use crate::machine::witness::WitnessMachine;
 use crate::transport::PeerTransport;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::pair::Space;
-use raidfs_common::rpc::admin::{AdminService, Counters, NotReplaced, ScrubPass, ServerStatus};
+use raidfs_common::rpc::admin::{
+    Accepting, AdminService, Counters, LostFile, NotAccepted, NotReplaced, ScrubPass, ServerStatus,
+};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,6 +85,14 @@ impl AdminService for WitnessAdmin {
 
     async fn replace(self, _: Context, _: ServerId) -> Result<(), NotReplaced> {
         Err(NotReplaced::NotLeader(self.node.status().leader))
+    }
+
+    async fn accept_loss(self, _: Context, _: PairId) -> Result<Accepting, NotAccepted> {
+        Err(NotAccepted::NotLeader(self.node.status().leader))
+    }
+
+    async fn marked_lost(self, _: Context, _: LogIndex, _: Option<Ino>) -> Result<Vec<LostFile>, Rejection> {
+        Err(Rejection::NotInCharge)
     }
 
     async fn scrub(self, _: Context) -> Result<u64, Rejection> {

@@ -1,4 +1,4 @@
-# limit: 300
+# limit: 600
 # A server's disk is replaced by an empty one, under a load that checks what it reads: refused until `raidfs replace` says so,
 # then copied anew, with progress, killed in the middle of it, too; the old disk is refused for good. The same for the witness.
 cluster_up
@@ -75,6 +75,29 @@ need mv "$data/fsd2" "$CASE_DIR/old2"
 need mv "$CASE_DIR/second2" "$data/fsd2"
 back fsd2
 need wait_healthy 60
+
+# More than is copied in a moment, while a small program uses that pair.
+need mkdir "$MNT/many"
+for n in $(seq 1 40); do need dd if=/dev/urandom of="$MNT/many/$n" bs=1M count=40 status=none; done
+need sync -f "$MNT"
+used=$(on_pair 1 stall)
+median() { sed -n 's/.* median_us=\([0-9]*\).*/\1/p' "$(output_of "$1")"; }
+begin before exec "$BIN/probe" stall "${used%/*}" 500
+need finish before
+need r stop fsd2
+need mv "$data/fsd2" "$CASE_DIR/third2"
+need r replace fsd2
+back fsd2
+need wait_until 30 copying 0
+begin during exec "$BIN/probe" stall "${used%/*}"
+check "all of it is copied while the pair is in use" wait_healthy 180
+tell during
+check "which sees no error" finish during
+echo "# $CASE: half of the reads and writes with fsync took at most $(median before) us before, $(median during) us while all was" \
+  "copied: before $(cat "$(output_of before)"), during $(cat "$(output_of during)")" | tee /dev/fd/3
+within "in the median they take no more than twice as long" 1 $((2 * $(median before))) "$(median during)"
+within "and that was measured for a while" 200 1000000 "$(sed -n 's/.* rounds=\([0-9]*\).*/\1/p' "$(output_of during)")"
+rm -r "$MNT/many"
 
 need r stop witness
 need mv "$data/witness" "$CASE_DIR/old-witness"

@@ -64,6 +64,8 @@ pub struct Names {
     pub gone: BTreeSet<Ino>,
     /// Sizes that it has; of other files it has whatever was written.
     pub sizes: BTreeMap<Ino, u64>,
+    /// What was lost with the pair, which was accepted: the ends of files.
+    pub lost: BTreeMap<Ino, u64>,
 }
 
 impl Names {
@@ -111,8 +113,11 @@ impl Names {
             Report::Syncing { epoch, server, .. } if epoch == self.pair.epoch && self.is(server, Stale) => {
                 self.set(server, Syncing);
             }
-            Report::InSync { epoch, server, .. } if epoch == self.pair.epoch && self.is(server, Syncing) => {
-                self.set(server, InSync);
+            Report::InSync { epoch, server, .. } if epoch == self.pair.epoch => {
+                let is_first = self.is(A, Stale) && self.is(B, Stale);
+                if is_first || self.is(server, Syncing) {
+                    self.set(server, InSync);
+                }
             }
             _ => {}
         }
@@ -212,6 +217,7 @@ impl Cluster {
             barriers: 0,
             gone: BTreeSet::new(),
             sizes: BTreeMap::new(),
+            lost: BTreeMap::new(),
         }));
         let stores = [Arc::new(TestStore::default()), Arc::new(TestStore::default())];
         let [in_a, in_b] = on.unwrap_or_else(|| [stores[0].clone(), stores[1].clone()]);
@@ -425,6 +431,11 @@ async fn answer(names: Arc<Mutex<Names>>, mut asks: mpsc::UnboundedReceiver<Ask>
                     false => Some(names.sizes.get(ino).copied().unwrap_or(u64::MAX)),
                 };
                 let _ = answer.send(files.iter().map(size).collect());
+            }
+            Ask::Lost(after, limit, answer) => {
+                let names = names.lock();
+                let above = names.lost.iter().filter(|(ino, _)| after.is_none_or(|after| **ino > after));
+                let _ = answer.send(above.take(limit).map(|(ino, end)| (*ino, *end)).collect());
             }
             Ask::Done(..) => {}
         }

@@ -82,7 +82,7 @@ impl TestStore {
 
     /// Flips a bit of a block that is there, without its checksum's knowing.
     /// Its file is gone.
-    pub fn lose(&self, chunk: ChunkId) {
+    pub fn remove_file(&self, chunk: ChunkId) {
         self.inner.lock().chunks.remove(&chunk).expect("it was there");
     }
 
@@ -141,7 +141,12 @@ impl Chunk {
     }
 
     fn damaged(&self) -> impl Iterator<Item = u16> {
-        self.blocks.iter().filter(|(_, (bytes, sum))| !sum.matches(bytes)).map(|(block, _)| *block)
+        let is_damaged = |bytes: &[u8], sum: BlockSum| !sum.matches(bytes) && !sum.is_lost(bytes);
+        self.blocks.iter().filter(move |(_, (bytes, sum))| is_damaged(bytes, *sum)).map(|(block, _)| *block)
+    }
+
+    fn lost(&self) -> impl Iterator<Item = u16> {
+        self.blocks.iter().filter(|(_, (bytes, sum))| sum.is_lost(bytes)).map(|(block, _)| *block)
     }
 
     fn extents(&self) -> Vec<(u16, u16)> {
@@ -177,6 +182,9 @@ impl ChunkStore for TestStore {
                 came += 1;
                 (vec![0; BLOCK], BlockSum::of(&[0; BLOCK]))
             });
+            if to - from < BLOCK && sum.is_lost(bytes) {
+                return Err(ChunkError::Lost { chunk, block });
+            }
             if to - from < BLOCK && !sum.matches(bytes) {
                 return Err(ChunkError::Damaged { chunk, block });
             }
@@ -206,6 +214,9 @@ impl ChunkStore for TestStore {
         let Some(c) = inner.chunks.get(&chunk) else { return Ok(Bytes::new()) };
         if let Some(block) = c.damaged().find(|block| blocks(offset, length).contains(block)) {
             return Err(ChunkError::Damaged { chunk, block });
+        }
+        if let Some(block) = c.lost().find(|block| blocks(offset, length).contains(block)) {
+            return Err(ChunkError::Lost { chunk, block });
         }
         let end = (offset + length).min(c.length).max(offset);
         Ok(c.bytes(offset as usize, (end - offset) as usize).into())
@@ -252,10 +263,14 @@ impl ChunkStore for TestStore {
         {
             return Err(ChunkError::Damaged { chunk, block });
         }
-        c.blocks.values_mut().for_each(|(bytes, sum)| *sum = BlockSum::of(bytes));
+        c.blocks
+            .values_mut()
+            .filter(|(bytes, sum)| !sum.is_lost(bytes))
+            .for_each(|(bytes, sum)| *sum = BlockSum::of(bytes));
         let data: Vec<u8> = c.blocks.values().flat_map(|(bytes, _)| bytes.clone()).collect();
         let sums = c.blocks.values().map(|(_, sum)| sum.0).collect();
-        Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums, damaged: Vec::new() }))
+        let damaged = c.lost().collect();
+        Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums, damaged }))
     }
 
     fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
@@ -282,6 +297,13 @@ impl ChunkStore for TestStore {
         let parts = copy.data.0.chunks(BLOCK).zip(&copy.sums);
         let blocks = numbers.zip(parts).map(|(n, (bytes, sum))| (n, (bytes.to_vec(), BlockSum(*sum)))).collect();
         inner.chunks.insert(chunk, Chunk { length: copy.length, blocks });
+        Ok(())
+    }
+
+    fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError> {
+        self.disk(chunk, true)?;
+        let lost = || blocks(0, bytes).map(|block| (block, (vec![0; BLOCK], BlockSum::LOST))).collect();
+        self.inner.lock().chunks.entry(chunk).or_insert_with(|| Chunk { length: bytes, blocks: lost() });
         Ok(())
     }
 
@@ -322,9 +344,15 @@ impl ChunkStore for TestStore {
                 .collect();
             let damaged = if deep { c.damaged().count() as u32 } else { 0 };
             let mut content = Content::default();
-            c.blocks.iter().for_each(|(n, (bytes, _))| content.add(usize::from(*n), bytes));
+            for (n, (bytes, sum)) in &c.blocks {
+                match sum.is_lost(bytes) {
+                    true => content.add_lost(usize::from(*n)),
+                    false => content.add(usize::from(*n), bytes),
+                }
+            }
+            let lost = c.lost().count() as u32;
             let digest = if deep { content.digest(c.length) } else { u64::from(record(&sums)) };
-            ChunkSummary { chunk, length: c.length, blocks: c.blocks.len() as u32, digest, damaged }
+            ChunkSummary { chunk, length: c.length, blocks: c.blocks.len() as u32 - lost, digest, damaged, lost }
         }))
     }
 
