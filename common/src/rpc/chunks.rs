@@ -135,8 +135,8 @@ pub struct ChunkSummary {
     pub digest: u64,
     /// Blocks whose bytes do not match their checksum; looked for only where it was asked for.
     pub damaged: u32,
-    /// Blocks whose bytes were accepted as lost; they do not count as damaged. Not of a deep look, those that seem so by
-    /// their sum alone.
+    /// Bytes, block by block, that were accepted as lost; they do not count as damaged. Not of a deep look, those that seem
+    /// so by their block's sum alone.
     pub lost: u32,
 }
 

@@ -1,6 +1,7 @@
 //! The chunk store's contract in memory: for tests and simulations, and the simplest statement of what the store on
 //! disk does. Nothing is lost when it is dropped but everything; nothing can be damaged; there is always room.
 
+use super::format::lost_in;
 use super::notes::book::Book;
 use super::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
@@ -307,8 +308,8 @@ impl ChunkStore for MemoryChunks {
     fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         let inner = self.inner.lock();
         Ok(inner.chunks.get(&chunk).map(|held| {
-            let lost = held.lost.len() as u32;
-            let (length, blocks) = (held.length as u32, held.blocks.len() as u32 - lost);
+            let (length, blocks) = (held.length as u32, (held.blocks.len() - held.lost.len()) as u32);
+            let lost = held.lost.iter().map(|block| lost_in(*block, length)).sum();
             let digest = if deep { held.content() } else { u64::from(held.digest()) };
             ChunkSummary { chunk, length, blocks, digest, damaged: 0, lost }
         }))

@@ -1,6 +1,7 @@
 # limit: 300
 # Others fill a server's disk to the last byte, so that not even its log can be written: its mirror serves, programs notice
 # nothing, `status` and one line of its log say so; once there is room it is back by itself, also if it was killed meanwhile.
+source "$LIB/watch.sh"
 skip_without mkfs.ext4
 for name in fsd1 fsd2 fsd3 fsd4; do local_ext4 "$DIR/data/$name" 96M -m 0; done
 cluster_up

@@ -1,6 +1,7 @@
 # limit: 600
 # A server's disk is replaced by an empty one, under a load that checks what it reads: refused until `raidfs replace` says so,
 # then copied anew, with progress, killed in the middle of it, too; the old disk is refused for good. The same for the witness.
+source "$LIB/watch.sh"
 cluster_up
 need probe tree "$MNT/tree" 300 1
 for n in $(seq 1 12); do head -c 20M /dev/urandom > "$MNT/big$n"; done

@@ -4,7 +4,7 @@
 //! is what mends it. Changes nothing; whoever calls holds the chunk's lock.
 
 use super::{Disk, Open, State};
-use crate::chunk::format::{FOOTER_AT, Footer, FormatError};
+use crate::chunk::format::{FOOTER_AT, Footer, FormatError, lost_in};
 use crate::chunk::{ChunkError, io};
 use bytes::Bytes;
 use raidfs_common::checksum::{BlockSum, Content};
@@ -106,13 +106,13 @@ impl Disk {
             let (length, blocks) = (footer.length, footer.sums.written());
             if !deep {
                 let digest = u64::from(footer.digest());
-                let lost = footer.sums.lost(0..footer.sums.end());
+                let lost = footer.sums.lost_bytes(length);
                 return Ok(Some(ChunkSummary { chunk, length, blocks, digest, damaged: 0, lost }));
             }
             let (mut damaged, mut lost, mut content) = (0, 0, Content::default());
             examine(&open.file, chunk, footer, |block, bytes, good| match bytes {
                 Some(bytes) if footer.sums.get(block).is_lost(bytes) => {
-                    lost += 1;
+                    lost += lost_in(block, length);
                     content.add_lost(block);
                 }
                 _ => {

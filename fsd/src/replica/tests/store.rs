@@ -1,5 +1,6 @@
 //! A chunk store in memory whose disk can stall, fail, fill up and rot.
 
+use crate::chunk::format::lost_in;
 use crate::chunk::salvage::{Block, Maker};
 use crate::chunk::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
@@ -350,9 +351,10 @@ impl ChunkStore for TestStore {
                     false => content.add(usize::from(*n), bytes),
                 }
             }
-            let lost = c.lost().count() as u32;
+            let blocks = (c.blocks.len() - c.lost().count()) as u32;
+            let lost = c.lost().map(|block| lost_in(block.into(), c.length)).sum();
             let digest = if deep { content.digest(c.length) } else { u64::from(record(&sums)) };
-            ChunkSummary { chunk, length: c.length, blocks: c.blocks.len() as u32 - lost, digest, damaged, lost }
+            ChunkSummary { chunk, length: c.length, blocks, digest, damaged, lost }
         }))
     }
 

@@ -3,10 +3,8 @@
 use super::super::status::servers_word;
 use raidfs_common::attr::Attr;
 use raidfs_common::id::{Ino, PairId, ServerId};
-use raidfs_common::limits::BLOCK_BYTES;
 use raidfs_common::pair::{Pair, bytes_on};
 use raidfs_common::rpc::admin::LostFile;
-use raidfs_common::rpc::chunks::ChunkSummary;
 use std::collections::BTreeMap;
 
 /// How a pair is, as far as losses go.
@@ -52,11 +50,6 @@ pub fn words(pair: &Pair, state: State) -> Option<String> {
             "the loss of {servers} was accepted: it goes on once one of them is started with an empty data directory"
         )),
     }
-}
-
-/// How many bytes of a chunk were accepted as lost.
-pub fn bytes_of(summary: &ChunkSummary) -> u64 {
-    (u64::from(summary.lost) * BLOCK_BYTES).min(summary.length.into())
 }
 
 /// What is lost, pair by pair.
@@ -173,10 +166,5 @@ mod tests {
         assert_eq!(losses.of(&file(8, 0, 4 * CHUNK_BYTES)), 0);
         losses.found(Ino(8), 4096);
         assert_eq!(losses.of(&file(8, 0, 4 * CHUNK_BYTES)), 4096);
-        let summary = |lost, length| {
-            let chunk = raidfs_common::id::ChunkId { ino: Ino(1), index: 0 };
-            ChunkSummary { chunk, length, blocks: 0, digest: 0, damaged: 0, lost }
-        };
-        assert_eq!((bytes_of(&summary(2, 5000)), bytes_of(&summary(1, 9000))), (5000, 4096));
     }
 }

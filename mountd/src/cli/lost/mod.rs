@@ -150,7 +150,7 @@ async fn lost_chunks(config: &Config, server: ServerId, pair: &Pair) -> Result<V
         let page = page.map_err(|e| Failure::NotTold(e.to_string()))?.map_err(|e| Failure::NotTold(e.to_string()))?;
         let Some(last) = page.last() else { return Ok(lost) };
         after = Some(last.chunk);
-        lost.extend(page.iter().filter(|s| s.lost > 0).map(|s| (s.chunk, found::bytes_of(s))));
+        lost.extend(page.iter().filter(|s| s.lost > 0).map(|s| (s.chunk, s.lost.into())));
     }
 }
 

@@ -151,10 +151,10 @@ pub fn say_lost(held: &Held, report: &Report) {
     let lost: BTreeMap<ChunkId, u32> = all.map(|s| (s.chunk, s.lost)).collect();
     if !lost.is_empty() {
         let files: BTreeSet<_> = lost.keys().map(|chunk| chunk.ino).collect();
-        let blocks: u64 = lost.values().map(|blocks| u64::from(*blocks)).sum();
+        let bytes: u64 = lost.values().map(|bytes| u64::from(*bytes)).sum();
         report.accepted(format_args!(
-            "{} blocks of 4 KiB in {} were lost with a pair, which was accepted: `raidfs lost` lists them",
-            human::count(blocks),
+            "{} in {} were lost with a pair, which was accepted: `raidfs lost` lists them",
+            human::bytes(bytes),
             human::several(files.len() as u64, "file", "files")
         ));
     }

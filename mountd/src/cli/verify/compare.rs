@@ -18,7 +18,7 @@ pub enum Wrong {
     Bytes,
     /// So many blocks do not match their checksums, on the first and on the second.
     Damaged(u32, u32),
-    /// So many blocks were accepted as lost, on the first and on the second.
+    /// So many bytes were accepted as lost, on the first and on the second.
     Lost(u32, u32),
 }
 
@@ -33,7 +33,7 @@ impl fmt::Display for Wrong {
             Wrong::Damaged(0, b) => write!(f, "{b} blocks do not match their checksums on the second server"),
             Wrong::Damaged(a, b) => write!(f, "{a} and {b} blocks do not match their checksums"),
             Wrong::Lost(a, b) => {
-                write!(f, "{a} blocks were accepted as lost on the first server and {b} on the second")
+                write!(f, "{a} bytes were accepted as lost on the first server and {b} on the second")
             }
         }
     }
