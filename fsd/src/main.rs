@@ -74,14 +74,9 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     if !flags.witness && config.pair_of(me).is_none() {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
-    let stop = Arc::new(Notify::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     if no_room::lacking(&flags.data).is_some() {
-        let waited = runtime.block_on(async {
-            tokio::spawn(stop_on_signal(stop.clone())?);
-            Ok::<_, std::io::Error>(no_room::wait(&config, me, &flags.data, &stop).await)
-        });
-        return if waited? { Err(start_anew(false).into()) } else { Ok(()) };
+        return runtime.block_on(wait_for_room(&config, me, flags));
     }
     let address = config.address(me).ok_or("the configuration names no address for this server")?;
     // Its lock comes before its new life: a second process of the same directory is told so, and changes nothing.
@@ -95,6 +90,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     }
     let home = DataDir::open_after(&flags.data, &identity, flags.after_no_room)?;
     let listener = bound?;
+    let stop = Arc::new(Notify::new());
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signal(stop.clone())?);
         if flags.witness {
@@ -121,6 +117,13 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
             _ => Err(error),
         },
     }
+}
+
+/// Waits until there is room on the disk, and starts anew then.
+async fn wait_for_room(config: &Config, me: ServerId, flags: &Flags) -> Result<(), Box<dyn Error>> {
+    let stop = Arc::new(Notify::new());
+    tokio::spawn(stop_on_signal(stop.clone())?);
+    if no_room::wait(config, me, &flags.data, &stop).await { Err(start_anew(false).into()) } else { Ok(()) }
 }
 
 /// Runs this program anew in the same process, whatever its threads are about: a life ends wholly, and another begins.

@@ -19,7 +19,6 @@ use raidfs_common::rpc::chunks::ChunkSummary;
 use raidfs_common::rpc::{Service, Welcome};
 use raidfs_common::stream::{Listener, Stream};
 use raidfs_common::wire;
-use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
@@ -55,8 +54,7 @@ pub fn lacking(dir: &Path) -> Option<Lack> {
 }
 
 fn look(dir: &Path, waits: bool) -> Option<Lack> {
-    let there = dir.ancestors().find(|dir| dir.is_dir())?;
-    let (total, free) = File::open(there).and_then(|dir| io::room(&dir)).ok()?;
+    let (total, free) = io::room_at(dir).ok()?;
     lack_of(total, free, waits)
 }
 

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// What a test may let fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +206,12 @@ pub fn room(file: &File) -> io::Result<(u64, u64)> {
     // SAFETY: an open descriptor, and a structure that outlives the call.
     result(unsafe { libc::fstatvfs(file.as_raw_fd(), &mut stat) })?;
     Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+}
+
+/// The same of the file system that a directory is on, or that the nearest one above it that there is.
+pub fn room_at(dir: &Path) -> io::Result<(u64, u64)> {
+    let there = dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(dir);
+    room(&File::open(there)?)
 }
 
 /// The next byte from `at` on that is no hole for the file system; None behind the last.
