@@ -9,6 +9,7 @@
 //! A simulation of a whole cluster puts a network of its own in the place of the machine's ([`invent`]); no program does.
 
 use futures::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
 use std::ffi::OsStr;
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +28,12 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 const SEND_BUFFER_BYTES: libc::c_int = 2 << 20;
 /// Whoever has a server's name is asked for so long who it is.
 const ASK_PATIENCE: Duration = Duration::from_secs(1);
+/// A connection that has been quiet for so long is asked whether the other end is there,
+const ALIVE_AFTER: Duration = Duration::from_secs(20);
+/// so often,
+const ALIVE_EVERY: Duration = Duration::from_secs(5);
+/// and so many times in vain before it is given up.
+const ALIVE_TRIES: u32 = 4;
 
 /// A connection.
 #[derive(Debug)]
@@ -169,10 +176,20 @@ fn make_room(stream: &UnixStream) {
     }
 }
 
+/// Has the kernel find out that the other end's machine is gone, or cut off: who has nothing to send would never know, and
+/// the connection keep its place for ever.
+fn keep_alive(stream: &TcpStream) {
+    let socket = SockRef::from(stream);
+    let probes = TcpKeepalive::new().with_time(ALIVE_AFTER).with_interval(ALIVE_EVERY).with_retries(ALIVE_TRIES);
+    let _ = socket.set_tcp_keepalive(&probes);
+    let _ = socket.set_tcp_user_timeout(Some(ALIVE_AFTER + ALIVE_EVERY * ALIVE_TRIES));
+}
+
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Stream {
         // Small messages must not wait for more; a connection that is broken already says so when it is used.
         let _ = stream.set_nodelay(true);
+        keep_alive(&stream);
         Stream::Tcp(stream)
     }
 }
@@ -365,6 +382,10 @@ mod tests {
         let port = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (client, accepted) = tokio::join!(Stream::connect(port.local_addr().unwrap()), port.accept());
         let server = Stream::from(accepted.unwrap().0);
+        for end in [client.as_ref().unwrap(), &server] {
+            let Stream::Tcp(end) = end else { panic!("{end:?}") };
+            assert!(SockRef::from(end).keepalive().unwrap(), "an end whose machine is gone would be kept for ever");
+        }
         assert!(matches!(client, Ok(Stream::Tcp(_))));
         speaks(server.leave().unwrap().arrive().unwrap(), client.unwrap()).await;
     }

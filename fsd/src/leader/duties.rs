@@ -370,7 +370,8 @@ impl<P: Proposer> Duties<P> {
         } else {
             return;
         }
-        self.end_session(session).await;
+        let still = || self.proposer.is_void(session) || self.session_abandoned(session);
+        self.end_session(session, still).await;
     }
 
     /// Since when this server leads; noticed now, if it was not before.
@@ -387,13 +388,14 @@ impl<P: Proposer> Duties<P> {
 
     /// Ends a session whose client is gone: sizes that it had no time to tell are found on the servers, before its
     /// changes are refused and again after (rules 14 and 15). False: not yet, since nobody of some pair can say how long its
-    /// files are; to be tried again.
-    pub async fn end_session(&self, session: SessionId) -> bool {
+    /// files are; to be tried again. Or it has no reason to end any more: that may have taken long, and `still` is asked
+    /// once more.
+    pub async fn end_session(&self, session: SessionId, still: impl Fn() -> bool) -> bool {
         let Ok(_one) = tokio::time::timeout(SIZES_TRY, self.ends.lock()).await else { return false };
         if self.proposer.session() != Some(session) {
             return true;
         }
-        if !self.sizes_are_known(session).await {
+        if !self.sizes_are_known(session).await || !still() {
             return false;
         }
         self.proposer.propose(Change::EndSession { session }).await;

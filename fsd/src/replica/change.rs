@@ -7,12 +7,14 @@ use super::forward::{Forward, Forwarded};
 use super::judge::{Standing, check_session, range_of};
 use super::once::Begin;
 use super::ranges::{Mode, Span};
+use super::state::Missed;
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_STUCK};
 use crate::chunk::{ChunkError, Intent};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::FORWARD_STUCK;
+use raidfs_common::pair::CopyState;
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
 use std::sync::Arc;
@@ -289,18 +291,12 @@ impl Replica {
                 Step::End(Err(Rejection::Full))
             }
             (Err(ChunkError::Full { .. }), Forwarded::Mirrored(_)) => {
-                Step::End(Err(self.leave("its disk is full".into()).await.unwrap_or(Rejection::Full)))
+                Step::End(Err(self.lacking_here("its disk is full".into(), Rejection::Full).await))
             }
             (Err(error), remote) if error.is_damage() => Step::Mend { lost_there: remote == Forwarded::Damaged },
-            (Err(error), Forwarded::Alone) => {
-                // A mirror that catches up may have made what failed here.
-                let standing = self.standing_known().await;
-                self.missed(standing.epoch());
-                Step::End(Err(rejection(error)))
-            }
             (Err(error), _) => {
                 let text = raidfs_common::log::chain(&error);
-                Step::End(Err(self.leave(text).await.unwrap_or(rejection(error))))
+                Step::End(Err(self.lacking_here(text, rejection(error)).await))
             }
         }
     }
@@ -379,8 +375,25 @@ impl Replica {
         }
     }
 
+    /// This copy lacks a change that the mirror may have: it goes, or, as the last one, has the mirror brought up to date anew,
+    /// and the change has failed as it is said `otherwise`.
+    async fn lacking_here(self: &Arc<Self>, reason: String, otherwise: Rejection) -> Rejection {
+        loop {
+            if let Some(rejection) = self.leave(reason.clone()).await {
+                return rejection;
+            }
+            let standing = self.standing_known().await;
+            if standing.mirror.state == CopyState::Stale || self.missed(standing.epoch()) == Missed::StartsOver {
+                return otherwise;
+            }
+            // It is about to come into sync: then this one can leave.
+            self.standing_when(PATIENT_PAUSE, |s| s.epoch() != standing.epoch()).await;
+        }
+    }
+
     /// A damaged chunk could not be mended while a change of it was under way.
     async fn unmended(self: &Arc<Self>) -> Result<Applied, Rejection> {
-        Err(self.leave("a chunk is damaged, and could not be mended".into()).await.unwrap_or(Rejection::Damaged))
+        let reason = "a chunk is damaged, and could not be mended".into();
+        Err(self.lacking_here(reason, Rejection::Damaged).await)
     }
 }

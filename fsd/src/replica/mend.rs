@@ -112,7 +112,8 @@ impl Replica {
             match self.fetch_copy(chunk).await {
                 Ok(Some((copy, Trust::Same))) if salvage::damaged(&copy) == 0 => {
                     let work = self.disk(DISK_STUCK, "write a chunk", move |store| {
-                        let absent = store.summary(chunk, false)?.is_none();
+                        // Deeply: a file that is open here may have been taken away.
+                        let absent = store.summary(chunk, true)?.is_none();
                         if absent {
                             let _intent = store.note(chunk)?;
                             store.import(chunk, Some(&copy))?;

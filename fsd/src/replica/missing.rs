@@ -11,7 +11,7 @@ use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, ChunkSummary, View};
 use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tarpc::client::RpcError;
 use tarpc::context::Context;
 
@@ -19,6 +19,8 @@ use tarpc::context::Context;
 const READER_PATIENCE: Duration = Duration::from_millis(100);
 /// So long a change that the mirror has already may take to come here.
 const ON_ITS_WAY: Duration = Duration::from_millis(50);
+/// A mirror that has a cut to carry out is given so long for it.
+const CUT_PAUSE: Duration = Duration::from_millis(5);
 /// How long the mirror may take to compare.
 const COMPARE_PATIENCE: Duration = Duration::from_secs(2);
 /// Cuts that one of the two has not carried out yet make a difference that passes.
@@ -58,7 +60,7 @@ impl Replica {
         patience: Duration,
         at_least: LogIndex,
         ask: impl FnOnce(ChunkServiceClient, Context, View) -> F,
-    ) -> Option<T>
+    ) -> Option<Result<T, Rejection>>
     where
         F: Future<Output = Result<Result<T, Rejection>, RpcError>>,
     {
@@ -69,17 +71,25 @@ impl Replica {
         let view = View { at_least, ..standing.view() };
         let asked = self.peers.call(standing.mirror.server, patience, |client, context| ask(client, context, view));
         tokio::select! {
-            answer = asked => answer.ok()?.ok(),
+            answer = asked => answer.ok(),
             () = self.epoch_passed(&standing) => None,
         }
     }
 
-    /// What the mirror has of a chunk; None as of [`Replica::ask_mirror`].
+    /// What the mirror has of a chunk; None as of [`Replica::ask_mirror`]. If it has a cut to carry out first, which being
+    /// asked begins, it is asked again.
     async fn mirrors_summary(self: &Arc<Self>, chunk: ChunkId, patience: Duration) -> Option<Option<ChunkSummary>> {
-        let (me, at_least) = (self.me, self.past.lock().last(chunk.ino));
-        let ask =
-            |client: ChunkServiceClient, context, view| async move { client.summary(context, me, view, chunk).await };
-        self.ask_mirror(patience, at_least, ask).await
+        let (me, at_least, until) = (self.me, self.past.lock().last(chunk.ino), Instant::now() + patience);
+        loop {
+            let ask = |client: ChunkServiceClient, context, view| async move {
+                client.summary(context, me, view, chunk).await
+            };
+            let left = until.saturating_duration_since(Instant::now());
+            match self.ask_mirror(left, at_least, ask).await? {
+                Err(Rejection::Behind { .. }) if !left.is_zero() => tokio::time::sleep(CUT_PAUSE).await,
+                answer => return answer.ok(),
+            }
+        }
     }
 
     /// The first chunk from this one on that the mirror has; None if there is none, too.
@@ -88,7 +98,7 @@ impl Replica {
         let ask = |client: ChunkServiceClient, context, view| async move {
             client.held(context, me, view, from.before()).await
         };
-        self.ask_mirror(READER_PATIENCE, LogIndex(0), ask).await?.first().copied()
+        self.ask_mirror(READER_PATIENCE, LogIndex(0), ask).await?.ok()?.first().copied()
     }
 
     /// The mirror's half of [`Replica::mirrors_summary`].

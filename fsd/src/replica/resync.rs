@@ -22,7 +22,7 @@ use raidfs_common::rpc::admin::ResyncProgress;
 use raidfs_common::rpc::chunks::{ChunkCopy, ChunkServiceClient, ChunkSummary, Ordered, View};
 use raidfs_common::rpc::peer::Report;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 
@@ -34,8 +34,12 @@ const BYTES_AT_ONCE: u32 = 32 << 20;
 const PAGE: usize = 8192;
 /// A copy that the mirror has not taken by then has failed. Longer than a stuck disk takes to be noticed.
 const COPY_PATIENCE: Duration = Duration::from_secs(5);
-/// So long a change may wait for a chunk that is copied; the mirror may hang.
+/// So long a change may wait for a chunk that is copied; the mirror may hang. Twice as long for each time that the chunk was
+/// given up for that, up to [`HELD_UP_MAX`] times: on slow disks it has to be copied, too.
 const HOLDS_UP_MAX: Duration = Duration::from_secs(1);
+const HELD_UP_MAX: u32 = 3;
+/// Between two such tries.
+const HELD_UP_PAUSE: Duration = Duration::from_millis(200);
 /// A chunk whose file is being cut meanwhile is copied anew so often before the attempt is given up.
 const COPY_TRIES: u32 = 20;
 /// After a failed attempt; doubled by each further one, up to the second value.
@@ -105,6 +109,8 @@ enum Copied {
     Doomed,
     /// Some of it is damaged here.
     Damaged,
+    /// Somebody waited for the chunk, and nothing had been sent yet.
+    HeldUp,
 }
 
 impl Replica {
@@ -222,8 +228,11 @@ impl Replica {
     }
 
     async fn copy_everything(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
-        // Changes of an older epoch did not flow to the mirror: they are to be noted and applied before this looks.
+        // Changes of an older epoch did not flow to the mirror: they are to be noted and applied before this looks. Also those
+        // that the mirror ordered, when it was in sync: it may have died since, and their retries be answered by what is under
+        // way here.
         self.inflight.drained(standing.epoch()).await;
+        self.works.ended().await;
         let mut plan = self.plan(standing).await?;
         if planted(Bug::CopiesNothing) {
             plan = Plan::default();
@@ -328,11 +337,15 @@ impl Replica {
         chunk: ChunkId,
         bytes_at_once: &Semaphore,
     ) -> Result<u64, Failed> {
-        let mut damage = Damage::Mend;
+        let (mut damage, mut held_up) = (Damage::Mend, 0);
         for _ in 0..COPY_TRIES {
-            match self.copy_once(standing, chunk, damage, bytes_at_once).await {
+            match self.copy_once(standing, chunk, damage, HOLDS_UP_MAX * (1 << held_up), bytes_at_once).await {
                 Ok(Copied::Sent(bytes)) => return Ok(bytes),
                 Ok(Copied::Doomed) => {}
+                Ok(Copied::HeldUp) => {
+                    held_up = HELD_UP_MAX.min(held_up + 1);
+                    tokio::time::sleep(HELD_UP_PAUSE).await;
+                }
                 // The mirror's copy is of before, and so is this block: nothing has changed it here.
                 Ok(Copied::Damaged) => {
                     // To its end, also if the attempt fails meanwhile.
@@ -355,6 +368,7 @@ impl Replica {
         standing: &Standing,
         chunk: ChunkId,
         damage: Damage,
+        patience: Duration,
         bytes_at_once: &Semaphore,
     ) -> Result<Copied, Failed> {
         // Room for its bytes first, so that nobody who wants to change the chunk waits for that of others.
@@ -371,25 +385,37 @@ impl Replica {
         if self.standing_known().await.epoch() != standing.epoch() {
             return Err(Failed::Epoch);
         }
+        let sent = AtomicBool::new(false);
         tokio::select! {
-            copied = self.copy_held(standing, position, chunk, damage) => copied,
-            () = held.waited_for(HOLDS_UP_MAX) => Err(Failed::HoldsUp),
+            copied = self.copy_held(standing, position, chunk, damage, &sent) => copied,
+            // What was sent may have its effect at any time: then it takes a new epoch before anybody may go on.
+            () = held.waited_for(patience) => {
+                if sent.load(Ordering::Relaxed) { Err(Failed::HoldsUp) } else { Ok(Copied::HeldUp) }
+            }
         }
     }
 
-    /// The same, once the chunk is held. Nothing but reads is left under way here when it is given up.
+    /// The same, once the chunk is held; `sent` once something is sent that changes the mirror. Nothing but reads is left under
+    /// way here when it is given up.
     async fn copy_held(
         self: &Arc<Self>,
         standing: &Standing,
         position: LogIndex,
         chunk: ChunkId,
         damage: Damage,
+        sent: &AtomicBool,
     ) -> Result<Copied, Failed> {
         let bytes = match self.own_summary(chunk, true).await {
-            Ok(None) => {
-                self.put_copy(standing, position, chunk, None).await?;
-                return Ok(Copied::Sent(0));
-            }
+            // Somebody may have taken the file away while this server has it open: then it has all of it still.
+            Ok(None) => match self.own_summary(chunk, false).await {
+                Ok(None) => {
+                    sent.store(true, Ordering::Relaxed);
+                    self.put_copy(standing, position, chunk, None).await?;
+                    return Ok(Copied::Sent(0));
+                }
+                Ok(Some(summary)) => u64::from(summary.blocks) * BLOCK_BYTES,
+                Err(error) => return Err(Failed::Own(error)),
+            },
             Ok(Some(summary)) if summary.damaged == 0 => {
                 if self.mirror_has(standing, position, chunk, summary).await? {
                     return Ok(Copied::Sent(0));
@@ -405,7 +431,10 @@ impl Replica {
             Damage::Keep => store.salvage(chunk),
         });
         match copy.await {
-            Ok(copy) => self.put_copy(standing, position, chunk, copy).await?,
+            Ok(copy) => {
+                sent.store(true, Ordering::Relaxed);
+                self.put_copy(standing, position, chunk, copy).await?;
+            }
             Err(error) if error.is_damage() => return Ok(Copied::Damaged),
             Err(error) => return Err(Failed::Own(error)),
         }

@@ -6,6 +6,7 @@ mod disks;
 mod durable;
 mod harness;
 mod missing;
+mod resyncs;
 mod scrub;
 mod sizes;
 mod stops;

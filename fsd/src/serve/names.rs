@@ -42,8 +42,8 @@ impl NamesServer {
         let Some(open) = self.proposer.session().filter(|open| *open != request.session) else {
             return if self.duties.none_ends().await { Ok(()) } else { Err(Rejection::Away) };
         };
-        let must_end = *takeover || self.proposer.is_void(open) || self.duties.session_lapsed(open);
-        if must_end && !self.duties.end_session(open).await { Err(Rejection::Away) } else { Ok(()) }
+        let must_end = || *takeover || self.proposer.is_void(open) || self.duties.session_lapsed(open);
+        if must_end() && !self.duties.end_session(open, must_end).await { Err(Rejection::Away) } else { Ok(()) }
     }
 
     async fn make(self, requests: Vec<Request>) -> Result<Changed, Rejection> {

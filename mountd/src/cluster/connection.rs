@@ -255,6 +255,8 @@ impl<C: Speaks> Lane<C> {
             if let Some(direct) = direct {
                 ground.goes(Way::Direct);
                 self.hears(ground);
+                // Nor one that was meant for the old way.
+                let _ = self.cut.notified().now_or_never();
                 let (client, directly) = C::over(Wire::new(direct));
                 self.state.send_replace(State::Up(client));
                 // What is under way by the old way is lost, and asked again: who passes it on may hang.

@@ -118,9 +118,19 @@ impl<C: Cluster> Shared<C> {
     async fn copy_window(self: &Arc<Self>, source: &Arc<File>, target: &Arc<File>, window: Piece) -> Copied {
         self.landed(source).await;
         self.unheld(source).await;
-        let Some(origin) = source.data.lock().placement else { return (0, Err(FsError::Io)) };
+        let origin = {
+            let state = source.data.lock();
+            let range = window.from..window.from + window.length;
+            if state.behind.gaps(range.clone()) != [range] {
+                // Bytes that could not be stored, kept for another try, or new ones: the servers do not have them.
+                return (0, Err(FsError::NotSupported));
+            }
+            let Some(origin) = state.placement else { return (0, Err(FsError::Io)) };
+            origin
+        };
         let direct = self.direct(target).await;
         let placement = direct.placement;
+        let older = self.take_kept(target, window.to..window.to + window.length);
         // What the servers copy could not be sent once more, nor what was there.
         self.retain(&mut target.data.lock(), |retained, _| retained.give_up());
         let failed = &AtomicBool::new(false);
@@ -154,6 +164,7 @@ impl<C: Cluster> Shared<C> {
         if done > 0 || blocks != 0 {
             self.changed_directly(target, if done > 0 { window.to + done } else { 0 }, blocks);
         }
+        self.put_back(target, older, window.to + done);
         drop(direct);
         self.push_soon(target);
         if result == Err(FsError::NoSpace) {

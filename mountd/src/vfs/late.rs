@@ -36,6 +36,11 @@ impl Late {
         Told(if self.seen { self.count } else { self.count.saturating_sub(1) })
     }
 
+    /// As if told of everything until now.
+    pub fn until_now(&self) -> Told {
+        Told(self.count)
+    }
+
     /// Tells a handle, once.
     pub fn tell(&mut self, told: &mut Told) -> Result<(), FsError> {
         let news = std::mem::replace(&mut told.0, self.count) < self.count;

@@ -69,6 +69,17 @@ pub struct Faults {
     pub names: Option<FsError>,
 }
 
+/// Nothing goes wrong.
+pub const NO_FAULTS: Faults = Faults {
+    chunk_changes: None,
+    chunks_hang: false,
+    copies_hang: false,
+    full: None,
+    syncs_hang: false,
+    names_hang: false,
+    names: None,
+};
+
 /// How often each call was made.
 #[derive(Debug, Default)]
 pub struct Counts {
@@ -95,6 +106,8 @@ pub struct MemoryCluster {
     under_way: Mutex<Vec<(ChunkId, Range<u32>)>>,
     next_ino: AtomicU64,
     faults: watch::Sender<Faults>,
+    /// How often those that hang were broken off.
+    breaks: watch::Sender<u32>,
     losses: watch::Sender<Vec<PairId>>,
     /// How often each call was made.
     pub counts: Counts,
@@ -113,6 +126,7 @@ impl MemoryCluster {
             under_way: Mutex::default(),
             next_ino: AtomicU64::new(0),
             faults: watch::Sender::new(Faults::default()),
+            breaks: watch::Sender::default(),
             losses: watch::Sender::default(),
             counts: Counts::default(),
         };
@@ -126,6 +140,11 @@ impl MemoryCluster {
     /// Changes what goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         self.faults.send_replace(faults);
+    }
+
+    /// Changes of chunks that hang end with [`FsError::Io`]; those that come hang on.
+    pub fn break_off(&self) {
+        self.breaks.send_modify(|breaks| *breaks += 1);
     }
 
     /// Both servers of a pair lose power: what was not synced is gone.
@@ -282,7 +301,11 @@ impl Cluster for MemoryCluster {
             under_way.push((at.chunk, range.clone()));
         }
         tokio::task::yield_now().await;
-        let faults = self.until(|f| !f.chunks_hang).await;
+        let mut breaks = self.breaks.subscribe();
+        let faults = tokio::select! {
+            faults = self.until(|f| !f.chunks_hang) => faults,
+            _ = breaks.changed() => Faults { chunk_changes: Some(FsError::Io), ..Faults::default() },
+        };
         let applied = match faults.chunk_changes {
             Some(error) => Err(error),
             None if faults.full == Some(at.chunk) && matches!(change, ChunkChange::Write { .. }) => {

@@ -48,7 +48,7 @@ pub(super) struct Pusher {
     list: Mutex<List>,
     kept: AtomicUsize,
     /// Pieces that are kept for another try.
-    again: AtomicUsize,
+    pub(super) again: AtomicUsize,
     /// A file is ready, or begins to age.
     pub wake: Notify,
     /// Kept bytes have become fewer.
@@ -291,12 +291,9 @@ impl<C: Cluster> Shared<C> {
 
     /// A piece has landed, or could not be stored: whether it is kept for another try.
     fn try_again(&self, state: &mut FileData, may_pass: bool, offset: u64, bytes: &[u8]) {
-        let ended = if state.behind.is_empty() {
-            std::mem::take(&mut state.again).len()
-        } else {
-            usize::from(state.again.remove(&offset))
-        };
+        let ended = usize::from(state.again.remove(&offset));
         self.pusher.again.fetch_sub(ended, Ordering::Relaxed);
+        self.none_again(state);
         let room = self.pusher.again.load(Ordering::Relaxed) < AGAIN_MAX && bytes.len() <= AGAIN_BYTES_MAX;
         if !may_pass || !room || state.doomed {
             return;
@@ -308,6 +305,13 @@ impl<C: Cluster> Shared<C> {
         state.report = true;
         state.again.insert(offset);
         self.pusher.again.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Of a file of which nothing is kept any more, no piece is for another try either.
+    pub(super) fn none_again(&self, state: &mut FileData) {
+        if state.behind.is_empty() {
+            self.pusher.again.fetch_sub(std::mem::take(&mut state.again).len(), Ordering::Relaxed);
+        }
     }
 
     /// Bytes have found no room: the file is not longer for their sake. Before its size is reported, and with the file's
@@ -374,15 +378,18 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// Sends everything of a file, and waits until it has landed and its size has been reported and taken. The error
-    /// is kept for whoever has the file open.
+    /// is kept for whoever has the file open; of one that happens meanwhile this, too, says so, whoever was told of it.
     pub(super) async fn push_now(self: &Arc<Self>, ino: Ino) -> Result<(), FsError> {
         let Some(file) = self.files.lock().get(&ino).cloned() else { return Ok(()) };
+        let before = file.data.lock().late.until_now();
         self.landed(&file).await;
         self.report_written(ino);
-        file.data.lock().late.unseen()
+        let state = file.data.lock();
+        state.late.unseen().and(state.late.untold(&before))
     }
 
-    /// Waits until everything that was written to a file until now has landed. Its times are told when they would be
+    /// Waits until everything that was written to a file until now has landed, or could not be stored: then it may be kept
+    /// for another try. Its times are told when they would be
     /// anyway: who syncs after each write does not change the namespace each time.
     pub(super) async fn landed(self: &Arc<Self>, file: &Arc<File>) {
         let cutoff = Instant::now();
@@ -419,6 +426,7 @@ impl<C: Cluster> Shared<C> {
                 state.doomed = true;
             }
             let dropped = if state.doomed { state.behind.drop_waiting(0..u64::MAX) } else { 0 };
+            self.none_again(&mut state);
             (!state.behind.is_empty() && !std::mem::replace(&mut state.ready, true), dropped)
         };
         self.pusher.dropped(dropped);
@@ -439,7 +447,9 @@ impl<C: Cluster> Shared<C> {
             }
             state.doomed = true;
             state.report = false;
-            state.behind.drop_waiting(0..u64::MAX)
+            let dropped = state.behind.drop_waiting(0..u64::MAX);
+            self.none_again(&mut state);
+            dropped
         };
         self.pusher.dropped(dropped);
         if let Some(node) = self.names.lock().tree.node(ino) {

@@ -12,6 +12,7 @@ use raidfs_common::rpc::chunks::ChunkChange;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 /// Punches a range of a chunk.
 pub(super) fn punch(offset: u32, length: u32) -> ChunkChange {
@@ -57,13 +58,53 @@ impl Drop for Direct {
     }
 }
 
+/// Bytes of a file that were kept here.
+pub(super) struct Kept {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
 impl<C: Cluster> Shared<C> {
     /// Forgets what is kept of a range, but for what is under way.
     pub(super) fn drop_kept(&self, file: &File, range: Range<u64>) {
         let mut state = file.data.lock();
         let dropped = state.behind.drop_waiting(range.clone());
+        self.none_again(&mut state);
         self.pusher.dropped(dropped);
         self.retain(&mut state, |retained, _| retained.drop(range));
+    }
+
+    /// Takes what is kept of a range, of which nothing is under way: what could not be stored before, and was kept for another
+    /// try. What comes into its place now is newer.
+    pub(super) fn take_kept(&self, file: &File, range: Range<u64>) -> Vec<Kept> {
+        let mut kept = Vec::new();
+        {
+            let state = file.data.lock();
+            let mut from = range.start;
+            let gaps = state.behind.gaps(range.clone());
+            for gap in gaps.into_iter().chain(std::iter::once(range.end..range.end)) {
+                if from < gap.start {
+                    let mut bytes = vec![0; (gap.start - from) as usize];
+                    state.behind.overlay(from, &mut bytes);
+                    kept.push(Kept { offset: from, bytes });
+                }
+                from = gap.end;
+            }
+        }
+        self.drop_kept(file, range);
+        kept
+    }
+
+    /// Puts back what was taken, but for what ends at `from`, which something else is in the place of; and what was written
+    /// since stays.
+    pub(super) fn put_back(&self, file: &File, kept: Vec<Kept>, from: u64) {
+        let mut state = file.data.lock();
+        let before = state.behind.bytes();
+        for Kept { offset, bytes } in kept {
+            let gone = from.saturating_sub(offset).min(bytes.len() as u64);
+            state.behind.write_older(offset + gone, &bytes[gone as usize..], Instant::now());
+        }
+        self.pusher.kept(state.behind.bytes() - before);
     }
 
     /// Waits until nothing of a range is under way.

@@ -128,7 +128,14 @@ impl<C: Cluster> Vfs<C> {
             return Err(FsError::NoAddress);
         }
         self.0.unheld(file).await;
-        let placement = file.data.lock().placement.ok_or(FsError::Io)?;
+        let (placement, again) = {
+            let state = file.data.lock();
+            (state.placement.ok_or(FsError::Io)?, !state.again.is_empty())
+        };
+        if again {
+            // Bytes that are kept here, for another try: the servers would call them a hole.
+            return Ok(if what == Seek::Data { offset } else { attr.size });
+        }
         let at = |index| ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
         match what {
             Seek::Data => self.0.data_from(at, offset, attr.size).await,
@@ -225,9 +232,15 @@ impl<C: Cluster> Shared<C> {
         } else {
             self.report_written(ino);
         }
-        self.change_at(now, Change::SetAttr { ino, set }).await?;
+        if let Err(error) = self.change_at(now, Change::SetAttr { ino, set }).await {
+            drop(hold);
+            self.push_soon(&file);
+            return Err(error);
+        }
         file.data.lock().landed_end = size;
         if !shorter {
+            drop(hold);
+            self.push_soon(&file);
             return Ok(());
         }
         if let Some(left) = left {

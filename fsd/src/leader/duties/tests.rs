@@ -115,14 +115,23 @@ async fn a_session_ends_only_once_a_server_of_each_pair_has_said_how_long_its_fi
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
     names.0.lock().0 = Some(SESSION);
     let duties = leader(&names, &tells, Duration::from_secs(60));
-    assert!(!duties.end_session(SESSION).await, "who wants to mount has to ask again");
+    assert!(!duties.end_session(SESSION, || true).await, "who wants to mount has to ask again");
     assert_eq!(names.made(), []);
     tells.store(true, Ordering::SeqCst);
-    assert!(duties.end_session(SESSION).await);
+    assert!(duties.end_session(SESSION, || true).await);
     let sizes = Change::RecoverSizes { sizes: vec![(Ino(5), 0, 3000)] };
     assert_eq!(names.made(), [sizes.clone(), Change::EndSession { session: SESSION }, sizes]);
-    assert!(duties.end_session(SESSION).await, "it has ended");
+    assert!(duties.end_session(SESSION, || true).await, "it has ended");
     assert_eq!(names.made().len(), 3);
+}
+
+#[tokio::test]
+async fn a_session_that_is_heard_again_while_sizes_are_asked_for_does_not_end() {
+    let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(true)));
+    names.0.lock().0 = Some(SESSION);
+    let duties = leader(&names, &tells, Duration::from_secs(60));
+    assert!(!duties.end_session(SESSION, || false).await);
+    assert!(!names.made().contains(&Change::EndSession { session: SESSION }));
 }
 
 #[tokio::test]
@@ -130,6 +139,6 @@ async fn a_pair_that_does_not_come_back_is_not_waited_for_for_ever() {
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
     names.0.lock().0 = Some(SESSION);
     let duties = leader(&names, &tells, Duration::from_millis(2));
-    assert!(duties.end_session(SESSION).await);
+    assert!(duties.end_session(SESSION, || true).await);
     assert_eq!(names.made(), [Change::EndSession { session: SESSION }]);
 }

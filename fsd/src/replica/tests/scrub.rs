@@ -278,3 +278,28 @@ async fn somebody_who_asks_does_not_wait_for_the_slow_pass() {
     assert_eq!(slow.await.unwrap(), None, "it stands back");
     assert!(replica.status().scrub.now.is_some_and(|pass| pass.asked));
 }
+
+#[tokio::test]
+async fn a_file_that_is_taken_away_while_its_server_has_it_open_comes_back() {
+    let disks = Disks::with(3).await;
+    let sound = disks.summaries(B);
+    let path = disks.dirs[0].path().join("chunks").join(format!("{:013x}/{:016x}", 0, 2));
+    std::fs::remove_file(&path).unwrap();
+    let (pass, _) = disks.scrub(A).await;
+    assert_eq!((pass.mended, pass.lost), (1, 0), "{pass:?}");
+    assert!(path.exists());
+    assert_eq!(disks.summaries(A), sound);
+}
+
+#[tokio::test]
+async fn a_resync_does_not_take_a_file_that_was_taken_away_for_one_that_never_was() {
+    let mut disks = Disks::with(3).await;
+    std::fs::remove_file(disks.dirs[0].path().join("chunks").join(format!("{:013x}/{:016x}", 0, 2))).unwrap();
+    disks.cluster.names.lock().set(B, CopyState::Stale);
+    disks.cluster.change(0, chunk(2), write(7, b"changed")).await;
+    disks.cluster.in_sync().await;
+    disks.cluster.server(A).kill();
+    let mut expected = bytes(2, LENGTH);
+    expected[7..14].copy_from_slice(b"changed");
+    assert!(disks.stores[1].read(chunk(2), 0, LENGTH).unwrap() == expected);
+}

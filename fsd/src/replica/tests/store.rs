@@ -14,6 +14,7 @@ use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 
@@ -57,6 +58,12 @@ pub struct TestStore {
     pub failing: AtomicBool,
     /// Syncs fail, all else works.
     pub fails_syncs: AtomicBool,
+    /// Whoever looks at all of a chunk waits for as long as this is set.
+    pub looks_slowly: AtomicBool,
+    /// How many have looked so.
+    pub looks: AtomicU64,
+    /// Cuts are carried out so late.
+    pub cuts_late: Mutex<Duration>,
     pub syncs: AtomicU64,
     pub syncs_of_all: AtomicU64,
     pub syncs_of_cuts: AtomicU64,
@@ -81,12 +88,12 @@ impl TestStore {
         self.stalled.lock().waiting
     }
 
-    /// Flips a bit of a block that is there, without its checksum's knowing.
     /// Its file is gone.
     pub fn remove_file(&self, chunk: ChunkId) {
         self.inner.lock().chunks.remove(&chunk).expect("it was there");
     }
 
+    /// Flips a bit of a block that is there, without its checksum's knowing.
     pub fn rot(&self, chunk: ChunkId, block: u16) {
         self.inner.lock().chunks.get_mut(&chunk).unwrap().blocks.get_mut(&block).unwrap().0[7] ^= 1;
     }
@@ -309,6 +316,10 @@ impl ChunkStore for TestStore {
     }
 
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
+        let (begun, late) = (Instant::now(), *self.cuts_late.lock());
+        while begun.elapsed() < late {
+            std::thread::yield_now();
+        }
         let mut inner = self.inner.lock();
         for (id, c) in inner.chunks.iter_mut().filter(|(id, _)| id.ino == ino) {
             let left = length_in_chunk(size, id.index) as u32;
@@ -335,6 +346,12 @@ impl ChunkStore for TestStore {
 
     fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         self.disk(chunk, false)?;
+        if deep {
+            self.looks.fetch_add(1, Ordering::Relaxed);
+            while self.looks_slowly.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+        }
         let inner = self.inner.lock();
         Ok(inner.chunks.get(&chunk).map(|c| {
             let sums: Vec<u8> = c

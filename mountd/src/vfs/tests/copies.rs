@@ -1,8 +1,8 @@
 //! Copies of ranges.
 
 use super::*;
-use crate::vfs::Set;
-use crate::vfs::memory_cluster::Faults;
+use crate::vfs::memory_cluster::{Faults, NO_FAULTS};
+use crate::vfs::{Seek, Set};
 use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
 use raidfs_common::limits::CHUNK_BYTES;
@@ -106,5 +106,63 @@ fn a_copy_whose_program_was_interrupted_ends_before_what_comes_later() {
         assert_eq!(bytes[7..], b"later"[..2]);
         vfs.setattr(USER, attr.ino, Set { size: Some(LONG), ..Set::default() }).await.unwrap();
         assert!(all_of(&vfs, target).await[9..].iter().all(|byte| *byte == 0), "bytes came back that were cut");
+    });
+}
+
+/// Has `work` wait behind a write that hangs for so long that it is kept for another try once it has failed, which it does.
+async fn behind_a_failing_write<T>(cluster: &MemoryCluster, work: &mut (impl Future<Output = T> + Unpin)) {
+    assert!(tokio::time::timeout(Duration::from_millis(1100), work).await.is_err(), "it waits");
+    cluster.break_off();
+}
+
+const HANGS: Faults = Faults { chunks_hang: true, ..NO_FAULTS };
+
+#[test]
+fn what_could_not_be_stored_before_does_not_come_back_over_a_copy() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (source, (attr, target)) = two_files(&vfs).await;
+        let copied = all_of(&vfs, source).await;
+        vfs.write(target, 0, b"placed", None).await.unwrap();
+        vfs.sync_all().await.unwrap();
+        cluster.set_faults(HANGS);
+        vfs.write(target, 0, &[2; 200_000], None).await.unwrap();
+        let mut copy = Box::pin(vfs.copy(USER, (source, 0), (target, 0), LONG));
+        behind_a_failing_write(&cluster, &mut copy).await;
+        behind_a_failing_write(&cluster, &mut copy).await;
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut copy).await.is_err());
+        assert!(cluster.counts.copies.load(Ordering::Relaxed) > 0, "the servers are at it");
+        cluster.set_faults(NO_FAULTS);
+        assert_eq!(copy.await, Ok(LONG));
+        while vfs.fsync(target).await.is_err() {}
+        let other = super::vfs(&cluster);
+        let reader = other.open(attr.ino, PLAIN).await.unwrap();
+        assert!(all_of(&other, reader).await == copied);
+    });
+}
+
+#[test]
+fn what_could_not_be_stored_yet_is_copied_and_is_no_hole() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let ((_, source), (attr, target)) = (new_file(&vfs, "from").await, new_file(&vfs, "to").await);
+        vfs.sync_all().await.unwrap();
+        cluster.set_faults(HANGS);
+        vfs.write(source, 0, &[2; 200_000], None).await.unwrap();
+        let mut seek = Box::pin(vfs.seek(source, 0, Seek::Data));
+        behind_a_failing_write(&cluster, &mut seek).await;
+        assert_eq!(seek.await, Ok(0));
+        let mut copy = Box::pin(vfs.copy(USER, (source, 0), (target, 0), LONG));
+        behind_a_failing_write(&cluster, &mut copy).await;
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut copy).await.is_ok_and(|done| done == Ok(200_000)));
+        cluster.set_faults(NO_FAULTS);
+        while vfs.fsync(source).await.is_err() {}
+        vfs.fsync(target).await.unwrap();
+        let other = super::vfs(&cluster);
+        let reader = other.open(attr.ino, PLAIN).await.unwrap();
+        assert!(all_of(&other, reader).await == [2; 200_000]);
+        assert_eq!(vfs.0.pusher.again.load(Ordering::Relaxed), 0);
     });
 }

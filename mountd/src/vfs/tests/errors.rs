@@ -1,8 +1,10 @@
 //! Errors that come after the answer: each is told once, to whoever can still act.
 
 use super::*;
+use crate::vfs::Set;
 use crate::vfs::memory_cluster::Faults;
 use raidfs_common::error::FsError;
+use raidfs_common::namespace::RenameMode;
 use raidfs_common::pair::Space;
 
 fn broken(error: FsError) -> Faults {
@@ -177,5 +179,46 @@ fn strict_changes_are_answered_when_they_are_made() {
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut make).await.is_err(), "it waits");
         cluster.set_faults(Faults::default());
         make.await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_written_beside_a_change_of_the_size_is_sent() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = Vfs::new(cluster.clone(), Options { strict: true, ..Options::default() });
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.fsync(handle).await.unwrap();
+        cluster.set_faults(Faults { names_hang: true, ..Faults::default() });
+        let mut larger = Box::pin(vfs.setattr(USER, attr.ino, Set { size: Some(100), ..Set::default() }));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut larger).await.is_err(), "it waits");
+        vfs.write(handle, 0, b"bytes", None).await.unwrap();
+        let mut both = Box::pin(futures::future::join(larger, vfs.fsync(handle)));
+        assert!(tokio::time::timeout(Duration::from_millis(500), &mut both).await.is_err(), "both do");
+        cluster.set_faults(Faults::default());
+        let (cut, synced) = tokio::time::timeout(Duration::from_secs(10), both).await.expect("both end");
+        assert!(cut.is_ok() && synced.is_ok());
+    });
+}
+
+#[test]
+fn a_rename_over_a_file_does_not_go_ahead_without_the_bytes_though_somebody_was_told() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, old) = new_file(&vfs, "old").await;
+        vfs.release(old).unwrap();
+        let (_, handle) = new_file(&vfs, "new").await;
+        vfs.sync_all().await.unwrap();
+        cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
+        vfs.write(handle, 0, b"bytes", None).await.unwrap();
+        let rename = vfs.rename(ROOT, b"new", ROOT, b"old", RenameMode::Replace);
+        let mut both = Box::pin(futures::future::join(vfs.fsync(handle), rename));
+        assert!(tokio::time::timeout(Duration::from_millis(1100), &mut both).await.is_err(), "they wait");
+        cluster.break_off();
+        let (synced, renamed) = both.await;
+        assert_eq!((synced, renamed), (Err(FsError::Io), Err(FsError::Io)));
+        assert_eq!(vfs.lookup(ROOT, b"old").await.unwrap().ino, attr.ino, "what was there stays");
+        cluster.set_faults(Faults::default());
     });
 }
