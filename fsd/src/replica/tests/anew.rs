@@ -20,6 +20,7 @@ async fn lost(files: &[(u64, u64)]) -> Cluster {
         cluster.wipe(server);
     }
     let mut names = cluster.names.lock();
+    names.pair.losses += 1;
     names.lost = files.iter().map(|(ino, end)| (Ino(*ino), *end)).collect();
     names.set(A, CopyState::Stale);
     names.set(B, CopyState::Stale);

@@ -105,7 +105,7 @@ async fn a_missing_chunk_between_holes_is_found() {
 #[tokio::test]
 async fn a_missing_chunk_is_not_read_as_zeros_while_the_mirror_has_a_cut_to_carry_out() {
     let cluster = settled().await;
-    cluster.store(A).lose(chunk(1));
+    cluster.store(A).remove_file(chunk(1));
     *cluster.store(B).cuts_late.lock() = Duration::from_millis(30);
     cluster.doom(1, Doom::Cut { size: 10_000 });
     assert_eq!(cluster.read(A, chunk(1), 5000, 10).await.unwrap(), [3; 10]);

@@ -99,7 +99,6 @@ impl Losses {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::status::servers_word;
     use super::*;
     use raidfs_common::attr::{FileKind, Placement};
     use raidfs_common::id::{Epoch, Incarnation};
