@@ -223,10 +223,10 @@ impl ChunkStore for TestStore {
         if let Some(block) = c.damaged().find(|block| blocks(offset, length).contains(block)) {
             return Err(ChunkError::Damaged { chunk, block });
         }
-        if let Some(block) = c.lost().find(|block| blocks(offset, length).contains(block)) {
+        let end = (offset + length).min(c.length).max(offset);
+        if let Some(block) = c.lost().find(|block| end > offset && blocks(offset, end - offset).contains(block)) {
             return Err(ChunkError::Lost { chunk, block });
         }
-        let end = (offset + length).min(c.length).max(offset);
         Ok(c.bytes(offset as usize, (end - offset) as usize).into())
     }
 
@@ -327,8 +327,9 @@ impl ChunkStore for TestStore {
                 c.length = left;
                 c.blocks.retain(|block, _| u32::from(*block) * (BLOCK as u32) < left);
                 if let Some((bytes, sum)) = c.blocks.get_mut(&((left / BLOCK as u32) as u16)) {
+                    let is_lost = sum.is_lost(bytes);
                     bytes[left as usize % BLOCK..].fill(0);
-                    *sum = BlockSum::of(bytes);
+                    *sum = if is_lost { BlockSum::LOST } else { BlockSum::of(bytes) };
                 }
             }
         }
