@@ -19,7 +19,7 @@ RAIDFS   := $(RELEASE)/raidfs
 PROGRAMS := fsd mountd raidfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-sim test-plants test-posix test-scale test-all bench bench-peers doc
+.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-sim test-plants test-posix test-scale soak test-all bench bench-peers doc
 
 help: ## show this
 	@echo "make TARGET [DIR=$(DIR)] [MOUNT=$(MOUNT)]"
@@ -65,17 +65,21 @@ fix: ## the only target that rewrites sources: formatting, and what clippy can m
 	$(CARGO) fmt --all
 
 test: ## all tests that gate a change, those on a real mount included
+	@packaging/setup build
 	@packaging/setup test
 	@tests/all
 
 test-unit: ## the tests that need no mount and no root
+	@packaging/setup build
 	@tests/all --unit
 
 test-shell: ## the cases on a real mount; CASES="posix failover/leader_dies" runs some
+	@packaging/setup build
 	@packaging/setup test
 	@tests/all --shell $(CASES)
 
 test-faults: ## the cases with faults only
+	@packaging/setup build
 	@packaging/setup test
 	@tests/all --shell failover
 
@@ -99,6 +103,12 @@ test-scale: build ## 1,000,000 files, and one of 20 GiB (GIB= to change): memory
 	@packaging/setup test
 	$(CARGO) build --release --locked -p raidfs-tests --bin probe
 	@tests/shell/run --bin "$(RELEASE)" scale
+
+soak: build ## faults of every kind in an order from SEED=, for HOURS= (1) under programs of several kinds that check what they do
+	@packaging/setup suites
+	@packaging/tools
+	$(CARGO) build --release --locked -p raidfs-tests --bin probe
+	@MINUTES=$$(awk 'BEGIN { print int($(or $(HOURS),1) * 60 + 0.5) }') tests/shell/run --bin "$(RELEASE)" --long soak
 
 test-all: check test demo ## everything
 

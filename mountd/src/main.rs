@@ -40,10 +40,10 @@ struct Arguments {
     /// End the mount session that is open elsewhere
     #[arg(long)]
     takeover: bool,
-    /// Mount options, separated by commas: ro, nosuid, nodev, noexec, sync, dirsync, noatime, relatime, strictatime,
-    /// nodiratime, lazytime, each with its opposite (rw, suid, ...); nonempty, takeover, fsname=NAME; with remount, a mount
+    /// Mount options, separated by commas: ro, nosuid, nodev, noexec, nosymfollow, sync, dirsync, noatime, relatime,
+    /// strictatime, nodiratime, lazytime, each with its opposite (rw, suid, ...); nonempty, takeover, fsname=NAME; with remount, a mount
     /// that is there gets the others, and that is all. Passed over: defaults, _netdev, auto, noauto, nofail, user, nouser,
-    /// users, nousers, owner, noowner, group, nogroup, silent, loud, allow_other, default_permissions, comment=..., user=...,
+    /// users, nousers, owner, noowner, group, nogroup, silent, loud, mand, nomand, iversion, noiversion, allow_other, default_permissions, comment=..., user=...,
     /// user_id=..., group_id=..., x-..., X-...
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,

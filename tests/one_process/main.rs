@@ -8,6 +8,7 @@ use raidfs_common::namespace::{Change, Done, Outcome, Query, RenameMode, Request
 use raidfs_common::rpc::names::Changed;
 use raidfs_common::time::Time;
 use raidfs_tests::in_process::{InProcess, make_in_root};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -70,72 +71,208 @@ async fn leader(cluster: &InProcess) -> ServerId {
     }
 }
 
-/// One request of every kind, in an order in which each succeeds; and one that is refused.
-fn every_kind(from: u64) -> Vec<Change> {
-    let rename = |mode| Change::Rename {
-        parent: Ino::ROOT,
-        name: name("linked"),
-        new_parent: Ino(from + 1),
-        new_name: name("moved"),
-        mode,
-        keep: false,
+/// The kinds of changes that a client may ask for.
+const KINDS: [&str; 13] = [
+    "OpenSession",
+    "EndSession",
+    "GrantInos",
+    "Make",
+    "Link",
+    "Unlink",
+    "Rmdir",
+    "Rename",
+    "SetAttr",
+    "Wrote",
+    "SetXattr",
+    "RemoveXattr",
+    "Release",
+];
+
+/// Which kind it is; None of those that only the cluster itself may say. A new kind is found here by the compiler.
+fn kind(change: &Change) -> Option<&'static str> {
+    let kind = match change {
+        Change::OpenSession { .. } => "OpenSession",
+        Change::EndSession { .. } => "EndSession",
+        Change::GrantInos => "GrantInos",
+        Change::Make { .. } => "Make",
+        Change::Link { .. } => "Link",
+        Change::Unlink { .. } => "Unlink",
+        Change::Rmdir { .. } => "Rmdir",
+        Change::Rename { .. } => "Rename",
+        Change::SetAttr { .. } => "SetAttr",
+        Change::Wrote { .. } => "Wrote",
+        Change::SetXattr { .. } => "SetXattr",
+        Change::RemoveXattr { .. } => "RemoveXattr",
+        Change::Release { .. } => "Release",
+        Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. } | Change::Witness { .. } => {
+            return None;
+        }
     };
-    vec![
+    Some(kind)
+}
+
+/// Something in the root directory with what only its kind has; of others, with an extended attribute.
+fn make_special(ino: Ino, text: &str, kind: FileKind) -> Change {
+    let mut change = make(ino.0, text, kind);
+    if let Change::Make { rdev, target, xattrs, .. } = &mut change {
+        match kind {
+            FileKind::Symlink => *target = "where it leads".into(),
+            FileKind::CharDevice | FileKind::BlockDevice => *rdev = 0x103,
+            _ => xattrs.push(("user.born".into(), "with it".into())),
+        }
+    }
+    change
+}
+
+/// Requests of every kind that an open session may ask for, and of all their ways, in an order in which each succeeds; and
+/// one that is refused.
+fn every_kind(from: u64) -> Vec<Change> {
+    let root = |text| (Ino::ROOT, name(text));
+    let rename = |(parent, name), (new_parent, new_name), mode, keep| Change::Rename {
+        parent,
+        name,
+        new_parent,
+        new_name,
+        mode,
+        keep,
+    };
+    let link = |text| Change::Link { ino: Ino(from), parent: Ino::ROOT, name: name(text) };
+    let xattr = |value: &'static str, mode| Change::SetXattr {
+        ino: Ino(from),
+        name: "user.a".into(),
+        value: value.into(),
+        mode,
+        perm: None,
+    };
+    let mut all = vec![
         make(from, "file", FileKind::File),
         make(from + 1, "dir", FileKind::Dir),
         make(from + 2, "empty", FileKind::Dir),
         make(from + 9, "file", FileKind::File),
+    ];
+    let special = [
+        (FileKind::Symlink, "symlink"),
+        (FileKind::Fifo, "fifo"),
+        (FileKind::Socket, "socket"),
+        (FileKind::CharDevice, "char"),
+        (FileKind::BlockDevice, "block"),
+        (FileKind::File, "born with attributes"),
+    ];
+    all.extend((3..).zip(special).map(|(n, (kind, text))| make_special(Ino(from + n), text, kind)));
+    all.extend([
         Change::GrantInos,
-        Change::Link { ino: Ino(from), parent: Ino::ROOT, name: name("linked") },
+        link("linked"),
+        link("linked too"),
         Change::SetAttr { ino: Ino(from), set: SetAttr { perm: Some(0o600), size: Some(9), ..SetAttr::default() } },
-        Change::Wrote { ino: Ino(from), cut_gen: 0, size: 100, blocks: 1, mtime: Time { secs: 5, nanos: 6 } },
-        Change::SetXattr {
+        Change::SetAttr {
             ino: Ino(from),
-            name: "user.a".into(),
-            value: "b".into(),
-            mode: XattrMode::Create,
-            perm: None,
+            set: SetAttr { size: Some(0), uid: Some(5), gid: Some(6), ..SetAttr::default() },
         },
+        Change::Wrote { ino: Ino(from), cut_gen: 1, size: 100, blocks: 1, mtime: Time { secs: 5, nanos: 6 } },
+        xattr("b", XattrMode::Create),
+        xattr("c", XattrMode::Replace),
+        xattr("d", XattrMode::Any),
         Change::RemoveXattr { ino: Ino(from), name: "user.a".into() },
-        rename(RenameMode::NoReplace),
+        rename(root("linked"), (Ino(from + 1), name("moved")), RenameMode::NoReplace, false),
+        rename(root("fifo"), root("socket"), RenameMode::Exchange, false),
+        rename(root("fifo"), root("socket"), RenameMode::Replace, false),
+        rename(root("char"), root("born with attributes"), RenameMode::Replace, true),
         Change::Unlink { parent: Ino::ROOT, name: name("file"), keep: false },
+        Change::Unlink { parent: Ino::ROOT, name: name("linked too"), keep: false },
         Change::Unlink { parent: Ino(from + 1), name: name("moved"), keep: true },
-        Change::Release { inos: vec![Ino(from)] },
         Change::Rmdir { parent: Ino::ROOT, name: name("empty"), keep: false },
-    ]
+        Change::Rmdir { parent: Ino::ROOT, name: name("dir"), keep: true },
+        Change::Release { inos: vec![Ino(from), Ino(from + 1), Ino(from + 8)] },
+    ]);
+    // What is left makes room for the next time.
+    let left = ["symlink", "socket", "born with attributes", "block"];
+    all.extend(left.map(|text| Change::Unlink { parent: Ino::ROOT, name: name(text), keep: false }));
+    all
+}
+
+/// When the leader dies that has been asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dies {
+    /// At once: whether it has agreed on the change, or heard of it at all, is left to chance.
+    AtOnce,
+    /// Once it has answered: the change is agreed and made, and who asked may not have heard of it.
+    OnceItAnswered,
+}
+
+/// Sends a request to a leader that is aborted meanwhile, and again to the next one, and once more. Its outcome, which must be
+/// the same each time.
+fn across_the_death_of_the_leader(
+    runtime: &tokio::runtime::Runtime,
+    cluster: &mut InProcess,
+    request: Request,
+    dies: Dies,
+) -> Outcome {
+    let requests = [request];
+    let old = runtime.block_on(leader(cluster));
+    let client = runtime.block_on(cluster.names(old)).expect("it leads, so it answers");
+    let sent = requests.to_vec();
+    let first = runtime.spawn(async move { client.change(tarpc::context::current(), sent).await });
+    let first = match dies {
+        Dies::AtOnce => {
+            cluster.abort(old);
+            runtime.block_on(first)
+        }
+        Dies::OnceItAnswered => {
+            let first = runtime.block_on(first);
+            cluster.abort(old);
+            first
+        }
+    };
+    let second = runtime.block_on(send(cluster, &requests)).outcomes;
+    if let Ok(Ok(Ok(first))) = first {
+        assert_eq!(first.outcomes, second, "{requests:?}");
+    }
+    let third = runtime.block_on(send(cluster, &requests)).outcomes;
+    assert_eq!(second, third, "{requests:?}");
+    cluster.restart(old);
+    second.into_iter().next().expect("one was asked for")
+}
+
+/// Every kind of request, each across the death of the leader that was asked first.
+fn every_request_is_made_once(dies: Dies) {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let mut cluster = InProcess::start();
+    let mut seen = BTreeSet::new();
+    let mut make = |request: Request| {
+        seen.extend(kind(&request.change));
+        across_the_death_of_the_leader(&runtime, &mut cluster, request, dies)
+    };
+    let opened = make(open(SESSION, 1));
+    let Ok(Done::Session { from, .. }) = opened else { panic!("{opened:?}") };
+    let mut refused = 0;
+    let mut seq = 1;
+    for change in every_kind(from.0) {
+        seq += 1;
+        let outcome = make(request(seq, change.clone()));
+        refused += usize::from(outcome == Outcome::Err(FsError::Exists));
+        assert!(outcome.is_ok() || outcome == Err(FsError::Exists), "{change:?}: {outcome:?}");
+    }
+    assert_eq!(refused, 1, "a refusal is an outcome like any other");
+    // Another takes over, and ends in order.
+    let other = SessionId(78);
+    let takeover = Change::OpenSession { holder: "test".into(), takeover: true };
+    let opened = make(Request { session: other, ..request(1, takeover) });
+    assert!(matches!(opened, Ok(Done::Session { .. })), "{opened:?}");
+    let ended = make(Request { session: other, ..request(2, Change::EndSession { session: other }) });
+    assert_eq!(ended, Ok(Done::Nothing));
+    assert_eq!(seen, BTreeSet::from(KINDS), "a kind was left out");
+    runtime.block_on(names_are_equal(&cluster));
 }
 
 #[test]
 fn every_request_is_made_once_across_a_change_of_the_leader() {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-    let mut cluster = InProcess::start();
-    let open = open(SESSION, 1);
-    let opened = runtime.block_on(send(&cluster, std::slice::from_ref(&open)));
-    let Ok(Done::Session { from, .. }) = opened.outcomes[0] else { panic!("{opened:?}") };
-    assert_eq!(runtime.block_on(send(&cluster, &[open])).outcomes, opened.outcomes, "opening twice opens once");
+    every_request_is_made_once(Dies::AtOnce);
+}
 
-    let mut refused = 0;
-    for (n, change) in every_kind(from.0).into_iter().enumerate() {
-        let requests = [request(n as u64 + 2, change)];
-        let old = runtime.block_on(leader(&cluster));
-        // The first try is under way while the leader leaves; whether it is answered is left to chance.
-        let client = runtime.block_on(cluster.names(old)).expect("it leads, so it answers");
-        let sent = requests.to_vec();
-        let first = runtime.spawn(async move { client.change(tarpc::context::current(), sent).await });
-        cluster.stop(old);
-        let second = runtime.block_on(send(&cluster, &requests)).outcomes;
-        if let Ok(Ok(Ok(first))) = runtime.block_on(first) {
-            assert_eq!(first.outcomes, second, "{requests:?}");
-        }
-        let third = runtime.block_on(send(&cluster, &requests)).outcomes;
-        assert_eq!(second, third, "{requests:?}");
-        refused += usize::from(second[0] == Outcome::Err(FsError::Exists));
-        assert!(second[0].is_ok() || second[0] == Err(FsError::Exists), "{requests:?}: {second:?}");
-        cluster.restart(old);
-    }
-    assert_eq!(refused, 1, "a refusal is an outcome like any other");
-    runtime.block_on(names_are_equal(&cluster));
+#[test]
+fn every_request_whose_answer_was_lost_has_its_first_outcome_at_the_next_leader() {
+    every_request_is_made_once(Dies::OnceItAnswered);
 }
 
 /// All servers have the same names, and no invariant is broken.

@@ -54,7 +54,7 @@ impl Servers {
             (!id.is_witness()).then(|| Arc::new(open()) as Arc<dyn ChunkStore>)
         };
         let port = move |_| Port::Invented(Box::new(network::bind(life, id.0)));
-        let body = move || lives(&config, id, &path, chunks, port, &ender).expect("it ends in order");
+        let body = move || lives(&config, id, &path, chunks, port, &ender, &Notify::new()).expect("it ends in order");
         world().enter(life);
         let thread = std::thread::Builder::new().name(id.to_string()).spawn(body).expect("a thread");
         world().enter(0);

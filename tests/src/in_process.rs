@@ -1,6 +1,6 @@
 //! A whole cluster in this process: real servers with real logs and names in a directory of the test, chunks in memory,
-//! and loopback between them. Servers are stopped in order and started again; killing is for the shell cases, which have
-//! processes to kill.
+//! and loopback between them. Servers are stopped in order, or aborted as hard as threads of one process can be: everything
+//! that they do is dropped where it stands. Killing is for the shell cases, which have processes to kill.
 
 use raidfs_common::attr::FileKind;
 use raidfs_common::config::{Config, Durability};
@@ -27,6 +27,7 @@ use tokio::sync::Notify;
 /// A server that runs on a thread of its own.
 struct Running {
     stop: Arc<Notify>,
+    abort: Arc<Notify>,
     thread: JoinHandle<Result<(), Ended>>,
 }
 
@@ -55,23 +56,32 @@ impl InProcess {
     }
 
     fn run(&mut self, id: ServerId, listener: TcpListener) {
-        let stop = Arc::new(Notify::new());
-        let (config, ender) = (self.config.clone(), stop.clone());
+        let (stop, abort) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (config, ender, aborter) = (self.config.clone(), stop.clone(), abort.clone());
         let path = self.dir.path().join(id.to_string());
         let chunks = self.chunks.get(&id).cloned();
         let chunks = move |_: &DataDir| chunks.clone().map(|chunks| chunks as Arc<dyn ChunkStore>);
         let mut bound = Some(listener);
         let port = move |address| bound.take().unwrap_or_else(|| listen(address)).into();
-        let body = move || lives(&config, id, &path, chunks, port, &ender);
+        let body = move || lives(&config, id, &path, chunks, port, &ender, &aborter);
         let thread = std::thread::Builder::new().name(id.to_string()).spawn(body).expect("a thread");
-        self.running.insert(id, Running { stop, thread });
+        self.running.insert(id, Running { stop, abort, thread });
     }
 
     /// Stops a server in order.
     pub fn stop(&mut self, id: ServerId) {
-        if let Some(Running { stop, thread }) = self.running.remove(&id) {
+        if let Some(Running { stop, thread, .. }) = self.running.remove(&id) {
             stop.notify_one();
             thread.join().expect("it does not panic").expect("it ends in order");
+        }
+    }
+
+    /// Ends a server where it stands: it answers nothing more, hands nothing over, and writes nothing down but what its
+    /// disk is about to.
+    pub fn abort(&mut self, id: ServerId) {
+        if let Some(Running { abort, thread, .. }) = self.running.remove(&id) {
+            abort.notify_one();
+            thread.join().expect("it does not panic").expect("it had not failed before");
         }
     }
 
@@ -140,7 +150,7 @@ fn identity(config: &Config, server: ServerId) -> Identity {
 }
 
 /// Runs a server (without chunks: the witness) as its program does: again, with the names dropped, if it is to begin
-/// anew. `chunks` and `port` are opened for each life.
+/// anew. `chunks` and `port` are opened for each life. `stop` ends it in order, `abort` where it stands.
 pub fn lives(
     config: &Config,
     id: ServerId,
@@ -148,11 +158,12 @@ pub fn lives(
     chunks: impl Fn(&DataDir) -> Option<Arc<dyn ChunkStore>>,
     mut port: impl FnMut(SocketAddr) -> Port,
     stop: &Arc<Notify>,
+    abort: &Notify,
 ) -> Result<(), Ended> {
     let address = config.address(id).expect("it is in the configuration");
     loop {
         let home = DataDir::open(dir, &identity(config, id)).expect("the directory is this server's");
-        let ended = live(config, &home, chunks(&home), port(address), stop);
+        let Some(ended) = live(config, &home, chunks(&home), port(address), stop, abort) else { return Ok(()) };
         if !matches!(ended, Err(Ended::Anew(_))) {
             if matches!(ended, Err(Ended::Failed(_))) {
                 home.distrust().expect("it is written down");
@@ -164,18 +175,27 @@ pub fn lives(
     }
 }
 
+/// None: it was aborted.
 fn live(
     config: &Config,
     home: &DataDir,
     chunks: Option<Arc<dyn ChunkStore>>,
     port: Port,
     stop: &Arc<Notify>,
-) -> Result<(), Ended> {
+    abort: &Notify,
+) -> Option<Result<(), Ended>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let ended = runtime.block_on(async {
+    let run = async {
         match chunks {
             Some(chunks) => server::run(config.clone(), home, chunks, port, stop.clone()).await,
             None => witness::run(config.clone(), home, port, stop.clone()).await,
+        }
+    };
+    let ended = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = abort.notified() => None,
+            ended = run => Some(ended),
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -178,7 +178,7 @@ impl Disk {
 
     /// What a failed change means that cannot be undone.
     fn broken(&self, action: &'static str, chunk: ChunkId, source: std::io::Error) -> ChunkError {
-        self.poison.set(action, &source);
+        self.poison.set_unless_short(action, &source);
         ChunkError::Disk { action, chunk, source }
     }
 
@@ -279,7 +279,7 @@ impl Disk {
     }
 
     fn store_broken(&self, action: &'static str, source: std::io::Error) -> ChunkError {
-        self.poison.set(action, &source);
+        self.poison.set_unless_short(action, &source);
         ChunkError::Store { action, source }
     }
 }

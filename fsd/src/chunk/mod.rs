@@ -93,6 +93,16 @@ impl ChunkError {
     pub fn is_damage(&self) -> bool {
         matches!(self, ChunkError::Damaged { .. } | ChunkError::Footer { .. })
     }
+
+    /// Whether this process or machine has too little of something, as of open files: no fault of the disk.
+    pub fn is_shortage(&self) -> bool {
+        matches!(self, ChunkError::Disk { source, .. } | ChunkError::Store { source, .. } if is_shortage(source))
+    }
+}
+
+/// The same of what the system said.
+fn is_shortage(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 /// Held from [`ChunkStore::note`] until the change has ended on both mirrors: the note is not dropped before.

@@ -125,7 +125,7 @@ impl Notes {
             }
             Err(source) => {
                 state.file = Some(old);
-                self.poison.set("write an intent", &source);
+                self.poison.set_unless_short("write an intent", &source);
                 Err(ChunkError::Store { action: "begin new write intents", source })
             }
         };

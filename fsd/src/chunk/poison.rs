@@ -20,11 +20,33 @@ impl Poison {
         }
     }
 
+    /// Trusts the store no more, unless it was only that no file more could be opened: then nothing has gone to the disk.
+    pub fn set_unless_short(&self, action: &str, error: &std::io::Error) {
+        if !matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE)) {
+            self.set(action, error);
+        }
+    }
+
     /// Trusts the store no more. The first reason stays.
     pub fn set(&self, action: &str, error: &std::io::Error) {
         let reason = format!("{action}: {error}");
         if self.0.set(reason.clone()).is_ok() {
             tracing::error!("the disk failed to {reason}; no chunk is changed any more");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Error;
+
+    #[test]
+    fn that_no_file_can_be_opened_is_no_word_of_the_disk() {
+        let poison = Poison::default();
+        poison.set_unless_short("sync a directory", &Error::from_raw_os_error(libc::EMFILE));
+        assert!(poison.check().is_ok());
+        poison.set_unless_short("sync a directory", &Error::from_raw_os_error(libc::EIO));
+        assert!(poison.check().is_err());
     }
 }

@@ -10,6 +10,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a server's disk said no to.
+#[derive(Debug)]
+pub(super) struct Trouble {
+    text: String,
+    /// It was a shortage, and no fault of the disk: it is over once the copy is in sync again.
+    passes: bool,
+}
+
 /// Writes down that what this life acknowledged may be missing.
 pub type DoubtLife = Box<dyn Fn() -> Result<(), IdentityError> + Send + Sync>;
 
@@ -47,7 +55,7 @@ impl Replica {
         if let Err(error) = &result
             && is_disk(error)
         {
-            self.disk_failed(chain(error));
+            self.disk_failed(chain(error), error.is_shortage());
             self.doubt_life().await;
         }
         result
@@ -77,12 +85,26 @@ impl Replica {
     }
 
     /// Remembers and reports a failure of the disk.
-    pub(super) fn disk_failed(self: &Arc<Self>, text: String) {
-        let first = self.disk_error.lock().replace(text.clone()).is_none();
+    fn disk_failed(self: &Arc<Self>, text: String, passes: bool) {
+        let first = {
+            let mut trouble = self.trouble.lock();
+            let passes = passes && trouble.as_ref().is_none_or(|before| before.passes);
+            trouble.replace(Trouble { text: text.clone(), passes }).is_none()
+        };
         if first {
             tracing::error!("{text}; this server takes itself out of its pair");
         }
         self.accuse(self.me, text);
+    }
+
+    /// What its disk said no to, if that is not over.
+    pub(super) fn disk_error(&self) -> Option<String> {
+        self.trouble.lock().as_ref().map(|trouble| trouble.text.clone())
+    }
+
+    /// The copy is in sync again.
+    pub(super) fn shortage_is_over(&self) {
+        drop(self.trouble.lock().take_if(|trouble| trouble.passes));
     }
 }
 

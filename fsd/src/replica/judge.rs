@@ -63,10 +63,13 @@ impl Replica {
         let pair = notice.pairs.iter().find(|p| p.id == self.pair)?.clone();
         let mirror = *pair.mirror_of(self.me)?;
         let life = self.board.incarnation;
+        let in_sync = in_sync(self.me, life, &pair);
         if self.state.lock().see(self.me, life, &pair) {
             self.once.lock().forget_made();
+            if in_sync {
+                self.shortage_is_over();
+            }
         }
-        let in_sync = in_sync(self.me, life, &pair);
         Some(Standing { notice, pair, mirror, in_sync })
     }
 

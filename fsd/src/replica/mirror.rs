@@ -164,12 +164,16 @@ impl Replica {
         Err(Rejection::Behind { needed })
     }
 
-    /// If the namespace knows this life of the server, returns once every change begun here under an epoch older than `view`'s has ended.
+    /// If the namespace knows this life of the server, and its disk can be relied on, returns once every change begun here under
+    /// an epoch older than `view`'s has ended. Who is refused for the disk need not try to bring this copy up to date.
     pub async fn drain(&self, from: ServerId, view: View) -> Result<(), Rejection> {
         self.caught_up(&view).await?;
         let standing = self.judge_mirror(from, &view)?;
         if standing.pair.member(self.me).is_none_or(|m| m.incarnation != self.board.incarnation) {
             return Err(Rejection::Away);
+        }
+        if !self.store.is_trusted() {
+            return Err(Rejection::DiskFailed);
         }
         self.inflight.drained(view.epoch).await;
         Ok(())
@@ -259,6 +263,7 @@ impl Replica {
     /// This server's half of it.
     pub(super) async fn settle_notes(self: &Arc<Self>, drop: bool) -> Result<(), Rejection> {
         if drop {
+            self.inflight.ended().await;
             self.keep_ends().await?;
         }
         let work = move |store: &dyn ChunkStore| if drop { store.drop_notes() } else { store.begin_notes() };

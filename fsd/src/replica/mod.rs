@@ -129,7 +129,7 @@ pub struct Replica {
     tally: tally::Tally,
     progress: Mutex<Option<resync::Progress>>,
     scrub: scrub::Scrub,
-    disk_error: Mutex<Option<String>>,
+    trouble: Mutex<Option<disk::Trouble>>,
     doubts_life: OnceLock<disk::DoubtLife>,
     /// Set once that was called.
     life_doubted: OnceCell<()>,
@@ -185,7 +185,7 @@ impl Replica {
             tally: tally::Tally::default(),
             progress: Mutex::default(),
             scrub: scrub::Scrub::new(pace::Pace::new(config.scrub_every)),
-            disk_error: Mutex::default(),
+            trouble: Mutex::default(),
             doubts_life: OnceLock::new(),
             life_doubted: OnceCell::new(),
         })
@@ -211,7 +211,7 @@ impl Replica {
             scrub: self.scrub.status(),
             space: *self.space.lock(),
             held: self.store.held(),
-            disk_error: self.disk_error.lock().clone(),
+            disk_error: self.disk_error(),
         }
     }
 }

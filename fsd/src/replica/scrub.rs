@@ -210,7 +210,7 @@ impl Replica {
     /// Whether damage could be mended: both copies are in sync, this one in this life, and the disk is trusted.
     fn may_scrub(&self) -> bool {
         let both = self.standing().is_some_and(|s| s.both_in_sync());
-        both && self.disk_error.lock().is_none()
+        both && self.disk_error().is_none()
     }
 
     pub(super) async fn run_scrub(self: Arc<Self>) {

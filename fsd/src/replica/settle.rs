@@ -105,6 +105,8 @@ impl Replica {
         if self.standing_known().await.epoch() != standing.epoch() {
             return false;
         }
+        // What the mirror has noted of a change that this one has not even begun to make is all that tells of it.
+        self.inflight.ended().await;
         self.settle_mirror(&standing, true).await && self.settle_notes(true).await.is_ok()
     }
 

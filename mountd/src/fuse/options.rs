@@ -20,13 +20,16 @@ pub struct Options {
 #[error("unknown mount option {0:?}")]
 pub struct UnknownOption(String);
 
+/// Links are not followed; since Linux 5.10, and not named by `libc`.
+const MS_NOSYMFOLLOW: libc::c_ulong = 256;
 /// Options that are one flag, with the word that takes it back.
-const FLAGS: [(&str, &str, libc::c_ulong); 7] = [
+const FLAGS: [(&str, &str, libc::c_ulong); 8] = [
     ("ro", "rw", libc::MS_RDONLY),
     ("nosuid", "suid", libc::MS_NOSUID),
     ("nodev", "dev", libc::MS_NODEV),
     ("noexec", "exec", libc::MS_NOEXEC),
     ("sync", "async", libc::MS_SYNCHRONOUS),
+    ("nosymfollow", "symfollow", MS_NOSYMFOLLOW),
     ("nodiratime", "diratime", libc::MS_NODIRATIME),
     ("lazytime", "nolazytime", libc::MS_LAZYTIME),
 ];
@@ -34,8 +37,9 @@ const FLAGS: [(&str, &str, libc::c_ulong); 7] = [
 const ATIME: libc::c_ulong = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STRICTATIME;
 /// What is mounted, in the words of whoever mounts.
 const SOURCE: &str = "fsname=";
-/// Always so, or for those who read fstab.
-const IGNORED: [&str; 17] = [
+/// Always so, or for those who read fstab, or of no meaning here: the kernel has no mandatory locks any more, and the
+/// versions of inodes are for file systems that it exports itself.
+const IGNORED: [&str; 21] = [
     "allow_other",
     "default_permissions",
     "defaults",
@@ -53,6 +57,10 @@ const IGNORED: [&str; 17] = [
     "nogroup",
     "silent",
     "loud",
+    "mand",
+    "nomand",
+    "iversion",
+    "noiversion",
 ];
 /// The same, with a value. The numbers are the kernel's, and come back from the mount table.
 const IGNORED_PREFIXES: [&str; 6] = ["x-", "X-", "comment=", "user=", "user_id=", "group_id="];
@@ -109,11 +117,13 @@ mod tests {
         assert_eq!(flags(&lists), libc::MS_NODEV | libc::MS_NOATIME);
         assert_eq!(flags(&["noatime", "strictatime"]), libc::MS_STRICTATIME);
         assert_eq!(flags(&["strictatime,noatime,relatime"]), libc::MS_RELATIME);
+        assert_eq!(flags(&["nosymfollow,ro,symfollow", "nosymfollow"]), libc::MS_RDONLY | MS_NOSYMFOLLOW);
     }
 
     #[test]
     fn what_fstab_and_the_mount_table_say_is_taken() {
         assert_eq!(flags(&["defaults,user=alice,comment=x,nofail"]), 0);
+        assert_eq!(flags(&["silent,loud,mand,nomand,iversion,noiversion,lazytime,nolazytime"]), 0);
         let table = "rw,nosuid,relatime,user_id=0,group_id=0,default_permissions,allow_other";
         assert_eq!(flags(&[table]), libc::MS_NOSUID | libc::MS_RELATIME);
     }

@@ -88,8 +88,8 @@ impl<C: Cluster> Vfs<C> {
         match what {
             Allocate::Reserve => self.0.reshape(&open.file, range.clone(), &[reserve]).await?,
             Allocate::Punch => {
-                // The last block goes as a whole if all that the file has of it does.
-                let end = if range.end < size { range.end } else { size.next_multiple_of(BLOCK_BYTES) };
+                // As on ext4, the last block goes as a whole if the range goes on behind the file's end.
+                let end = if range.end <= size { range.end } else { size.next_multiple_of(BLOCK_BYTES) };
                 let end = if range.start < size { end } else { range.start };
                 self.0.reshape(&open.file, range.start..end, &[punch]).await?;
             }

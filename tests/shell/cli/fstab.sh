@@ -4,6 +4,7 @@ cluster_up
 echo kept > "$MNT/f"
 need cp /usr/bin/id "$MNT/id"; need chown 1:1 "$MNT/id"; need chmod 6755 "$MNT/id"
 need mknod "$MNT/null" c 1 3
+need ln -s f "$MNT/link"
 need r stop mountd
 need mkdir -p "$MNT"
 installed
@@ -45,6 +46,20 @@ for option in strictatime nodiratime lazytime relatime; do
   fstab "$option"
   check "$option" there mount "$MNT"
   case $option in strictatime) check "is taken" options_are -relatime -noatime ;; lazytime) ;; *) check "is taken" options_are "$option" ;; esac
+  check "umount" there umount "$MNT"
+done
+
+fstab "nosymfollow"
+check "nosymfollow" there mount "$MNT"
+check "is taken" options_are nosymfollow
+fails_with "links are not followed" "Too many levels of symbolic links" there cat "$MNT/link"
+same "but read" f "$(there readlink "$MNT/link")"
+check "umount" there umount "$MNT"
+
+for options in mand,nomand iversion,noiversion silent,loud symfollow,lazytime,nolazytime; do
+  fstab "$options"
+  check "$options, which mount(8) has for every file system" there mount "$MNT"
+  same "mounts as ever" kept "$(there cat "$MNT/link")"
   check "umount" there umount "$MNT"
 done
 

@@ -43,6 +43,17 @@ need there touch -a "$MNT/f"; before=$(there stat -c %x "$MNT/f"); need there ca
 refuse "though nothing was changed" test "$before" = "$(there stat -c %x "$MNT/f")"
 check "and relatime again" there mount -o remount,relatime "$MNT"
 
+need there ln -s f "$MNT/link"
+check "links can be had not followed" there mount -o remount,nosymfollow "$MNT"
+check "it says so" options_are nosymfollow nosuid
+fails_with "they are not" "Too many levels of symbolic links" there cat "$MNT/link"
+check "what else is changed leaves that as it is" there mount -o remount,noatime "$MNT"
+check "as it says" options_are nosymfollow noatime
+# mount(8) of util-linux 2.38 does not know this word as the opposite, and keeps both.
+check "and followed again" there "$BIN/mountd" -o remount,symfollow,relatime "$MNT"
+check "as it says" options_are -nosymfollow relatime
+same "they are" "$(there cat "$MNT/f")" "$(there cat "$MNT/link")"
+
 begin writer there sh -c "exec 3> $MNT/open; echo here; exec tail -f /dev/null"
 need wait_until 10 lines_at_least "$(output_of writer)" 1
 fails_with "with a file open for writing it does not become read-only" "busy" there mount -o remount,ro "$MNT"

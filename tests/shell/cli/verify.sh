@@ -10,6 +10,30 @@ fails_with "a server that does not answer is reported" "WRONG +fsd4 does not ans
 resume fsd4
 need wait_healthy 60
 
+# A copy that is behind: with its mirror dead it stays so.
+held=$(on_pair 2 held); need test -n "$held"
+crash fsd4
+echo missed > "$held"; need sync "$held"
+crash fsd3
+back fsd4
+need wait_until 20 copy_is fsd4 stale
+verify > "$CASE_DIR/said"; code=$?
+cat "$CASE_DIR/said"
+same "a copy that is not in sync fails" 1 $code
+check "it is reported" grep -qx "WRONG  fsd4's copy is stale; it was not compared" "$CASE_DIR/said"
+crash fsd1 witness
+need wait_until 20 not has_leader
+verify > "$CASE_DIR/said"; code=$?
+cat "$CASE_DIR/said"
+same "so does a store that nobody leads" 1 $code
+check "it is said, too" grep -qx "WRONG  nobody leads: too few servers answer each other" "$CASE_DIR/said"
+for name in fsd1 fsd3 witness; do
+  check "and who is missing: $name" grep -qx "WRONG  $name does not answer; what it has is not verified" "$CASE_DIR/said"
+done
+back fsd1 fsd3 witness
+need wait_healthy 60
+check "all of them back, it is sound again" verify
+
 # Chunk files are as large as a whole chunk and its footer, sparse.
 mapfile -t files < <(find "$DIR/data/fsd1/chunks" -type f -size +4M | sort)
 need test ${#files[@]} -ge 8

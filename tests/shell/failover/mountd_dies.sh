@@ -1,6 +1,25 @@
 # limit: 300
-# mountd is killed: it is mounted again at once, what was synced is there with its size, and nothing leaks.
+# mountd is killed: it is mounted again at once, what was synced is there with its size, so is what had reached the servers,
+# and nothing leaks.
 cluster_up
+
+# Never synced nor closed: killed as soon as the servers have the bytes, whether they have been told of the size or not.
+kept() { local n sum=0; for n in 0 1 2 3; do sum=$((sum + $(json /servers/$n/chunk_bytes))); done; echo $sum; }
+size=$((2197 * 4096))
+head -c $size /dev/urandom > "$CASE_DIR/data"
+had=$(kept)
+have_it() { [ "$(kept)" -ge $((had + 2 * size)) ]; }
+exec 5> "$MNT/unsynced"
+cat "$CASE_DIR/data" >&5
+need wait_until 10 have_it
+crash mountd
+exec 5>&-
+need r start mountd
+same "what was not synced, but had reached the servers, has its size" $size "$(stat -c %s "$MNT/unsynced")"
+check "and its bytes" cmp "$CASE_DIR/data" "$MNT/unsynced"
+need rm "$MNT/unsynced"
+gone_again() { [ "$(kept)" -le "$had" ]; }
+need wait_until 30 gone_again
 head -c 9000000 /dev/urandom > "$CASE_DIR/data"
 need cp "$CASE_DIR/data" "$MNT/synced"; need sync "$MNT/synced"
 head -c 9000000 /dev/urandom > "$MNT/orphan"; need sync "$MNT/orphan"

@@ -5,8 +5,8 @@ cluster_up
 for i in $(seq 1 8); do head -c 100000 /dev/urandom > "$MNT/f$i"; done
 sums "$MNT" > "$CASE_DIR/sums"
 sync
-on_pair() { for f in "$MNT"/f*; do [ "$(holders_of "$f")" = "$1 " ] && echo "$f"; done; }
-lost=$(on_pair "fsd3 fsd4"); kept=$(on_pair "fsd1 fsd2")
+all_on() { for f in "$MNT"/f*; do [ "$(holders_of "$f")" = "$1 " ] && echo "$f"; done; }
+lost=$(all_on "fsd3 fsd4"); kept=$(all_on "fsd1 fsd2")
 need test -n "$lost"; need test -n "$kept"
 append() { printf '%s\n' "$2" | dd of="$1" oflag=append conv=notrunc,fsync status=none; }
 has() { [ "$(cat "$1")" = "$2" ]; }

@@ -4,8 +4,8 @@ config 'io_timeout = "100s"'
 cluster_up
 for i in $(seq 1 8); do head -c 100000 /dev/urandom > "$MNT/f$i"; done
 sync "$MNT"/f*
-on_pair() { for f in "$MNT"/f*; do [ "$(holders_of "$f")" = "$1 " ] && echo "$f"; done; }
-lost=($(on_pair "fsd3 fsd4"))
+all_on() { for f in "$MNT"/f*; do [ "$(holders_of "$f")" = "$1 " ] && echo "$f"; done; }
+lost=($(all_on "fsd3 fsd4"))
 need test "${#lost[@]}" -ge 2
 for f in "$MNT"/f*; do dd if="$f" iflag=nocache count=0 status=none; done; echo 3 > /proc/sys/vm/drop_caches
 crash fsd3 fsd4

@@ -7,6 +7,9 @@ MNT=$CASE_DIR/mnt
 r() { local command=$1; shift; "$BIN/raidfs" "$command" --dir "$DIR" "$@"; }
 probe() { "$BIN/probe" "$@"; }
 
+# optimised: whether the programs are a release build, of which times are promised.
+optimised() { [ "${BIN##*/}" = release ]; }
+
 # cluster_up [OPTION...]: makes and mounts it, or the case is over.
 cluster_up() {
   need "$BIN/raidfs" up --dir "$DIR" --mount "$MNT" --base-port "$PORT" "$@"
@@ -49,5 +52,17 @@ mounted() { grep -qF " $MNT " /proc/self/mountinfo; }
 
 # Which servers hold a file, by the mount's word: `fsd1 fsd2`.
 holders_of() { "$BIN/raidfs" where "$1" | grep -oE 'fsd[0-9]+' | sort -u | tr '\n' ' '; }
+
+# on_pair PAIR NAME: a file on the mount that this pair (1 or 2) holds, in a directory of its own; prints its path.
+on_pair() {
+  local n=0 path
+  while [ $n -lt 100 ]; do
+    n=$((n + 1)) path=$MNT/$2-$1-$n/$2
+    mkdir "${path%/*}" && : > "$path" || return 1
+    case "$1 $(holders_of "$path")" in "1 "*fsd1* | "2 "*fsd3*) echo "$path"; return ;; esac
+    rm -r "${path%/*}"
+  done
+  return 1
+}
 
 verify() { r verify; }

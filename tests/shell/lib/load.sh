@@ -30,6 +30,10 @@ in_rounds() {
     echo "$n"
   done
 }
+# waited NAME: the longest wait, in milliseconds, that a finished `probe stall` printed.
+waited() { sed -n 's/^stall_ms=\([0-9]*\).*/\1/p' "$(output_of "$1")"; }
+# longest NAME...: of several.
+longest() { local name; for name in "$@"; do waited "$name"; done | sort -n | tail -n 1; }
 rounds_of() { wc -l < "$(output_of "$1")"; }
 
 # finish NAME: waits for it; its exit code.

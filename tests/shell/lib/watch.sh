@@ -3,18 +3,6 @@
 
 WATCHERS="stall1 stall2 log1 log2 checked plain"
 
-# on_pair PAIR NAME: a file on the mount that this pair (1 or 2) holds, in a directory of its own; prints its path.
-on_pair() {
-  local n=0 path
-  while [ $n -lt 100 ]; do
-    n=$((n + 1)) path=$MNT/$2-$1-$n/$2
-    mkdir "${path%/*}" && : > "$path" || return 1
-    case "$1 $(holders_of "$path")" in "1 "*fsd1* | "2 "*fsd3*) echo "$path"; return ;; esac
-    rm -r "${path%/*}"
-  done
-  return 1
-}
-
 # watch: begins all of them. The same small program runs on a plain directory of this machine: what makes that wait makes
 # everything wait.
 watch() {
@@ -59,8 +47,6 @@ moves_on() {
   return $ok
 }
 
-waited() { sed -n 's/^stall_ms=\([0-9]*\).*/\1/p' "$(output_of "$1")"; }
-
 # watched WHAT MILLIS: ends them. None saw an error or a byte that is wrong, and none waited for longer than that. What the
 # program on the plain directory had to wait is the machine's own, and comes on top.
 watched() {
@@ -78,7 +64,7 @@ watched() {
   done
   bound=$((bound + $(waited plain)))
   within "$what: no wait over $2 ms ($(waited stall1) ms, $(waited stall2) ms)" 0 "$bound" \
-    "$(printf '%s\n' "$(waited stall1)" "$(waited stall2)" | sort -n | tail -n 1)"
+    "$(longest stall1 stall2)"
   # A round is a dozen calls and as many processes.
   within "$what: nor for names ($longest ms)" 0 $((bound + 500)) "$longest"
 }

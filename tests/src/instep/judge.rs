@@ -135,10 +135,10 @@ impl Times {
         self.before.is_some_and(|(l, m)| (l - self.local).abs() <= COARSE && (m - self.mount).abs() <= COARSE)
     }
 
-    /// As access times: one side was read, or both were changed and then the local one was read.
+    /// As access times: one side was read, or both were changed (to whatever time) and then the local one was read.
     fn is_read(&self, allowed: During) -> bool {
         let is_new = self.local >= allowed.from && self.local <= allowed.to;
-        self.is_of_local_only() || self.is_of_mount_only() || is_new && self.mount < self.local
+        self.is_of_local_only() || self.is_of_mount_only() || is_new
     }
 
     fn is_of_local_only(&self) -> bool {

@@ -198,7 +198,9 @@ impl Disk {
                     self.make_dir(chunk, layout::dir_of(chunk))?;
                     tries += 1;
                 }
-                Err(e) if is_shortage(&e) => return Err(ChunkError::Disk { action: "create", chunk, source: e }),
+                Err(e) if crate::chunk::is_shortage(&e) => {
+                    return Err(ChunkError::Disk { action: "create", chunk, source: e });
+                }
                 Err(e) => return Err(self.failed("create", chunk, e)),
             }
         };
@@ -319,11 +321,6 @@ fn write_footer(
         let (at, sums) = footer.encode_sums(blocks.start, blocks.end);
         io::write_at(file, [&sums, &[], &[]], at)
     }
-}
-
-/// Too little of something of this process or machine: no fault of the disk.
-fn is_shortage(error: &std::io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM))
 }
 
 /// The sums that the blocks of a range will have.

@@ -2,6 +2,7 @@
 
 use super::accused;
 use super::harness::{A, B, Cluster, chunk, until, write};
+use crate::board::Doom;
 use crate::replica::ranges::{Mode, Span};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::Epoch;
@@ -137,4 +138,38 @@ async fn who_changes_a_chunk_that_is_copied_to_a_hung_disk_does_not_wait_for_tha
     cluster.store(B).stall(false);
     cluster.in_sync().await;
     cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn a_server_that_was_short_of_open_files_is_well_again_once_it_is_in_sync() {
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, b"a")).await;
+    cluster.store(B).short_of_files.store(true, Ordering::Relaxed);
+    cluster.change(0, chunk(1), write(0, b"b")).await;
+    assert_ne!(cluster.state(B), CopyState::InSync);
+    let told = || cluster.servers[1].replica.status().disk_error;
+    assert!(told().is_some_and(|text| text.contains("Too many open files")));
+    cluster.store(B).short_of_files.store(false, Ordering::Relaxed);
+    cluster.in_sync().await;
+    until("it says no more of it", || told().is_none()).await;
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn a_server_whose_disk_has_failed_rests() {
+    let cluster = Cluster::new().await;
+    for ino in 1..20 {
+        cluster.change(0, chunk(ino), write(0, b"x")).await;
+    }
+    cluster.store(B).failing.store(true, Ordering::Relaxed);
+    cluster.change(0, chunk(1), write(0, b"y")).await;
+    assert_eq!(cluster.state(B), CopyState::Stale);
+    let last = (2..20).map(|ino| cluster.doom(ino, Doom::Reap)).last().unwrap();
+    cluster.servers[1].board.publish(|notice| notice.durable = last);
+    until("it tries what it cannot", || cluster.store(B).reaps.load(Ordering::Relaxed) > 0).await;
+    let (begun, epoch) = (Instant::now(), cluster.view(0).epoch);
+    until("a second has passed", || begun.elapsed() > Duration::from_secs(1)).await;
+    let tries = cluster.store(B).reaps.load(Ordering::Relaxed);
+    assert!(tries < 18 * 8, "{tries} tries in a second");
+    assert_eq!(cluster.view(0).epoch, epoch, "nobody tries to bring it up to date");
 }

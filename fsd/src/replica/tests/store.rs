@@ -56,6 +56,8 @@ pub struct TestStore {
     /// Writes find no room, copies do.
     pub refuses_writes: AtomicBool,
     pub failing: AtomicBool,
+    /// Its process has too many files open.
+    pub short_of_files: AtomicBool,
     /// Syncs fail, all else works.
     pub fails_syncs: AtomicBool,
     /// Whoever looks at all of a chunk waits for as long as this is set.
@@ -68,6 +70,7 @@ pub struct TestStore {
     pub syncs_of_all: AtomicU64,
     pub syncs_of_cuts: AtomicU64,
     pub imports: AtomicU64,
+    pub reaps: AtomicU64,
 }
 
 impl TestStore {
@@ -124,6 +127,9 @@ impl TestStore {
         }
         if self.failing.load(Ordering::Relaxed) {
             return Err(ChunkError::Disk { action: "test", chunk, source: io::Error::other("the test says so") });
+        }
+        if self.short_of_files.load(Ordering::Relaxed) {
+            return Err(ChunkError::Disk { action: "test", chunk, source: io::Error::from_raw_os_error(libc::EMFILE) });
         }
         if changes && self.full.load(Ordering::Relaxed) {
             return Err(ChunkError::Full { chunk });
@@ -337,6 +343,8 @@ impl ChunkStore for TestStore {
     }
 
     fn reap(&self, ino: Ino, most: usize) -> Result<usize, ChunkError> {
+        self.reaps.fetch_add(1, Ordering::Relaxed);
+        self.disk(ChunkId { ino, index: 0 }, false)?;
         Ok(self.inner.lock().remove(most, |id| id.ino == ino))
     }
 

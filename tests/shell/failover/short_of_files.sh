@@ -1,0 +1,19 @@
+# limit: 180
+# A server can open no file, and take no connection, more: it is put aside, programs see no error and wait at most 1.5 s, and
+# when it can again it comes back by itself.
+skip_without prlimit
+source "$LIB/watch.sh"
+cluster_up
+follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
+
+for victim in "$(follower)" "$(leader)"; do
+  pid=$(pid_of "$victim")
+  watch
+  no_more_files "$victim"
+  check "$victim is short of files: the programs go on" moves_on
+  more_files "$victim"
+  check "when it can open files again, all is in sync" wait_healthy 60
+  watched "$victim is short of files" 1500
+  same "it is the same process" "$pid" "$(pid_of "$victim")"
+done
+check "verify finds nothing wrong" verify

@@ -1,0 +1,61 @@
+# Servers with disks of their own: each is an image on a btrfs, whose snapshot is what the disks hold at that moment, without
+# what was in memory only: neither what the server, nor what its file system, nor what its disk had not been told to keep.
+
+DISKS=$CASE_DIR/disks
+declare -A BOOT=()
+
+# disks_up SIZE NAME...: makes one of that size for each, and puts it in.
+disks_up() {
+  local name
+  DISK_SIZE=$1; shift
+  export RAIDFS_BOOT_ID=boot0
+  need truncate -s 16G "$DISKS.img"
+  need mkfs.btrfs -q "$DISKS.img"
+  need mkdir "$DISKS"
+  need mount -o loop "$DISKS.img" "$DISKS"
+  need btrfs -q subvolume create "$DISKS/live"
+  for name in "$@"; do new_disk "$name"; done
+}
+image_of() { echo "$DISKS/live/$1.img"; }
+insert() { # NAME...
+  local name
+  for name in "$@"; do need mount -o loop,errors=continue "$(image_of "$name")" "$DIR/data/$name"; done
+}
+# new_disk NAME: an empty one, in its place.
+new_disk() {
+  need mkdir -p "$DIR/data/$1"
+  rm -f "$(image_of "$1")"
+  need truncate -s "$DISK_SIZE" "$(image_of "$1")"
+  need mkfs.ext4 -q -m 0 "$(image_of "$1")"
+  insert "$1"
+}
+
+# cut_power NAME...: they stop at one moment, and all that is left of them is what their disks held then. Who is started
+# again has been booted meanwhile: see `booted`.
+cut_power() {
+  local name cut=$DISKS/cut
+  hang "$@"
+  need btrfs -q subvolume snapshot "$DISKS/live" "$cut"
+  crash "$@"
+  for name in "$@"; do
+    need umount "$DIR/data/$name"
+    need cp --reflink=always "$cut/$name.img" "$(image_of "$name")"
+    BOOT[$name]=$((${BOOT[$name]:-0} + 1))
+  done
+  need btrfs -q subvolume delete "$cut"
+  insert "$@"
+}
+# booted NAME...: each started again, with the word of its machine that it lost power since, or that it did not.
+booted() { local name; for name in "$@"; do RAIDFS_BOOT_ID=boot${BOOT[$name]:-0} back "$name"; done; }
+
+# freeze NAME: its file system takes no change until `thaw`, which `clean_below` makes sure of.
+freeze() { need fsfreeze --freeze "$DIR/data/$1"; }
+thaw() { fsfreeze --unfreeze "$DIR/data/$1"; }
+
+# slow NAME: frozen for 0.9 s of each second, until `quick`.
+slow() {
+  begin slowness in_rounds slowness slow_second "$1"
+  need wait_until 10 lines_at_least "$(output_of slowness)" 1
+}
+slow_second() { freeze "$1" && pass_time 900 && thaw "$1" && pass_time 100; }
+quick() { tell slowness; need finish slowness; }
