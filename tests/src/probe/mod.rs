@@ -31,6 +31,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["instep-worker", mount, local, process, rest @ ..] => crate::instep::serve(mount, local, process, rest),
         ["stall", dir] => stall::run(dir, usize::MAX),
         ["stall", dir, rounds] => stall::run(dir, number(rounds)?),
+        ["reads", file] => stall::reads(file),
         ["log", file] => log::write(file, log::By::Fsync),
         ["log", file, by] => log::write(file, log::By::named(by)?),
         ["log-check", file, acknowledged] => log::check(file, acknowledged),
