@@ -25,6 +25,17 @@ pub struct Notice {
     pub lease_until: Instant,
     /// The mount sessions that are open: chunk changes of any other are refused. None: not known, none is refused.
     pub sessions: Option<Arc<Vec<SessionId>>>,
+    /// What was lost with pairs whose loss was accepted.
+    pub marked: Marked,
+}
+
+/// What is marked as lost with pairs, in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// Some file may have lost something.
+    pub any: bool,
+    /// How often something was marked of a pair that had no copy any more.
+    pub late: u64,
 }
 
 /// What destroys chunk bytes, by the namespace's word; carried out once its entry is durable on a quorum.
@@ -85,6 +96,7 @@ impl Board {
             pairs: Arc::new(Vec::new()),
             lease_until: Instant::now(),
             sessions: None,
+            marked: Marked::default(),
         };
         let board = Board {
             server,

@@ -9,7 +9,7 @@ use crate::serve::listen;
 use crate::serve_guest;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId, Term};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, Term};
 use raidfs_common::limits::CONNECTIONS_MAX;
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::admin::{
@@ -196,7 +196,7 @@ impl AdminService for Waits {
         Err(Rejection::Away)
     }
 
-    async fn accept_loss(self, _: Context, _: PairId) -> Result<Accepting, NotAccepted> {
+    async fn accept_loss(self, _: Context, _: PairId, _: Epoch) -> Result<Accepting, NotAccepted> {
         Err(NotAccepted::NotLeader(None))
     }
 

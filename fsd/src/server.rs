@@ -103,7 +103,10 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
         stranger: log.vote().term == Term(0) && log.last().0 == LogIndex(0),
         strict: config.durability == Durability::Strict,
         on_recovery: codec::encode(&Command::Recovered).into(),
-        read_lives: |data| codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default(),
+        read_lives: |data| {
+            let said = codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default();
+            said.into_iter().map(|(voter, said)| (voter, said.known_after())).collect()
+        },
     }
 }
 
@@ -240,6 +243,9 @@ pub async fn run(
     let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
     if life.first || found.settled && !life.power_lost {
         replica.nothing_is_half_changed();
+    }
+    if life.empty {
+        replica.directory_is_empty();
     }
     let server = Arc::new(Server {
         cluster,

@@ -2,7 +2,7 @@
 
 use crate::codec::Blob;
 use crate::error::Rejection;
-use crate::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
+use crate::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use crate::pair::{Pair, Space};
 use crate::rpc::chunks::ChunkSummary;
 use serde::{Deserialize, Serialize};
@@ -196,6 +196,9 @@ pub enum NotAccepted {
     /// Nobody agreed to it in time, or one of the servers came back meanwhile.
     #[error("it was not agreed to in time, or the pair has changed meanwhile")]
     NotAgreed,
+    /// It is not what was confirmed.
+    #[error("the pair is another than was looked at, as one of its servers was there meanwhile: say it again")]
+    Changed,
 }
 
 /// How far the accepting of a loss is.
@@ -248,9 +251,9 @@ pub trait AdminService {
     /// How that pass is, and chunks that it could not mend, in order, up to a bound. [`Rejection::Forgotten`]: there is no
     /// such pass in this life of the server.
     async fn scrubbed(number: u64) -> Result<(ScrubPass, Vec<ChunkId>), Rejection>;
-    /// Accepts that both servers of a pair are gone for good, with all that only they had: a step of it, to be repeated until
-    /// it is done.
-    async fn accept_loss(pair: PairId) -> Result<Accepting, NotAccepted>;
+    /// Accepts that both servers of a pair are gone for good, with all that only they had, as the pair was under `epoch`: a step
+    /// of it, to be repeated until it is done.
+    async fn accept_loss(pair: PairId, epoch: Epoch) -> Result<Accepting, NotAccepted>;
     /// A page of the files of which something was marked as lost, above `after`, in order; empty at the end. What has been
     /// written anew since is marked all the same: the chunks know.
     async fn marked_lost(at_least: LogIndex, after: Option<Ino>) -> Result<Vec<LostFile>, Rejection>;

@@ -108,6 +108,7 @@ fn what_was_lost_takes_no_room_and_reads_as_nothing_until_whole_blocks_are_writt
         let c = chunk(7, 2);
         store.lose(c, 2 * B + 5).unwrap();
         store.lose(chunk(7, 3), 0).unwrap();
+        assert!(store.may_have_lost(c) && !store.may_have_lost(chunk(8, 0)));
         assert_eq!(store.list(None, ALL).unwrap(), [c]);
         assert_eq!(store.held(), (1, 0));
         assert_eq!(store.extents(c).unwrap(), (2 * B + 5, vec![(0, 3)]));
@@ -134,6 +135,7 @@ fn what_was_lost_takes_no_room_and_reads_as_nothing_until_whole_blocks_are_writt
         assert_eq!(store.summary(c, true).unwrap().unwrap().lost, B);
         store.cut(Ino(7), 2 * CHUNK_BYTES + u64::from(2 * B), ALL).unwrap();
         assert_eq!(store.summary(c, true).unwrap().unwrap().lost, 0);
+        assert!(!store.may_have_lost(c), "not any more");
         assert_eq!(store.held(), (1, BLOCK_BYTES));
         store.reap(Ino(7), ALL).unwrap();
         assert_eq!(store.held(), (0, 0));

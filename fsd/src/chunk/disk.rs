@@ -346,6 +346,10 @@ impl ChunkStore for DiskChunks {
         self.disk.lose(chunk, bytes)
     }
 
+    fn may_have_lost(&self, chunk: ChunkId) -> bool {
+        self.disk.may_have_lost(chunk)
+    }
+
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
         self.disk.cut(ino, size, most)
     }

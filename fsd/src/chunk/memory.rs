@@ -13,6 +13,7 @@ use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
@@ -274,14 +275,23 @@ impl ChunkStore for MemoryChunks {
 
     fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError> {
         let range = range(chunk, 0, bytes as usize)?;
-        let mut inner = self.inner.lock();
-        if !range.is_empty() && !inner.chunks.contains_key(&chunk) {
-            let held = inner.chunk_to_change(chunk);
-            held.length = range.end;
-            held.lost = blocks_of(&range).collect();
-            held.blocks = blocks_of(&range).map(|block| (block, vec![0; BLOCK])).collect();
+        if range.is_empty() {
+            return Ok(());
         }
+        let mut inner = self.inner.lock();
+        let held = inner.chunk_to_change(chunk);
+        for block in blocks_of(&range) {
+            if let Entry::Vacant(hole) = held.blocks.entry(block) {
+                hole.insert(vec![0; BLOCK]);
+                held.lost.insert(block);
+            }
+        }
+        held.length = held.length.max(range.end);
         Ok(())
+    }
+
+    fn may_have_lost(&self, chunk: ChunkId) -> bool {
+        self.inner.lock().chunks.get(&chunk).is_some_and(|held| !held.lost.is_empty())
     }
 
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {

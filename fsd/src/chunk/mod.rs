@@ -150,8 +150,11 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// Makes the chunk exactly this, or gone. Blocks that the copy says are damaged are so afterwards.
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError>;
     /// Makes a chunk of so many bytes that are all accepted as lost: they take no room, and can neither be read nor changed in
-    /// part until whole blocks are written. A chunk that is there stays as it is.
+    /// part until whole blocks are written. Of a chunk that is there, what is no hole stays as it is; one of which that cannot
+    /// be told, as it was being made when power was lost, is made anew.
     fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError>;
+    /// Whether something of the chunk may be lost, from memory: true if that cannot be told without the disk.
+    fn may_have_lost(&self, chunk: ChunkId) -> bool;
     /// The file is `size` bytes long: the last chunk is cut, and its sums with it, and whole chunks behind are removed,
     /// `most` of them at a time. How many were: once fewer than `most`, all is done.
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError>;

@@ -3,7 +3,7 @@
 
 use super::admission::{self, Admission, Given};
 use super::judgement::{self, Greeting, Loss, Mirror};
-use super::loss;
+use super::loss::{self, There};
 use super::room::{self, Disk};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
@@ -110,6 +110,14 @@ impl<P: Proposer> Duties<P> {
                 }
                 done
             }
+            Report::Begun { pair, epoch, incarnation, late } => {
+                let begun = PairEvent::Begun { server: from, incarnation, late };
+                let done = self.pair_event(pair, epoch, begun).await;
+                if done {
+                    tracing::info!("{from} is in sync: it is the first copy of a pair whose loss was accepted");
+                }
+                done
+            }
             Report::Space { total, free, file_system } => {
                 self.memory.lock().disks.insert(from, Disk { space: Space { total, free }, file_system });
                 true
@@ -124,8 +132,10 @@ impl<P: Proposer> Duties<P> {
         if !self.proposer.leads() || self.proposer.confirm().await.is_none() {
             return Joining::Later;
         }
+        let may_take_over = |known, admission| admission::may_take_over(admission, known, said.empty);
         match admission() {
             None | Some((_, Admission::Refused)) => return Joining::Refused,
+            Some((known, new)) if !from.is_witness() && !may_take_over(known, new) => return Joining::Refused,
             Some((known, Admission::New)) if from.is_witness() => {
                 self.proposer.propose(Change::Witness { from: known, to: life }).await;
             }
@@ -147,10 +157,12 @@ impl<P: Proposer> Duties<P> {
         let pair = self.cluster.config.pair_of(server).and_then(|id| self.pair(id));
         let answers = self.ping(server).await;
         let copies = pair.as_ref().and_then(|p| Some((p.member(server)?.state, p.mirror_of(server)?.state)));
-        let Some(barred) = admission::give_up(Given { known, answers, copies })? else { return Ok(()) };
+        if !admission::give_up(Given { known, answers, copies })? {
+            return Ok(());
+        }
         let done = match pair {
-            Some(pair) => self.pair_event(pair.id, pair.epoch, PairEvent::Replace { server, barred }).await,
-            None => self.proposer.propose(Change::Witness { from: known, to: barred }).await,
+            Some(pair) => self.pair_event(pair.id, pair.epoch, PairEvent::Replace { server, known }).await,
+            None => self.proposer.propose(Change::Witness { from: known, to: known.barred() }).await,
         };
         if !done {
             return Err(NotReplaced::NotAgreed);
@@ -159,37 +171,42 @@ impl<P: Proposer> Duties<P> {
         Ok(())
     }
 
-    /// Accepts that both servers of a pair are gone for good: some steps of it.
-    pub async fn accept_loss(&self, id: PairId) -> Result<Accepting, NotAccepted> {
+    /// Accepts that both servers of a pair are gone for good, as the pair was under `epoch`: some steps of it.
+    pub async fn accept_loss(&self, id: PairId, epoch: Epoch) -> Result<Accepting, NotAccepted> {
         let not_leader = || NotAccepted::NotLeader(self.proposer.leader());
         self.proposer.confirm().await.ok_or_else(not_leader)?;
+        self.may_be_given_up(id, epoch).await?;
+        let begun = Instant::now();
+        loop {
+            let losing = self.proposer.losing().filter(|(of, under, _)| (*of, *under) == (id, epoch));
+            match losing {
+                Some((.., None)) => break,
+                Some((.., Some(next))) if begun.elapsed() > ACCEPT_STEP => return Ok(Accepting::Marked(next)),
+                _ if self.proposer.propose(Change::MarkLost { pair: id, epoch }).await => {}
+                _ => return Err(NotAccepted::NotAgreed),
+            }
+        }
+        // Marking may have taken long, and one of them have come back meanwhile.
+        let known = self.may_be_given_up(id, epoch).await?;
+        if !self.proposer.propose(Change::AcceptLoss { pair: id, epoch, known }).await {
+            return Err(NotAccepted::NotAgreed);
+        }
+        let [(a, _), (b, _)] = known;
+        tracing::warn!(
+            "it was accepted that {a} and {b} are gone for good, with all that only they had: the pair begins anew once one of \
+             them is started with an empty data directory"
+        );
+        Ok(Accepting::Done)
+    }
+
+    /// Which data directories are given up with a pair, if its servers are gone by all that this one knows.
+    async fn may_be_given_up(&self, id: PairId, epoch: Epoch) -> Result<[(ServerId, Incarnation); 2], NotAccepted> {
         let pair = self.pair(id).ok_or(NotAccepted::Unknown)?;
-        let [a, b] = pair.members.map(|member| self.ping(member.server));
+        let [a, b] = pair.members.map(|member| self.look_for(member.server));
         let (a, b) = tokio::join!(a, b);
         let led_for = self.led_since().elapsed();
         let silent = |m: Member| self.proposer.heard(m.server).map_or(led_for, |ago| ago.min(led_for));
-        let barred = loss::give_up(&pair, [a, b], pair.members.map(silent))?;
-        let begun = Instant::now();
-        loop {
-            let losing = self.proposer.losing().filter(|(of, epoch, _)| (*of, *epoch) == (id, pair.epoch));
-            let change = match losing {
-                Some((.., None)) => Change::AcceptLoss { pair: id, epoch: pair.epoch, barred },
-                Some((.., Some(next))) if begun.elapsed() > ACCEPT_STEP => return Ok(Accepting::Marked(next)),
-                _ => Change::MarkLost { pair: id, epoch: pair.epoch },
-            };
-            let is_last = matches!(change, Change::AcceptLoss { .. });
-            if !self.proposer.propose(change).await {
-                return Err(NotAccepted::NotAgreed);
-            }
-            if is_last {
-                let [a, b] = pair.members.map(|member| member.server);
-                tracing::warn!(
-                    "it was accepted that {a} and {b} are gone for good, with all that only they had: the pair begins anew once \
-                     one of them is started with an empty data directory"
-                );
-                return Ok(Accepting::Done);
-            }
-        }
+        loss::give_up(&pair, epoch, [a, b], pair.members.map(silent))
     }
 
     async fn pair_event(&self, pair: PairId, epoch: Epoch, event: PairEvent) -> bool {
@@ -198,7 +215,7 @@ impl<P: Proposer> Duties<P> {
 
     async fn started(&self, server: ServerId, said: Started) -> bool {
         let now = Instant::now();
-        let incarnation = said.incarnation;
+        let (incarnation, is_empty) = (said.incarnation, said.empty);
         let Some(pair) = self.cluster.config.pair_of(server).and_then(|id| self.pair(id)) else { return false };
         let Some(member) = pair.member(server) else { return false };
         let loss = Loss::of(said, member);
@@ -215,7 +232,8 @@ impl<P: Proposer> Duties<P> {
             return true;
         }
         let known = |id, life| self.proposer.lives().get(&id).is_some_and(|known| known.admits(life));
-        if !known(server, incarnation) {
+        let admission = admission::judge(member.incarnation, incarnation);
+        if !known(server, incarnation) || !admission::may_take_over(admission, member.incarnation, is_empty) {
             return false;
         }
         // A cluster that has never lived is empty everywhere.
@@ -247,11 +265,23 @@ impl<P: Proposer> Duties<P> {
     }
 
     async fn ping(&self, server: ServerId) -> Option<Incarnation> {
+        match self.look_for(server).await {
+            There::Life(life) => Some(life),
+            There::Refuses | There::Nobody => None,
+        }
+    }
+
+    /// What is in a server's place.
+    async fn look_for(&self, server: ServerId) -> There {
         if server == self.cluster.me {
-            return Some(self.cluster.incarnation);
+            return There::Life(self.cluster.incarnation);
         }
         let call = |client: PeerServiceClient, ctx| async move { client.ping(ctx).await };
-        self.cluster.peers.call(server, PING_TIMEOUT, call).await.ok()
+        match self.cluster.peers.call(server, PING_TIMEOUT, call).await {
+            Ok(life) => There::Life(life),
+            Err(error) if error.is_refused() => There::Refuses,
+            Err(_) => There::Nobody,
+        }
     }
 
     async fn accused(&self, from: ServerId, pair: PairId, epoch: Epoch, server: ServerId, reason: &str) -> bool {

@@ -44,7 +44,7 @@ mod tests;
 pub use fault::Fault;
 pub use overlay::FlushBatch;
 
-use crate::board::{Doom, Dooms};
+use crate::board::{Doom, Dooms, Marked};
 use overlay::Overlay;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::id::{Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
@@ -248,6 +248,11 @@ impl Namespace {
     /// How far it is marked what is lost with a pair whose loss is about to be accepted.
     pub fn losing(&self) -> Option<LosingRow> {
         self.state.losing
+    }
+
+    /// Whether some file may have lost something with a pair; and how often that was marked late, of a pair without a copy.
+    pub fn marked(&self) -> Marked {
+        Marked { any: self.state.has_lost, late: self.state.late }
     }
 
     /// How often power was lost with entries that may have been agreed.

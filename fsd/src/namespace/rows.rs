@@ -27,6 +27,7 @@ mod tag {
     pub const RECOVERY: u8 = 0x05;
     pub const WITNESS: u8 = 0x06;
     pub const LOSING: u8 = 0x07;
+    pub const LATE: u8 = 0x08;
     pub const SESSION: u8 = 0x10;
     pub const OUTCOME: u8 = 0x11;
     pub const ORPHAN: u8 = 0x12;
@@ -56,6 +57,8 @@ pub enum Key {
     Witness,
     /// A pair whose loss is about to be accepted.
     Losing,
+    /// How often something was marked as lost with a pair that had no copy any more.
+    Late,
     /// An open session.
     Session(SessionId),
     /// The outcome of a session's request.
@@ -97,6 +100,7 @@ impl Key {
             Key::Recovery => vec![tag::RECOVERY],
             Key::Witness => vec![tag::WITNESS],
             Key::Losing => vec![tag::LOSING],
+            Key::Late => vec![tag::LATE],
             Key::Session(id) => two(tag::SESSION, id.0, &[]),
             Key::Outcome(id, seq) => two(tag::OUTCOME, id.0, &seq.to_be_bytes()),
             Key::Orphan(id, ino) => two(tag::ORPHAN, id.0, &ino.0.to_be_bytes()),
@@ -125,6 +129,7 @@ impl Key {
             tag::RECOVERY => rest.is_empty().then_some(Key::Recovery),
             tag::WITNESS => rest.is_empty().then_some(Key::Witness),
             tag::LOSING => rest.is_empty().then_some(Key::Losing),
+            tag::LATE => rest.is_empty().then_some(Key::Late),
             _ => {
                 let (a, rest) = rest.split_first_chunk::<8>()?;
                 let a = u64::from_be_bytes(*a);
@@ -320,6 +325,8 @@ pub enum Row {
     Witness(Incarnation),
     /// Under [`Key::Losing`].
     Losing(LosingRow),
+    /// Under [`Key::Late`].
+    Late(u64),
     /// Under [`Key::Session`].
     Session(SessionRow),
     /// Under [`Key::Outcome`].
@@ -360,6 +367,7 @@ impl Row {
             Row::Recovery(row) => stored(&codec::encode(row)),
             Row::Witness(life) => stored(&codec::encode(life)),
             Row::Losing(row) => stored(&codec::encode(row)),
+            Row::Late(times) => stored(&codec::encode(times)),
             Row::Session(row) => stored(&codec::encode(row)),
             Row::Outcome(row) => stored(&codec::encode(row)),
             Row::Orphan => stored(&[]),
@@ -388,6 +396,7 @@ impl Row {
             tag::RECOVERY => Row::Recovery(codec::decode(value).map_err(malformed)?),
             tag::WITNESS => Row::Witness(codec::decode(value).map_err(malformed)?),
             tag::LOSING => Row::Losing(codec::decode(value).map_err(malformed)?),
+            tag::LATE => Row::Late(codec::decode(value).map_err(malformed)?),
             tag::SESSION => Row::Session(codec::decode(value).map_err(malformed)?),
             tag::OUTCOME => Row::Outcome(codec::decode(value).map_err(malformed)?),
             tag::ORPHAN => Row::Orphan,
@@ -422,7 +431,7 @@ mod tests {
     fn keys() -> impl Strategy<Value = Key> {
         let number = prop_oneof![0u64..4, any::<u64>()];
         let name = proptest::collection::vec(prop_oneof![1u8..=3, 0x30u8..=0xff], 1..4);
-        (0u8..17, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
+        (0u8..18, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
             0 => Key::Applied,
             1 => Key::Counters,
             2 => Key::Pairs,
@@ -439,6 +448,7 @@ mod tests {
             13 => Key::Witness,
             14 => Key::Losing,
             15 => Key::Lost(Ino(a)),
+            16 => Key::Late,
             _ => Key::Doom(Ino(a), LogIndex(b)),
         })
     }

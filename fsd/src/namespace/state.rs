@@ -70,6 +70,8 @@ pub(super) struct State {
     pub witness: Incarnation,
     /// The pair whose loss is about to be accepted.
     pub losing: Option<LosingRow>,
+    /// How often something was marked as lost with a pair that had no copy any more.
+    pub late: u64,
     /// Some file may have a row that says what was lost of it.
     pub has_lost: bool,
     pub sessions: BTreeMap<SessionId, OpenSession>,
@@ -82,6 +84,7 @@ pub(super) struct State {
     pub recovery_changed: bool,
     pub witness_changed: bool,
     pub losing_changed: bool,
+    pub late_changed: bool,
 }
 
 fn missing(key: &Key, problem: &'static str) -> Fault {
@@ -115,6 +118,10 @@ impl State {
             Some(Row::Losing(losing)) => Some(losing),
             _ => None,
         };
+        let late = match rows.row(&Key::Late)? {
+            Some(Row::Late(times)) => times,
+            _ => 0,
+        };
         let has_lost = rows.rows(&prefix::lost(), &[]).next().transpose()?.is_some();
         let (sessions, dooms) = (load_sessions(&rows)?, load_dooms(&rows)?);
         Ok(State {
@@ -125,6 +132,7 @@ impl State {
             recovery,
             witness,
             losing,
+            late,
             has_lost,
             sessions,
             dooms,
@@ -135,6 +143,7 @@ impl State {
             recovery_changed: false,
             witness_changed: false,
             losing_changed: false,
+            late_changed: false,
         })
     }
 
@@ -173,6 +182,9 @@ impl State {
                 Some(losing) => self.rows.put(&Key::Losing, Row::Losing(losing)),
                 None => self.rows.delete(&Key::Losing),
             }
+        }
+        if std::mem::take(&mut self.late_changed) {
+            self.rows.put(&Key::Late, Row::Late(self.late));
         }
         self.rows.put(&Key::Applied, Row::Applied(applied));
         effects

@@ -3,9 +3,10 @@
 //! block, and whatever is done to chunks is done to that, too. The mirror is given all of it like any other chunk.
 
 use super::ranges::{Mode, Span};
-use super::{DISK_STUCK, Replica, SYNC_STUCK};
+use super::{DISK_STUCK, REPORT_AGAIN, Replica, SYNC_STUCK};
 use crate::chunk::ChunkError;
 use crate::replica::judge::Standing;
+use futures::StreamExt;
 use raidfs_common::error::Rejection;
 use raidfs_common::extent::length_in_chunk;
 use raidfs_common::id::{ChunkId, Ino, LogIndex};
@@ -14,12 +15,19 @@ use raidfs_common::log::chain;
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::peer::Report;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Files that are asked for at a time.
 const PAGE: usize = 1024;
+/// Chunks that are made at a time: their notes are synced together.
+const AT_ONCE: usize = 64;
 /// After a try that failed.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How far it is is told so often.
+const TELL_EVERY: Duration = Duration::from_secs(5);
+/// A report that got no answer by then is repeated, if it is still true.
+const REPORT_PATIENCE: Duration = Duration::from_millis(150);
 
 #[derive(Debug, thiserror::Error)]
 enum Failed {
@@ -29,24 +37,38 @@ enum Failed {
     Busy(Rejection),
     #[error(transparent)]
     Disk(#[from] ChunkError),
+    /// The other server's copy is the first.
+    #[error("another copy is the first")]
+    Overtaken,
 }
 
 impl Replica {
+    /// The data directory of this life was made empty, and what was missing in it has not all been brought to it.
+    pub fn directory_is_empty(&self) {
+        self.empty.store(true, Ordering::Relaxed);
+    }
+
     pub(super) async fn run_anew(self: Arc<Self>) {
         loop {
-            let standing = self.standing_when(Duration::MAX, |s| self.begins_anew(s)).await;
-            if !self.begins_anew(&standing) {
+            let standing = self.standing_when(Duration::MAX, |s| self.is_without_copy(s)).await;
+            if !self.is_without_copy(&standing) {
+                continue;
+            }
+            if !self.empty.load(Ordering::Relaxed) {
+                tracing::error!(
+                    "this pair has no copy any more, and this data directory is not a new one: `raidfs replace {}`, and start it \
+                     with an empty one",
+                    self.me
+                );
+                self.standing_when(Duration::MAX, |s| !self.is_without_copy(s)).await;
                 continue;
             }
             match self.make_lost().await {
-                Ok(chunks) => {
-                    tracing::info!(
-                        "{chunks} chunks that were lost are marked as such: this copy of the pair is the first"
-                    );
-                    let epoch = self.standing_known().await.epoch();
-                    let (server, incarnation) = (self.me, self.board.incarnation);
-                    self.report_until(Report::InSync { pair: self.pair, epoch, server, incarnation }, epoch).await;
+                Ok((chunks, late)) => {
+                    tracing::info!("{chunks} chunks that were lost are marked as such");
+                    self.report_begun(late).await;
                 }
+                Err(Failed::Overtaken) => tracing::info!("the other server's copy is the first, and is copied to this one"),
                 Err(failed) => {
                     tracing::error!("cannot mark what was lost with this pair: {}; once more", chain(&failed));
                     tokio::time::sleep(AGAIN).await;
@@ -56,28 +78,57 @@ impl Replica {
     }
 
     /// Whether this life is one of a pair that has no copy, and has been let in.
-    fn begins_anew(&self, standing: &Standing) -> bool {
+    fn is_without_copy(&self, standing: &Standing) -> bool {
         let own = standing.pair.member(self.me);
         let let_in = own.is_some_and(|m| m.state == CopyState::Stale && m.incarnation == self.board.incarnation);
         let_in && standing.mirror.state == CopyState::Stale
     }
 
-    /// Makes all chunks that were lost, durably. How many that were.
-    async fn make_lost(self: &Arc<Self>) -> Result<u64, Failed> {
+    /// Has this copy logged as the first, unless the other server's is by now, or more was marked since.
+    async fn report_begun(self: &Arc<Self>, late: u64) {
+        loop {
+            let standing = self.standing_known().await;
+            if !self.is_without_copy(&standing) || standing.notice.marked.late != late {
+                return;
+            }
+            let (epoch, incarnation) = (standing.epoch(), self.board.incarnation);
+            let report = Report::Begun { pair: self.pair, epoch, incarnation, late };
+            // Whether the leader took notice does not matter: the epoch tells.
+            let _ = tokio::time::timeout(REPORT_PATIENCE, self.board.report(report)).await;
+            self.standing_when(REPORT_AGAIN, |s| s.epoch() > epoch).await;
+        }
+    }
+
+    /// Makes all chunks that were lost, durably. How many that were, and how many marks had come late when it began.
+    async fn make_lost(self: &Arc<Self>) -> Result<(u64, u64), Failed> {
         tracing::info!("the loss of this pair was accepted: marking what was lost");
-        let (mut after, mut made) = (None, 0);
+        let late = self.board.notice().marked.late;
+        let (mut after, mut made, mut told) = (None, 0, Instant::now());
         loop {
             let page = self.board.lost(after, PAGE).await.ok_or(Failed::Unknown)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
-            for (ino, end) in page {
-                for index in self.indexes(end) {
-                    made += u64::from(self.make_lost_chunk(ChunkId { ino, index }).await?);
+            let chunks = page.into_iter().flat_map(|(ino, end)| self.indexes(end).map(move |index| ChunkId { ino, index }));
+            let making = chunks.map(|chunk| self.make_lost_chunk(chunk));
+            let mut making = futures::stream::iter(making).buffer_unordered(AT_ONCE);
+            let mut failed = None;
+            // To the end in any case: what is under way must not be left to itself.
+            while let Some(was_made) = making.next().await {
+                match was_made {
+                    Ok(was_made) => made += u64::from(was_made),
+                    Err(error) => failed = Some(error),
                 }
+                if told.elapsed() >= TELL_EVERY {
+                    told = Instant::now();
+                    tracing::info!("{made} chunks that were lost are marked so far");
+                }
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
         }
         self.disk(SYNC_STUCK, "sync", |store| store.sync_all()).await?;
-        Ok(made)
+        Ok((made, late))
     }
 
     /// The chunks on this pair of a file that has lost what it had there before `end`.
@@ -92,6 +143,12 @@ impl Replica {
     async fn make_lost_chunk(self: &Arc<Self>, chunk: ChunkId) -> Result<bool, Failed> {
         self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await.map_err(Failed::Busy)?;
         let _held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Change).await;
+        let standing = self.standing_known().await;
+        if !self.is_without_copy(&standing) {
+            return Err(Failed::Overtaken);
+        }
+        // Whoever is the first waits for the end of this before it copies anything here.
+        let _under_way = self.inflight.begin(standing.epoch());
         // A cut that is not known yet is carried out once this is let go.
         let before = Ino(chunk.ino.0.saturating_sub(1));
         let now = self.board.lost(Some(before), 1).await.ok_or(Failed::Unknown)?;

@@ -251,7 +251,8 @@ impl Replica {
             return self.combine(local, Forwarded::Mirrored(there)).await;
         }
         let is_short = self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. });
-        let (local, remote) = if is_short || may_meet_what_was_lost(&standing, &change) {
+        let may_meet_lost = may_meet_what_was_lost(&standing, &change) && self.store.may_have_lost(chunk);
+        let (local, remote) = if is_short || may_meet_lost {
             if is_short && self.both_full(&standing).await && self.needs_room(chunk, &change).await {
                 return Step::End(Err(Rejection::Full));
             }
@@ -400,8 +401,8 @@ impl Replica {
     }
 }
 
-/// Whether a change is of a part of a block, in a pair that has lost something: a mirror that catches up may not know yet
-/// that nobody has the rest of it.
+/// Whether a change is of a part of a block, and something was lost with a pair: a mirror that catches up may not know yet that
+/// nobody has the rest of it. (Of a pair that has lost power nothing is lost in this sense, so it is asked what is marked.)
 fn may_meet_what_was_lost(standing: &Standing, change: &ChunkChange) -> bool {
     let (offset, length) = match change {
         ChunkChange::Write { offset, data, .. } => (u64::from(*offset), data.0.len() as u64),
@@ -409,5 +410,5 @@ fn may_meet_what_was_lost(standing: &Standing, change: &ChunkChange) -> bool {
         ChunkChange::Allocate { .. } => return false,
     };
     let is_whole = offset.is_multiple_of(BLOCK_BYTES) && length.is_multiple_of(BLOCK_BYTES);
-    standing.pair.losses > 0 && !is_whole
+    standing.notice.marked.any && standing.pair.losses > 0 && !is_whole
 }

@@ -121,6 +121,8 @@ pub struct Replica {
     notes_inherited: AtomicBool,
     /// Held during a round that lets both servers forget their notes.
     settling: tokio::sync::Mutex<()>,
+    /// The data directory was made empty, and not all was brought to it yet: what is here passes for nobody's copy.
+    empty: AtomicBool,
     /// It is about to stop, and serves nobody any more.
     closed: AtomicBool,
     syncs: Mutex<sync::Syncs>,
@@ -175,6 +177,7 @@ impl Replica {
             accused: Mutex::default(),
             mending: tokio::sync::Mutex::default(),
             settling: tokio::sync::Mutex::default(),
+            empty: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             compared_later: Mutex::default(),
             lost: Mutex::default(),

@@ -8,7 +8,7 @@ use crate::namespace::{invariants, snapshot};
 use crate::replica::Replica;
 use crate::serve::tally::Tally;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::log::chain;
 use raidfs_common::rpc::admin::{
@@ -147,9 +147,9 @@ impl AdminService for AdminServer {
         done.unwrap_or(Err(NotReplaced::NotAgreed))
     }
 
-    async fn accept_loss(self, _: Context, pair: PairId) -> Result<Accepting, NotAccepted> {
+    async fn accept_loss(self, _: Context, pair: PairId, epoch: Epoch) -> Result<Accepting, NotAccepted> {
         let duties = self.duties;
-        let done = tokio::spawn(async move { duties.accept_loss(pair).await }).await;
+        let done = tokio::spawn(async move { duties.accept_loss(pair, epoch).await }).await;
         done.unwrap_or(Err(NotAccepted::NotAgreed))
     }
 

@@ -5,7 +5,7 @@ use crate::consensus::node::Node;
 use crate::machine::witness::WitnessMachine;
 use crate::transport::PeerTransport;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::admin::{
@@ -87,7 +87,7 @@ impl AdminService for WitnessAdmin {
         Err(NotReplaced::NotLeader(self.node.status().leader))
     }
 
-    async fn accept_loss(self, _: Context, _: PairId) -> Result<Accepting, NotAccepted> {
+    async fn accept_loss(self, _: Context, _: PairId, _: Epoch) -> Result<Accepting, NotAccepted> {
         Err(NotAccepted::NotLeader(self.node.status().leader))
     }
 

@@ -46,8 +46,8 @@ fn inodes_from(state: &State, from: Ino) -> Result<Vec<InodeRow>, Fault> {
     inodes.collect()
 }
 
-/// Marks all that a file can have on a pair as lost, and nothing else of it there.
-fn set_end(state: &mut State, attr: &Attr, pair: PairId) -> Result<(), Fault> {
+/// Marks all that a file can have on a pair as lost, and nothing else of it there. Whether that is news.
+fn set_end(state: &mut State, attr: &Attr, pair: PairId) -> Result<bool, Fault> {
     let before = state.lost_of(attr.ino)?;
     let mut ends = before.clone();
     ends.retain(|(of, _)| *of != pair);
@@ -56,10 +56,11 @@ fn set_end(state: &mut State, attr: &Attr, pair: PairId) -> Result<(), Fault> {
         ends.extend((end > 0).then_some((pair, end)));
     }
     ends.sort_unstable();
-    if ends != before {
+    let is_news = ends != before;
+    if is_news {
         state.set_lost(attr.ino, &before, ends);
     }
-    Ok(())
+    Ok(is_news)
 }
 
 /// Applies a [`raidfs_common::namespace::Change::AcceptLoss`]; repeated, it is refused for its epoch.
@@ -67,12 +68,12 @@ pub(super) fn accept(
     state: &mut State,
     id: PairId,
     epoch: Epoch,
-    barred: [(ServerId, Incarnation); 2],
+    given_up: [(ServerId, Incarnation); 2],
 ) -> Result<Done> {
     let at = usize::from(id.0);
     let is_marked = state.losing == Some(LosingRow { pair: id, epoch, next: None });
     let known = state.pairs.get(at).filter(|pair| is_marked && pair.epoch == epoch);
-    let next = known.and_then(|pair| pair_table::given_up(pair, barred)).ok_or(FsError::Invalid)?;
+    let next = known.and_then(|pair| pair_table::given_up(pair, given_up)).ok_or(FsError::Invalid)?;
     Arc::make_mut(&mut state.pairs)[at] = next;
     (state.losing, state.losing_changed, state.pairs_changed) = (None, true, true);
     state.effects.push(Effect::PairsChanged);
@@ -91,15 +92,21 @@ pub(super) fn cut(state: &mut State, attr: &Attr) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A file has become longer by bytes that had landed: on a pair that has no copy any more, or is about to have none, they
-/// are lost.
-pub(super) fn grown(state: &mut State, attr: &Attr) -> Result<(), Fault> {
+/// A file that had `before` bytes has become longer by some that had landed: what of these lies on a pair that has no copy any
+/// more, or is about to have none, is lost. (Written they can have been only as long as the pair had a copy. A file that
+/// grows elsewhere has lost nothing there.)
+pub(super) fn grown(state: &mut State, attr: &Attr, before: u64) -> Result<(), Fault> {
     let losing = state.losing.filter(|losing| losing.next.is_none_or(|next| attr.ino < next));
-    let gone: Vec<PairId> = state
-        .pairs
-        .iter()
-        .filter(|p| p.in_sync().next().is_none() || losing.is_some_and(|l| (l.pair, l.epoch) == (p.id, p.epoch)))
-        .map(|pair| pair.id)
-        .collect();
-    gone.into_iter().try_for_each(|pair| set_end(state, attr, pair))
+    let pairs = state.pairs.clone();
+    for pair in pairs.iter() {
+        let is_gone = pair.in_sync().next().is_none();
+        let is_going = losing.is_some_and(|losing| (losing.pair, losing.epoch) == (pair.id, pair.epoch));
+        let has_some = || end_on(attr.placement, attr.size, pair.id, pairs.len()) > before;
+        if (is_gone || is_going) && has_some() && set_end(state, attr, pair.id)? && is_gone {
+            // Whoever makes lost what is marked begins anew.
+            state.late += 1;
+            state.late_changed = true;
+        }
+    }
+    Ok(())
 }

@@ -8,7 +8,7 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{Epoch, Incarnation, Ino, PairId, ServerId};
 use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::namespace::*;
-use raidfs_common::pair::{Pair, place};
+use raidfs_common::pair::{Pair, end_on, place};
 use std::collections::BTreeMap;
 
 const GONE: PairId = PairId(1);
@@ -40,8 +40,18 @@ fn mark_all(f: &mut Fixture) {
 
 fn accept(f: &mut Fixture) -> Outcome {
     let pair = pair(f);
-    let barred = pair.members.map(|m| (m.server, m.incarnation.barred()));
-    f.by_cluster(Change::AcceptLoss { pair: GONE, epoch: pair.epoch, barred })
+    let known = pair.members.map(|m| (m.server, m.incarnation));
+    f.by_cluster(Change::AcceptLoss { pair: GONE, epoch: pair.epoch, known })
+}
+
+/// The first life of the directory 9 of a server is let in, unless it is, and has made lost what was marked when so many marks
+/// had come late.
+fn begin(f: &mut Fixture, server: u16, late: u64) -> Outcome {
+    let (server, incarnation) = (ServerId(server), Incarnation::of(1, 9));
+    let hello = PairEvent::Hello { server, incarnation, mirror_up: false, lost: true };
+    let _ = f.by_cluster(Change::Pair { pair: GONE, epoch: pair(f).epoch, event: hello });
+    let event = PairEvent::Begun { server, incarnation, late };
+    f.by_cluster(Change::Pair { pair: GONE, epoch: pair(f).epoch, event })
 }
 
 fn lost(f: &Fixture) -> BTreeMap<Ino, LostRow> {
@@ -106,17 +116,47 @@ fn new_files_go_elsewhere_until_the_pair_begins_anew() {
     accept(&mut f).unwrap();
     let inos = files(&mut f, &[1, 1, 1]);
     assert!(inos.iter().all(|ino| f.attr(*ino).unwrap().placement.first_pair == 0));
-    let (server, incarnation) = (ServerId(4), Incarnation::of(1, 9));
-    let hello = PairEvent::Hello { server, incarnation, mirror_up: false, lost: true };
-    for event in [hello, PairEvent::InSync { server, incarnation }] {
-        let epoch = pair(&f).epoch;
-        f.by_cluster(Change::Pair { pair: GONE, epoch, event }).unwrap();
-    }
-    assert!(pair(&f).serves(server));
+    begin(&mut f, 4, 0).unwrap();
+    assert!(pair(&f).serves(ServerId(4)));
     let after = f.file(1, "after");
     let then = f.file(1, "then");
     assert!([after, then].iter().any(|ino| f.attr(*ino).unwrap().placement.first_pair == 1));
     f.check();
+}
+
+#[test]
+fn a_copy_begins_with_all_that_is_marked_by_then_or_not_at_all() {
+    let mut f = lived();
+    let inos = files(&mut f, &[0, 100]);
+    mark_all(&mut f);
+    accept(&mut f).unwrap();
+    assert_eq!(f.namespace.marked().late, 0);
+    // Written before the pair was lost, and told of now: a second chunk of a file that begins elsewhere.
+    f.ok(wrote(inos[0], 0, CHUNK_BYTES + 9, 1));
+    assert_eq!(lost(&f)[&inos[0]], [(GONE, CHUNK_BYTES + 9)]);
+    assert_eq!(f.namespace.marked().late, 1);
+    f.flush();
+    let mut f = f.killed();
+    assert_eq!(begin(&mut f, 4, 0), Err(FsError::Invalid), "what came late is not among what it has made lost");
+    assert_eq!(pair(&f).in_sync().count(), 0);
+    begin(&mut f, 4, 1).unwrap();
+    assert_eq!(begin(&mut f, 3, 1), Err(FsError::Invalid), "there is one by now, and the other has to be copied");
+    assert!(pair(&f).serves(ServerId(4)) && !pair(&f).serves(ServerId(3)));
+    f.check();
+}
+
+#[test]
+fn a_file_that_grows_elsewhere_has_lost_nothing_there() {
+    let mut f = lived();
+    mark_all(&mut f);
+    accept(&mut f).unwrap();
+    let ino = files(&mut f, &[0])[0];
+    f.ok(resize(ino, 2 * CHUNK_BYTES));
+    f.ok(wrote(ino, 0, 2 * CHUNK_BYTES + 5, 1));
+    assert_eq!(lost(&f), BTreeMap::new(), "its second chunk was made a hole, and never written");
+    assert_eq!(f.namespace.marked().late, 0);
+    f.ok(wrote(ino, 0, 4 * CHUNK_BYTES, 1));
+    assert_eq!(lost(&f)[&ino], [(GONE, 4 * CHUNK_BYTES)], "this may have been written before");
 }
 
 #[test]
@@ -143,8 +183,8 @@ fn sessions_have_no_say_in_it() {
     let mut f = lived();
     let epoch = pair(&f).epoch;
     assert_eq!(f.refused(Change::MarkLost { pair: GONE, epoch }), FsError::NotPermitted);
-    let barred = pair(&f).members.map(|m| (m.server, m.incarnation.barred()));
-    assert_eq!(f.refused(Change::AcceptLoss { pair: GONE, epoch, barred }), FsError::NotPermitted);
+    let known = pair(&f).members.map(|m| (m.server, m.incarnation));
+    assert_eq!(f.refused(Change::AcceptLoss { pair: GONE, epoch, known }), FsError::NotPermitted);
 }
 
 #[derive(Clone, Debug)]
@@ -203,7 +243,8 @@ proptest! {
                     f.ok(wrote(ino, cuts, size, 1));
                     m.files.insert(name, (ino, before.max(size), cuts));
                     let is_marked = m.all_marked || m.marked.is_some_and(|next| ino.0 < next);
-                    if size > before && (m.accepted || is_marked) {
+                    let is_there = end_on(f.attr(ino).unwrap().placement, size, GONE, 2) > before;
+                    if size > before && is_there && (m.accepted || is_marked) {
                         m.lost.insert(ino, size);
                     }
                 }

@@ -97,7 +97,7 @@ fn by_cluster(state: &mut State, change: &Change) -> Result<Done> {
         Change::RecoverSizes { sizes } => wrote::recover(state, sizes),
         Change::Witness { from, to } => pair::witness(state, *from, *to),
         Change::MarkLost { pair, epoch } => loss::mark(state, *pair, *epoch),
-        Change::AcceptLoss { pair, epoch, barred } => loss::accept(state, *pair, *epoch, *barred),
+        Change::AcceptLoss { pair, epoch, known } => loss::accept(state, *pair, *epoch, *known),
         _ => Err(FsError::NotPermitted.into()),
     }
 }

@@ -68,7 +68,7 @@ fn grow(state: &mut State, ino: Ino, growth: Growth, times: impl FnOnce(&mut Att
         times(attr);
     })?;
     if attr.size > before {
-        loss::grown(state, &attr)?;
+        loss::grown(state, &attr, before)?;
     }
     Ok(attr)
 }

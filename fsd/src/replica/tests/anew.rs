@@ -2,10 +2,12 @@
 
 use super::harness::*;
 use crate::board::Doom;
+use crate::chunk::ChunkStore;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::pair::CopyState;
+use raidfs_common::rpc::peer::Report;
 
 const BLOCK: u32 = BLOCK_BYTES as u32;
 
@@ -113,4 +115,60 @@ async fn what_was_cut_meanwhile_is_not_marked() {
     cluster.doom(4, Doom::Cut { size: 0 });
     cluster.change(0, chunk(4), write(10, b"anew")).await;
     assert_eq!(cluster.read(A, chunk(4), 0, 14).await.unwrap(), [&[0; 10][..], b"anew"].concat());
+}
+
+#[tokio::test]
+async fn of_two_that_begin_at_once_the_second_is_copied_from_the_first() {
+    let files: Vec<(u64, u64)> = (1..=200).map(|ino| (ino, 5)).collect();
+    let mut cluster = lost(&files).await;
+    cluster.store(B).stall_chunk(Some(chunk(100)));
+    cluster.restart(B).await;
+    until("the second is in the middle of it", || cluster.store(B).waiting() > 0).await;
+    cluster.restart(A).await;
+    begins(&cluster, A).await;
+    // Behind what the second has marked, before it, and where it is.
+    for ino in [1, 100, 200, 300] {
+        cluster.change(0, chunk(ino), write(0, &[7; BLOCK as usize])).await;
+    }
+    cluster.doom(50, Doom::Reap);
+    assert_ne!(cluster.state(B), CopyState::InSync, "it has nothing of that");
+    cluster.store(B).stall_chunk(None);
+    cluster.in_sync().await;
+    for ino in [1, 100, 200, 300] {
+        assert_eq!(cluster.read(B, chunk(ino), 0, 5).await.unwrap(), [7; 5], "{ino}");
+    }
+    assert_eq!(cluster.read(B, chunk(150), 0, 5).await, Err(Rejection::Lost));
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn what_is_marked_while_the_first_copy_is_made_is_lost_too() {
+    let mut cluster = lost(&[(1, 10_000), (2, 5)]).await;
+    cluster.store(A).stall_chunk(Some(chunk(2)));
+    cluster.restart(A).await;
+    until("it is in the middle of it", || cluster.store(A).waiting() > 0).await;
+    {
+        let mut names = cluster.names.lock();
+        names.lost.insert(Ino(1), 30_000);
+        names.lost.insert(Ino(9), 5);
+        names.late += 1;
+        names.publish();
+    }
+    cluster.store(A).stall_chunk(None);
+    begins(&cluster, A).await;
+    assert_eq!(cluster.read(A, chunk(1), 29_000, 5).await, Err(Rejection::Lost), "it has become longer");
+    assert_eq!(cluster.read(A, chunk(1), 5, 5).await, Err(Rejection::Lost));
+    assert_eq!(cluster.read(A, chunk(9), 0, 5).await, Err(Rejection::Lost));
+}
+
+#[tokio::test]
+async fn a_directory_of_an_earlier_time_is_not_the_first_copy() {
+    let mut cluster = lost(&[(1, 5)]).await;
+    cluster.store(B).lose(chunk(1), 5).unwrap();
+    cluster.wiped = [true, false];
+    cluster.restart(B).await;
+    cluster.restart(A).await;
+    begins(&cluster, A).await;
+    let begun = |report: &Report| matches!(report, Report::Begun { incarnation, .. } if incarnation.0 == 2);
+    assert!(!cluster.names.lock().reports.iter().any(begun), "it has not said that it is");
 }

@@ -316,9 +316,17 @@ impl ChunkStore for TestStore {
 
     fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError> {
         self.disk(chunk, true)?;
-        let lost = || blocks(0, bytes).map(|block| (block, (vec![0; BLOCK], BlockSum::LOST))).collect();
-        self.inner.lock().chunks.entry(chunk).or_insert_with(|| Chunk { length: bytes, blocks: lost() });
+        let mut inner = self.inner.lock();
+        let c = inner.chunks.entry(chunk).or_default();
+        for block in blocks(0, bytes) {
+            c.blocks.entry(block).or_insert_with(|| (vec![0; BLOCK], BlockSum::LOST));
+        }
+        c.length = c.length.max(bytes);
         Ok(())
+    }
+
+    fn may_have_lost(&self, chunk: ChunkId) -> bool {
+        self.inner.lock().chunks.get(&chunk).is_some_and(|c| c.lost().next().is_some())
     }
 
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
