@@ -295,7 +295,14 @@ impl LifeBook {
         if kept.record == before {
             return Ok(());
         }
-        life::write(&self.root, &kept.record).inspect_err(|_| kept.record = before)
+        let written = life::write(&self.root, &kept.record).or_else(|error| match error {
+            // On a full disk, for which this life may end in a moment.
+            IdentityError::Io { ref source, .. } if io::is_full(source) && kept.record.distrusted => {
+                life::write_over(&self.root, &kept.record)
+            }
+            error => Err(error),
+        });
+        written.inspect_err(|_| kept.record = before)
     }
 }
 

@@ -4,9 +4,11 @@ use clap::Parser;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
+use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
+use raidfs_fsd::stop::Stop;
 use raidfs_fsd::{no_room, server, witness};
 use std::error::Error;
 use std::net::TcpListener;
@@ -14,8 +16,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 
 /// Runs one raidfs storage server, or the witness, in the foreground.
 ///
@@ -40,13 +42,26 @@ struct Flags {
     /// Where this server keeps everything. Made if it is not there; refused if it is another server's.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// An earlier life has ended for want of room, and could not even write that down.
+    /// The life before has ended for want of room: wait until there is some.
     #[arg(long, hide = true)]
-    after_no_room: bool,
+    wait_for_room: bool,
+    /// It could not even write down that it must not be trusted.
+    #[arg(long, hide = true)]
+    distrust: bool,
 }
 
-/// What the next life is told by one that could not write it down.
-const AFTER_NO_ROOM: &str = "--after-no-room";
+/// What one life tells the next one, in the same process.
+const WAIT_FOR_ROOM: &str = "--wait-for-room";
+const DISTRUST: &str = "--distrust";
+
+/// What comes after a life.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Another.
+    Life { distrusted: bool },
+    /// One once there is room.
+    Room { distrusted: bool },
+}
 
 /// The exit code of a server whose data directory the cluster does not take.
 const REFUSED: u8 = 3;
@@ -75,9 +90,23 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    if no_room::lacking(&flags.data).is_some() {
-        return runtime.block_on(wait_for_room(&config, me, flags));
-    }
+    let stop = Arc::new(Stop::default());
+    let next = if flags.wait_for_room {
+        runtime.block_on(wait_for_room(&config, me, flags, &stop))?
+    } else {
+        live(config, me, flags, runtime, &stop)?
+    };
+    next.map_or(Ok(()), |next| Err(start_anew(next).into()))
+}
+
+/// Lives once, as far as the end. What comes next; None: nothing.
+fn live(
+    config: Config,
+    me: ServerId,
+    flags: &Flags,
+    runtime: Runtime,
+    stop: &Arc<Stop>,
+) -> Result<Option<Next>, Box<dyn Error>> {
     let address = config.address(me).ok_or("the configuration names no address for this server")?;
     // Its lock comes before its new life: a second process of the same directory is told so, and changes nothing.
     let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
@@ -88,63 +117,83 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     {
         return Err(why.clone().into());
     }
-    let home = DataDir::open_after(&flags.data, &identity, flags.after_no_room)?;
+    let home = match DataDir::open_after(&flags.data, &identity, flags.distrust) {
+        Err(error) if no_room::comes_from_a_full_disk(&error) => {
+            tracing::error!("{}", chain(&error));
+            return Ok(Some(Next::Room { distrusted: flags.distrust }));
+        }
+        opened => opened?,
+    };
     let listener = bound?;
-    let stop = Arc::new(Notify::new());
+    let mut chunks = None;
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signal(stop.clone())?);
         if flags.witness {
-            return Ok::<_, Box<dyn Error>>(witness::run(config, &home, listener, stop).await?);
+            return Ok::<_, Box<dyn Error>>(witness::run(config, &home, listener, stop.clone()).await?);
         }
-        let chunks = Arc::new(DiskChunks::open(&home.chunks(), &home.notes())?);
-        Ok(server::run(config, &home, chunks, listener, stop).await?)
+        let opened = Arc::new(DiskChunks::open(&home.chunks(), &home.notes())?);
+        chunks = Some(opened.clone());
+        Ok(server::run(config, &home, opened, listener, stop.clone()).await?)
     });
     // Threads that hang on a disk must not hold up the end.
     runtime.shutdown_background();
+    let Err(error) = ended else {
+        home.end_cleanly()?;
+        return Ok(None);
+    };
+    let ended = error.downcast_ref();
+    let is_failed = matches!(ended, Some(Ended::Failed(_))) || chunks.is_some_and(|chunks| !chunks.is_trusted());
     match ended {
-        Ok(()) => Ok(home.end_cleanly()?),
-        Err(error) => match error.downcast_ref() {
-            Some(Ended::Refused(_)) => Err(error),
-            _ if no_room::lacking(&flags.data).is_some() => {
-                tracing::error!("{}", chain(error.as_ref()));
-                Err(start_anew(home.distrust().is_err()).into())
-            }
-            Some(Ended::Failed(_)) => {
-                home.distrust()?;
-                Err(error)
-            }
-            Some(Ended::Anew(_)) => Err(start_anew(false).into()),
-            _ => Err(error),
-        },
+        Some(Ended::Refused(_)) => Err(error),
+        Some(Ended::Anew(_)) if !stop.is_asked() => Ok(Some(Next::Life { distrusted: false })),
+        // Whoever was asked to stop does, though it was not in order.
+        _ if !stop.is_asked() && no_room::is_for_want_of_room(error.as_ref(), &flags.data) => {
+            tracing::error!("{}", chain(error.as_ref()));
+            Ok(Some(Next::Room { distrusted: is_failed && home.distrust().is_err() }))
+        }
+        _ if is_failed => {
+            home.distrust()?;
+            Err(error)
+        }
+        _ => Err(error),
     }
 }
 
-/// Waits until there is room on the disk, and starts anew then.
-async fn wait_for_room(config: &Config, me: ServerId, flags: &Flags) -> Result<(), Box<dyn Error>> {
-    let stop = Arc::new(Notify::new());
+/// Waits until there is room on the disk, or this is to end.
+async fn wait_for_room(
+    config: &Config,
+    me: ServerId,
+    flags: &Flags,
+    stop: &Arc<Stop>,
+) -> Result<Option<Next>, Box<dyn Error>> {
     tokio::spawn(stop_on_signal(stop.clone())?);
-    if no_room::wait(config, me, &flags.data, &stop).await { Err(start_anew(false).into()) } else { Ok(()) }
+    let has_room = no_room::wait(config, me, &flags.data, stop).await;
+    Ok(has_room.then_some(Next::Life { distrusted: flags.distrust }))
 }
 
 /// Runs this program anew in the same process, whatever its threads are about: a life ends wholly, and another begins.
-/// Locks and ports are given back by that. Returns only if it cannot be done. `distrusted`: this life could not write down that it
-/// failed, so the next one has to.
-fn start_anew(distrusted: bool) -> std::io::Error {
+/// Locks and ports are given back by that. Returns only if it cannot be done.
+fn start_anew(next: Next) -> std::io::Error {
     let mut words = std::env::args_os();
     let mut command = std::process::Command::new("/proc/self/exe");
     // Under the same name: by that the processes of a cluster are known.
     if let Some(name) = words.next() {
         command.arg0(name);
     }
-    command.args(words);
-    if distrusted && !std::env::args_os().any(|word| word == AFTER_NO_ROOM) {
-        command.arg(AFTER_NO_ROOM);
+    // What this life was told was for this one only.
+    command.args(words.filter(|word| word != WAIT_FOR_ROOM && word != DISTRUST));
+    let (Next::Life { distrusted } | Next::Room { distrusted }) = next;
+    if distrusted {
+        command.arg(DISTRUST);
+    }
+    if let Next::Room { .. } = next {
+        command.arg(WAIT_FOR_ROOM);
     }
     command.exec()
 }
 
-/// Rings `stop` at SIGTERM and SIGINT.
-fn stop_on_signal(stop: Arc<Notify>) -> std::io::Result<impl Future<Output = ()>> {
+/// Asks to stop at SIGTERM and SIGINT.
+fn stop_on_signal(stop: Arc<Stop>) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -152,6 +201,6 @@ fn stop_on_signal(stop: Arc<Notify>) -> std::io::Result<impl Future<Output = ()>
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        stop.notify_one();
+        stop.ask();
     })
 }

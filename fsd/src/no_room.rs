@@ -4,9 +4,12 @@
 //!
 //! Files never come that far: they leave a reserve to the log (`chunk/disk/room.rs`).
 
+pub use crate::chunk::io::comes_from_a_full_disk;
+
 use crate::chunk::io;
 use crate::serve::listen;
 use crate::serve_guest;
+use crate::stop::Stop;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, Term};
@@ -24,12 +27,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tarpc::context::Context;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A life needs so much to begin with: the log grows by less until the names are flushed.
 const NEEDED_MAX_BYTES: u64 = 16 << 20;
-/// With less than this share of it a life is not begun, or was ended for it.
+/// With less than this share of it a life that has failed was ended for it.
 const LACKING_SHARE: u64 = 4;
 
 /// How much is free, and how much is needed, in bytes.
@@ -40,27 +43,42 @@ pub struct Lack {
     total: u64,
 }
 
-/// What a disk of so many bytes, of which so many are free, lacks. What waits for room wants more than what has it, so that
-/// it does not end again at once.
-fn lack_of(total: u64, free: u64, waits: bool) -> Option<Lack> {
+/// Of a disk of so many bytes: what a life needs to begin with, and with less than what one has ended for want of room. What
+/// waits for room wants more than what has it, so that it does not end again at once.
+fn needed(total: u64) -> (u64, u64) {
     let needed = (total / 50).min(NEEDED_MAX_BYTES);
-    let least = if waits { needed } else { needed / LACKING_SHARE };
-    (free < least).then_some(Lack { free, needed, total })
+    (needed, needed / LACKING_SHARE)
 }
 
-/// What the disk of a data directory lacks; None: there is room, or it cannot be told.
+/// What the disk of a data directory lacks, of which something could not be written; None: there is room by now, or it cannot
+/// be told.
 pub fn lacking(dir: &Path) -> Option<Lack> {
     look(dir, false)
 }
 
 fn look(dir: &Path, waits: bool) -> Option<Lack> {
-    let (total, free) = io::room_at(dir).ok()?;
-    lack_of(total, free, waits)
+    let lack = measure(dir);
+    let least = if waits { lack.needed } else { needed(lack.total).1 };
+    let has_room = io::has_room(dir, least.max(1)).ok()?;
+    (!has_room).then_some(lack)
+}
+
+/// What is free by what the file system says, whether that is enough or not.
+fn measure(dir: &Path) -> Lack {
+    let (total, free) = io::room_at(dir).unwrap_or_default();
+    Lack { free, needed: needed(total).0, total }
+}
+
+/// Why a server has failed: whether for want of room. Nothing is asked of the disk before something was: with little room, or
+/// none by what it says, a life may go on for long.
+pub fn is_for_want_of_room(error: &(dyn std::error::Error + 'static), dir: &Path) -> bool {
+    io::comes_from_a_full_disk(error) || lacking(dir).is_some()
 }
 
 /// Waits until there is room. False: it is told to stop before.
-pub async fn wait(config: &Config, me: ServerId, dir: &Path, stop: &Notify) -> bool {
-    let Some(mut lack) = look(dir, true) else { return true };
+pub async fn wait(config: &Config, me: ServerId, dir: &Path, stop: &Stop) -> bool {
+    // There may be room by now. Lives do not follow one another without a pause all the same: the last one had none.
+    let mut lack = measure(dir);
     let text = move |lack: Lack| {
         let (free, needed) = (lack.free >> 10, lack.needed >> 10);
         format!("no room on the disk of {}: {free} KiB are free, {needed} KiB are needed", dir.display())
@@ -83,7 +101,7 @@ pub async fn wait(config: &Config, me: ServerId, dir: &Path, stop: &Notify) -> b
             tracing::info!("there is room on the disk again: {me} starts");
             true
         }
-        () = stop.notified() => false,
+        () = stop.asked() => false,
         () = answers => false,
     }
 }
@@ -208,21 +226,30 @@ impl AdminService for Waits {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::{Ended, cannot};
 
     #[test]
     fn who_waits_wants_more_than_who_has_room() {
-        let (total, mib) = (100 << 30, 1 << 20);
-        assert_eq!(lack_of(total, 4 * mib, false), None);
-        assert!(lack_of(total, 4 * mib - 1, false).is_some());
-        assert_eq!(lack_of(total, 16 * mib, true), None);
-        assert_eq!(lack_of(total, 16 * mib - 1, true).unwrap().needed, 16 * mib);
-        assert_eq!(lack_of(50 * mib, mib, true), None, "a tiny disk need not have more than a fiftieth free");
-        assert!(lack_of(50 * mib, 0, false).is_some());
+        let mib = 1 << 20;
+        assert_eq!(needed(100 << 30), (16 * mib, 4 * mib));
+        assert_eq!(needed(50 * mib), (mib, mib / 4), "a tiny disk need not have more than a fiftieth free");
     }
 
-    #[tokio::test]
-    async fn a_disk_with_room_is_not_waited_for() {
+    #[test]
+    fn a_disk_with_room_is_not_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(look(&dir.path().join("not/made/yet"), false), None);
+        assert!(!io::has_room(dir.path(), 1 << 50).unwrap(), "nobody has a pebibyte");
+    }
+
+    #[test]
+    fn a_failure_for_want_of_room_is_told_from_others() {
+        let full = || std::io::Error::from_raw_os_error(libc::ENOSPC);
+        let dir = tempfile::tempdir().unwrap();
+        let is_it = |error: Ended| is_for_want_of_room(&error, dir.path());
+        assert!(is_it(cannot("open the names")(full())));
+        assert!(is_it(Ended::Failed(format!("the log: {}", full()))));
+        assert!(!is_it(cannot("open the names")(std::io::Error::from_raw_os_error(libc::EIO))));
+        assert!(!is_it(Ended::Failed("names could not be written in time".into())));
     }
 }

@@ -27,6 +27,7 @@ use crate::serve::names::NamesServer;
 use crate::serve::peer::{Hears, PeerServer};
 use crate::serve::tally::Tally;
 use crate::settled;
+use crate::stop::Stop;
 use crate::sweep;
 use crate::transport::PeerTransport;
 use crate::{namespace, no_room, own_copy, serve_guest};
@@ -46,7 +47,7 @@ use raidfs_common::stream::{Listener, Moving, Port};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 /// Why a server ended.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +123,7 @@ struct Server {
     chunks: Arc<dyn ChunkStore>,
     tally: Arc<Tally>,
     joined: Arc<AtomicBool>,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
     bulk: mpsc::UnboundedSender<Guest>,
 }
 
@@ -210,7 +211,7 @@ pub async fn run(
     home: &DataDir,
     chunks: Arc<dyn ChunkStore>,
     port: impl Into<Port>,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
 ) -> Result<(), Ended> {
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
@@ -559,10 +560,10 @@ impl Server {
     }
 
     /// Waits for the end, and brings it about in order.
-    async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Notify>) -> Result<(), Ended> {
+    async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Stop>) -> Result<(), Ended> {
         let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
         let failed = tokio::select! {
-            () = stop.notified() => None,
+            () = stop.asked() => None,
             () = self.is_out_of_room(home) => Some(Fatal::Broken("the chunks could not be written for want of room".into())),
             reason = log.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
             reason = names.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()).map(Fatal::Broken),

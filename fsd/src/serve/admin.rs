@@ -7,6 +7,7 @@ use crate::leader::duties::Duties;
 use crate::namespace::{invariants, snapshot};
 use crate::replica::Replica;
 use crate::serve::tally::Tally;
+use crate::stop::Stop;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
@@ -19,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tarpc::context::Context;
-use tokio::sync::Notify;
 
 const REACH_PATIENCE: Duration = Duration::from_secs(5);
 /// Chunks of one page of an inventory; fewer where every byte is read.
@@ -44,7 +44,7 @@ pub struct AdminServer {
     /// A leader has said that this server's data directory is known.
     pub joined: Arc<AtomicBool>,
     /// Ends the server.
-    pub stop: Arc<Notify>,
+    pub stop: Arc<Stop>,
 }
 
 impl AdminService for AdminServer {
@@ -137,7 +137,7 @@ impl AdminService for AdminServer {
     }
 
     async fn stop(self, _: Context) -> bool {
-        self.stop.notify_one();
+        self.stop.ask();
         true
     }
 

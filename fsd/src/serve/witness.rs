@@ -3,6 +3,7 @@
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::Node;
 use crate::machine::witness::WitnessMachine;
+use crate::stop::Stop;
 use crate::transport::PeerTransport;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId};
@@ -16,7 +17,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tarpc::context::Context;
-use tokio::sync::Notify;
 
 /// Agreement as the witness runs it.
 pub type WitnessNode = Node<DiskLog, WitnessMachine, PeerTransport>;
@@ -33,7 +33,7 @@ pub struct WitnessAdmin {
     /// A leader has said that its data directory is known.
     pub joined: Arc<AtomicBool>,
     /// Ends the witness.
-    pub stop: Arc<Notify>,
+    pub stop: Arc<Stop>,
 }
 
 impl AdminService for WitnessAdmin {
@@ -79,7 +79,7 @@ impl AdminService for WitnessAdmin {
     }
 
     async fn stop(self, _: Context) -> bool {
-        self.stop.notify_one();
+        self.stop.ask();
         true
     }
 

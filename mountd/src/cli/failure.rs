@@ -164,6 +164,14 @@ pub enum Failure {
         /// Why not.
         why: raidfs_common::rpc::admin::NotAccepted,
     },
+    /// Whether the loss of a pair is accepted is not known.
+    #[error("whether the loss of {servers} is accepted is not known ({why}): `raidfs status` says so, or say it again")]
+    MayBeAccepted {
+        /// Its servers.
+        servers: String,
+        /// The last that was heard.
+        why: raidfs_common::rpc::admin::NotAccepted,
+    },
     /// There is no such pair.
     #[error("there is no pair {asked:?} in this cluster; it has {}", known.join(", "))]
     NoSuchPair {

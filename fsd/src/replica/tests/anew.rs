@@ -8,6 +8,7 @@ use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::peer::Report;
+use std::time::{Duration, Instant};
 
 const BLOCK: u32 = BLOCK_BYTES as u32;
 
@@ -32,6 +33,12 @@ async fn lost(files: &[(u64, u64)]) -> Cluster {
 
 async fn begins(cluster: &Cluster, server: raidfs_common::id::ServerId) {
     until("the pair begins anew", || cluster.state(server) == CopyState::InSync).await;
+    // That nothing had listened there is remembered for a moment.
+    let (begun, view) = (Instant::now(), cluster.view(0));
+    while cluster.call(server, |c, x| async move { c.read(x, view, chunk(99), 0, 1).await }).await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "nobody answers");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::{ANSWER, CONNECT, Failure, Listing, Seen, human, list, look};
 use crate::cli::admin::within;
 use crate::cluster::survey::{connect_admin, survey};
 use raidfs_common::config::Config;
-use raidfs_common::id::{Incarnation, PairId};
+use raidfs_common::id::Incarnation;
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::admin::{Accepting, NotAccepted};
 use std::io::{BufRead, Write};
@@ -25,16 +25,24 @@ pub async fn run(target: &Target, servers: &str, confirmed: bool) -> Result<Exit
     let config = target.config();
     let seen = look(config).await?;
     let pair = named(&seen.best.pairs, servers)?;
-    refuse_at_once(&seen, pair).map_err(|why| Failure::NotAccepted { servers: servers.to_owned(), why })?;
+    let refused = |why| Failure::NotAccepted { servers: servers.to_owned(), why };
+    refuse_at_once(&seen, pair).map_err(refused)?;
     let listing = list(config, &seen, Some(pair)).await?;
     println!("{}", plan(pair, &listing));
     if !confirmed && !confirm(servers)? {
         return Err(Failure::NotConfirmed);
     }
-    accept(config, pair.id).await.map_err(|why| match why {
-        NotAccepted::NotLeader(_) => Failure::NoLeader,
-        why => Failure::NotAccepted { servers: servers.to_owned(), why },
-    })?;
+    // Whoever reads takes time, in which one of them may have come back.
+    let now = look(config).await?;
+    refuse_at_once(&now, named(&now.best.pairs, servers)?).map_err(refused)?;
+    match accept(config, pair).await {
+        Ended::Accepted => {}
+        Ended::Refused(NotAccepted::NotLeader(_)) => return Err(Failure::NoLeader),
+        Ended::Refused(why) => return Err(refused(why)),
+        Ended::Unknown(why) => {
+            return Err(Failure::MayBeAccepted { servers: servers.to_owned(), why });
+        }
+    }
     println!("{}", next(target, pair));
     Ok(ExitCode::SUCCESS)
 }
@@ -91,39 +99,83 @@ fn confirm(servers: &str) -> Result<bool, Failure> {
     Ok(line.trim() == wanted)
 }
 
-/// Asks whoever leads, until it is done or cannot be.
-async fn accept(config: &Config, pair: PairId) -> Result<(), NotAccepted> {
-    let mut progress = Progress::new("marking what is lost", Unit::Things("names"), 0);
-    let mut deadline = Instant::now() + PATIENCE;
-    let mut said = false;
-    loop {
-        match ask(config, pair).await {
-            Ok(Accepting::Done) => return Ok(()),
-            Ok(Accepting::Marked(below)) => {
-                progress.at(below.0);
-                deadline = Instant::now() + PATIENCE;
+/// How the asking ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    Accepted,
+    /// It was not accepted.
+    Refused(NotAccepted),
+    /// Something that was asked got no answer: it may have been accepted, or still be.
+    Unknown(NotAccepted),
+}
+
+/// What the answers so far come to. Pure.
+#[derive(Debug, Default)]
+struct Asked {
+    /// Something was asked that got no answer, or one that does not say whether it will be done.
+    unknown: bool,
+}
+
+/// One answer of the leader; None: it could not be asked.
+type Answer = Option<Result<Accepting, NotAccepted>>;
+
+impl Asked {
+    /// What follows from an answer to a request that was sent (or not: `None`); None: to be asked again, as long as there is
+    /// patience.
+    fn judge(&mut self, sent: bool, answer: Answer, is_patient: bool) -> Option<Ended> {
+        let refused = |why| if self.unknown { Ended::Unknown(why) } else { Ended::Refused(why) };
+        match answer {
+            Some(Ok(Accepting::Done)) => Some(Ended::Accepted),
+            Some(Ok(Accepting::Marked(_))) => None,
+            // By what was asked before: it was not when this began.
+            Some(Err(NotAccepted::Already)) if self.unknown => Some(Ended::Accepted),
+            Some(Err(NotAccepted::Heard(_) | NotAccepted::NotLeader(_))) if is_patient => None,
+            Some(Err(NotAccepted::NotAgreed)) => {
+                self.unknown = true;
+                (!is_patient).then_some(Ended::Unknown(NotAccepted::NotAgreed))
             }
-            Err(NotAccepted::Heard(server)) if Instant::now() < deadline => {
-                if !std::mem::replace(&mut said, true) {
-                    eprintln!("{server} was heard of a moment ago: waiting until it has been silent for long enough");
-                }
-                tokio::time::sleep(TRY_EVERY).await;
+            Some(Err(why)) => Some(refused(why)),
+            None => {
+                self.unknown |= sent;
+                let nobody = NotAccepted::NotLeader(None);
+                (!is_patient).then(|| if self.unknown { Ended::Unknown(nobody) } else { Ended::Refused(nobody) })
             }
-            Err(NotAccepted::NotLeader(_) | NotAccepted::NotAgreed) if Instant::now() < deadline => {
-                tokio::time::sleep(TRY_EVERY).await;
-            }
-            Err(why) => return Err(why),
         }
     }
 }
 
-async fn ask(config: &Config, pair: PairId) -> Result<Accepting, NotAccepted> {
-    let nobody = || NotAccepted::NotLeader(None);
+/// Asks whoever leads, until it is done or cannot be: as the pair was when it was shown.
+async fn accept(config: &Config, pair: &Pair) -> Ended {
+    let mut progress = Progress::new("marking what is lost", Unit::Things("names"), 0);
+    let mut deadline = Instant::now() + PATIENCE;
+    let (mut said, mut asked) = (false, Asked::default());
+    loop {
+        let (sent, answer) = ask(config, pair).await;
+        if let Some(ended) = asked.judge(sent, answer.clone(), Instant::now() < deadline) {
+            return ended;
+        }
+        match answer {
+            Some(Ok(Accepting::Marked(below))) => {
+                progress.at(below.0);
+                deadline = Instant::now() + PATIENCE;
+                continue;
+            }
+            Some(Err(NotAccepted::Heard(server))) if !std::mem::replace(&mut said, true) => {
+                eprintln!("{server} was heard of a moment ago: waiting until it has been silent for long enough");
+            }
+            _ => {}
+        }
+        tokio::time::sleep(TRY_EVERY).await;
+    }
+}
+
+/// Whether the leader was asked, and what it said.
+async fn ask(config: &Config, pair: &Pair) -> (bool, Answer) {
     let answers = survey(config).await.into_iter().filter_map(|(_, status)| status);
     let saying = answers.filter(|s| s.quorum && s.leader.is_some()).max_by_key(|s| s.term);
-    let leader = saying.and_then(|s| s.leader).ok_or_else(nobody)?;
-    let client = connect_admin(config, leader, CONNECT).await.map_err(|_| nobody())?;
-    client.accept_loss(within(ANSWER), pair).await.unwrap_or_else(|_| Err(nobody()))
+    let Some(leader) = saying.and_then(|s| s.leader) else { return (false, None) };
+    let Ok(client) = connect_admin(config, leader, CONNECT).await else { return (false, None) };
+    (true, client.accept_loss(within(ANSWER), pair.id, pair.epoch).await.ok())
 }
 
 fn next(target: &Target, pair: &Pair) -> String {
@@ -147,7 +199,7 @@ fn next(target: &Target, pair: &Pair) -> String {
 mod tests {
     use super::super::Lost;
     use super::*;
-    use raidfs_common::id::{Epoch, Ino, ServerId};
+    use raidfs_common::id::{Epoch, Ino, PairId, ServerId};
     use raidfs_common::pair::{CopyState, Member, Space};
 
     fn pair(state: CopyState) -> Pair {
@@ -168,6 +220,36 @@ mod tests {
         {
             assert!(text.contains(part), "{part:?} is not in {text}");
         }
+    }
+
+    #[test]
+    fn what_was_done_by_a_try_without_an_answer_is_done() {
+        let already = || Some(Err(NotAccepted::Already));
+        assert_eq!(Asked::default().judge(true, already(), true), Some(Ended::Refused(NotAccepted::Already)));
+        let mut asked = Asked::default();
+        assert_eq!(asked.judge(false, None, true), None, "nobody led");
+        assert_eq!(asked.judge(true, already(), true), Some(Ended::Refused(NotAccepted::Already)), "nothing was asked");
+        assert_eq!(asked.judge(true, None, true), None);
+        assert_eq!(asked.judge(true, already(), true), Some(Ended::Accepted));
+        assert_eq!(Asked::default().judge(true, Some(Ok(Accepting::Done)), false), Some(Ended::Accepted));
+    }
+
+    #[test]
+    fn that_nothing_has_changed_is_said_only_where_it_is_known() {
+        let answers = || Some(Err(NotAccepted::Answers(ServerId(3))));
+        assert_eq!(
+            Asked::default().judge(true, answers(), true),
+            Some(Ended::Refused(NotAccepted::Answers(ServerId(3))))
+        );
+        let mut asked = Asked::default();
+        assert_eq!(asked.judge(true, Some(Err(NotAccepted::NotAgreed)), true), None, "it may be agreed to yet");
+        assert_eq!(asked.judge(true, answers(), true), Some(Ended::Unknown(NotAccepted::Answers(ServerId(3)))));
+        assert_eq!(asked.judge(false, None, false), Some(Ended::Unknown(NotAccepted::NotLeader(None))));
+        assert_eq!(
+            Asked::default().judge(false, None, false),
+            Some(Ended::Refused(NotAccepted::NotLeader(None))),
+            "nobody was asked"
+        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::super::status::servers_word;
 use raidfs_common::attr::Attr;
-use raidfs_common::id::{Ino, PairId, ServerId};
+use raidfs_common::id::{Incarnation, Ino, PairId, ServerId};
 use raidfs_common::pair::{Pair, bytes_on};
 use raidfs_common::rpc::admin::LostFile;
 use std::collections::BTreeMap;
@@ -29,13 +29,19 @@ impl State {
     }
 }
 
-/// How a pair is, by who answers.
-pub fn state_of(pair: &Pair, answers: impl Fn(ServerId) -> bool) -> State {
+/// How a pair is, by which lives of servers answer.
+pub fn state_of(pair: &Pair, answers: impl Fn(ServerId) -> Option<Incarnation>) -> State {
     match pair.in_sync().next() {
         None => State::Accepted,
-        Some(_) if pair.in_sync().any(|member| answers(member.server)) => State::Served,
+        Some(_) if serving(pair, answers).is_some() => State::Served,
         Some(_) => State::Away,
     }
+}
+
+/// A server that answers, and whose copy is in sync in the life that it is in. Another process in its place has nothing, be it
+/// one that waits for room on its disk, or one with another data directory.
+pub fn serving(pair: &Pair, answers: impl Fn(ServerId) -> Option<Incarnation>) -> Option<ServerId> {
+    pair.in_sync().find(|member| answers(member.server) == Some(member.incarnation)).map(|member| member.server)
 }
 
 /// What is to be said of a pair before the files; None: nothing.
@@ -101,7 +107,7 @@ impl Losses {
 mod tests {
     use super::*;
     use raidfs_common::attr::{FileKind, Placement};
-    use raidfs_common::id::{Epoch, Incarnation};
+    use raidfs_common::id::Epoch;
     use raidfs_common::limits::CHUNK_BYTES;
     use raidfs_common::pair::{CopyState, Member, Space};
     use raidfs_common::time::Time;
@@ -138,10 +144,14 @@ mod tests {
     #[test]
     fn a_pair_serves_by_a_copy_in_sync_that_answers() {
         use CopyState::{InSync, Stale};
-        let three = |server| server == ServerId(3);
+        let three = |server| (server == ServerId(3)).then_some(Incarnation(1));
         assert_eq!(state_of(&pair(InSync, InSync), three), State::Served);
         assert_eq!(state_of(&pair(Stale, InSync), three), State::Away, "who answers has an old copy");
         assert_eq!(state_of(&pair(Stale, Stale), three), State::Accepted);
+        for life in [Incarnation(0), Incarnation(2)] {
+            let other = |server| three(server).map(|_| life);
+            assert_eq!(state_of(&pair(InSync, InSync), other), State::Away, "it waits for room, or is another life");
+        }
         assert_eq!(servers_word(&pair(Stale, Stale)), "fsd3+fsd4");
     }
 

@@ -90,7 +90,7 @@ async fn look(config: &Config) -> Result<Seen, Failure> {
 
 /// Finds every file that has lost something: with `only`, as if that pair were away.
 async fn list(config: &Config, seen: &Seen, only: Option<&Pair>) -> Result<Listing, Failure> {
-    let answers = |server| seen.answers.contains_key(&server);
+    let answers = |server| seen.answers.get(&server).map(|status| status.incarnation);
     let mut listing = Listing::default();
     let mut losses = Losses::new(seen.best.pairs.len());
     for pair in &seen.best.pairs {
@@ -100,7 +100,7 @@ async fn list(config: &Config, seen: &Seen, only: Option<&Pair>) -> Result<Listi
             State::Away => losses.away(pair.id),
             State::Accepted => losses.marked(pair.id, marks(config, seen).await?),
             State::Served if pair.losses > 0 => {
-                let served = pair.in_sync().map(|m| m.server).find(|server| answers(*server));
+                let served = found::serving(pair, answers);
                 for (chunk, bytes) in lost_chunks(config, served.unwrap_or_default(), pair).await? {
                     losses.found(chunk.ino, bytes);
                 }

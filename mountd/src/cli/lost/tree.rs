@@ -2,6 +2,7 @@
 
 use super::super::admin::within;
 use raidfs_common::attr::{Attr, FileKind};
+use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, LogIndex};
 use raidfs_common::limits::DIR_PAGE_ENTRIES;
 use raidfs_common::namespace::{Answer, Entry, Query};
@@ -50,6 +51,7 @@ async fn page(
         Ok(Answer::Entries { entries, end }) => Ok((entries, end)),
         Ok(_) => Err("it gave another answer than was asked for".to_owned()),
         // A directory that was removed meanwhile has nothing in it.
-        Err(_) => Ok((Vec::new(), true)),
+        Err(FsError::NotFound | FsError::Stale) => Ok((Vec::new(), true)),
+        Err(error) => Err(format!("a directory cannot be listed: {error}")),
     }
 }
