@@ -11,6 +11,7 @@ use raidfs_fsd::server::Ended;
 use raidfs_fsd::stop::Stop;
 use raidfs_fsd::{no_room, server, witness};
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -180,16 +181,20 @@ fn start_anew(next: Next) -> std::io::Error {
     if let Some(name) = words.next() {
         command.arg0(name);
     }
-    // What this life was told was for this one only.
-    command.args(words.filter(|word| word != WAIT_FOR_ROOM && word != DISTRUST));
+    command.args(words_for(next, words)).exec()
+}
+
+/// What the next life is told on its command line: what this one was, but for what was for this one only.
+fn words_for(next: Next, words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<_> = words.filter(|word| word != WAIT_FOR_ROOM && word != DISTRUST).collect();
     let (Next::Life { distrusted } | Next::Room { distrusted }) = next;
     if distrusted {
-        command.arg(DISTRUST);
+        words.push(DISTRUST.into());
     }
     if let Next::Room { .. } = next {
-        command.arg(WAIT_FOR_ROOM);
+        words.push(WAIT_FOR_ROOM.into());
     }
-    command.exec()
+    words
 }
 
 /// Asks to stop at SIGTERM and SIGINT.
@@ -203,4 +208,32 @@ fn stop_on_signal(stop: Arc<Stop>) -> std::io::Result<impl Future<Output = ()>> 
         }
         stop.ask();
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_life_is_told_is_not_said_to_those_after_it() {
+        let said = |next, words: &[&str]| {
+            let words = words_for(next, words.iter().map(OsString::from));
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            words.join(" ")
+        };
+        let own = ["--config", "c", "--id", "2"];
+        assert_eq!(said(Next::Room { distrusted: true }, &own), "--config c --id 2 --distrust --wait-for-room");
+        let waits = [&own[..], &["--distrust", "--wait-for-room"]].concat();
+        assert_eq!(said(Next::Life { distrusted: true }, &waits), "--config c --id 2 --distrust");
+        let lives = [&own[..], &["--distrust"]].concat();
+        assert_eq!(said(Next::Life { distrusted: false }, &lives), "--config c --id 2");
+        assert_eq!(said(Next::Room { distrusted: false }, &lives), "--config c --id 2 --wait-for-room");
+    }
+
+    #[test]
+    fn every_word_for_the_next_life_is_understood() {
+        let words = words_for(Next::Room { distrusted: true }, ["fsd", "--config", "c", "--id", "2", "--data", "d"].map(OsString::from).into_iter());
+        let flags = Flags::try_parse_from(words).unwrap();
+        assert!(flags.wait_for_room && flags.distrust);
+    }
 }

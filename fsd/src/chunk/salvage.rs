@@ -91,12 +91,14 @@ pub enum Trust {
 }
 
 /// One chunk of two copies of it: what is good in `own` stays as it is, since it may be newer by a change that is under
-/// way; what is not is taken from `other`; what is good in neither stays lost.
+/// way; what is not is taken from `other`; what is good in neither stays lost, as what was accepted as lost where one of them knows
+/// that, and has the same bytes.
 pub fn merge(own: &ChunkCopy, other: &ChunkCopy, trust: Trust) -> ChunkCopy {
     let length = if is_all_lost(own) && trust == Trust::Same { other.length } else { own.length };
     let mut maker = Maker::default();
     for (number, (own, other)) in blocks(own).into_iter().zip(blocks(other)).enumerate() {
         let taken = match (own, other, trust) {
+            (Block::Lost(_), Block::Lost(BlockSum::LOST), Trust::Same) => other,
             (Block::Lost(_), Block::Lost(_), _) => own,
             (Block::Lost(_), _, Trust::Same) => other,
             (Block::Lost(known), Block::Good(_, sum), Trust::MayBeOlder) if known == sum => other,
@@ -176,6 +178,23 @@ mod tests {
         let merged = merge(&of(&a), &of(&b), Trust::Same);
         assert_eq!(merged.damaged, [1], "what is good in neither stays lost");
         MemoryChunks::default().import(C, Some(&merged)).expect("a store takes it for sound");
+    }
+
+    #[test]
+    fn what_is_damaged_here_and_was_accepted_as_lost_there_is_lost() {
+        let (a, b) = (store(), TestStore::default());
+        b.lose(C, 6 * B).unwrap();
+        b.write(C, 0, &[1; BLOCK]).unwrap();
+        a.rot(C, 0);
+        a.rot(C, 1);
+        let merged = merge(&of(&a), &of(&b), Trust::Same);
+        a.import(C, Some(&merged)).unwrap();
+        assert_eq!(a.read(C, 0, B).unwrap(), [1; BLOCK][..]);
+        assert!(matches!(a.read(C, B, 1), Err(ChunkError::Lost { block: 1, .. })), "nobody has it");
+        assert_eq!(damaged(&merged), 0);
+        a.rot(C, 2);
+        let merged = merge(&of(&a), &of(&b), Trust::MayBeOlder);
+        assert_eq!(damaged(&merged), 1, "it may have been written since");
     }
 
     #[test]

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_millis(20);
 const RECORD_BYTES: usize = 64;
 
-/// Runs until told, or for so many rounds; prints `stall_ms`, what stalled, `errors`, `rounds`, and `median_us`: how long half of the rounds took at most. Reads back what it wrote last each time,
-/// so a read that goes back in time is an error, too.
+/// Runs until told, or for so many rounds; prints `stall_ms`, what stalled, `errors`, `rounds`, and `median_us` and `p99_us`: how
+/// long half of the rounds took at most, and all but one in a hundred. Reads back what it wrote last each time, so a read that goes
+/// back in time is an error, too.
 pub fn run(dir: &str, most: usize) -> Found {
     listen();
     let path = Path::new(dir).join("stall");
@@ -48,13 +49,14 @@ pub fn run(dir: &str, most: usize) -> Found {
         rest_of(PERIOD, began);
     }
     took.sort_unstable();
-    let median = took.get(took.len() / 2).copied().unwrap_or_default();
+    let share = |percent: usize| took.get(took.len() * percent / 100).copied().unwrap_or_default();
     println!(
-        "stall_ms={} at={} errors={} rounds={rounds} median_us={}",
+        "stall_ms={} at={} errors={} rounds={rounds} median_us={} p99_us={}",
         longest.0.as_millis(),
         longest.1,
         errors.len(),
-        median.as_micros()
+        share(50).as_micros(),
+        share(99).as_micros()
     );
     match errors.first() {
         None => Ok(()),
