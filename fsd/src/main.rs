@@ -232,7 +232,10 @@ mod tests {
 
     #[test]
     fn every_word_for_the_next_life_is_understood() {
-        let words = words_for(Next::Room { distrusted: true }, ["fsd", "--config", "c", "--id", "2", "--data", "d"].map(OsString::from).into_iter());
+        let words = words_for(
+            Next::Room { distrusted: true },
+            ["fsd", "--config", "c", "--id", "2", "--data", "d"].map(OsString::from).into_iter(),
+        );
         let flags = Flags::try_parse_from(words).unwrap();
         assert!(flags.wait_for_room && flags.distrust);
     }

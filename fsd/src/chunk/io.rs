@@ -256,7 +256,9 @@ pub fn comes_from_a_full_disk(error: &(dyn std::error::Error + 'static)) -> bool
     let mut chain = std::iter::successors(Some(error), |error| error.source());
     let texts = [libc::ENOSPC, libc::EDQUOT].map(|code| io::Error::from_raw_os_error(code).to_string());
     // What has ended a part of a server is told in words.
-    chain.any(|error| error.downcast_ref().is_some_and(is_full) || texts.iter().any(|text| error.to_string().contains(text)))
+    chain.any(|error| {
+        error.downcast_ref().is_some_and(is_full) || texts.iter().any(|text| error.to_string().contains(text))
+    })
 }
 
 /// Whether the error says that there is no room, which is no fault of the disk.

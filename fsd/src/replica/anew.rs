@@ -68,7 +68,9 @@ impl Replica {
                     tracing::info!("{chunks} chunks that were lost are marked as such");
                     self.report_begun(late).await;
                 }
-                Err(Failed::Overtaken) => tracing::info!("the other server's copy is the first, and is copied to this one"),
+                Err(Failed::Overtaken) => {
+                    tracing::info!("the other server's copy is the first, and is copied to this one")
+                }
                 Err(failed) => {
                     tracing::error!("cannot mark what was lost with this pair: {}; once more", chain(&failed));
                     tokio::time::sleep(AGAIN).await;
@@ -108,7 +110,8 @@ impl Replica {
             let page = self.board.lost(after, PAGE).await.ok_or(Failed::Unknown)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
-            let chunks = page.into_iter().flat_map(|(ino, end)| self.indexes(end).map(move |index| ChunkId { ino, index }));
+            let chunks =
+                page.into_iter().flat_map(|(ino, end)| self.indexes(end).map(move |index| ChunkId { ino, index }));
             let making = chunks.map(|chunk| self.make_lost_chunk(chunk));
             let mut making = futures::stream::iter(making).buffer_unordered(AT_ONCE);
             let mut failed = None;

@@ -247,7 +247,8 @@ impl Replica {
         };
         *self.progress.lock() = Some(progress);
         let bytes_at_once = Semaphore::new(BYTES_AT_ONCE as usize);
-        let courtesy = tokio::sync::Mutex::new(Courtesy::new(plan.len(), plan.whole, self.tally.uses(), Instant::now()));
+        let courtesy =
+            tokio::sync::Mutex::new(Courtesy::new(plan.len(), plan.whole, self.tally.uses(), Instant::now()));
         futures::stream::iter(plan.chunks().map(Ok))
             .try_for_each_concurrent(AT_ONCE, |chunk| {
                 let (bytes_at_once, courtesy) = (&bytes_at_once, &courtesy);

@@ -92,6 +92,16 @@ pub(super) fn cut(state: &mut State, attr: &Attr) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A file has become longer by a hole. With a pair that is about to have no copy, what is written there from now on is lost, should
+/// that be accepted after all once its servers were there again, under the same epoch: such writes make the file no longer.
+pub(super) fn lengthened(state: &mut State, attr: &Attr) -> Result<(), Fault> {
+    let losing = state.losing.filter(|losing| losing.next.is_none_or(|next| attr.ino < next));
+    let Some(pair) = losing.filter(|losing| state.pairs[usize::from(losing.pair.0)].epoch == losing.epoch) else {
+        return Ok(());
+    };
+    set_end(state, attr, pair.pair).map(drop)
+}
+
 /// A file that had `before` bytes has become longer by some that had landed: what of these lies on a pair that has no copy any
 /// more, or is about to have none, is lost. (Written they can have been only as long as the pair had a copy. A file that
 /// grows elsewhere has lost nothing there.)

@@ -160,6 +160,19 @@ fn a_file_that_grows_elsewhere_has_lost_nothing_there() {
 }
 
 #[test]
+fn what_is_written_into_a_hole_before_a_marked_loss_is_accepted_is_lost_too() {
+    let mut f = lived();
+    let ino = files(&mut f, &[9, 100])[1];
+    mark_all(&mut f);
+    // Both were only cut off, and are there again for a while: a hole is made, and written to.
+    f.ok(resize(ino, 2 * CHUNK_BYTES + 50));
+    f.ok(wrote(ino, 0, 2 * CHUNK_BYTES + 50, 1));
+    accept(&mut f).unwrap();
+    assert_eq!(lost(&f)[&ino], [(GONE, 2 * CHUNK_BYTES + 50)]);
+    f.check();
+}
+
+#[test]
 fn a_server_that_comes_back_meanwhile_ends_it_and_the_next_time_all_is_looked_at_anew() {
     let mut f = lived();
     let inos = files(&mut f, &[9, 100, 9, 100]);
@@ -254,6 +267,10 @@ proptest! {
                     m.files.insert(name, (ino, size, cuts + u32::from(size < before)));
                     if let Some(end) = m.lost.get_mut(&ino) {
                         *end = size.min(*end);
+                    }
+                    let is_marked = m.all_marked || m.marked.is_some_and(|next| ino.0 < next);
+                    if size > before && is_marked && !m.accepted {
+                        m.lost.insert(ino, size);
                     }
                 }
                 Op::Unlink(n) => {

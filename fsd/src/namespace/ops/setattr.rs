@@ -37,6 +37,9 @@ pub(super) fn set(state: &mut State, caller: Caller, ino: Ino, set: &SetAttr) ->
         state.effects.push(Effect::Doom { ino, doom: Doom::Cut { size: attr.size } });
         loss::cut(state, &attr)?;
     }
+    if attr.size > before.size {
+        loss::lengthened(state, &attr)?;
+    }
     Ok(Done::Attrs(vec![attr]))
 }
 

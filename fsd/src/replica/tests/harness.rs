@@ -236,7 +236,8 @@ impl Cluster {
             start(&config, &names, (B, Incarnation(1)), in_b, (of_b, works)),
         ];
         let client = Peers::new(&config, ServerId::WITNESS);
-        let cluster = Cluster { names, servers, stores, config, client, seq: AtomicU64::new(1), lives: 1, wiped: [false; 2] };
+        let cluster =
+            Cluster { names, servers, stores, config, client, seq: AtomicU64::new(1), lives: 1, wiped: [false; 2] };
         // Each has the other end its changes of before, of which there are none.
         for turn in [0, 1] {
             let punch = ChunkChange::Punch { offset: 0, length: 1 };
