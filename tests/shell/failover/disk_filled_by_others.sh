@@ -13,6 +13,7 @@ says_so() { r status | head -n 1 | grep -qE "$1 has trouble with its disk: no ro
 # One fill is not the last word: the server drops old parts of its log.
 filled_until() { local name=$1; shift; fill "$name"; "$@"; }
 
+names_change_until() { local i; for i in $(seq 100); do : > "$MNT/some$i"; done; rm "$MNT"/some*; "$@"; }
 lines_about_room() { grep -c "no room on the disk of .* goes on by itself" "$DIR/log/$1.log"; }
 
 for name in fsd2 "$(leader)"; do
@@ -27,7 +28,8 @@ for name in fsd2 "$(leader)"; do
   need kill -KILL "$(pid_of "$name")"
   need wait_until 10 gone "$(pid_of "$name")"
   begin start r start "$name"
-  check "$name: started again it waits, and says so" wait_until 20 says_so "$name"
+  # It may live until something cannot be written: the log, for which there has to be some.
+  check "$name: started again it waits, and says so" wait_until 60 filled_until "$name" names_change_until says_so "$name"
   need rm "$(others "$name")"
   finish start
   check "$name: it is back by itself once there is room" wait_healthy 60

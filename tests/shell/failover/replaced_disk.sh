@@ -96,6 +96,7 @@ tell during
 check "which sees no error" finish during
 echo "# $CASE: reads and writes with fsync before: $(cat "$(output_of before)"), while all was copied: $(cat "$(output_of during)")" | tee /dev/fd/3
 within "in the median they take no more than twice as long" 1 $((2 * $(took before median_us))) "$(took during median_us)"
+within "nor do all but one in a hundred take much longer" 1 $((3 * $(took before p99_us) + 60000)) "$(took during p99_us)"
 within "and that was measured for a while" 200 1000000 "$(took during rounds)"
 rm -r "$MNT/many"
 
