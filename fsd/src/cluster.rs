@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::limits::ENTRY_MAX_BYTES;
 use raidfs_common::namespace::{Answer, Change, Command, Query, Request};
 use raidfs_common::pair::Pair;
@@ -137,6 +137,8 @@ pub trait Proposer: Send + Sync + 'static {
     fn leader(&self) -> Option<ServerId>;
     /// The lives of all voters that are known.
     fn lives(&self) -> BTreeMap<ServerId, Incarnation>;
+    /// How far it is marked what is lost with a pair: which, under which epoch, and the first inode that is not; None: all are.
+    fn losing(&self) -> Option<(PairId, Epoch, Option<Ino>)>;
     /// Waits until a quorum follows this server, which has applied everything that was agreed by then: its term, and its
     /// last entry. None: it does not lead (any more).
     fn confirm(&self) -> impl Future<Output = Option<(Term, LogIndex)>> + Send;
@@ -204,6 +206,10 @@ impl Proposer for NodeProposer {
 
     fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
         self.machine.with(|names| names.lives())
+    }
+
+    fn losing(&self) -> Option<(PairId, Epoch, Option<Ino>)> {
+        self.machine.with(|names| names.losing()).map(|losing| (losing.pair, losing.epoch, losing.next))
     }
 
     async fn confirm(&self) -> Option<(Term, LogIndex)> {

@@ -87,6 +87,11 @@ impl CallError {
     pub fn is_gone(&self) -> bool {
         matches!(self, CallError::Connect(_, e) if e.is_gone())
     }
+
+    /// Whether something is there, and wants nothing to do with the caller.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, CallError::Connect(_, e) if matches!(**e, ConnectError::Refused(_)))
+    }
 }
 
 /// A generated client that [`Peers`] can make. Implemented for every service.

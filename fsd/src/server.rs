@@ -17,6 +17,7 @@ use crate::identity::{DataDir, IdentityError, Life};
 use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{Broken, NamesMachine, SyncLog, flush, stores::Stores};
+use crate::namespace::rows::LostRow;
 use crate::peers::{Peers, next_gone};
 use crate::replica::Replica;
 use crate::serve::admin::AdminServer;
@@ -26,9 +27,10 @@ use crate::serve::names::NamesServer;
 use crate::serve::peer::{Hears, PeerServer};
 use crate::serve::tally::Tally;
 use crate::settled;
+use crate::stop::Stop;
 use crate::sweep;
 use crate::transport::PeerTransport;
-use crate::{namespace, own_copy, serve_guest};
+use crate::{namespace, no_room, own_copy, serve_guest};
 use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
@@ -45,7 +47,7 @@ use raidfs_common::stream::{Listener, Moving, Port};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 /// Why a server ended.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +79,8 @@ pub fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'stati
 
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whether there is room is asked so often once the chunks cannot be relied on.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(200);
 /// A planned stop waits so long for both servers of the pair to have everything durably.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// A planned stop gives others this long to take over.
@@ -103,7 +107,10 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
         stranger: log.vote().term == Term(0) && log.last().0 == LogIndex(0),
         strict: config.durability == Durability::Strict,
         on_recovery: codec::encode(&Command::Recovered).into(),
-        read_lives: |data| codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default(),
+        read_lives: |data| {
+            let said = codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default();
+            said.into_iter().map(|(voter, said)| (voter, said.known_after())).collect()
+        },
     }
 }
 
@@ -119,7 +126,7 @@ struct Server {
     chunks: Arc<dyn ChunkStore>,
     tally: Arc<Tally>,
     joined: Arc<AtomicBool>,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
     bulk: mpsc::UnboundedSender<Guest>,
 }
 
@@ -214,7 +221,7 @@ pub async fn run(
     home: &DataDir,
     chunks: Arc<dyn ChunkStore>,
     port: impl Into<Port>,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
 ) -> Result<(), Ended> {
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
@@ -247,6 +254,9 @@ pub async fn run(
     let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
     if life.first || found.settled && !life.power_lost {
         replica.nothing_is_half_changed();
+    }
+    if life.empty {
+        replica.directory_is_empty();
     }
     let server = Arc::new(Server {
         cluster,
@@ -458,6 +468,11 @@ impl Server {
                         let _ = answer.send(sizes);
                     }
                 })),
+                Ask::Lost(after, limit, answer) => drop(tokio::task::spawn_blocking(move || {
+                    if let Some(files) = server.lost(after, limit) {
+                        let _ = answer.send(files);
+                    }
+                })),
                 Ask::Report(report, answer) => drop(tokio::spawn(async move {
                     let _ = answer.send(server.report(report).await);
                 })),
@@ -476,6 +491,21 @@ impl Server {
             _ => None,
         };
         files.iter().map(size).collect()
+    }
+
+    /// What was lost of files with this server's pair; None if it cannot be told. May read from the disk.
+    fn lost(&self, mut after: Option<Ino>, limit: usize) -> Option<Vec<(Ino, u64)>> {
+        let pair = self.cluster.config.pair_of(self.cluster.me)?;
+        // A page of files that lost nothing here is not the end.
+        loop {
+            let rows = self.machine.with(|names| names.lost(after, limit)).ok()?;
+            let end = |(ino, ends): &(Ino, LostRow)| Some((*ino, ends.iter().find(|(of, _)| *of == pair)?.1));
+            let here: Vec<_> = rows.iter().filter_map(end).collect();
+            match rows.last() {
+                Some((last, _)) if here.is_empty() => after = Some(*last),
+                _ => return Some(here),
+            }
+        }
     }
 
     /// Says hello to whoever leads, until the namespace knows this life.
@@ -541,10 +571,12 @@ impl Server {
     }
 
     /// Waits for the end, and brings it about in order.
-    async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Notify>) -> Result<(), Ended> {
+    async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Stop>) -> Result<(), Ended> {
         let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
+        let no_room = || Fatal::Broken("the chunks could not be written for want of room".into());
         let (log, names) = tokio::select! {
-            () = stop.notified() => (None, None),
+            () = stop.asked() => (None, None),
+            () = self.is_out_of_room(home) => (Some(no_room()), None),
             reason = log.wait_for(Option::is_some) => (reason.ok().and_then(|r| r.clone()), None),
             reason = names.wait_for(Option::is_some) => (None, reason.ok().and_then(|r| r.clone())),
         };
@@ -559,6 +591,10 @@ impl Server {
     /// Has the next life find out whether the names here can be used, and begins it at once; but not again and again.
     async fn suspect_names(&self, home: &DataDir, broken: Broken) -> Ended {
         let Broken { reason, unkept } = broken;
+        // That is no fault of theirs.
+        if no_room::lacking(home.root()).is_some() {
+            return Ended::Failed(reason);
+        }
         if unkept && let Err(failed) = distrust(home) {
             return failed;
         }
@@ -573,6 +609,14 @@ impl Server {
         }
         tracing::error!("{reason}: starting anew, to see whether the names here can be used");
         Ended::Anew(reason)
+    }
+
+    /// Returns once chunks could not be written because others have filled the disk: nothing but another life makes up for that,
+    /// which waits for room.
+    async fn is_out_of_room(&self, home: &DataDir) {
+        while self.chunks.is_trusted() || no_room::lacking(home.root()).is_none() {
+            tokio::time::sleep(LOOK_FOR_ROOM_EVERY).await;
+        }
     }
 
     /// Drops names and log, durably. The next life fetches them from the others, and votes for nobody until it has them.

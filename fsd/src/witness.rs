@@ -12,6 +12,7 @@ use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
 use crate::serve_guest;
 use crate::server::{Ended, cannot, setup, started};
+use crate::stop::Stop;
 use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
 use raidfs_common::id::LogIndex;
@@ -22,14 +23,13 @@ use raidfs_common::stream::{Listener, Port};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 const SYNC_EVERY: Duration = raidfs_common::limits::LOG_SYNC_EVERY;
 /// Entries kept behind what could be dropped.
 const KEEP_ENTRIES: u64 = 100_000;
 
 /// Runs the witness until it is told to stop, or its log fails.
-pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Arc<Notify>) -> Result<(), Ended> {
+pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Arc<Stop>) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
@@ -91,7 +91,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
 }
 
 /// Waits for the end, and brings it about in order.
-async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -> Result<(), Ended> {
+async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Stop>) -> Result<(), Ended> {
     let mut fatal = node.watch_fatal();
     let mut status = node.watch();
     let trusted = async {
@@ -103,7 +103,7 @@ async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -
         std::future::pending().await
     };
     let failed = tokio::select! {
-        () = stop.notified() => None,
+        () = stop.asked() => None,
         reason = fatal.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
         failed = trusted => return Err(failed),
     };

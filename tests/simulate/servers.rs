@@ -10,6 +10,7 @@ use raidfs_common::stream::Port;
 use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::DataDir;
+use raidfs_fsd::stop::Stop;
 use raidfs_tests::dice::Dice;
 use raidfs_tests::in_process::{lives, lose_power, two_pairs};
 use std::collections::BTreeMap;
@@ -20,7 +21,7 @@ use tokio::sync::Notify;
 
 struct Running {
     life: Life,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
     thread: JoinHandle<()>,
 }
 
@@ -47,7 +48,7 @@ impl Servers {
     pub fn run(&mut self, id: ServerId) {
         let life = world().new_life();
         network::settle(life, id.0);
-        let stop = Arc::new(Notify::new());
+        let stop = Arc::new(Stop::default());
         let (config, ender, path) = (self.config.clone(), stop.clone(), self.dir.join(id.to_string()));
         let chunks = move |home: &DataDir| {
             let open = || DiskChunks::open(&home.chunks(), &home.notes()).expect("a directory of the test");
@@ -89,7 +90,7 @@ impl Servers {
     /// Stops a server in order.
     pub fn stop(&mut self, id: ServerId) {
         if let Some(Running { life, stop, thread }) = self.running.remove(&id) {
-            stop.notify_one();
+            stop.ask();
             thread.join().expect("it does not panic");
             world().kill(life);
             network::kill(life);

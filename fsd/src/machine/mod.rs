@@ -137,11 +137,13 @@ impl NamesMachine {
             }
         }
         let (applied, pairs, sessions) = (names.applied().0, names.pairs().clone(), open_sessions(&names));
+        let marked = names.marked();
         drop(names);
         self.board.publish(|notice| {
             notice.applied = applied;
             notice.pairs = pairs;
             notice.sessions = Some(Arc::new(sessions));
+            notice.marked = marked;
         });
     }
 
@@ -322,9 +324,11 @@ impl Machine for NamesMachine {
                 }
             }
         }
+        let marked = names.marked();
         drop(names);
         self.board.publish(|notice| {
             notice.applied = seen.index;
+            notice.marked = marked;
             if let Some(pairs) = pairs {
                 notice.pairs = pairs;
             }

@@ -84,7 +84,15 @@ impl NamesServer {
 
 /// What only the cluster itself may say.
 fn is_for_clients(change: &Change) -> bool {
-    !matches!(change, Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. } | Change::Witness { .. })
+    !matches!(
+        change,
+        Change::Pair { .. }
+            | Change::Space { .. }
+            | Change::RecoverSizes { .. }
+            | Change::Witness { .. }
+            | Change::MarkLost { .. }
+            | Change::AcceptLoss { .. }
+    )
 }
 
 impl NamesService for NamesServer {

@@ -156,6 +156,39 @@ pub enum Failure {
         /// Why not.
         why: raidfs_common::rpc::admin::NotReplaced,
     },
+    /// The loss of a pair is not accepted.
+    #[error("the loss of {servers} is not accepted, and nothing has changed: {why}")]
+    NotAccepted {
+        /// Its servers.
+        servers: String,
+        /// Why not.
+        why: raidfs_common::rpc::admin::NotAccepted,
+    },
+    /// Whether the loss of a pair is accepted is not known.
+    #[error("whether the loss of {servers} is accepted is not known ({why}): `raidfs status` says so, or say it again")]
+    MayBeAccepted {
+        /// Its servers.
+        servers: String,
+        /// The last that was heard.
+        why: raidfs_common::rpc::admin::NotAccepted,
+    },
+    /// There is no such pair.
+    #[error("there is no pair {asked:?} in this cluster; it has {}", known.join(", "))]
+    NoSuchPair {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// What cannot be undone was not confirmed.
+    #[error("it was not confirmed, and nothing has changed (in a script: --yes)")]
+    NotConfirmed,
+    /// No server with names answers.
+    #[error("no server that has the names answers: `raidfs status` says which servers are missing")]
+    NoNames,
+    /// What is lost cannot be found out.
+    #[error("what is lost cannot be told: {0}; try again, and see `raidfs status`")]
+    NotTold(String),
     /// Nobody can decide.
     #[error("nobody leads, so nothing can be decided: `raidfs status` says which servers are missing")]
     NoLeader,

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use verdict::Level;
-pub use verdict::copy as copy_word;
+pub use verdict::{copy as copy_word, servers as servers_word};
 
 /// Everything that could be learnt at one moment.
 #[derive(Debug)]

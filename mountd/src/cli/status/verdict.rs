@@ -173,6 +173,17 @@ fn serving_mirror(seen: &Seen, server: ServerId) -> Option<ServerId> {
 }
 
 fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
+    if pair.in_sync().next().is_none() {
+        let [a, b] = pair.members.map(|m| m.server);
+        let let_in = |m: &&Member| seen.answer(m.server).is_some_and(|status| status.incarnation == m.incarnation);
+        let how = match pair.members.iter().find(let_in) {
+            Some(m) => format!("{} marks what was lost, and serves then", m.server),
+            None => format!("it goes on once {a} or {b} is started with an empty data directory"),
+        };
+        let text = format!("files on {} cannot be read or written: its loss was accepted, {how}", servers(pair));
+        found.push((Level::Unavailable, text));
+        return;
+    }
     if !pair.in_sync().any(|m| seen.answer(m.server).is_some()) {
         let members: Vec<String> = pair.members.iter().map(|m| member(seen, m)).collect();
         let text = format!("files on {} cannot be read or written: {}", servers(pair), human::list(members));
@@ -368,6 +379,27 @@ mod tests {
         let line = verdict.line();
         assert!(line.starts_with("unavailable: files on fsd3+fsd4 cannot be read or written"), "{line}");
         assert!(line.contains("fsd3 is down and was in sync and fsd4 is up and stale"), "{line}");
+    }
+
+    #[test]
+    fn a_pair_whose_loss_was_accepted_says_what_it_waits_for() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            for member in status.pairs[..].iter_mut().skip(1).flat_map(|pair| &mut pair.members) {
+                (member.state, member.incarnation) = (CopyState::Stale, Incarnation::of(7, 7).barred());
+            }
+        }
+        let line = judge(&s).line();
+        assert!(
+            line.starts_with("unavailable: files on fsd3+fsd4 cannot be read or written: its loss was accepted"),
+            "{line}"
+        );
+        assert!(line.contains("once fsd3 or fsd4 is started with an empty data directory"), "{line}");
+        let life = s.answers[&ServerId(4)].as_ref().unwrap().incarnation;
+        for status in s.answers.values_mut().flatten().filter(|status| status.pairs.len() > 1) {
+            status.pairs[1].members[1].incarnation = life;
+        }
+        assert!(judge(&s).line().contains("fsd4 marks what was lost"), "{}", judge(&s).line());
     }
 
     #[test]
