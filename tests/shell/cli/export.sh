@@ -1,4 +1,4 @@
-# limit: 120
+# limit: 180
 # With every process dead, one server's data directory gives its files back.
 need probe tree "$CASE_DIR/tree" 200 6
 cluster_up
@@ -12,6 +12,17 @@ if command -v setfacl > /dev/null; then
 fi
 head -c 9000000 /dev/urandom > "$MNT/tree/large"
 truncate -s 5000000 "$MNT/tree/hole"
+held=$(on_pair 1 held); need test -n "$held"
+head -c 50000 /dev/urandom > "$held"; held_ino=$(stat -c %i "$held")
+# Files with chunks that are not there, and should not be.
+mkdir "$MNT/odd"
+fallocate -l 6M "$MNT/odd/reserved"; fallocate -n -l 20M "$MNT/odd/reserved-behind"
+head -c 13000000 /dev/urandom > "$MNT/odd/punched"; fallocate -p -o 0 -l 4194304 "$MNT/odd/punched"
+fallocate -p -o 8388608 -l 4611392 "$MNT/odd/punched"
+head -c 9000000 /dev/urandom > "$MNT/odd/cut"; truncate -s 100 "$MNT/odd/cut"; truncate -s 30M "$MNT/odd/cut"
+for n in 1 2 3 4; do
+  truncate -s 40M "$MNT/odd/holes$n"; dd if=/dev/urandom of="$MNT/odd/holes$n" bs=1M seek=$((n * 4)) count=2 conv=notrunc status=none
+done
 sync
 cp -a "$MNT/tree" "$CASE_DIR/original"
 crash fsd1 fsd2 fsd3 fsd4 witness mountd
@@ -20,7 +31,8 @@ for server in fsd1 fsd3; do
   says "$server lists all names" "tree/d0/e0/file0" "$BIN/raidfs" export --data "$DIR/data/$server" --list
   mkdir "$CASE_DIR/out-$server"
   "$BIN/raidfs" export --data "$DIR/data/$server" --to "$CASE_DIR/out-$server" > "$CASE_DIR/said-$server" 2>&1
-  echo "export ended with code $?"; tail -n 3 "$CASE_DIR/said-$server"
+  same "$server gives back all that it should have" 0 $?
+  tail -n 3 "$CASE_DIR/said-$server"
 done
 says "what is on the other pair only is named" "tree/large" cat "$CASE_DIR/said-fsd1"
 # Between them, one server of each pair has every file of one chunk.
@@ -42,7 +54,16 @@ if command -v getfacl > /dev/null; then
   for out in fsd3 fsd1; do cp -a "$CASE_DIR/out-$out/tree/lists" "$CASE_DIR"; done
   same "and access control lists" "$(lists "$CASE_DIR/original")" "$(lists "$CASE_DIR")"
 fi
+refuse "of a copy in sync nothing is said to be out of date" grep -q "out of date" "$CASE_DIR/said-fsd1"
 same "links lead where they led" d0/e0 "$(readlink "$CASE_DIR/out-fsd1/tree/link")"
+
+# A chunk's file that is gone leaves no whole file, and its zeros do not pass for one.
+need cp -a "$DIR/data/fsd1" "$CASE_DIR/lacking"
+need rm "$CASE_DIR/lacking/chunks/$(printf '%013x/%016x' $((held_ino / 4096)) "$held_ino")"
+fails_with "a chunk's file that is gone is missed" "held: chunk 0 is gone" "$BIN/raidfs" export --data "$CASE_DIR/lacking" --list
+says "the file is not whole" "^DAMAGED +50000 +.*held$" "$BIN/raidfs" export --data "$CASE_DIR/lacking" --list
+fails_with "nor is it made of zeros without a word" "^DAMAGED +.*/held: chunk 0 is gone" \
+  "$BIN/raidfs" export --data "$CASE_DIR/lacking" --to "$CASE_DIR/out-lacking"
 fails_with "what comes out is not put into the data directory" "not changed" \
   "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$DIR/data/fsd1/out"
 fails_with "nor into another server's" "data directory of raidfs" \
@@ -52,3 +73,14 @@ check "the data directory was not changed: it starts again" "$BIN/raidfs" up --d
 check "and is healthy" wait_healthy 60
 fails_with "a running server's directory is refused" "used|runs" "$BIN/raidfs" export --data "$DIR/data/fsd1" --list
 fails_with "something else's too" "." "$BIN/raidfs" export --data /etc --list
+
+# A copy that its server knew to be behind says so.
+crash fsd2
+echo missed > "$held"; need sync "$held"
+crash fsd1
+back fsd2
+need wait_until 20 copy_is fsd2 stale
+crash fsd2 fsd3 fsd4 witness mountd
+need umount -l "$MNT"
+says "an old copy is told" "this copy was out of date when the server ended: fsd2 was stale" \
+  "$BIN/raidfs" export --data "$DIR/data/fsd2" --list

@@ -11,11 +11,12 @@ mod restore;
 use super::args::ExportArgs;
 use super::human;
 use super::progress::{Progress, Unit};
-use super::{Failure, local};
-use contents::{Contents, Here};
+use super::{Failure, local, status};
+use contents::{Contents, Gone, Here};
 use names::Names;
 use raidfs_common::attr::{Attr, FileKind};
-use raidfs_common::id::Ino;
+use raidfs_common::id::{Ino, ServerId};
+use raidfs_common::pair::{CopyState, Pair};
 use raidfs_fsd::identity::OfflineDir;
 use restore::Restorer;
 use std::ffi::OsStr;
@@ -66,14 +67,31 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     }
     let names = Names::open(&dir)?;
     let contents = Contents::new(&dir, identity.server, names.pairs());
-    let mut summary = Summary::default();
     eprintln!("{} of the cluster {}, names as of log entry {}", identity.server, identity.cluster, names.applied());
+    if let Some(warning) = out_of_date(&names.pairs(), identity.server) {
+        eprintln!("{warning}");
+    }
+    let mut summary = Summary::default();
     match &args.to {
         Some(to) => extract(&names, &contents, to, &mut summary)?,
         None => list(&names, &contents, &mut summary)?,
     }
     eprintln!("{}", summary.words(&contents.mates()));
     Ok(if summary.damaged + summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is to be said of a copy that was not in sync by the last that its server knew.
+fn out_of_date(pairs: &[Pair], server: ServerId) -> Option<String> {
+    let pair = pairs.iter().find(|pair| pair.member(server).is_some())?;
+    let state = pair.member(server)?.state;
+    let mirror = pair.mirror_of(server)?.server;
+    (state != CopyState::InSync).then(|| {
+        format!(
+            "this copy was out of date when the server ended: {server} was {}, and lacks what was written since; export \
+             {mirror}'s data directory instead if there is one",
+            status::copy_word(state)
+        )
+    })
 }
 
 impl Summary {
@@ -115,9 +133,17 @@ fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(),
     names.walk(&mut |found| {
         let word = match found.attr.kind {
             FileKind::File => {
-                let here = contents.look(&found.attr)?;
-                summary.count(&here);
-                here.word()
+                let (here, gone) = contents.look(&found.attr)?;
+                if let Some(gone) = &gone {
+                    eprintln!("{}: {gone}", found.path.display());
+                }
+                if is_damaged(&gone) {
+                    summary.damaged += 1;
+                    "DAMAGED".to_owned()
+                } else {
+                    summary.count(&here);
+                    here.word()
+                }
             }
             kind => {
                 summary.others += 1;
@@ -129,6 +155,10 @@ fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(),
         out.write_all(&line.concat()).map_err(Failure::file("write to", "standard output"))
     })?;
     out.flush().map_err(Failure::file("write to", "standard output"))
+}
+
+fn is_damaged(gone: &Option<Gone>) -> bool {
+    gone.as_ref().is_some_and(|gone| gone.certain)
 }
 
 fn kind_word(kind: FileKind) -> &'static str {
@@ -154,12 +184,16 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
     let mut progress = Progress::new("extracting", Unit::Bytes, total);
     names.walk(&mut |found| {
         let extras = names.extras(&found.attr)?;
+        let mut lost = None;
         let outcome = match found.attr.kind {
             FileKind::File => {
-                let here = contents.look(&found.attr)?;
-                summary.count(&here);
+                let (here, gone) = contents.look(&found.attr)?;
+                lost = gone;
                 if here != Here::Whole {
                     println!("{:<12} {}", here.word(), found.path.display());
+                }
+                if here != Here::Whole || !is_damaged(&lost) {
+                    summary.count(&here);
                 }
                 restorer.file(&found, &extras, contents, &here, &mut |n| progress.add(n))
             }
@@ -169,13 +203,17 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
             }
         };
         match outcome {
-            Ok(0) => {}
             Ok(blocks) => {
-                summary.damaged += 1;
-                println!(
-                    "DAMAGED      {}: {blocks} blocks of 4 KiB do not match their checksums",
-                    found.path.display()
-                );
+                let rotten = (blocks > 0).then(|| format!("{blocks} blocks of 4 KiB do not match their checksums"));
+                summary.damaged += u64::from(rotten.is_some() || is_damaged(&lost));
+                match lost {
+                    Some(gone) if gone.certain => println!("DAMAGED      {}: {gone}", found.path.display()),
+                    Some(doubt) => eprintln!("{}: {doubt}", found.path.display()),
+                    None => {}
+                }
+                if let Some(rotten) = rotten {
+                    println!("DAMAGED      {}: {rotten}", found.path.display());
+                }
             }
             Err(failure) => {
                 summary.failed += 1;
