@@ -56,6 +56,12 @@ if command -v getfacl > /dev/null; then
 fi
 refuse "of a copy in sync nothing is said to be out of date" grep -q "out of date" "$CASE_DIR/said-fsd1"
 same "links lead where they led" d0/e0 "$(readlink "$CASE_DIR/out-fsd1/tree/link")"
+both() { # the two pairs into one directory
+  "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$CASE_DIR/out-both" && "$BIN/raidfs" export --data "$DIR/data/fsd4" --to "$CASE_DIR/out-both"
+}
+differs() { diff -r --no-dereference "$1" "$CASE_DIR/out-both/tree" 2>&1 | head -n 5; }
+check "two pairs are exported to one directory" both
+same "which has everything then" "" "$(differs "$CASE_DIR/original")"
 
 # A chunk's file that is gone leaves no whole file, and its zeros do not pass for one.
 need cp -a "$DIR/data/fsd1" "$CASE_DIR/lacking"
@@ -74,7 +80,20 @@ check "and is healthy" wait_healthy 60
 fails_with "a running server's directory is refused" "used|runs" "$BIN/raidfs" export --data "$DIR/data/fsd1" --list
 fails_with "something else's too" "." "$BIN/raidfs" export --data /etc --list
 
+# A second export of what has changed since does not leave old bytes where there are zeros now.
+need dd if=/dev/zero of="$MNT/tree/large" bs=1M count=6 conv=notrunc status=none
+for file in "$MNT"/tree/d0/e0/*; do need dd if=/dev/zero of="$file" bs=100 count=1 conv=notrunc status=none; done
+need truncate -s 0 "$MNT/tree/d0/e0/file0"; need truncate -s 8000 "$MNT/tree/d0/e0/file0"
+need rm "$MNT/tree/link"; need ln -s d0 "$MNT/tree/link"
+need sync "$MNT/tree/large"
+cp -a "$MNT/tree" "$CASE_DIR/changed"
+need r down
+check "a later state is exported to the same directory" both
+same "and nothing of the one before is mixed into it" "" "$(differs "$CASE_DIR/changed")"
+
 # A copy that its server knew to be behind says so.
+need "$BIN/raidfs" up --dir "$DIR"
+need wait_healthy 60
 crash fsd2
 echo missed > "$held"; need sync "$held"
 crash fsd1

@@ -199,7 +199,7 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
             }
             _ => {
                 summary.others += 1;
-                restorer.other(&found, &extras).map(|()| 0)
+                restorer.other(&found, &extras, contents.pair()).map(|()| 0)
             }
         };
         match outcome {
