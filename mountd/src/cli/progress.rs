@@ -92,8 +92,10 @@ fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> Str
     }
     if done > 0 {
         text.push_str(&format!(", {}/s", amount(rate as u64)));
-        if total > done {
-            let left = Duration::from_secs_f64((total - done) as f64 / rate);
+        // One beyond what a duration can be says nothing.
+        if total > done
+            && let Ok(left) = Duration::try_from_secs_f64((total - done) as f64 / rate)
+        {
             text.push_str(&format!(", {} left", human::span(left)));
         }
     }
@@ -112,5 +114,7 @@ mod tests {
         assert_eq!(text, "export: 10 MiB, 10 MiB/s");
         let text = line("verify", Unit::Things("chunks"), 0, 10, Duration::ZERO);
         assert_eq!(text, "verify: 0 %, 0 of 10 chunks");
+        let text = line("verify", Unit::Things("chunks"), 1, u64::MAX, Duration::from_secs(60));
+        assert!(text.ends_with(" chunks, 0/s"), "{text}");
     }
 }

@@ -159,7 +159,11 @@ fn absence(seen: &Seen, server: ServerId) -> String {
     };
     match seen.silent_for(server) {
         Some(silent) => {
-            format!("{server} {how} since {} ({})", human::clock(seen.now - silent), human::span(silent))
+            format!(
+                "{server} {how} since {} ({})",
+                human::clock(seen.now.checked_sub(silent).unwrap_or(UNIX_EPOCH)),
+                human::span(silent)
+            )
         }
         None => format!("{server} {how}"),
     }
@@ -251,7 +255,7 @@ pub fn time_left(p: &ResyncProgress) -> Option<Duration> {
         return None;
     }
     let each = Duration::from_millis(p.elapsed_ms).as_secs_f64() / p.done as f64;
-    Some(Duration::from_secs_f64(each * (p.total - p.done) as f64))
+    Duration::try_from_secs_f64(each * (p.total - p.done) as f64).ok()
 }
 
 /// Chunks that were looked at in a second, so far; None: it has only begun.
@@ -288,7 +292,8 @@ pub fn scrub_words(pass: &ScrubPass) -> String {
     let left = match (pass.bytes, pass.total_bytes.saturating_sub(pass.bytes)) {
         (1.., left @ 1..) => {
             let each = Duration::from_millis(pass.elapsed_ms).as_secs_f64() / pass.bytes as f64;
-            format!(", {} left", human::span(Duration::from_secs_f64(each * left as f64)))
+            let left = Duration::try_from_secs_f64(each * left as f64);
+            left.map_or_else(|_| String::new(), |left| format!(", {} left", human::span(left)))
         }
         _ => String::new(),
     };
