@@ -60,6 +60,10 @@ both() { # the two pairs into one directory
   "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$CASE_DIR/out-both" && "$BIN/raidfs" export --data "$DIR/data/fsd4" --to "$CASE_DIR/out-both"
 }
 differs() { diff -r --no-dereference "$1" "$CASE_DIR/out-both/tree" 2>&1 | head -n 5; }
+"$BIN/raidfs" export --data "$DIR/data/fsd2" --list --to "$CASE_DIR/out-listed" > "$CASE_DIR/said-listed" 2>&1
+same "a list and the files can be had at once" 0 $?
+check "the list is there" grep -qE "^(whole|ELSEWHERE) +[0-9]+ +tree/d0/e0/file0$" "$CASE_DIR/said-listed"
+same "and so are the files" "" "$(diff -r --no-dereference "$CASE_DIR/out-fsd1" "$CASE_DIR/out-listed" 2>&1 | head -n 5)"
 check "two pairs are exported to one directory" both
 same "which has everything then" "" "$(differs "$CASE_DIR/original")"
 
@@ -78,7 +82,10 @@ refuse "nothing was made there" test -e "$DIR/data/fsd1/out"
 check "the data directory was not changed: it starts again" "$BIN/raidfs" up --dir "$DIR"
 check "and is healthy" wait_healthy 60
 fails_with "a running server's directory is refused" "used|runs" "$BIN/raidfs" export --data "$DIR/data/fsd1" --list
-fails_with "something else's too" "." "$BIN/raidfs" export --data /etc --list
+fails_with "something else's too" "/etc: it has no file .identity., so it is no data directory" "$BIN/raidfs" export --data /etc --list
+fails_with "one that is not there is said to be missing" "there is no data directory .*/none" \
+  "$BIN/raidfs" export --data "$CASE_DIR/none" --to "$CASE_DIR/never"
+refuse "nothing was made for what was refused" test -e "$CASE_DIR/never"
 
 # A second export of what has changed since does not leave old bytes where there are zeros now.
 need dd if=/dev/zero of="$MNT/tree/large" bs=1M count=6 conv=notrunc status=none

@@ -72,9 +72,12 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
         eprintln!("{warning}");
     }
     let mut summary = Summary::default();
-    match &args.to {
-        Some(to) => extract(&names, &contents, to, &mut summary)?,
-        None => list(&names, &contents, &mut summary)?,
+    if args.list || args.to.is_none() {
+        list(&names, &contents, &mut summary)?;
+    }
+    if let Some(to) = &args.to {
+        summary = Summary::default();
+        extract(&names, &contents, to, &mut summary)?;
     }
     eprintln!("{}", summary.words(&contents.mates()));
     Ok(if summary.damaged + summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
