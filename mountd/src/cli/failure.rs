@@ -55,8 +55,18 @@ pub enum Failure {
         name: Name,
         /// The address.
         address: std::net::SocketAddr,
-        /// Who has it, or what the system says.
+        /// Who has it.
         holder: String,
+    },
+    /// An address that cannot be listened on, though nobody does.
+    #[error("{name} cannot listen on its address {address}; nothing was started")]
+    NoAddress {
+        /// Whose it would be.
+        name: Name,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
     },
     /// A name of no process.
     #[error("there is no {asked:?} in this cluster; it has {}", known.join(", "))]
