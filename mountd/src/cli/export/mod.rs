@@ -133,7 +133,9 @@ impl Summary {
 /// Prints one line for each name: what is here of it, its size, its path.
 fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut progress = Progress::beside_output("listing", Unit::Things("names"), names.count());
     names.walk(&mut |found| {
+        progress.iter_mut().for_each(|progress| progress.add(1));
         let word = match found.attr.kind {
             FileKind::File => {
                 let (here, gone) = contents.look(&found.attr)?;
@@ -180,10 +182,13 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
     std::fs::create_dir_all(to).map_err(Failure::file("make", to))?;
     let mut restorer = Restorer::new(to);
     let mut total = 0;
+    let mut progress = Progress::new("looking at all names", Unit::Things("names"), names.count());
     names.walk(&mut |found| {
+        progress.add(1);
         total += if found.attr.kind == FileKind::File { contents.expected_bytes(&found.attr) } else { 0 };
         Ok(())
     })?;
+    drop(progress);
     let mut progress = Progress::new("extracting", Unit::Bytes, total);
     names.walk(&mut |found| {
         let extras = names.extras(&found.attr)?;
