@@ -209,6 +209,14 @@ pub enum Failure {
     /// There is no such data directory.
     #[error("there is no data directory {}", .0.display())]
     NoDataDirectory(PathBuf),
+    /// A local cluster's directory where that of one of its servers is wanted.
+    #[error("{} is a cluster's directory, which has a data directory for each server: name one of them, for example {}", dir.display(), example.display())]
+    ClusterDirectory {
+        /// What was named.
+        dir: PathBuf,
+        /// One in it.
+        example: PathBuf,
+    },
     /// A data directory without files.
     #[error("{} holds no files: it is the witness's, or of a server that never was up", .0.display())]
     NoFiles(PathBuf),

@@ -83,6 +83,7 @@ check "the data directory was not changed: it starts again" "$BIN/raidfs" up --d
 check "and is healthy" wait_healthy 60
 fails_with "a running server's directory is refused" "used|runs" "$BIN/raidfs" export --data "$DIR/data/fsd1" --list
 fails_with "something else's too" "/etc: it has no file .identity., so it is no data directory" "$BIN/raidfs" export --data /etc --list
+fails_with "for a cluster's own directory one in it is named" "name one of them, for example $DIR/data/fsd1" "$BIN/raidfs" export --data "$DIR" --list
 fails_with "one that is not there is said to be missing" "there is no data directory .*/none" \
   "$BIN/raidfs" export --data "$CASE_DIR/none" --to "$CASE_DIR/never"
 refuse "nothing was made for what was refused" test -e "$CASE_DIR/never"

@@ -60,6 +60,9 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::IntoData(to.clone()));
         }
     }
+    if !OfflineDir::is_made(&data) && data.join("raidfs.toml").is_file() {
+        return Err(Failure::ClusterDirectory { example: data.join("data/fsd1"), dir: data });
+    }
     let dir = OfflineDir::open(&data)?;
     let identity = dir.identity().clone();
     if identity.server.is_witness() {
