@@ -104,9 +104,12 @@ fn kind(change: &Change) -> Option<&'static str> {
         Change::SetXattr { .. } => "SetXattr",
         Change::RemoveXattr { .. } => "RemoveXattr",
         Change::Release { .. } => "Release",
-        Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. } | Change::Witness { .. } => {
-            return None;
-        }
+        Change::Pair { .. }
+        | Change::Space { .. }
+        | Change::RecoverSizes { .. }
+        | Change::Witness { .. }
+        | Change::MarkLost { .. }
+        | Change::AcceptLoss { .. } => return None,
     };
     Some(kind)
 }
