@@ -23,6 +23,8 @@ refuse "nothing was made" test -e "$MNT/d"
 
 check "without a mount it may change things" r stop mountd
 for n in 1 2 3 4; do says "it reaches fsd$n" "^connection established to fsd$n$" sh_ "" quit; done
+at_once() { "$BIN/raidfs" shell --dir "$DIR" --read-only < /dev/null; }
+for n in 1 2 3 4; do says "and says so before it reads what it is to do (fsd$n)" "^connection established to fsd$n$" at_once; done
 check "mkdir, create, write" sh_ "" "mkdir /d" "create /d/a" "write /d/a some text" "create /d/b"
 says "read shows what was written" "^some text$" sh_ "" "read /d/a"
 fails_with "create of a path that is there is refused" "create: /d/a: file exists" sh_ "" "create /d/a"
