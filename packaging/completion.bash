@@ -15,7 +15,9 @@ _raidfs() {
       start | stop | kill) words="fsd1 fsd2 fsd3 fsd4 witness mountd --dir" ;;
       status) words="--dir --config --json --wait-healthy" ;;
       lost) words="--dir --config --json --accept --yes" ;;
-      verify | scrub | replace | shell) words="--dir --config" ;;
+      verify | scrub) words="--dir --config" ;;
+      replace) words="fsd1 fsd2 fsd3 fsd4 witness --dir --config" ;;
+      shell) words="--dir --config --read-only --takeover" ;;
       export) words="--data --list --to" ;;
       *) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
     esac

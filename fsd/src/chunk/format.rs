@@ -97,6 +97,11 @@ impl Sums {
         self.0.iter().filter(|&&s| s != 0 && s != BlockSum::LOST.0).count() as u32
     }
 
+    /// Blocks that are no holes, those that were accepted as lost among them.
+    pub fn blocks(&self) -> u32 {
+        self.0.iter().filter(|&&s| s != 0).count() as u32
+    }
+
     /// Of these blocks, those that are lost by their sum, which need room when they are written.
     pub fn lost(&self, blocks: impl Iterator<Item = usize>) -> u32 {
         blocks.filter(|block| self.get(*block) == BlockSum::LOST).count() as u32

@@ -397,8 +397,8 @@ pub struct ExportArgs {
     /// A server's data directory; no server may run in it
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// List the names and what is here of each (the default)
-    #[arg(long, conflicts_with = "to")]
+    /// List the names and what is here of each (the default); with --to as well, before they are made again
+    #[arg(long)]
     pub list: bool,
     /// Make the files again in this directory
     #[arg(long, value_name = "OUT")]
@@ -409,10 +409,10 @@ const EXPORT: &str = "\
 Take the files out of one server's data directory, with nothing running. The directory is not changed.
 
 Every server has all names; of the contents it has those of its pair. With two pairs, that is every other file, and every \
-other chunk (4 MiB) of a large one. --list prints one line for each name: `whole`, `PARTLY` or `ELSEWHERE`, its size, its \
-path. --to makes everything again that is here, with modes, owners, times, links and extended attributes. A file that is \
-here in part becomes NAME.missing-pairN; export a server of pair N to the same directory, and it is completed and gets \
-its name.";
+other chunk (4 MiB) of a large one. --list prints one line for each name: `whole`, `PARTLY`, `ELSEWHERE` or \
+`DAMAGED` (a chunk is gone; standard error says which), its size, its path. --to makes everything again that is here, with \
+modes, owners, times, links and extended attributes. A file that is here in part becomes NAME.missing-pairN; export a server \
+of pair N to the same directory, and it is completed and gets its name. What an earlier export made there is replaced.";
 
 const EXPORT_EXAMPLES: &str = "\
 EXIT STATUS

@@ -55,8 +55,18 @@ pub enum Failure {
         name: Name,
         /// The address.
         address: std::net::SocketAddr,
-        /// Who has it, or what the system says.
+        /// Who has it.
         holder: String,
+    },
+    /// An address that cannot be listened on, though nobody does.
+    #[error("{name} cannot listen on its address {address}; nothing was started")]
+    NoAddress {
+        /// Whose it would be.
+        name: Name,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
     },
     /// A name of no process.
     #[error("there is no {asked:?} in this cluster; it has {}", known.join(", "))]
@@ -207,6 +217,14 @@ pub enum Failure {
     /// There is no such data directory.
     #[error("there is no data directory {}", .0.display())]
     NoDataDirectory(PathBuf),
+    /// A local cluster's directory where that of one of its servers is wanted.
+    #[error("{} is a cluster's directory, which has a data directory for each server: name one of them, for example {}", dir.display(), example.display())]
+    ClusterDirectory {
+        /// What was named.
+        dir: PathBuf,
+        /// One in it.
+        example: PathBuf,
+    },
     /// A data directory without files.
     #[error("{} holds no files: it is the witness's, or of a server that never was up", .0.display())]
     NoFiles(PathBuf),

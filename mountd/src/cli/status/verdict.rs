@@ -159,7 +159,11 @@ fn absence(seen: &Seen, server: ServerId) -> String {
     };
     match seen.silent_for(server) {
         Some(silent) => {
-            format!("{server} {how} since {} ({})", human::clock(seen.now - silent), human::span(silent))
+            format!(
+                "{server} {how} since {} ({})",
+                human::clock(seen.now.checked_sub(silent).unwrap_or(UNIX_EPOCH)),
+                human::span(silent)
+            )
         }
         None => format!("{server} {how}"),
     }
@@ -193,7 +197,10 @@ fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
     for m in pair.members.iter().filter(|m| m.state != CopyState::InSync && seen.answer(m.server).is_some()) {
         let text = match progress(seen, m.server) {
             Some(p) => format!("{} is being brought up to date: {}", m.server, resync_words(&p)),
-            None => format!("{}'s copy is {}", m.server, copy(m.state)),
+            None => {
+                let behind = names_behind(seen, m.server).map_or_else(String::new, |words| format!(", {words}"));
+                format!("{}'s copy is {}{behind}", m.server, copy(m.state))
+            }
         };
         found.push((Level::Degraded, text));
     }
@@ -202,6 +209,14 @@ fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
     for m in pair.in_sync().filter(anew) {
         found.push((Level::Degraded, format!("{} has just started, and its copy is not judged yet", m.server)));
     }
+}
+
+/// `names: entry 60 of 120 (50 %)`, of a server that still catches up with the leader's log; its chunks come after that.
+fn names_behind(seen: &Seen, server: ServerId) -> Option<String> {
+    let (applied, last) = (seen.answer(server)?.applied.0, seen.answer(seen.leader()?)?.last_index.0);
+    let percent = (u128::from(applied) * 100).checked_div(u128::from(last))?;
+    let (at, of) = (human::count(applied), human::count(last));
+    (applied < last).then(|| format!("names: entry {at} of {of} ({percent} %)"))
 }
 
 fn member(seen: &Seen, m: &Member) -> String {
@@ -251,7 +266,7 @@ pub fn time_left(p: &ResyncProgress) -> Option<Duration> {
         return None;
     }
     let each = Duration::from_millis(p.elapsed_ms).as_secs_f64() / p.done as f64;
-    Some(Duration::from_secs_f64(each * (p.total - p.done) as f64))
+    Duration::try_from_secs_f64(each * (p.total - p.done) as f64).ok()
 }
 
 /// Chunks that were looked at in a second, so far; None: it has only begun.
@@ -288,7 +303,8 @@ pub fn scrub_words(pass: &ScrubPass) -> String {
     let left = match (pass.bytes, pass.total_bytes.saturating_sub(pass.bytes)) {
         (1.., left @ 1..) => {
             let each = Duration::from_millis(pass.elapsed_ms).as_secs_f64() / pass.bytes as f64;
-            format!(", {} left", human::span(Duration::from_secs_f64(each * left as f64)))
+            let left = Duration::try_from_secs_f64(each * left as f64);
+            left.map_or_else(|_| String::new(), |left| format!(", {} left", human::span(left)))
         }
         _ => String::new(),
     };
@@ -429,6 +445,24 @@ mod tests {
             ),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_stale_copy_says_how_far_its_names_are() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            if let Some(pair) = status.pairs.get_mut(0) {
+                pair.members[1].state = CopyState::Stale;
+            }
+        }
+        assert_eq!(judge(&s).line(), "degraded: fsd2's copy is stale");
+        s.answers.get_mut(&ServerId(2)).unwrap().as_mut().unwrap().applied = LogIndex(30);
+        assert_eq!(judge(&s).line(), "degraded: fsd2's copy is stale, names: entry 30 of 120 (25 %)");
+        let mut nobody = s;
+        for status in nobody.answers.values_mut().flatten() {
+            (status.leader, status.quorum) = (None, false);
+        }
+        assert!(judge(&nobody).line().contains("fsd2's copy is stale"), "without a leader nobody says how far that is");
     }
 
     #[test]
