@@ -361,7 +361,8 @@ async fn a_snapshot_is_the_word_of_one_leader_from_beginning_to_end() {
 
 #[tokio::test]
 async fn who_stops_acknowledges_nothing_behind_its_last_sync_and_gives_no_vote() {
-    let log = MemoryLog { hold_syncs: true, ..MemoryLog::default() };
+    let mut log = MemoryLog::default();
+    log.hold_syncs = true;
     let node = Node::start(setup(3), log, Arc::new(Slow::default()), Arc::new(Alone));
     assert!(node.on_append(append(1, 1, 10)).await.is_some_and(|a| a.ok));
     assert!(!node.is_durable(), "nobody has asked for a sync");
