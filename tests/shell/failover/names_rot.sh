@@ -41,3 +41,22 @@ same "every name is as it was" "$before" "$(large)"
 back fsd3
 check "all is healthy again" wait_healthy 120
 check "verify finds nothing wrong" verify
+
+# What can be read, and is wrong, is not dropped: on all servers it might be the same. The server ends, and says so.
+need touch "$MNT/dangling"
+need sync -f "$MNT"
+need r stop $victim
+need probe damage-names "$DIR/data/$victim" dangling dangling
+back $victim
+need wait_healthy 60
+pid=$(pid_of $victim) store=$(store_of)
+check "what one server has wrong is changed" rm "$MNT/dangling"
+check "it starts anew once, and ends" wait_until 60 gone "$pid"
+check "after it has read all names" grep -q "rows of the names can be read: they are kept" "$DIR/log/$victim.log"
+check "and says what it found" grep -q "though all of them could be read a moment ago" "$DIR/log/$victim.log"
+same "its names are kept" "$store" "$(store_of)"
+need mv "$DIR/data/$victim/names" "$CASE_DIR/names"
+need mkdir "$DIR/data/$victim/names"
+back $victim
+check "without them it fetches all" wait_healthy 120
+check "verify finds nothing wrong then" verify
