@@ -111,8 +111,11 @@ pub(super) fn grown(state: &mut State, attr: &Attr, before: u64) -> Result<(), F
     for pair in pairs.iter() {
         let is_gone = pair.in_sync().next().is_none();
         let is_going = losing.is_some_and(|losing| (losing.pair, losing.epoch) == (pair.id, pair.epoch));
-        let has_some = || end_on(attr.placement, attr.size, pair.id, pairs.len()) > before;
-        if (is_gone || is_going) && has_some() && set_end(state, attr, pair.id)? && is_gone {
+        if !is_gone && !is_going || end_on(attr.placement, attr.size, pair.id, pairs.len()) <= before {
+            continue;
+        }
+        let is_news = set_end(state, attr, pair.id)?;
+        if is_news && is_gone {
             // Whoever makes lost what is marked begins anew.
             state.late += 1;
             state.late_changed = true;

@@ -138,7 +138,7 @@ impl Asked {
             None => {
                 self.unknown |= sent;
                 let nobody = NotAccepted::NotLeader(None);
-                (!is_patient).then(|| if self.unknown { Ended::Unknown(nobody) } else { Ended::Refused(nobody) })
+                (!is_patient).then_some(if self.unknown { Ended::Unknown(nobody) } else { Ended::Refused(nobody) })
             }
         }
     }
@@ -151,7 +151,7 @@ async fn accept(config: &Config, pair: &Pair) -> Ended {
     let (mut said, mut asked) = (false, Asked::default());
     loop {
         let (sent, answer) = ask(config, pair).await;
-        if let Some(ended) = asked.judge(sent, answer.clone(), Instant::now() < deadline) {
+        if let Some(ended) = asked.judge(sent, answer, Instant::now() < deadline) {
             return ended;
         }
         match answer {
