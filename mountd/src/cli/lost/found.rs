@@ -106,11 +106,11 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raidfs_common::attr::{FileKind, Placement};
+    use crate::vfs::testing::empty_file;
+    use raidfs_common::attr::Placement;
     use raidfs_common::id::Epoch;
     use raidfs_common::limits::CHUNK_BYTES;
     use raidfs_common::pair::{CopyState, Member, Space};
-    use raidfs_common::time::Time;
 
     fn pair(a: CopyState, b: CopyState) -> Pair {
         let member = |n, state| Member { server: ServerId(n), state, incarnation: Incarnation(1) };
@@ -119,26 +119,7 @@ mod tests {
     }
 
     fn file(ino: u64, first_pair: u16, size: u64) -> Attr {
-        let time = Time::default();
-        Attr {
-            ino: Ino(ino),
-            kind: FileKind::File,
-            perm: 0,
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            size,
-            blocks: 0,
-            atime: time,
-            mtime: time,
-            ctime: time,
-            btime: time,
-            cut_gen: 0,
-            placement: Placement { first_pair, turn: 0 },
-            parent: Ino::ROOT,
-            xattrs: 0,
-        }
+        Attr { size, placement: Placement { first_pair, turn: 0 }, ..empty_file(Ino(ino)) }
     }
 
     #[test]
