@@ -11,7 +11,8 @@ need test "${#lost[@]}" -ge 2
 for f in "$MNT"/f*; do dd if="$f" iflag=nocache count=0 status=none; done; echo 3 > /proc/sys/vm/drop_caches
 crash fsd3 fsd4
 # It waits in the kernel for the answer to a request, or for a page that one is to bring.
-asks() { grep -qE "request_wait_answer|folio_wait" "/proc/$1/stack" 2> /dev/null; }
+# A program that has just been started may wait for a page of its own, from the local disk.
+asks() { local stack; stack=$(cat "/proc/$1/stack" 2> /dev/null); grep -q fuse_ <<< "$stack" && grep -qE "request_wait_answer|folio_wait" <<< "$stack"; }
 ends_by() { # SIGNAL WHAT COMMAND...
   local signal=$1 what=$2 pid; shift 2
   begin waiter "$@"
