@@ -11,8 +11,7 @@ need test "${#lost[@]}" -ge 2
 for f in "$MNT"/f*; do dd if="$f" iflag=nocache count=0 status=none; done; echo 3 > /proc/sys/vm/drop_caches
 crash fsd3 fsd4
 # It waits in the kernel for the answer to a request, or for a page that one is to bring.
-# A program that has just been started may wait for a page of its own, from the local disk.
-asks() { local stack; stack=$(cat "/proc/$1/stack" 2> /dev/null); grep -q fuse_ <<< "$stack" && grep -qE "request_wait_answer|folio_wait" <<< "$stack"; }
+asks() { grep -qE "request_wait_answer|folio_wait" "/proc/$1/stack" 2> /dev/null; }
 ends_by() { # SIGNAL WHAT COMMAND...
   local signal=$1 what=$2 pid; shift 2
   begin waiter "$@"
@@ -35,7 +34,8 @@ done
 # Who catches a signal is not interrupted by it, as on a local disk.
 # shellcheck disable=SC2016
 begin waiter perl -e '$SIG{TERM} = sub { $caught = 1 }; open(F, "<", $ARGV[0]) || die; $n = sysread(F, $b, 4096); print defined $n ? "read $n" : "error: $!", ", caught $caught\n"' "${lost[0]}"
-need wait_until 20 asks "${LOADS[waiter]}"
+has_opened() { find "/proc/$1/fd" -lname "$2" | grep -q .; }
+need wait_until 20 has_opened "${LOADS[waiter]}" "${lost[0]}"
 need kill -TERM "${LOADS[waiter]}"
 pass_time 2500
 refuse "a signal that is caught ends nothing" gone "${LOADS[waiter]}"
