@@ -158,8 +158,7 @@ pub struct Lines {
     turn: AtomicUsize,
 }
 
-/// One connection, or its absence.
-#[doc(hidden)]
+/// One connection to a server, or its absence.
 #[derive(Debug)]
 pub struct Line<C> {
     server: ServerId,
@@ -224,32 +223,21 @@ impl Peers {
         C: ServiceClient,
         F: Future<Output = Result<T, RpcError>>,
     {
+        self.line(server)?.call(timeout, call).await
+    }
+
+    /// The connection whose turn it is, for several calls that are to go the same way.
+    pub fn line<C: ServiceClient>(&self, server: ServerId) -> Result<Arc<Line<C>>, CallError> {
         let lines = self.servers.get(&server).ok_or(CallError::Unknown(server))?;
         let of_service = C::lines(lines);
         let turn = if of_service.len() > 1 { lines.turn.fetch_add(1, Ordering::Relaxed) } else { 0 };
-        let line = &of_service[turn % of_service.len()];
-        let begun = Instant::now();
-        let (client, number) = match tokio::time::timeout(timeout, line.client()).await {
-            Ok(got) => got.map_err(|e| CallError::Connect(server, e))?,
-            Err(_) => return Err(CallError::Timeout(server)),
-        };
-        let mut context = tarpc::context::current();
-        context.deadline = begun + timeout;
-        let left = timeout.saturating_sub(begun.elapsed());
-        match tokio::time::timeout(left, call(client, context)).await {
-            Ok(Ok(answer)) => {
-                line.heard(number);
-                Ok(answer)
-            }
-            Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
-                line.unheard(number, begun);
-                Err(CallError::Timeout(server))
-            }
-            Ok(Err(error)) => {
-                line.drop_connection(number);
-                Err(CallError::Lost(server, error))
-            }
-        }
+        Ok(of_service[turn % of_service.len()].clone())
+    }
+
+    /// A connection to the same server that is not this one, if there are several.
+    pub fn line_beside<C: ServiceClient>(&self, line: &Arc<Line<C>>) -> Option<Arc<Line<C>>> {
+        let of_service = C::lines(self.servers.get(&line.server)?);
+        of_service.iter().find(|other| !Arc::ptr_eq(other, line)).cloned()
     }
 
     /// A connection of `server` to this one has ended: is its process gone? Tries until it answers, or its port does
@@ -308,6 +296,62 @@ impl<C: ServiceClient> Line<C> {
             connecting: tokio::sync::Mutex::new(()),
         };
         (0..count).map(|_| Arc::new(line())).collect()
+    }
+
+    /// As [`Peers::call`], over this connection.
+    pub async fn call<T, F>(
+        self: &Arc<Self>,
+        timeout: Duration,
+        call: impl FnOnce(C, Context) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<T, RpcError>>,
+    {
+        let server = self.server;
+        let begun = Instant::now();
+        let (client, number) = match tokio::time::timeout(timeout, self.client()).await {
+            Ok(got) => got.map_err(|e| CallError::Connect(server, e))?,
+            Err(_) => return Err(CallError::Timeout(server)),
+        };
+        let mut context = tarpc::context::current();
+        context.deadline = begun + timeout;
+        let left = timeout.saturating_sub(begun.elapsed());
+        match tokio::time::timeout(left, call(client, context)).await {
+            Ok(Ok(answer)) => {
+                self.heard(number);
+                Ok(answer)
+            }
+            Ok(Err(RpcError::DeadlineExceeded)) | Err(_) => {
+                self.unheard(number, begun);
+                Err(CallError::Timeout(server))
+            }
+            Ok(Err(error)) => {
+                self.drop_connection(number);
+                Err(CallError::Lost(server, error))
+            }
+        }
+    }
+
+    /// Gives the present connection up: the next call makes another, and calls that wait for an answer have lost theirs.
+    pub fn make_anew(&self) {
+        let number = match &*self.state.lock() {
+            State::Up(up) => up.number,
+            _ => return,
+        };
+        self.drop_connection(number);
+    }
+
+    /// From now on nothing comes of what is sent over this connection, as after a cut, until it is made anew.
+    #[cfg(test)]
+    pub async fn clog(self: &Arc<Self>) {
+        let (client, drive) = C::connect(self.address, self.hello.clone(), CONNECT_TIMEOUT).await.expect("it answers");
+        self.up(
+            client,
+            Box::pin(async move {
+                let _kept_open = drive;
+                std::future::pending().await
+            }),
+        );
     }
 
     /// What is known without trying: a client, or a failure too recent to try again.

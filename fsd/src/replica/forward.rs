@@ -5,7 +5,7 @@ use super::change::is_synced;
 use super::judge::Standing;
 use super::state::Missed;
 use super::{APPLY_PATIENCE, Replica};
-use crate::peers::CallError;
+use crate::peers::{CallError, Line};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex, ServerId};
 use raidfs_common::limits::FORWARD_STUCK;
@@ -15,7 +15,8 @@ use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceCli
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A forward that is late is asked after by then: a mirror that answers is alive, and only its disk slow.
+/// A forward that is late is asked after by then, and again and again, over the connection that it went by: a mirror that
+/// answers there is alive, and only its disk slow.
 const ASK_AFTER: Duration = Duration::from_millis(250);
 /// A mirror that is alive has this long, and longer while this server's disk is as slow: above [`super::DISK_STUCK`], by
 /// which it accuses itself.
@@ -71,10 +72,19 @@ enum Try {
     Accuse(String),
 }
 
+/// Who answers nothing.
+enum Silent {
+    /// The whole mirror.
+    Mirror,
+    /// One connection to it.
+    Connection,
+}
+
 impl Replica {
     /// Forwards a change until it has ended.
     pub(super) async fn forward(self: &Arc<Self>, forward: Forward) -> Forwarded {
-        let mut since = Instant::now();
+        // Since when one try after the other has failed. The first may have lasted for long, and tells nothing by that.
+        let mut failing = None;
         loop {
             let standing = self.standing_known().await;
             if !standing.in_sync() {
@@ -92,7 +102,7 @@ impl Replica {
                     self.standing_when(APPLY_PATIENCE, |s| s.epoch() != standing.epoch()).await;
                     String::from("it does not follow the pair's epoch")
                 }
-                Try::Again(reason) if since.elapsed() < FORWARD_STUCK => {
+                Try::Again(reason) if failing.get_or_insert_with(Instant::now).elapsed() < FORWARD_STUCK => {
                     tracing::debug!("forward to {} failed, once more: {reason}", standing.mirror.server);
                     self.standing_when(RETRY_PAUSE, |s| s.epoch() != standing.epoch()).await;
                     continue;
@@ -100,7 +110,7 @@ impl Replica {
                 Try::Again(reason) | Try::Accuse(reason) => reason,
             };
             if self.standing_known().await.epoch() != standing.epoch() {
-                since = Instant::now();
+                failing = None;
                 continue;
             }
             if catches_up && self.missed(standing.epoch()) == Missed::StartsOver {
@@ -110,7 +120,7 @@ impl Replica {
             self.accuse(standing.mirror.server, reason);
             // Without a quorum this lasts: the mirror may come to itself meanwhile, so it is tried again.
             self.standing_when(FORWARD_STUCK, |s| s.epoch() != standing.epoch()).await;
-            since = Instant::now();
+            failing = None;
         }
     }
 
@@ -119,14 +129,17 @@ impl Replica {
         let view = View { pair: self.pair, epoch: standing.epoch(), at_least, turn };
         let mirror = standing.mirror.server;
         let by = Ordered { from: self.me, view, applied };
-        let peers = self.peers.clone();
+        let line = match self.peers.line(mirror) {
+            Ok(line) => line,
+            Err(error) => return Try::Again(chain(&error)),
+        };
         let catches_up = standing.mirror.state == CopyState::Syncing;
         let patience = match is_synced(&change) {
             _ if catches_up => CATCHING_UP_SLOW_STUCK,
             true => SYNC_SLOW_STUCK,
             false => SLOW_STUCK,
         };
-        let call = peers.call(mirror, TRY_MAX, move |client: ChunkServiceClient, context| async move {
+        let call = line.call(TRY_MAX, move |client: ChunkServiceClient, context| async move {
             client.apply(context, by, id, chunk, change).await
         });
         let begun = Instant::now();
@@ -135,7 +148,13 @@ impl Replica {
             Ok(answer) => answer,
             Err(_) => tokio::select! {
                 answer = &mut call => answer,
-                () = self.silent(mirror, view) => Err(CallError::Timeout(mirror)),
+                silent = self.silent(&line, view) => match silent {
+                    Silent::Mirror => Err(CallError::Timeout(mirror)),
+                    Silent::Connection => {
+                        line.make_anew();
+                        return Try::Again("a connection carried nothing any more".into());
+                    }
+                },
                 () = self.outlasted(begun, patience) => return Try::Accuse("its disk is slower than its mirror's".into()),
                 () = self.epoch_passed(standing) => return Try::OtherEpoch,
                 () = self.attempt_failed(standing), if catches_up => return Try::Again("it has missed another change".into()),
@@ -144,12 +163,24 @@ impl Replica {
         judge_answer(answer, applied)
     }
 
-    /// Returns if the mirror does not answer even what costs it nothing.
-    async fn silent(&self, mirror: ServerId, view: View) {
+    /// Returns once the mirror does not answer even what costs it nothing; or only this connection does not carry it, as
+    /// after a cut that has healed, when TCP may wait for seconds before it sends again.
+    async fn silent(&self, line: &Arc<Line<ChunkServiceClient>>, view: View) -> Silent {
         let me = self.me;
-        let ask = |client: ChunkServiceClient, context| async move { client.room(context, me, view).await };
-        if self.peers.call(mirror, FORWARD_STUCK.saturating_sub(ASK_AFTER), ask).await.is_ok() {
-            std::future::pending::<()>().await;
+        let patience = FORWARD_STUCK.saturating_sub(ASK_AFTER);
+        let ask = move |client: ChunkServiceClient, context| async move { client.room(context, me, view).await };
+        let ask_beside = async || match self.peers.line_beside(line) {
+            Some(other) => other.call(patience, ask).await.is_ok(),
+            None => false,
+        };
+        loop {
+            let pause = tokio::time::sleep(ASK_AFTER);
+            let (here, beside, ()) = tokio::join!(line.call(patience, ask), ask_beside(), pause);
+            match here {
+                Ok(_) => {}
+                Err(_) if beside => return Silent::Connection,
+                Err(_) => return Silent::Mirror,
+            }
         }
     }
 

@@ -91,6 +91,20 @@ async fn a_hung_mirror_is_evicted_and_brought_up_to_date_when_it_returns() {
 }
 
 #[tokio::test]
+async fn a_connection_that_carries_nothing_any_more_puts_nobody_out() {
+    let cluster = Cluster::new().await;
+    cluster.clog_one_way(A, B).await;
+    // Connections are used in turn: one of them goes that way.
+    for n in 0..4 {
+        let begun = Instant::now();
+        cluster.change(0, chunk(1), write(n, b"a")).await;
+        assert!(begun.elapsed() < 2 * FORWARD_STUCK, "it took {:?}", begun.elapsed());
+    }
+    assert!(!accused(&cluster, B) && cluster.state(B) == CopyState::InSync);
+    cluster.assert_equal();
+}
+
+#[tokio::test]
 async fn without_the_leader_nothing_is_acknowledged_on_one_copy() {
     let mut cluster = Cluster::new().await;
     cluster.server(B).kill();

@@ -25,6 +25,8 @@ for n in 1 2 3 4; do
 done
 sync
 cp -a "$MNT/tree" "$CASE_DIR/original"
+# What each server has is compared below: none of them is behind, which on a busy machine one may be for a while.
+need wait_healthy 60
 crash fsd1 fsd2 fsd3 fsd4 witness mountd
 need umount -l "$MNT"
 for server in fsd1 fsd3; do

@@ -20,7 +20,7 @@ hears_leader() { [ "$(json "/servers/$((${1#fsd} - 1))/hears_leader")" = true ];
 put_out() { copy_is "$1" stale; }
 drop() { echo 3 > /proc/sys/vm/drop_caches; }
 for pair in 1 2; do FILE[pair]=$(on_pair $pair file); done
-SEEN=$(on_pair 1 seen)
+SEEN=$(on_pair 1 seen) OTHER=$(on_pair 2 other)
 
 # The mount's side has the witness, and the leader is on the other.
 away="$(leader) fsd$(case $(leader) in fsd[12]) echo 4 ;; *) echo 2 ;; esac)"
@@ -69,15 +69,16 @@ check "on both pairs" wait_until 10 write "${FILE[2]}"
 
 # The halves are the pairs: what is on the other is refused, what is here is served.
 away="fsd3 fsd4" here="fsd1 fsd2 witness mountd"
-echo here > "${FILE[1]}"; echo there > "${FILE[2]}"; need sync "${FILE[@]}"
+echo here > "${FILE[1]}"; echo there | tee "$OTHER" > "${FILE[2]}"; need sync "${FILE[@]}" "$OTHER"
 halves
 need wait_until 20 has_leader
 drop
 check "the pair that is here is written" write "${FILE[1]}"
 fails_with "the other is not" "Input/output error" write "${FILE[2]}"
-fails_with "nor read" "Input/output error" cat "${FILE[2]}"
+fails_with "nor read" "Input/output error" cat "$OTHER"
 check "names are made" mkdir "$MNT/names"
 heal_all
 check "after healing all copies are in sync" wait_healthy 60
-check "what was refused can be read" cat "${FILE[2]}"
+same "what was refused can be read" there "$(cat "$OTHER")"
+check "and what could not be written then is, when it is written again" write "${FILE[2]}"
 check "verify finds nothing wrong" verify

@@ -31,10 +31,11 @@ says() {
   not_ok "$what"; echo "  (wanted to hear /$pattern/, heard: $text)"; return 1
 }
 
-# same WHAT EXPECTED GOT
+# same WHAT EXPECTED GOT. What a failed check got stands in its line, too, as far as it fits: all that some reports keep.
 same() {
   if [ "$2" = "$3" ]; then ok "$1"; return; fi
-  not_ok "$1"; echo "  (expected: $2)"; echo "  (got:      $3)"; return 1
+  local got=${3//$'\n'/ | }
+  not_ok "$1 (got: ${got:0:300})"; echo "  (expected: $2)"; echo "  (got:      $3)"; return 1
 }
 
 # within WHAT LOW HIGH NUMBER

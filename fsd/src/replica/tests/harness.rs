@@ -254,6 +254,13 @@ impl Cluster {
         &self.stores[usize::from(id.0 - 1)]
     }
 
+    /// One of the connections of `from` that carry chunks to `to` carries nothing from now on.
+    pub async fn clog_one_way(&self, from: ServerId, to: ServerId) {
+        let server = &self.servers[usize::from(from.0 - 1)];
+        let line = server.replica.peers.line::<ChunkServiceClient>(to).unwrap();
+        server.runtime.as_ref().unwrap().spawn(async move { line.clog().await }).await.unwrap();
+    }
+
     pub fn wipe(&mut self, id: ServerId) {
         self.stores[usize::from(id.0 - 1)] = Arc::default();
         self.wiped[usize::from(id.0 - 1)] = true;
