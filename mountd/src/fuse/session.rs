@@ -117,7 +117,7 @@ fn follow<C: Cluster>(mut follower: Follower, vfs: &Vfs<C>, runtime: &Handle) ->
             // As a local disk is clean once it is mounted read-only.
             let vfs = vfs.clone();
             runtime.spawn(async move {
-                if let Err(error) = vfs.sync_all().await {
+                if let Err(error) = vfs.sync_all_aside().await {
                     tracing::warn!(
                         "not everything that was written before the mount became read-only is stored: {error}"
                     );
@@ -295,6 +295,16 @@ impl Mounted {
             let notifier = session.notifier();
             spawn("forget-pages", move || forgets.into_iter().for_each(|forget| forget_pages(&notifier, forget)))
                 .map_err(failed)?;
+        }
+        if let Some(launders) = vfs.launders() {
+            let notifier = session.notifier();
+            let runtime = runtime.clone();
+            // Each on a thread of its own: it may wait for servers that do not answer.
+            let launder = move |pages| {
+                let notifier = notifier.clone();
+                drop(runtime.spawn_blocking(move || forget_pages(&notifier, pages)));
+            };
+            spawn("launder", move || launders.into_iter().for_each(launder)).map_err(failed)?;
         }
         let (follower, line) = Follower::new(path).map_err(failed)?;
         vfs.set_atime_rule(line.atime_rule());

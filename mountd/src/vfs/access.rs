@@ -63,6 +63,11 @@ impl<C: Cluster> Vfs<C> {
         taken
     }
 
+    /// The same of what it must send before it drops it: each waits for the file's servers, so that none may wait for another.
+    pub fn launders(&self) -> Option<mpsc::Receiver<Forget>> {
+        self.0.launders.lock().take()
+    }
+
     /// What the kernel is to do with its pages of what was opened under this handle just now.
     pub async fn pages(&self, handle: u64) -> Pages {
         let opened = self.0.handles.lock().get(handle);
@@ -124,6 +129,7 @@ impl<C: Cluster> Shared<C> {
             // Reading changes nothing else: not the inode's own time of change either.
             let ctime = node.attr.ctime;
             names.submit(ctime, Change::SetAttr { ino, set }, vec![ino], true, None);
+            names.queue.newest_is_unasked();
         }
         drop(names);
         self.queued();
@@ -162,7 +168,7 @@ impl<C: Cluster> Shared<C> {
             return;
         }
         let (done, sent) = oneshot::channel();
-        if self.to_forget.send(Forget { ino, range, done }).is_ok() {
+        if self.to_launder.send(Forget { ino, range, done }).is_ok() {
             // An error says that the kernel is not told any more: the mount ends.
             let _ = sent.await;
         }

@@ -70,6 +70,7 @@ impl<C: Cluster> Shared<C> {
                 pause = if bytes <= UNKNOWN_BYTES { EVERY_SCARCE } else { EVERY };
             }
             self.send_atimes();
+            self.release_again();
             let closing = self.closing.notified();
             if self.is_closed() || tokio::time::timeout(pause, closing).await.is_ok() {
                 return;

@@ -31,6 +31,8 @@ pub struct Queued<W> {
     pub expected: bool,
     /// Who waits for its outcome.
     pub waiter: Option<W>,
+    /// Nobody asked for it: should it fail, there is nobody to be told.
+    pub is_unasked: bool,
 }
 
 /// What is to be sent now.
@@ -76,8 +78,15 @@ impl<W> ChangeQueue<W> {
         if waiter.is_some() {
             self.hurry(self.last);
         }
-        self.waiting.push_back(Queued { ticket: self.last, now, change, touched, expected, waiter });
+        self.waiting.push_back(Queued { ticket: self.last, now, change, touched, expected, waiter, is_unasked: false });
         self.last
+    }
+
+    /// Nobody asked for the change at the end.
+    pub fn newest_is_unasked(&mut self) {
+        if let Some(newest) = self.waiting.back_mut() {
+            newest.is_unasked = true;
+        }
     }
 
     /// The change at the end, if it is not under way yet.

@@ -36,6 +36,8 @@ pub(super) struct Names {
     pub late: LateNames,
     /// Inodes whose access times have moved.
     pub read: Vec<Ino>,
+    /// Orphans of which nobody could be told that they are not open any more. Told again from time to time: they take room.
+    pub unreleased: Vec<Ino>,
     /// Changes that were answered and could not be made, since they were last spoken of.
     unkept: usize,
     /// What the kernel must forget.
@@ -59,6 +61,7 @@ impl Names {
             queue: ChangeQueue::default(),
             late: LateNames::default(),
             read: Vec::new(),
+            unreleased: Vec::new(),
             unkept: 0,
             doubtful: Vec::new(),
         }
@@ -124,12 +127,18 @@ impl Names {
                 if queued.expected {
                     unpin_names(&mut self.tree, &queued.change);
                 }
-                if queued.expected {
+                if let Change::Release { inos } = &queued.change {
+                    self.unreleased.extend(inos);
+                    return;
+                }
+                if queued.expected && queued.waiter.is_none() {
                     if self.has_ended(queued, *error) {
                         return;
                     }
-                    self.late.happened(&queued.touched, *error);
-                    self.unkept += 1;
+                    if !queued.is_unasked {
+                        self.late.happened(&queued.touched, *error);
+                        self.unkept += 1;
+                    }
                 }
                 // What was refused has changed nothing, and was not shown; all else is in doubt.
                 if queued.expected || *error == FsError::Io {
@@ -186,9 +195,11 @@ impl<C: Cluster> Shared<C> {
     ) -> Result<Vec<Attr>, FsError> {
         unless_stopped(self.queue_room()).await?;
         let mut keeps = false;
-        let (outcome, ticket, expected) = {
+        let synchronous = self.synchronous.load(Ordering::Relaxed);
+        let (outcome, ticket, expected, about) = {
             let mut names = self.names.lock();
             let change = keeping_open(&mut names.tree, change, found);
+            let about = synchronous.then(|| change.clone());
             match predict(&mut names.tree, now, &change) {
                 Prediction::Refused(error) => return Err(error),
                 Prediction::Made(touched) => {
@@ -196,38 +207,44 @@ impl<C: Cluster> Shared<C> {
                     if names.stays_here(&touched) {
                         return Ok(attrs);
                     }
-                    (None, names.submit(now, change, touched, true, None), attrs)
+                    let (waiter, outcome) = match synchronous || self.options.strict {
+                        true => Some(oneshot::channel()).unzip(),
+                        false => (None, None),
+                    };
+                    (outcome, names.submit(now, change, touched, true, waiter), Some(attrs), about)
                 }
                 Prediction::Unsure => {
                     keeps = keeps_open(&change);
                     let touched = touched(&mut names.tree, &change);
                     let (waiter, outcome) = oneshot::channel();
-                    (Some(outcome), names.submit(now, change, touched, false, Some(waiter)), Vec::new())
+                    (Some(outcome), names.submit(now, change, touched, false, Some(waiter)), None, about)
                 }
             }
         };
         self.queued();
         let attrs = match outcome {
-            None => {
-                if self.options.strict {
-                    self.settled(ticket).await;
-                }
-                expected
-            }
+            None => expected.unwrap_or_default(),
             Some(outcome) => match outcome.await {
                 Ok(Ok(Done::Attrs(attrs))) => {
                     if keeps {
                         self.release_closed(&attrs);
                     }
-                    attrs
+                    // What was foreseen is in the order in which it was asked for.
+                    expected.unwrap_or(attrs)
                 }
-                Ok(Ok(_)) => Vec::new(),
+                Ok(Ok(_)) => expected.unwrap_or_default(),
                 Ok(Err(error)) => return Err(error),
                 Err(_) => return Err(FsError::Io),
             },
         };
-        if self.synchronous.load(Ordering::Relaxed) {
-            self.names_stored(ticket).await?;
+        if let Some(change) = about
+            && let Err(error) = self.names_stored(ticket).await
+        {
+            // It was made, which the kernel will not take it for.
+            let names = names_of(&change).map(|(parent, name)| Doubtful::Name(parent, name.to_vec()));
+            let inodes = attrs.iter().map(|attr| Doubtful::Inode(attr.ino));
+            names.chain(inodes).for_each(|doubtful| drop(self.doubtful.send(doubtful)));
+            return Err(error);
         }
         self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
         Ok(attrs)

@@ -4,7 +4,7 @@
 use super::cluster::{ChunkAddress, Cluster, Part, Source};
 use super::files::File;
 use super::reshape::{punch, to_its_end};
-use super::stop;
+use super::stop::{self, Stop, waits_unless_stopped};
 use super::{Caller, Shared, Vfs};
 use futures::StreamExt;
 use raidfs_common::attr::Placement;
@@ -73,13 +73,18 @@ impl<C: Cluster> Vfs<C> {
             (done, result) = self.copy_here(&source.file, from.1, to, length.min(HERE_BYTES)).await;
         }
         self.0.copied(source.file.ino, source.mode).await;
-        if done == 0 {
-            return result.map(|()| 0);
+        let synced = match target.mode.sync && done > 0 {
+            true => self.0.sync_file(&target).await,
+            false => Ok(()),
+        };
+        if result.is_err() || synced.is_err() {
+            // More may be copied than is answered, and the kernel keeps its pages of that.
+            self.0.doubt(target.file.ino);
         }
-        if target.mode.sync {
-            self.0.sync_file(&target).await?;
+        match done {
+            0 => result.map(|()| 0),
+            _ => synced.map(|()| done),
         }
-        Ok(done)
     }
 
     async fn copy_here(&self, source: &File, from: u64, to: (u64, u64), length: u64) -> Copied {
@@ -108,7 +113,8 @@ impl<C: Cluster> Shared<C> {
             }
             let (shared, source, target) = (self.clone(), source.clone(), target.clone());
             let piece = Piece { from: from + done, to: to + done, length: WINDOW_BYTES.min(length - done) };
-            let window = to_its_end(async move { Ok(shared.copy_window(&source, &target, piece).await) }).await;
+            let stop = stop::current();
+            let window = to_its_end(async move { shared.copy_window(&source, &target, piece, stop).await }).await;
             let (copied, ended) = window.unwrap_or_else(|error| (0, Err(error)));
             done += copied;
             if copied < piece.length {
@@ -119,20 +125,28 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// Has the servers copy a window; less of it if the source ends before, or with an error.
-    async fn copy_window(self: &Arc<Self>, source: &Arc<File>, target: &Arc<File>, window: Piece) -> Copied {
-        self.landed(source).await;
-        self.unheld(source).await;
+    async fn copy_window(
+        self: &Arc<Self>,
+        source: &Arc<File>,
+        target: &Arc<File>,
+        window: Piece,
+        stop: Stop,
+    ) -> Result<Copied, FsError> {
+        let there = async {
+            self.landed(source).await;
+            self.unheld(source).await;
+        };
+        stop.scope(waits_unless_stopped(there)).await?;
         let origin = {
             let state = source.data.lock();
             let range = window.from..window.from + window.length;
             if state.behind.gaps(range.clone()) != [range] {
                 // Bytes that could not be stored, kept for another try, or new ones: the servers do not have them.
-                return (0, Err(FsError::NotSupported));
+                return Err(FsError::NotSupported);
             }
-            let Some(origin) = state.placement else { return (0, Err(FsError::Io)) };
-            origin
+            state.placement.ok_or(FsError::Io)?
         };
-        let direct = self.direct(target).await;
+        let direct = stop.scope(waits_unless_stopped(self.direct(target))).await?;
         let placement = direct.placement;
         let older = self.take_kept(target, window.to..window.to + window.length);
         // What the servers copy could not be sent once more, nor what was there.
@@ -174,7 +188,7 @@ impl<C: Cluster> Shared<C> {
         if result == Err(FsError::NoSpace) {
             self.allowance.spend();
         }
-        (done, result)
+        Ok((done, result))
     }
 
     /// A copy has ended early, and later pieces of it may be there all the same: behind the end of the file nothing may be.

@@ -7,7 +7,7 @@ use super::names::{SET_GID, SET_UID};
 use super::prefetch::{Kept, SMALL_BYTES};
 use super::retained::Retained;
 use super::rhythm::Rhythm;
-use super::stop::unless_stopped;
+use super::stop::{unless_stopped, waits_unless_stopped};
 use super::unreadable::Unreadable;
 use super::write_behind::WriteBehind;
 use super::{Caller, Shared, Vfs};
@@ -241,11 +241,7 @@ impl<C: Cluster> Vfs<C> {
             return self.0.sync_file(&open).await;
         }
         if self.0.allowance.is_spent() {
-            let landed = async {
-                self.0.landed(&open.file).await;
-                Ok(())
-            };
-            unless_stopped(landed).await?;
+            waits_unless_stopped(self.0.landed(&open.file)).await?;
             return open.late();
         }
         Ok(())
@@ -507,6 +503,12 @@ impl<C: Cluster> Shared<C> {
         let now = self.now();
         self.names.lock().release(now, ino);
         self.queued();
+    }
+
+    /// Says so once more of those of which it could not be said. Who holds an orphan no more is passed over.
+    pub(super) fn release_again(self: &Arc<Self>) {
+        let unreleased = std::mem::take(&mut self.names.lock().unreleased);
+        unreleased.into_iter().for_each(|ino| self.release_orphan(ino));
     }
 
     /// One handle of a file is closed.

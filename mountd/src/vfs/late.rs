@@ -124,6 +124,12 @@ impl LateNames {
         result
     }
 
+    /// The error that nobody was told of; it stays so.
+    pub fn unseen(&self) -> Result<(), FsError> {
+        let mut all = self.of.values().chain(&self.of_any);
+        all.find(|late| !late.seen).map_or(Ok(()), |late| Err(late.error))
+    }
+
     /// Tells who syncs everything: one that nobody was told of, and of the others none any more.
     pub fn tell_all(&mut self) -> Result<(), FsError> {
         let mut result = Ok(());
@@ -153,6 +159,7 @@ mod tests {
         assert_eq!(late.tell(dir, &mut late.opened(dir)), Ok(()), "others know of it");
         assert_eq!(late.tell(file, &mut late.opened(file)), Err(FsError::Io), "of this nobody does");
         late.happened(&[dir], FsError::NoSpace);
+        assert_eq!((late.unseen(), late.unseen()), (Err(FsError::NoSpace), Err(FsError::NoSpace)));
         assert_eq!((late.tell_all(), late.tell_all()), (Err(FsError::NoSpace), Ok(())));
         assert_eq!(late.tell(dir, &mut one), Err(FsError::NoSpace), "who had it open is told all the same");
     }

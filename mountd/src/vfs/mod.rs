@@ -132,6 +132,8 @@ struct Shared<C> {
     atime: Mutex<AtimeRule>,
     to_forget: mpsc::Sender<Forget>,
     forgets: Mutex<Option<mpsc::Receiver<Forget>>>,
+    to_launder: mpsc::Sender<Forget>,
+    launders: Mutex<Option<mpsc::Receiver<Forget>>>,
     /// Somebody passes on to the kernel what it is to forget.
     kernel_hears: AtomicBool,
 }
@@ -142,6 +144,7 @@ impl<C: Cluster> Vfs<C> {
     pub fn new(cluster: Arc<C>, options: Options) -> Vfs<C> {
         let (doubtful, doubts) = mpsc::channel();
         let (to_forget, forgets) = mpsc::channel();
+        let (to_launder, launders) = mpsc::channel();
         let shared = Arc::new(Shared {
             cluster,
             options,
@@ -166,6 +169,8 @@ impl<C: Cluster> Vfs<C> {
             atime: Mutex::default(),
             to_forget,
             forgets: Mutex::new(Some(forgets)),
+            to_launder,
+            launders: Mutex::new(Some(launders)),
             kernel_hears: AtomicBool::new(false),
         });
         tokio::spawn(shared.clone().send_changes());

@@ -156,7 +156,7 @@ impl<C: Cluster> Vfs<C> {
         };
         if mode == RenameMode::Replace && replaced.is_some() && moved.kind == FileKind::File {
             // The old contents must not be gone while the new ones are only here.
-            self.0.push_now(moved.ino).await?;
+            unless_stopped(self.0.push_now(moved.ino)).await?;
         }
         let rename = Change::Rename { parent, name, new_parent, new_name, mode, keep: false };
         let attrs = self.0.take_name(rename, replaced.map(|attr| attr.ino)).await?;

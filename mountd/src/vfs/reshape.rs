@@ -2,13 +2,14 @@
 //! go to the cluster directly, past the pusher, which sends nothing of the file meanwhile.
 
 use super::Shared;
+use super::changes::Doubtful;
 use super::cluster::{Changed, ChunkAddress, Cluster, LossMark};
 use super::files::File;
-use super::stop;
+use super::stop::{self, waits_unless_stopped};
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
 use raidfs_common::extent;
-use raidfs_common::id::ChunkId;
+use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::rpc::chunks::ChunkChange;
 use std::ops::Range;
 use std::sync::Arc;
@@ -179,7 +180,7 @@ impl<C: Cluster> Shared<C> {
         }
         let (shared, file, stop) = (self.clone(), file.clone(), stop::current());
         to_its_end(async move {
-            let direct = shared.direct(&file).await;
+            let direct = stop.scope(waits_unless_stopped(shared.direct(&file))).await?;
             if steps.iter().any(|step| matches!(step(0, 1), ChunkChange::Punch { .. })) {
                 shared.drop_kept(&file, range.clone());
             }
@@ -191,9 +192,19 @@ impl<C: Cluster> Shared<C> {
             shared.changed_directly(&file, 0, blocks);
             drop(direct);
             shared.push_soon(&file);
+            if result.is_err() {
+                // Some pieces may be done. Of a call that fails the kernel takes it that nothing was.
+                shared.doubt(file.ino);
+            }
             result
         })
         .await
+    }
+
+    /// Has the kernel forget what it knows of an inode, contents included.
+    pub(super) fn doubt(&self, ino: Ino) {
+        // Without a kernel, nobody has to forget anything.
+        let _ = self.doubtful.send(Doubtful::Inode(ino));
     }
 
     /// Makes changes of every piece of a range, until one fails, or it is to stop. The blocks that come (or go) are added to `blocks`. The

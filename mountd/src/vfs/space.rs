@@ -3,7 +3,7 @@
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File};
 use super::reshape::{Hold, punch, reserve, to_its_end};
-use super::stop::{self, Stop, unless_stopped};
+use super::stop::{self, Stop, unless_stopped, waits_unless_stopped};
 use super::tree::Stamp;
 use super::{Caller, Shared, Vfs};
 use futures::future::try_join_all;
@@ -184,6 +184,7 @@ impl<C: Cluster> Shared<C> {
                 Err(FsError::NoAddress) => size,
                 data => data?,
             };
+            stop::check()?;
             self.launder(file.ino, hole..end).await;
             let again = self.sought(file, hole, Seek::Hole).await?;
             if again == hole {
@@ -220,7 +221,7 @@ impl<C: Cluster> Shared<C> {
     async fn data_from(&self, address: impl Fn(u32) -> ChunkAddress, mut at: u64, size: u64) -> Result<u64, FsError> {
         while at < size {
             let address = address((at / CHUNK_BYTES) as u32);
-            let (_, runs) = self.cluster.extents(address).await?;
+            let (_, runs) = unless_stopped(self.cluster.extents(address)).await?;
             let mut runs = runs_in_file(address.chunk.index.into(), &runs);
             if let Some(run) = runs.find(|run| run.end > at) {
                 return in_file(at.max(run.start), size);
@@ -238,7 +239,8 @@ impl<C: Cluster> Shared<C> {
         while at < size {
             let first = at / CHUNK_BYTES;
             let asked = first..size.div_ceil(CHUNK_BYTES).min(first + at_once);
-            let found = try_join_all(asked.clone().map(|index| self.cluster.extents(address(index as u32)))).await?;
+            let all = asked.clone().map(|index| self.cluster.extents(address(index as u32)));
+            let found = unless_stopped(try_join_all(all)).await?;
             for (index, (_, runs)) in asked.zip(found) {
                 for run in runs_in_file(index, &runs) {
                     if run.start > at {
@@ -331,14 +333,14 @@ impl<C: Cluster> Shared<C> {
         }
         let file = self.file(attr, |_| {});
         if !file.data.lock().behind.is_empty() {
-            self.landed(&file).await;
+            waits_unless_stopped(self.landed(&file)).await?;
         }
         let attr = self.getattr(attr.ino).await?;
         let is_dense = attr.blocks == attr.size.div_ceil(BLOCK_BYTES) && attr.size > DENSE_BYTES;
         if attr.blocks == 0 || is_dense {
             return Ok(None);
         }
-        self.unheld(&file).await;
+        waits_unless_stopped(self.unheld(&file)).await?;
         if size <= attr.size - size {
             return self.blocks_in(&file, 0..size).await;
         }

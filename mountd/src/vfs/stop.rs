@@ -57,6 +57,11 @@ pub(super) async fn unless_stopped<T>(waits: impl Future<Output = Result<T, FsEr
     }
 }
 
+/// The same of a wait that cannot fail.
+pub(super) async fn waits_unless_stopped<T>(waits: impl Future<Output = T>) -> Result<T, FsError> {
+    unless_stopped(async { Ok(waits.await) }).await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

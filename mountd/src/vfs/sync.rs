@@ -4,7 +4,7 @@ use super::change_queue::Ticket;
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File, OpenFile, Unsynced};
 use super::late::LateNames;
-use super::stop;
+use super::stop::{self, unless_stopped, waits_unless_stopped};
 use super::{Shared, Vfs};
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
@@ -46,12 +46,21 @@ impl<C: Cluster> Vfs<C> {
 
     /// Returns once everything that was written, and all changes of names, are on stable storage.
     pub async fn sync_all(&self) -> Result<(), FsError> {
+        self.sync_all_and(LateNames::tell_all).await
+    }
+
+    /// The same for who is no program: what it returns, every program is told all the same.
+    pub async fn sync_all_aside(&self) -> Result<(), FsError> {
+        self.sync_all_and(|late| late.unseen()).await
+    }
+
+    async fn sync_all_and(&self, tell: fn(&mut LateNames) -> Result<(), FsError>) -> Result<(), FsError> {
         let mut told = Ok(());
         loop {
             let mark = self.0.cluster.loss_mark();
             self.0.make_up_for_all();
             // What is told once is told, though everything begins anew.
-            told = told.and(self.0.sync_all_once().await);
+            told = told.and(self.0.sync_all_once(tell).await);
             if self.0.cluster.loss_mark() == mark {
                 return told;
             }
@@ -60,7 +69,7 @@ impl<C: Cluster> Vfs<C> {
 }
 
 impl<C: Cluster> Shared<C> {
-    async fn sync_all_once(self: &Arc<Self>) -> Result<(), FsError> {
+    async fn sync_all_once(self: &Arc<Self>, tell: fn(&mut LateNames) -> Result<(), FsError>) -> Result<(), FsError> {
         let mut late = Ok(());
         // A closed file whose bytes fly is told of nowhere else.
         let files: Vec<Arc<File>> = self.files.lock().values().cloned().collect();
@@ -78,7 +87,7 @@ impl<C: Cluster> Shared<C> {
         self.send_atimes();
         let last = self.names.lock().queue.last();
         let mark = self.cluster.loss_mark();
-        let (bytes, names) = futures::join!(self.bytes_durable(), self.names_durable(last, LateNames::tell_all));
+        let (bytes, names) = futures::join!(self.bytes_durable(), self.names_durable(last, tell));
         if bytes.is_ok() && self.cluster.loss_mark() == mark {
             files.iter().zip(landings).for_each(|(file, until)| self.is_stored(file, until));
         }
@@ -123,7 +132,7 @@ impl<C: Cluster> Shared<C> {
         let file = &open.file;
         file.data.lock().waits += 1;
         let waits = Waits(file);
-        self.landed(file).await;
+        waits_unless_stopped(self.landed(file)).await?;
         drop(waits);
         let (placement, mine, unsynced, landing) = {
             stop::check()?;
@@ -139,8 +148,8 @@ impl<C: Cluster> Shared<C> {
         };
         let (size, changed) =
             self.names.lock().tree.node(file.ino).map_or((0, Ticket::MAX), |n| (n.attr.size, n.changed));
-        let bytes = self.sync_bytes(file.ino, placement, &unsynced, size);
-        let names = self.names_durable(changed, |late| late.tell(file.ino, &mut open.told_names.lock()));
+        let bytes = unless_stopped(self.sync_bytes(file.ino, placement, &unsynced, size));
+        let names = unless_stopped(self.names_stored(changed));
         let (bytes, names) = futures::join!(bytes, names);
         let lost = {
             let mut state = file.data.lock();
@@ -151,7 +160,10 @@ impl<C: Cluster> Shared<C> {
             }
             lost
         };
-        bytes.and(names)?;
+        // Nobody hears what is told to who was stopped.
+        stop::check()?;
+        let told = self.names.lock().late.tell(file.ino, &mut open.told_names.lock());
+        bytes.and(told).and(names)?;
         if !lost {
             self.is_stored(file, landing);
         }
@@ -188,16 +200,16 @@ impl<C: Cluster> Shared<C> {
         ticket: Ticket,
         tell: impl FnOnce(&mut LateNames) -> Result<(), FsError>,
     ) -> Result<(), FsError> {
-        let ticket = ticket.min(self.names.lock().queue.last());
-        self.settled(ticket).await;
+        let stored = unless_stopped(self.names_stored(ticket)).await;
         // Nobody hears what is told to who was stopped.
         stop::check()?;
-        tell(&mut self.names.lock().late)?;
-        self.names_stored(ticket).await
+        let told = tell(&mut self.names.lock().late);
+        told.and(stored)
     }
 
     /// The same where nobody is to be told of what others' changes came to.
     pub(super) async fn names_stored(&self, ticket: Ticket) -> Result<(), FsError> {
+        let ticket = ticket.min(self.names.lock().queue.last());
         self.settled(ticket).await;
         if self.durable.load(Ordering::Acquire) >= ticket {
             return Ok(());

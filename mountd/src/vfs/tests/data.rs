@@ -168,7 +168,8 @@ fn a_hole_is_one_once_the_kernel_has_sent_what_it_has_of_it() {
         let reader = vfs.open(attr.ino, OpenMode { writes: false, ..PLAIN }).await.unwrap();
         // Pages that were changed through a mapping: the kernel sends them when it must forget them.
         let changed = Arc::new(parking_lot::Mutex::new(vec![AT]));
-        let (forgets, kernels, to) = (vfs.forgets().unwrap(), changed.clone(), Arc::downgrade(&vfs.0));
+        let _others = vfs.forgets().unwrap();
+        let (forgets, kernels, to) = (vfs.launders().unwrap(), changed.clone(), Arc::downgrade(&vfs.0));
         let kernel = std::thread::spawn(move || {
             let mut asked = Vec::new();
             for Forget { range, done, .. } in forgets {

@@ -1,11 +1,13 @@
 //! Errors that come after the answer: each is told once, to whoever can still act.
 
 use super::*;
-use crate::vfs::Set;
+use crate::vfs::cluster::Cluster;
 use crate::vfs::memory_cluster::Faults;
+use crate::vfs::{Allocate, Doubtful, Set};
 use raidfs_common::error::FsError;
-use raidfs_common::namespace::RenameMode;
+use raidfs_common::namespace::{Query, RenameMode};
 use raidfs_common::pair::Space;
+use std::sync::atomic::Ordering;
 
 fn broken(error: FsError) -> Faults {
     Faults { chunk_changes: Some(error), ..Faults::default() }
@@ -185,6 +187,85 @@ fn strict_changes_are_answered_when_they_are_made() {
         assert!(tokio::time::timeout(Duration::from_millis(20), &mut make).await.is_err(), "it waits");
         cluster.set_faults(Faults::default());
         make.await.unwrap();
+    });
+}
+
+#[test]
+fn a_change_that_is_durable_when_it_is_answered_is_answered_with_its_error() {
+    let strict = Options { strict: true, ..Options::default() };
+    for (options, synchronous) in [(strict, false), (Options::default(), true)] {
+        run(async {
+            let cluster = MemoryCluster::new();
+            let vfs = Vfs::new(cluster.clone(), options);
+            vfs.set_synchronous(synchronous);
+            let dir = new_dir(&vfs, "d").await;
+            cluster.set_faults(Faults { names: Some(FsError::Io), ..Faults::default() });
+            assert_eq!(vfs.make(USER, dir, b"f", NewNode::file(0o644)).await.err(), Some(FsError::Io));
+            cluster.set_faults(Faults::default());
+            let handle = vfs.opendir(dir, PLAIN).await.unwrap();
+            assert_eq!(vfs.fsyncdir(handle).await, Ok(()), "who asked for it knows");
+            assert_eq!(names_in(&vfs, dir).await, [""; 0]);
+        });
+    }
+}
+
+#[test]
+fn the_end_of_an_orphan_is_nobodys_error_and_is_told_until_it_is_known() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let ((_, beside), (attr, handle)) = (new_file(&vfs, "beside").await, new_file(&vfs, "f").await);
+        let is_there = async || cluster.ask(Query::GetAttr { ino: attr.ino }).await.is_ok();
+        vfs.unlink(ROOT, b"f").await.unwrap();
+        vfs.sync_all().await.unwrap();
+        assert!(is_there().await);
+        cluster.set_faults(Faults { names: Some(FsError::Io), ..Faults::default() });
+        vfs.release(handle).unwrap();
+        until(|| !vfs.0.names.lock().unreleased.is_empty()).await;
+        cluster.set_faults(Faults::default());
+        assert_eq!(vfs.fsync(beside).await, Ok(()));
+        while is_there().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+}
+
+#[test]
+fn an_access_time_that_is_lost_is_nobodys_error() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, b"read", None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        cluster.set_faults(Faults { names: Some(FsError::Io), ..Faults::default() });
+        vfs.read(handle, 0, 4).await.unwrap();
+        let before = cluster.counts.changes.load(Ordering::Relaxed);
+        vfs.0.send_atimes();
+        until(|| cluster.counts.changes.load(Ordering::Relaxed) > before).await;
+        cluster.set_faults(Faults::default());
+        assert_eq!(vfs.fsync(handle).await, Ok(()));
+    });
+}
+
+#[test]
+fn the_kernel_is_to_forget_what_a_call_that_failed_may_have_done_in_part() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let doubts = vfs.doubts().unwrap();
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, &[1; 9000], None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        cluster.set_faults(broken(FsError::Io));
+        assert!(vfs.allocate(USER, handle, 0..5000, Allocate::Punch, true).await.is_err());
+        assert_eq!(doubts.try_iter().collect::<Vec<_>>(), [Doubtful::Inode(attr.ino)]);
+        let (copy, target) = new_file(&vfs, "copy").await;
+        vfs.set_synchronous(false);
+        let sync = vfs.open(copy.ino, OpenMode { sync: true, ..PLAIN }).await.unwrap();
+        assert!(vfs.copy(USER, (handle, 0), (sync, 0), 5000).await.is_err());
+        assert!(doubts.try_iter().any(|doubt| doubt == Doubtful::Inode(copy.ino)));
+        vfs.release(target).unwrap();
     });
 }
 

@@ -1,12 +1,14 @@
 //! Operations that are told to stop.
 
 use super::*;
-use crate::vfs::Allocate;
 use crate::vfs::memory_cluster::{Faults, NO_FAULTS};
 use crate::vfs::stop::Stop;
+use crate::vfs::{Allocate, Set};
 use raidfs_common::error::FsError;
 use raidfs_common::limits::CHUNK_BYTES;
+use raidfs_common::namespace::RenameMode;
 use raidfs_common::pair::Space;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
 
 /// Begins `operation`, tells it to stop once `reached` says that it hangs, and then lets it go on.
@@ -74,6 +76,48 @@ fn an_allocation_that_is_stopped_leaves_the_file_as_long_as_it_was() {
         assert_eq!(result, Err(FsError::Interrupted));
         assert_eq!(cluster.counts.chunk_changes.load(Ordering::Relaxed), before + 1, "the first piece came to its end");
         assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, 4);
+        vfs.close().await.unwrap();
+    });
+}
+
+#[test]
+fn who_waits_for_servers_with_nothing_half_done_stops_at_once() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "new").await;
+        new_file(&vfs, "old").await;
+        // Long enough for the servers to copy it.
+        const LENGTH: u64 = 256 << 10;
+        vfs.write(handle, 0, &[1; LENGTH as usize], None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        let sync = vfs.open(attr.ino, OpenMode { sync: true, ..PLAIN }).await.unwrap();
+        let (_, target) = new_file(&vfs, "target").await;
+        cluster.set_faults(Faults { chunks_hang: true, ..NO_FAULTS });
+        vfs.write(handle, 0, b"behind", None).await.unwrap();
+        type Call = Pin<Box<dyn Future<Output = Result<(), FsError>> + Send>>;
+        let [a, b, c, d, e] = std::array::from_fn(|_| vfs.clone());
+        let calls: [Call; 5] = [
+            Box::pin(async move { a.write(sync, 0, b"synced", None).await }),
+            Box::pin(async move { b.rename(ROOT, b"new", ROOT, b"old", RenameMode::Replace).await }),
+            Box::pin(async move { c.allocate(USER, handle, 0..CHUNK_BYTES, Allocate::Reserve, false).await }),
+            Box::pin(async move { d.copy(USER, (handle, 0), (target, 0), LENGTH).await.map(drop) }),
+            Box::pin(async move { e.setattr(USER, attr.ino, Set { size: Some(3), ..Set::default() }).await.map(drop) }),
+        ];
+        for (n, call) in calls.into_iter().enumerate() {
+            let stop = Stop::default();
+            let running = tokio::spawn(stop.scope(call));
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            assert!(!running.is_finished(), "call {n} waits");
+            stop.tell();
+            assert_eq!(running.await.unwrap(), Err(FsError::Interrupted), "call {n}");
+        }
+        cluster.set_faults(NO_FAULTS);
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, LENGTH, "nothing of it goes on");
+        assert!(vfs.lookup(ROOT, b"old").await.is_ok());
         vfs.close().await.unwrap();
     });
 }
