@@ -31,6 +31,16 @@ done
 for signal in TERM KILL; do
   ends_by $signal "a write" dd if=/dev/zero of="${lost[1]}" bs=1M count=200 conv=notrunc status=none
 done
+# What changes something is ended where nothing is half done.
+dsync() { exec dd if=/dev/zero of="$1" bs=4096 count=1 conv=notrunc oflag=dsync status=none; }
+onto() { exec mv -f "$1" "$MNT/onto"; }
+echo old > "$MNT/onto"
+ends_by KILL "a write with O_DSYNC" dsync "${lost[1]}"
+ends_by KILL "a rename of what is not stored over a file" onto "${lost[1]}"
+check "which did not happen" test -e "${lost[1]}"
+same "and the other is what it was" old "$(cat "$MNT/onto")"
+ends_by KILL "a fallocate" fallocate -l 200000 "${lost[1]}"
+ends_by KILL "a truncate" truncate -s 50 "${lost[1]}"
 # Who catches a signal is not interrupted by it, as on a local disk.
 # shellcheck disable=SC2016
 begin waiter perl -e '$SIG{TERM} = sub { $caught = 1 }; open(F, "<", $ARGV[0]) || die; $n = sysread(F, $b, 4096); print defined $n ? "read $n" : "error: $!", ", caught $caught\n"' "${lost[0]}"
