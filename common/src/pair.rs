@@ -50,8 +50,29 @@ pub struct Pair {
 pub struct Space {
     /// In all.
     pub total: u64,
-    /// Free for files.
+    /// Free for files. Of a pair that nobody serves [`Space::OUT_OF_SERVICE`].
     pub free: u64,
+}
+
+impl Space {
+    /// Stands for what is free on a pair while none of its servers answers that could serve it: next to nothing, and no whole
+    /// block, as every word of a server about its disk is.
+    const OUT_OF_SERVICE: u64 = 1;
+
+    /// Of a pair that nobody serves.
+    pub fn out_of_service(total: u64) -> Space {
+        Space { total, free: Space::OUT_OF_SERVICE }
+    }
+
+    /// What can be written there now.
+    pub fn usable(&self) -> u64 {
+        if self.is_out_of_service() { 0 } else { self.free }
+    }
+
+    /// Whether nobody serves the pair: new files go to the others.
+    pub fn is_out_of_service(&self) -> bool {
+        self.free == Space::OUT_OF_SERVICE
+    }
 }
 
 impl Pair {

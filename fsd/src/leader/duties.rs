@@ -380,10 +380,11 @@ impl<P: Proposer> Duties<P> {
                 let duties = self.clone();
                 ending = Some(tokio::spawn(async move { duties.end_abandoned_session().await }));
             }
-            let unknown = self.proposer.pairs().iter().any(|pair| pair.space.total == 0);
-            if unknown || space_at.elapsed() > Duration::from_secs(2) {
+            let served = |pair: &Pair| is_young || judgement::is_served(pair, |s| self.heard(s));
+            let is_wrong = |pair: &Pair| pair.space.total == 0 || pair.space.is_out_of_service() == served(pair);
+            if self.proposer.pairs().iter().any(is_wrong) || space_at.elapsed() > Duration::from_secs(2) {
                 space_at = Instant::now();
-                self.propose_space().await;
+                self.propose_space(served).await;
             }
         }
     }
@@ -576,15 +577,16 @@ impl<P: Proposer> Duties<P> {
         self.led_since().elapsed() > DISKS_PATIENCE || !self.cluster.config.servers().any(waited_for)
     }
 
-    async fn propose_space(&self) {
+    async fn propose_space(&self, served: impl Fn(&Pair) -> bool) {
         let pairs = self.proposer.pairs();
         if !self.knows_disks() {
             return;
         }
-        let space = room::of_pairs(&pairs, &self.memory.lock().disks);
+        let space = room::of_pairs(&pairs, &self.memory.lock().disks, served);
         let news = space.iter().any(|(id, now)| {
             let known = pairs.get(usize::from(id.0)).map(|p| p.space).unwrap_or_default();
-            known.total != now.total || known.free.abs_diff(now.free) > now.total / 500
+            let far = known.total != now.total || known.free.abs_diff(now.free) > now.total / 500;
+            far || known.is_out_of_service() != now.is_out_of_service()
         });
         if news {
             self.proposer.propose(Change::Space { pairs: space }).await;

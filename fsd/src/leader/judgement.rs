@@ -111,6 +111,11 @@ pub fn silent_member(pair: &Pair, heard: impl Fn(ServerId) -> Option<Duration>) 
     }
 }
 
+/// Whether one of a pair's servers that may serve it is there, given how long ago each server was heard.
+pub fn is_served(pair: &Pair, heard: impl Fn(ServerId) -> Option<Duration>) -> bool {
+    pair.in_sync().any(|member| heard(member.server).is_some_and(|ago| ago < SILENT))
+}
+
 /// Whether an accusation is acted on: the accused is in sync (or syncing), and its mirror, which will have to carry on
 /// alone, is in sync and alive.
 pub fn heed(pair: &Pair, accused: ServerId, mirror_heard: Option<Duration>) -> bool {

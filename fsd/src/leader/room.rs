@@ -14,9 +14,13 @@ pub struct Disk {
     pub file_system: u64,
 }
 
-/// The room of each pair of which something is known: that of the fuller of its servers. Servers that are on one file system
+/// The room of each pair of which something is known: none if it is not `served`, else that of the fuller of its servers. Servers that are on one file system
 /// fill it together, so each has its share, in whole blocks; one that is down will need its share again.
-pub fn of_pairs(pairs: &[Pair], disks: &BTreeMap<ServerId, Disk>) -> Vec<(PairId, Space)> {
+pub fn of_pairs(
+    pairs: &[Pair],
+    disks: &BTreeMap<ServerId, Disk>,
+    served: impl Fn(&Pair) -> bool,
+) -> Vec<(PairId, Space)> {
     let share = |disk: &Disk| {
         let beside = disks.values().filter(|d| d.file_system == disk.file_system).count();
         let sharing = if disk.file_system == 0 { 1 } else { beside.max(1) as u64 };
@@ -25,9 +29,13 @@ pub fn of_pairs(pairs: &[Pair], disks: &BTreeMap<ServerId, Disk>) -> Vec<(PairId
     };
     let fuller = |pair: &Pair| {
         let known = pair.members.iter().filter_map(|m| disks.get(&m.server)).map(share);
-        known.min_by_key(|space| space.free).map(|space| (pair.id, space))
+        known.min_by_key(|space| space.free)
     };
-    pairs.iter().filter_map(fuller).collect()
+    let room = |pair: &Pair| match (served(pair), fuller(pair)) {
+        (true, known) => known,
+        (false, known) => Some(Space::out_of_service(known.unwrap_or(pair.space).total)),
+    };
+    pairs.iter().filter_map(|pair| Some((pair.id, room(pair)?))).collect()
 }
 
 #[cfg(test)]
@@ -55,7 +63,7 @@ mod tests {
     fn room(disks: [(u64, u64, u64); 4]) -> Vec<(u64, u64)> {
         let disk = |(total, free, file_system)| Disk { space: blocks(total, free), file_system };
         let disks = (1..).map(ServerId).zip(disks.map(disk)).collect();
-        of_pairs(&pairs(), &disks)
+        of_pairs(&pairs(), &disks, |_| true)
             .into_iter()
             .map(|(_, space)| (space.total / BLOCK_BYTES, space.free / BLOCK_BYTES))
             .collect()
@@ -68,6 +76,15 @@ mod tests {
     }
 
     #[test]
+    fn nothing_can_be_written_where_nobody_serves() {
+        let disk = |n: u64| (ServerId(n as u16), Disk { space: blocks(100, 50 + n), file_system: n });
+        let disks = (1..=4).map(disk).collect();
+        let of = |served: u16| of_pairs(&pairs(), &disks, |pair| pair.id.0 == served).into_iter().map(|(_, s)| s);
+        let out = Space::out_of_service(100 * BLOCK_BYTES);
+        assert!(of(0).eq([blocks(100, 51), out]) && of(1).eq([out, blocks(100, 53)]) && out.usable() == 0);
+    }
+
+    #[test]
     fn servers_on_one_file_system_share_its_room() {
         assert_eq!(room([(101, 80, 7); 4]), [(25, 20); 2], "each byte is stored twice: 40 of 80 can be written");
         assert_eq!(room([(100, 80, 7), (100, 80, 7), (100, 90, 3), (100, 90, 4)]), [(50, 40), (100, 90)]);
@@ -77,7 +94,7 @@ mod tests {
     #[test]
     fn a_pair_of_which_nothing_is_known_is_left_out() {
         let disks = BTreeMap::from([(ServerId(4), Disk { space: blocks(9, 3), file_system: 1 })]);
-        assert_eq!(of_pairs(&pairs(), &disks), [(PairId(1), blocks(9, 3))]);
-        assert_eq!(of_pairs(&pairs(), &BTreeMap::new()), []);
+        assert_eq!(of_pairs(&pairs(), &disks, |_| true), [(PairId(1), blocks(9, 3))]);
+        assert_eq!(of_pairs(&pairs(), &BTreeMap::new(), |_| true), []);
     }
 }

@@ -90,8 +90,7 @@ pub async fn run(
                     relay::carry(stream, way).await;
                     drop(place);
                 }
-                // The client asks others at the same time, too: that is no news.
-                Err((Refused::NotReached, why)) => tracing::debug!("connection from {peer} refused: {why}"),
+                Err((Refused::NoNews, why)) => tracing::debug!("connection from {peer} refused: {why}"),
                 Err((Refused::Unwelcome, why)) => {
                     if complaints.lock().due(peer.ip(), Instant::now()) {
                         tracing::warn!("connection from {peer} refused: {why}");
@@ -106,8 +105,8 @@ pub async fn run(
 enum Refused {
     /// It is not welcome.
     Unwelcome,
-    /// It is for another server, which is not reached from here.
-    NotReached,
+    /// It is for another server, which is not reached from here; the client asks others at the same time, too. Or it has gone.
+    NoNews,
 }
 
 /// Whether a connection is welcome: then also the one to the server that it is passed on to, if that is another.
@@ -121,12 +120,12 @@ async fn admit(
     let hello = wire::read_hello(stream).await.map_err(|e| unwelcome(format!("no proper first frame: {e}")))?;
     let found = match judge(&hello, config, me, peer) {
         Ok(()) if hello.to != me => {
-            relay::find(config, me, &hello).await.map(Some).map_err(|why| (Refused::NotReached, why))
+            relay::find(config, me, &hello).await.map(Some).map_err(|why| (Refused::NoNews, why))
         }
         judged => judged.map(|()| None).map_err(unwelcome),
     };
     let answer = found.as_ref().map_or_else(|(_, why)| Welcome::No(why.clone()), |_| Welcome::Yes);
-    wire::welcome(stream, &answer).await.map_err(|e| unwelcome(e.to_string()))?;
+    wire::welcome(stream, &answer).await.map_err(|e| (Refused::NoNews, e.to_string()))?;
     found.map(|way| (hello, way))
 }
 

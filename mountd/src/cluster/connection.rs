@@ -34,6 +34,8 @@ const RECONNECT_MIN: Duration = Duration::from_millis(5);
 const RECONNECT_MAX: Duration = Duration::from_millis(500);
 /// The longest one while somebody wants the connection.
 const RECONNECT_WANTED: Duration = Duration::from_millis(25);
+/// That a server is reached by way of others only is said once it has lasted for so long.
+const TELL_AFTER: Duration = Duration::from_secs(2);
 /// A connection that lived for so long was a good one: the pauses begin anew.
 const GOOD_AFTER: Duration = Duration::from_secs(1);
 /// For connecting and both hellos.
@@ -213,7 +215,9 @@ impl<C: Speaks> Lane<C> {
             match ways::connect(&ground.config, &hello, CONNECT_PATIENCE, self.wanted.notified()).await {
                 Ok((stream, way)) => {
                     let since = Instant::now();
-                    ground.goes(way);
+                    if way == Way::Direct {
+                        ground.goes(way);
+                    }
                     self.live(stream, way, ground, &hello).await;
                     if since.elapsed() >= GOOD_AFTER {
                         pause = RECONNECT_MIN;
@@ -247,7 +251,14 @@ impl<C: Speaks> Lane<C> {
             (ground.on_presence)(ground.server, true);
         }
         if way != Way::Direct {
+            // A server that has just started may be reached by others a moment before it is from here.
+            let tell = async {
+                tokio::time::sleep(TELL_AFTER).await;
+                ground.goes(way);
+                std::future::pending().await
+            };
             let direct = tokio::select! {
+                () = tell => None,
                 () = &mut drive => None,
                 () = self.cut.notified() => None,
                 direct = ways::directly_again(&ground.config, hello) => Some(direct),

@@ -56,7 +56,8 @@ fn allowed(space: &[Space]) -> i64 {
         0 => UNKNOWN_BYTES,
         _ => i64::try_from(space.free.saturating_sub(SCARCE_BYTES) / 2).unwrap_or(i64::MAX),
     };
-    space.iter().map(of_pair).min().unwrap_or(UNKNOWN_BYTES)
+    // Of a pair that nobody serves it is not known what fits, and nothing is sent there.
+    space.iter().filter(|space| !space.is_out_of_service()).map(of_pair).min().unwrap_or(UNKNOWN_BYTES)
 }
 
 impl<C: Cluster> Shared<C> {
@@ -90,9 +91,12 @@ mod tests {
         let space = |free| Space { total: 100 * GIB, free };
         assert_eq!(allowed(&[space(10 * GIB), space(3 * GIB)]), (3 * GIB as i64 - SCARCE_BYTES as i64) / 2);
         assert_eq!(allowed(&[space(10 * GIB), space(SCARCE_BYTES)]), 0);
-        assert_eq!(allowed(&[space(10 * GIB), space(1)]), 0);
+        assert_eq!(allowed(&[space(10 * GIB), space(2)]), 0);
+        let away = Space::out_of_service(100 * GIB);
+        assert_eq!(allowed(&[space(10 * GIB), away]), allowed(&[space(10 * GIB)]), "the others go on as they did");
+        assert_eq!(allowed(&[away, away]), UNKNOWN_BYTES);
         assert_eq!(allowed(&[space(10 * GIB), Space::default()]), UNKNOWN_BYTES);
-        assert_eq!(allowed(&[space(1), Space::default()]), 0);
+        assert_eq!(allowed(&[space(2), Space::default()]), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES, FILE_MAX_BYTES};
 use raidfs_common::namespace::{Answer, Change, Query, SetAttr};
+use raidfs_common::pair::Space;
 use raidfs_common::time::Time;
 use std::ops::Range;
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl<C: Cluster> Vfs<C> {
             return Err(FsError::Io);
         };
         let total = space.iter().map(|s| s.total).sum();
-        let free = space.iter().map(|s| s.free).sum();
+        let free = space.iter().map(Space::usable).sum();
         Ok(Totals { inodes, total, free })
     }
 

@@ -114,5 +114,5 @@ knows() { [ "$(json /servers/1/applied)" -ge "$(json /servers/2/applied)" ]; }
 need wait_until 20 knows
 crash fsd2 fsd3 fsd4 witness mountd
 need umount -l "$MNT"
-says "an old copy is told" "this copy was out of date when the server ended: fsd2 was stale" \
+says "an old copy is told" "this copy may be out of date: fsd2 was stale when it ended" \
   "$BIN/raidfs" export --data "$DIR/data/fsd2" --list

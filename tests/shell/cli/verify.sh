@@ -38,6 +38,7 @@ check "all of them back, it is sound again" verify
 mapfile -t files < <(find "$DIR/data/fsd1/chunks" -type f -size +4M | sort)
 need test ${#files[@]} -ge 8
 chunk_of() { printf '%x.0' $((16#$(basename "$1"))); }
+path_of() { find "$MNT" -inum $((16#$(basename "$1"))) -printf '/%P\n' -quit; }
 keep() { need cp --sparse=always "$1" "$CASE_DIR/saved-$2"; need ln "$1" "$CASE_DIR/same-$2"; }
 # The same file again, as the server may have it open; whole, as what was written over a hole must go, too.
 put_back() {
@@ -64,11 +65,11 @@ put_back "${files[5]}" 5
 verify > "$CASE_DIR/said"; code=$?
 cat "$CASE_DIR/said"
 same "a damaged store fails" 1 $code
-reported "a flipped byte" "${files[0]}" "1 blocks do not match their checksums on the first server"
-reported "a flipped checksum" "${files[1]}" "1 blocks do not match their checksums on the first server"
-reported "a flipped byte of the header" "${files[2]}" "1024 blocks do not match their checksums on the first server"
-reported "a chunk file that is cut short" "${files[3]}" "1024 blocks do not match their checksums on the first server"
-reported "a lost chunk" "${files[4]}" "only the second server has it"
+reported "a flipped byte" "${files[0]}" "1 block does not match its checksum on fsd1 .of $(path_of "${files[0]}")."
+reported "a flipped checksum" "${files[1]}" "1 block does not match its checksum on fsd1"
+reported "a flipped byte of the header" "${files[2]}" "1024 blocks do not match their checksums on fsd1"
+reported "a chunk file that is cut short" "${files[3]}" "1024 blocks do not match their checksums on fsd1"
+reported "a lost chunk" "${files[4]}" "only fsd2 has it"
 reported "an older copy" "${files[5]}" "its bytes differ"
 same "and nothing else is" 6 "$(grep -c WRONG "$CASE_DIR/said")"
 need mv "$CASE_DIR/newer" "$CASE_DIR/saved-5"
@@ -119,7 +120,7 @@ verify > "$CASE_DIR/said"; code=$?
 cat "$CASE_DIR/said"
 same "damage of the only copy fails" 1 $code
 check "it is reported" \
-  grep -qx "WRONG  chunk $(chunk_of "${files[0]}") on fsd1: 1 blocks do not match their checksums" "$CASE_DIR/said"
+  grep -qx "WRONG  chunk $(chunk_of "${files[0]}") on fsd1: 1 block does not match its checksum (of $(path_of "${files[0]}"))" "$CASE_DIR/said"
 same "and nothing else is but the mirror's absence" 2 "$(grep -c WRONG "$CASE_DIR/said")"
 put_back "${files[0]}" 0
 says "put back, it is said to be alone and sound" "^ok     chunks: [0-9]+ on fsd1, without a mirror, match their checksums$" verify
@@ -134,6 +135,6 @@ need rm "$victim"
 taken_away() { ! [ -e "${files[5]}" ] && ! [ -e "$on_fsd2" ]; }
 need wait_until 30 taken_away
 need cp --sparse=always "$CASE_DIR/dead" "${files[5]}"
-fails_with "a chunk that only one mirror should not have is reported" "only the first server has it" verify
+fails_with "a chunk that only one mirror should not have is reported" "only fsd[13] has it" verify
 need cp --sparse=always "$CASE_DIR/dead" "$on_fsd2"
 fails_with "one that both should not have, too" "WRONG  fsd[12] holds chunks of inode $(basename "$(chunk_of "${files[5]}")" .0), which is no file" verify

@@ -23,6 +23,8 @@ within "after waiting for io_timeout (2 s), once" 1500 3500 "$took"
 check "names of both are there" test "$(ls "$MNT" | wc -l)" = 9
 check "names change" mv "$MNT/f1" "$MNT/g1"
 need mv "$MNT/g1" "$MNT/f1"
+new_ones() { local i; for i in 1 2 3 4 5 6; do echo new > "$MNT/new$i" && sync "$MNT/new$i" || return; done; }
+check "new files go to the pair that is there" new_ones
 says "status says that files cannot be served" "^unavailable: files on fsd3.fsd4" r status
 fails_with "what is written there and cannot be stored is told" "Input/output error" append "$log" second
 # Killed in the same instant, neither is worse than the other: whichever returns first serves.

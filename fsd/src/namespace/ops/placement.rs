@@ -55,7 +55,7 @@ fn weights(pairs: &[Pair]) -> Vec<u64> {
 fn has_room(pair: &Pair) -> bool {
     let space = pair.space;
     let full = space.total > 0 && (space.free < space.total / FULL_SHARE || space.free < FULL_BYTES);
-    !full && pair.in_sync().next().is_some()
+    !full && !space.is_out_of_service() && pair.in_sync().next().is_some()
 }
 
 #[cfg(test)]
@@ -116,6 +116,13 @@ mod tests {
         assert_eq!(spread(1200, &some), [[0; 2], [300; 2], [300; 2]]);
         some[1].members.iter_mut().for_each(|m| m.state = CopyState::Stale);
         assert_eq!(spread(1200, &some), [[0; 2], [0; 2], [600; 2]]);
+        some[1].members.iter_mut().for_each(|m| m.state = CopyState::InSync);
+        some[1].space = Space::out_of_service(TIB);
+        assert_eq!(
+            spread(1200, &some),
+            [[0; 2], [0; 2], [600; 2]],
+            "the last copy stays in sync, though nobody answers"
+        );
         some[2].space.free = 0;
         assert_eq!(spread(1200, &some), [[200; 2]; 3], "in turn, for want of better");
     }

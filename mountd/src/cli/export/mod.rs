@@ -93,8 +93,8 @@ fn out_of_date(pairs: &[Pair], server: ServerId) -> Option<String> {
     let mirror = pair.mirror_of(server)?.server;
     (state != CopyState::InSync).then(|| {
         format!(
-            "this copy was out of date when the server ended: {server} was {}, and lacks what was written since; export \
-             {mirror}'s data directory instead if there is one",
+            "this copy may be out of date: {server} was {} when it ended (the first of a pair to be stopped is, too), and \
+             lacks whatever was written after that; export {mirror}'s data directory instead if there is one",
             status::copy_word(state)
         )
     })

@@ -3,13 +3,12 @@
 //!
 //! Two rooms: `words` (what is said, and the exit code; pure), `paths` (which file a chunk belongs to).
 
-mod paths;
 mod words;
 
 use super::admin::{self, within};
 use super::args::ScrubArgs;
 use super::progress::{Progress, Unit};
-use super::{Failure, human};
+use super::{Failure, file_paths, human};
 use crate::cluster::survey::{connect_admin, survey};
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
@@ -123,7 +122,7 @@ async fn name_lost(config: &Config, outcomes: &BTreeMap<ServerId, Outcome>) {
     let best = answers.filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied));
     let files = lost.keys().map(|chunk| chunk.ino).collect();
     let paths = match best {
-        Some(best) => paths::of(config, best.server, best.applied, files).await,
+        Some(best) => file_paths::of(config, best.server, best.applied, files).await,
         None => Err("no server answers questions about names".to_owned()),
     };
     if let Err(why) = &paths {

@@ -126,7 +126,7 @@ fn pair(seen: &Seen, pair: &Pair) -> Value {
         "copies": pair.members.iter().map(|m| copy(m.state)).collect::<Vec<_>>(),
         "serving": serving.map(|m| m.server.to_string()).collect::<Vec<_>>(),
         "epoch": pair.epoch.0,
-        "space": { "total": pair.space.total, "free": pair.space.free },
+        "space": { "total": pair.space.total, "free": pair.space.usable() },
     })
 }
 

@@ -111,7 +111,7 @@ fn pair_rows(seen: &Seen) -> Vec<Vec<String>> {
         };
         // Nothing is known of the room until both servers have reported theirs.
         let room = |n: u64| if pair.space.total == 0 { "-".to_owned() } else { bytes(n) };
-        rows.push(vec![servers(pair), by, pair.epoch.to_string(), room(pair.space.free), room(pair.space.total)]);
+        rows.push(vec![servers(pair), by, pair.epoch.to_string(), room(pair.space.usable()), room(pair.space.total)]);
     }
     if rows.len() == 1 { Vec::new() } else { rows }
 }

@@ -1,13 +1,13 @@
 //! The chunks: both mirrors of a pair have the same ones, with the same bytes, and every block matches its checksum.
 
 use super::super::admin::within;
-use super::super::human;
 use super::super::progress::{Progress, Unit};
-use super::compare::{Wrong, compare, judge};
+use super::super::{file_paths, human};
+use super::compare::{Wrong, compare, damaged_blocks, judge};
 use super::{Answers, Report};
 use crate::cluster::survey::connect_admin;
 use raidfs_common::config::Config;
-use raidfs_common::id::{ChunkId, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::admin::AdminServiceClient;
 use raidfs_common::rpc::chunks::ChunkSummary;
@@ -48,7 +48,7 @@ pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, report: &
         }
         match whole.as_slice() {
             [(a, first), (b, second)] => both(config, pair.id, (*a, first), (*b, second), report).await,
-            [(server, list)] => alone(*server, list, report),
+            [(server, list)] => alone(config, *server, list, report).await,
             _ => {}
         }
         held.extend(whole);
@@ -103,8 +103,10 @@ async fn both(
         tokio::time::sleep(PAUSE).await;
         suspects = look_again(config, pair, first.0, second.0, suspects).await;
     }
+    let paths = paths_of(config, first.0, suspects.iter().map(|(chunk, _)| *chunk)).await;
     for (chunk, wrong) in &suspects {
-        let text = format!("chunk {chunk} on {} and {}: {wrong}", first.0, second.0);
+        let wrong = wrong.words(first.0, second.0);
+        let text = format!("chunk {chunk} on {} and {}: {wrong}{}", first.0, second.0, of_file(&paths, *chunk));
         report.wrong("chunks", text);
     }
     if suspects.is_empty() {
@@ -170,10 +172,28 @@ pub async fn holds(config: &Config, server: ServerId, ino: raidfs_common::id::In
     }
 }
 
-fn alone(server: ServerId, list: &[ChunkSummary], report: &mut Report) {
+/// The files of chunks, where they are found.
+async fn paths_of(config: &Config, server: ServerId, chunks: impl Iterator<Item = ChunkId>) -> BTreeMap<Ino, String> {
+    let files: BTreeSet<Ino> = chunks.map(|chunk| chunk.ino).collect();
+    // Without them, the chunks' numbers say which they are.
+    if files.is_empty() {
+        BTreeMap::new()
+    } else {
+        file_paths::of(config, server, LogIndex(0), files).await.unwrap_or_default()
+    }
+}
+
+/// Which file a chunk is of, as an end of a line.
+fn of_file(paths: &BTreeMap<Ino, String>, chunk: ChunkId) -> String {
+    paths.get(&chunk.ino).map_or_else(String::new, |path| format!(" (of {path})"))
+}
+
+async fn alone(config: &Config, server: ServerId, list: &[ChunkSummary], report: &mut Report) {
     let damaged: Vec<&ChunkSummary> = list.iter().filter(|s| s.damaged > 0).collect();
+    let paths = paths_of(config, server, damaged.iter().map(|s| s.chunk)).await;
     for s in &damaged {
-        let text = format!("chunk {} on {server}: {} blocks do not match their checksums", s.chunk, s.damaged);
+        let blocks = damaged_blocks(s.damaged);
+        let text = format!("chunk {} on {server}: {blocks}{}", s.chunk, of_file(&paths, s.chunk));
         report.wrong("chunks", text);
     }
     if damaged.is_empty() {

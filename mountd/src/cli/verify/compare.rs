@@ -1,9 +1,8 @@
 //! What differs between two mirrors' lists of chunks. Pure.
 
-use raidfs_common::id::ChunkId;
+use raidfs_common::id::{ChunkId, ServerId};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::cmp::Ordering;
-use std::fmt;
 
 /// What is wrong with a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,20 +21,27 @@ pub enum Wrong {
     Lost(u32, u32),
 }
 
-impl fmt::Display for Wrong {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Wrong::OnlyFirst => f.write_str("only the first server has it"),
-            Wrong::OnlySecond => f.write_str("only the second server has it"),
-            Wrong::Length(a, b) => write!(f, "its length is {a} on the first server and {b} on the second"),
-            Wrong::Bytes => f.write_str("its bytes differ"),
-            Wrong::Damaged(a, 0) => write!(f, "{a} blocks do not match their checksums on the first server"),
-            Wrong::Damaged(0, b) => write!(f, "{b} blocks do not match their checksums on the second server"),
-            Wrong::Damaged(a, b) => write!(f, "{a} and {b} blocks do not match their checksums"),
-            Wrong::Lost(a, b) => {
-                write!(f, "{a} bytes were accepted as lost on the first server and {b} on the second")
-            }
+impl Wrong {
+    /// In words, with the servers' names.
+    pub fn words(&self, first: ServerId, second: ServerId) -> String {
+        match *self {
+            Wrong::OnlyFirst => format!("only {first} has it"),
+            Wrong::OnlySecond => format!("only {second} has it"),
+            Wrong::Length(a, b) => format!("its length is {a} on {first} and {b} on {second}"),
+            Wrong::Bytes => "its bytes differ".to_owned(),
+            Wrong::Damaged(a, 0) => format!("{} on {first}", damaged_blocks(a)),
+            Wrong::Damaged(0, b) => format!("{} on {second}", damaged_blocks(b)),
+            Wrong::Damaged(a, b) => format!("{} on {first}, and {b} on {second}", damaged_blocks(a)),
+            Wrong::Lost(a, b) => format!("{a} bytes were accepted as lost on {first} and {b} on {second}"),
         }
+    }
+}
+
+/// So many blocks are not what their checksums say, in words.
+pub fn damaged_blocks(blocks: u32) -> String {
+    match blocks {
+        1 => "1 block does not match its checksum".to_owned(),
+        more => format!("{more} blocks do not match their checksums"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which file is it? An inode does not know its names, so the tree is walked until all are found: for the few that are
 //! asked for after damage, and with nobody waiting.
 
-use super::super::admin::{connect_names, entries};
+use super::admin::{connect_names, entries};
 use raidfs_common::attr::FileKind;
 use raidfs_common::config::Config;
 use raidfs_common::id::{Ino, LogIndex, ServerId};
