@@ -582,7 +582,8 @@ impl<P: Proposer> Duties<P> {
         if !self.knows_disks() {
             return;
         }
-        let space = room::of_pairs(&pairs, &self.memory.lock().disks, served);
+        let disks = self.memory.lock().disks.clone();
+        let space = room::of_pairs(&pairs, &disks, served);
         let news = space.iter().any(|(id, now)| {
             let known = pairs.get(usize::from(id.0)).map(|p| p.space).unwrap_or_default();
             let far = known.total != now.total || known.free.abs_diff(now.free) > now.total / 500;

@@ -30,8 +30,12 @@ pub fn place_file(number: u64, pairs: &[Pair]) -> Placement {
     let others = (1..count).map(|step| (first + step) % count);
     let others: Vec<u64> = others.filter(|at| weights[*at as usize] == ALL).collect();
     if others.is_empty() {
-        // No pair has room: whoever writes will be told.
-        return Placement { first_pair: first as u16, turn: (round % 2) as u8 };
+        // The one with most of what is left. Where nothing is left at all, whoever writes will be told.
+        let left = |at: &u64| usable(&pairs[*at as usize]);
+        let in_turn: Vec<u64> = (0..count).map(|step| (first + step) % count).collect();
+        let most = in_turn.iter().map(left).max().unwrap_or(0);
+        let at = in_turn.iter().copied().find(|at| left(at) == most).unwrap_or(first);
+        return Placement { first_pair: at as u16, turn: (round % 2) as u8 };
     }
     let passed = round - taken;
     let (at, round) = (passed % others.len() as u64, passed / others.len() as u64);
@@ -55,7 +59,16 @@ fn weights(pairs: &[Pair]) -> Vec<u64> {
 fn has_room(pair: &Pair) -> bool {
     let space = pair.space;
     let full = space.total > 0 && (space.free < space.total / FULL_SHARE || space.free < FULL_BYTES);
-    !full && !space.is_out_of_service() && pair.in_sync().next().is_some()
+    !full && is_in_service(pair)
+}
+
+fn is_in_service(pair: &Pair) -> bool {
+    !pair.space.is_out_of_service() && pair.in_sync().next().is_some()
+}
+
+/// The bytes that new files can have there.
+fn usable(pair: &Pair) -> u64 {
+    if is_in_service(pair) { pair.space.free } else { 0 }
 }
 
 #[cfg(test)]
@@ -123,6 +136,8 @@ mod tests {
             [[0; 2], [0; 2], [600; 2]],
             "the last copy stays in sync, though nobody answers"
         );
+        some[2].space.free = FULL_BYTES / 2;
+        assert_eq!(spread(1200, &some), [[0; 2], [0; 2], [600; 2]], "what is left is there");
         some[2].space.free = 0;
         assert_eq!(spread(1200, &some), [[200; 2]; 3], "in turn, for want of better");
     }
