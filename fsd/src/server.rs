@@ -206,8 +206,8 @@ fn begin_changes(
     names: &namespace::Namespace,
 ) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
-    // If the names are fetched anew, all cuts that the log still has come by again: the mirror has it right. It also has what is
-    // missing, and brings it; but by the last copy the mirror would be made to lack it, too.
+    // If the names are made anew, which cuts were not carried out yet may not be known any more: the mirror has it right. It also
+    // has what is missing, and brings it; but by the last copy the mirror would be made to lack it, too.
     if !life.first && names.applied().0 == LogIndex(0) || found.missing && !is_last_copy(names.pairs(), me) {
         chunks.note_everything().map_err(cannot("note all chunks"))?;
     }
@@ -232,7 +232,7 @@ pub async fn run(
     }
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
-    board.keep_cuts(open_cuts(home, &names).map_err(cannot("open the record of cuts"))?);
+    board.keep_cuts(open_cuts(home, &names, log.base().0).map_err(cannot("open the record of cuts"))?);
     begin_changes(home, &*chunks, &found, &names)?;
     let own = chunks.clone();
     let note_everything = Box::new(move || own.note_everything().map_err(std::io::Error::other));
@@ -300,10 +300,10 @@ fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Li
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
 }
 
-fn open_cuts(home: &DataDir, names: &namespace::Namespace) -> std::io::Result<Cuts> {
+fn open_cuts(home: &DataDir, names: &namespace::Namespace, base: LogIndex) -> std::io::Result<Cuts> {
     let pending = names.pending_dooms().into_iter();
     let pending = pending.flat_map(|(ino, list)| list.into_iter().map(move |(index, _)| (ino, index))).collect();
-    Cuts::open(&home.cuts(), names.applied().0, &pending)
+    Cuts::open(&home.cuts(), base, &pending)
 }
 
 /// How threads that may block have the log on disk up to an entry.
