@@ -13,7 +13,7 @@ use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
 use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
-use crate::identity::{DataDir, IdentityError, Life};
+use crate::identity::{DataDir, Life};
 use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{Broken, NamesMachine, SyncLog, flush, stores::Stores};
@@ -187,12 +187,17 @@ fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Na
         log.reset(applied, term).map_err(cannot("set the log behind the names"))?;
         doubtful = true;
     } else if applied < log.base().0 || log.term_at(applied) != Some(term) {
-        drop(names);
-        names = stores.new_namespace(config, cache).map_err(cannot("make the names anew"))?;
+        if !new {
+            drop(names);
+            names = stores.new_namespace(config, cache).map_err(cannot("make the names anew"))?;
+        }
         distrust(home)?;
+        if let Some(kept) = stores.log_to_keep() {
+            log.keep_in(&kept).map_err(cannot("keep the log that goes with the former names"))?;
+        }
         log.reset(LogIndex(0), Term(0)).map_err(cannot("empty the log"))?;
         doubtful = true;
-    } else if new && log.last().0 > LogIndex(0) {
+    } else if new && (log.last().0 > LogIndex(0) || stores.is_unfilled()) {
         doubtful = true;
     }
     Ok((log, names, stores, doubtful))
@@ -539,12 +544,13 @@ impl Server {
             if node.wait_for(|status| !status.doubtful).await.is_ok()
                 && seen.wait_for(|_| !unjudged || self.is_known()).await.is_ok()
             {
+                self.machine.filled()?;
                 home.trust()?;
                 if seen.wait_for(|_| self.is_in_sync()).await.is_ok() {
                     home.fill()?;
                 }
             }
-            Ok::<_, IdentityError>(())
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
         };
         match noted.await {
             Ok(()) => std::future::pending().await,

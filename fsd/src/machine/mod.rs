@@ -157,6 +157,12 @@ impl NamesMachine {
         self.stores.lock().suspect()
     }
 
+    /// The names here are all that others have, or the log brings them: what was there before is not needed any more.
+    /// Durable when this returns. Blocking.
+    pub fn filled(&self) -> io::Result<()> {
+        self.stores.lock().filled()
+    }
+
     /// Whether this life began in that way.
     pub fn was_suspected(&self) -> bool {
         self.stores.lock().was_suspected()
