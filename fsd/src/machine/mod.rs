@@ -7,6 +7,7 @@ pub mod witness;
 
 use crate::board::Board;
 use crate::consensus::node::{Machine, PieceStream, Status};
+use crate::consensus::pieces::Pieces;
 use crate::namespace::snapshot;
 use crate::namespace::store::{Reader, Store};
 use crate::namespace::{Effect, Fault, FlushBatch, Namespace, Refused};
@@ -19,7 +20,7 @@ use raidfs_common::limits;
 use raidfs_common::namespace::{Command, Outcome, Query, Reply};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::names::Seen;
-use raidfs_common::rpc::peer::LogEntry;
+use raidfs_common::rpc::peer::{LogEntry, SnapshotPiece};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,7 +69,7 @@ pub struct NamesMachine {
     fatal: watch::Sender<Option<Broken>>,
     /// Where the store is, and where another's rows are gathered before they replace it.
     stores: Mutex<Stores>,
-    installing: Mutex<Option<Installing>>,
+    installing: Mutex<(Pieces, Option<Installing>)>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
     /// Counts the states taken from others: chunks of files that ended meanwhile must be looked for.
@@ -109,7 +110,7 @@ impl NamesMachine {
             board,
             fatal: watch::Sender::new(None),
             stores: Mutex::new(stores),
-            installing: Mutex::new(None),
+            installing: Mutex::default(),
             flushing: tokio::sync::Mutex::new(()),
             replaced: watch::Sender::new(0),
             flushed: AtomicU64::new(0),
@@ -233,7 +234,7 @@ impl NamesMachine {
     /// Drops the names on disk: the next life begins with none. This one answers from memory until it ends, which it must.
     /// Blocking.
     pub fn drop_names(&self, config: &Config) -> Result<(), Fault> {
-        *self.installing.lock() = None;
+        *self.installing.lock() = Default::default();
         let _no_flush = self.flushing.blocking_lock();
         self.stores.lock().new_namespace(config, 0).map(|_| ())
     }
@@ -376,22 +377,24 @@ impl Machine for NamesMachine {
         Ok((applied.index, applied.term, Box::new(pieces)))
     }
 
-    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, _: Term) -> io::Result<()> {
-        let mut installing = self.installing.lock();
-        if number == 0 {
+    fn install(&self, piece: SnapshotPiece) -> io::Result<()> {
+        let mut coming = self.installing.lock();
+        let (pieces, installing) = &mut *coming;
+        pieces.take(&piece)?;
+        if piece.number == 0 {
             *installing = None;
             let (store, number) = self.stores.lock().fresh().map_err(io::Error::other)?;
             let installer = snapshot::Installer::new(store.clone()).map_err(io::Error::other)?;
             *installing = Some(Installing { installer, store, number });
         }
         let begun = installing.as_mut().ok_or_else(|| io::Error::other("a piece without a beginning"))?;
-        begun.installer.add(&piece).map_err(io::Error::other)?;
-        if !last {
+        begun.installer.add(&piece.data.0).map_err(io::Error::other)?;
+        if !piece.last {
             return Ok(());
         }
         let Some(Installing { installer, store, number }) = installing.take() else { return Ok(()) };
         let applied = installer.finish().map_err(io::Error::other)?;
-        if applied.index != index {
+        if applied.index != piece.index {
             return Err(io::Error::other("the snapshot is of another entry than announced"));
         }
         let _no_flush = self.flushing.blocking_lock();

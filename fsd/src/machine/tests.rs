@@ -82,8 +82,11 @@ fn before_the_state_is_replaced_every_chunk_counts_as_changed() {
     let target = machine_with(dirs[1].path(), Box::new(note_everything));
     let install = || {
         let numbered = (0..).zip(&pieces);
-        let mut taken =
-            numbered.map(|(n, piece)| target.install(n, piece.clone(), n as usize + 1 == pieces.len(), index, term));
+        let piece = |(number, data): (u64, &Bytes)| {
+            let (from, last, data) = (ServerId(2), number as usize + 1 == pieces.len(), data.clone().into());
+            SnapshotPiece { from, term, index, entry_term: term, number, last, data }
+        };
+        let mut taken = numbered.map(|numbered| target.install(piece(numbered)));
         taken.find(io::Result::is_err).unwrap_or(Ok(()))
     };
     assert!(install().is_err(), "cuts in between would be missed");

@@ -2,13 +2,13 @@
 //! directories. That it must know as long as the cluster lives: should it lead, votes of replaced ones do not count.
 
 use crate::consensus::node::{Machine, PieceStream, Status};
+use crate::consensus::pieces::Pieces;
 use crate::namespace::snapshot;
 use crate::sealed;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::namespace::{Command, LifeSaid};
-use raidfs_common::rpc::peer::LogEntry;
+use raidfs_common::rpc::peer::{LogEntry, SnapshotPiece};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ type Lives = BTreeMap<ServerId, Incarnation>;
 pub struct WitnessMachine {
     applied: Mutex<(LogIndex, Term)>,
     lives: Mutex<Lives>,
-    /// Of a snapshot that is on its way here.
-    coming: Mutex<Lives>,
+    /// Of a snapshot that is on its way here. Taken around all others.
+    coming: Mutex<(Pieces, Lives)>,
     path: PathBuf,
     /// What the file says.
     kept: Mutex<Lives>,
@@ -96,14 +96,17 @@ impl Machine for WitnessMachine {
     }
 
     /// The state is not kept, only where it ends, and whose data directories are known: the log goes on behind it.
-    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, term: Term) -> io::Result<()> {
-        if number == 0 {
-            *self.coming.lock() = snapshot::lives(&piece).map_err(io::Error::other)?;
+    fn install(&self, piece: SnapshotPiece) -> io::Result<()> {
+        let mut coming = self.coming.lock();
+        let (pieces, lives) = &mut *coming;
+        pieces.take(&piece)?;
+        if piece.number == 0 {
+            *lives = snapshot::lives(&piece.data.0).map_err(io::Error::other)?;
         }
-        if last {
-            *self.lives.lock() = std::mem::take(&mut *self.coming.lock());
+        if piece.last {
+            *self.lives.lock() = std::mem::take(lives);
             self.keep()?;
-            *self.applied.lock() = (index, term);
+            *self.applied.lock() = (piece.index, piece.entry_term);
         }
         Ok(())
     }
