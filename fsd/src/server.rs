@@ -503,7 +503,7 @@ impl Server {
         let pair = self.cluster.config.pair_of(self.cluster.me)?;
         // A page of files that lost nothing here is not the end.
         loop {
-            let rows = self.machine.with(|names| names.lost(after, limit)).ok()?;
+            let rows = self.machine.lost(after, limit).ok()?;
             let end = |(ino, ends): &(Ino, LostRow)| Some((*ino, ends.iter().find(|(of, _)| *of == pair)?.1));
             let here: Vec<_> = rows.iter().filter_map(end).collect();
             match rows.last() {

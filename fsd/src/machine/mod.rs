@@ -8,6 +8,7 @@ pub mod witness;
 use crate::board::Board;
 use crate::consensus::node::{Machine, PieceStream, Status};
 use crate::consensus::pieces::Pieces;
+use crate::namespace::rows::LostRow;
 use crate::namespace::snapshot;
 use crate::namespace::store::{Reader, Store};
 use crate::namespace::{Effect, Fault, FlushBatch, Namespace, Refused};
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{Incarnation, LogIndex, ServerId, SessionId, Term};
+use raidfs_common::id::{Incarnation, Ino, LogIndex, ServerId, SessionId, Term};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Command, Outcome, Query, Reply};
 use raidfs_common::pair::Pair;
@@ -226,8 +227,13 @@ impl NamesMachine {
         look(&self.names.read())
     }
 
+    /// A page of what was lost of files above `after`. This life is about to end if that cannot be read. Blocking.
+    pub fn lost(&self, after: Option<Ino>, limit: usize) -> Result<Vec<(Ino, LostRow)>, Fault> {
+        self.with(|names| names.lost(after, limit)).inspect_err(|fault| drop(self.cannot_read(fault)))
+    }
+
     /// Forgets a doom that was carried out.
-    pub fn forget_doom(&self, ino: raidfs_common::id::Ino, up_to: LogIndex) {
+    pub fn forget_doom(&self, ino: Ino, up_to: LogIndex) {
         self.names.write().forget_doom(ino, up_to);
     }
 
