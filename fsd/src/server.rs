@@ -653,10 +653,17 @@ impl Server {
         // What it acknowledged from here on, while the rest is written, would be in the page cache only, and the next life
         // would be trusted to have it.
         self.node.stop();
-        if !self.node.sync_all().await || !flush::flush(&self.machine, &self.node).await {
+        let (machine, node) = (&self.machine, &self.node);
+        let kept =
+            node.sync_all().await && flush::flush(machine, node).await && flush::make_durable(machine, node).await;
+        // Nobody waits any more for what is found wrong with the names from here on, but for this.
+        let broken = machine.watch_fatal().borrow().clone();
+        if let Some(broken) = broken {
+            return Err(self.suspect_names(home, broken).await);
+        }
+        if !kept {
             return Err(Ended::Failed("names could not be written in time".into()));
         }
-        flush::make_durable(&self.machine, &self.node).await;
         if ended && !self.replica.may_be_half_changed() {
             settled::write(&home.settled(), self.chunks.held().0).map_err(cannot("note that every change is whole"))?;
         }

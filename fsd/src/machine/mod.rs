@@ -262,14 +262,9 @@ impl NamesMachine {
         give_up(&self.fatal, Broken { reason, unkept: true });
     }
 
-    fn begin_flush(&self) -> Option<FlushBatch> {
-        match self.names.write().begin_flush() {
-            Ok(batch) => batch,
-            Err(fault) => {
-                self.fail(format!("cannot flush names: {}", raidfs_common::log::chain(&fault)));
-                None
-            }
-        }
+    fn begin_flush(&self) -> Result<Option<FlushBatch>, Fault> {
+        let begun = self.names.write().begin_flush();
+        begun.inspect_err(|fault| self.fail(format!("cannot flush names: {}", raidfs_common::log::chain(fault))))
     }
 
     /// All rows as they are now, the newest ones included, whatever happens afterwards. Blocking.
@@ -290,7 +285,7 @@ impl NamesMachine {
         // First without a batch: nothing is lost if it fails. What is applied meanwhile is little.
         let applied = self.names.read().applied().0;
         sync_log(applied)?;
-        if let Some(batch) = self.begin_flush() {
+        if let Some(batch) = self.begin_flush().map_err(io::Error::other)? {
             let written = sync_log(batch.applied().index).and_then(|()| batch.write().map_err(io::Error::other));
             if let Err(error) = written {
                 self.fail_to_keep("write", &error);
