@@ -146,7 +146,9 @@ fn live(
     let is_failed = matches!(ended, Some(Ended::Failed(_))) || chunks.is_some_and(|chunks| !chunks.is_trusted());
     match ended {
         Some(Ended::Refused(_)) => Err(error),
-        Some(Ended::Anew(_)) if !stop.is_asked() => Ok(Some(Next::Life { distrusted: false })),
+        Some(Ended::Anew(_)) if !stop.is_asked() => {
+            Ok(Some(Next::Life { distrusted: is_failed && home.distrust().is_err() }))
+        }
         // Whoever was asked to stop does, though it was not in order.
         _ if !stop.is_asked() && no_room::is_for_want_of_room(error.as_ref(), &flags.data) => {
             tracing::error!("{}", chain(error.as_ref()));

@@ -601,8 +601,9 @@ impl Server {
         if no_room::lacking(home.root()).is_some() {
             return Ended::Failed(reason);
         }
-        if unkept && let Err(failed) = distrust(home) {
-            return failed;
+        // By a word that stays: who waits for the copy to be in sync takes back what is only distrusted.
+        if unkept && let Err(failed) = home.book().disk_failed() {
+            return cannot("note that names were not kept")(failed);
         }
         let machine = self.machine.clone();
         match tokio::task::spawn_blocking(move || machine.suspect()).await {
