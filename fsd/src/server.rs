@@ -596,7 +596,7 @@ impl Server {
 
     /// Has the next life find out whether the names here can be used, and begins it at once; but not again and again.
     async fn suspect_names(&self, home: &DataDir, broken: Broken) -> Ended {
-        let Broken { reason, unkept } = broken;
+        let Broken { reason, unkept, passing } = broken;
         // That is no fault of theirs.
         if no_room::lacking(home.root()).is_some() {
             return Ended::Failed(reason);
@@ -604,6 +604,11 @@ impl Server {
         // By a word that stays: who waits for the copy to be in sync takes back what is only distrusted.
         if unkept && let Err(failed) = home.book().disk_failed() {
             return cannot("note that names were not kept")(failed);
+        }
+        // To read all of them would be for nothing. (One that comes again at once does not pass: the mark ends that.)
+        if passing && self.cluster.started.elapsed() >= USABLE_FOR {
+            tracing::error!("{reason}: starting anew; the names here are not in doubt");
+            return Ended::Anew(reason);
         }
         let machine = self.machine.clone();
         match tokio::task::spawn_blocking(move || machine.suspect()).await {

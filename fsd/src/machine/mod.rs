@@ -51,6 +51,8 @@ pub struct Broken {
     pub reason: String,
     /// Something was written that the disk may not keep.
     pub unkept: bool,
+    /// It was for want of something else: nothing is known about the rows by it ([`Fault::says_nothing_about_rows`]).
+    pub passing: bool,
 }
 
 /// The first reason counts.
@@ -59,7 +61,8 @@ fn give_up(fatal: &watch::Sender<Option<Broken>>, broken: Broken) {
 }
 
 fn unreadable(fault: &Fault) -> Broken {
-    Broken { reason: format!("cannot read names: {}", raidfs_common::log::chain(fault)), unkept: false }
+    let reason = format!("cannot read names: {}", raidfs_common::log::chain(fault));
+    Broken { reason, unkept: false, passing: fault.says_nothing_about_rows() }
 }
 
 /// The namespace of this server, where everyone can ask it.
@@ -253,18 +256,18 @@ impl NamesMachine {
         reason
     }
 
-    fn fail(&self, reason: String) {
-        give_up(&self.fatal, Broken { reason, unkept: false });
+    fn fail(&self, reason: String, passing: bool) {
+        give_up(&self.fatal, Broken { reason, unkept: false, passing });
     }
 
     fn fail_to_keep(&self, action: &str, error: &dyn std::error::Error) {
         let reason = format!("cannot {action} names: {}", raidfs_common::log::chain(error));
-        give_up(&self.fatal, Broken { reason, unkept: true });
+        give_up(&self.fatal, Broken { reason, unkept: true, passing: false });
     }
 
     fn begin_flush(&self) -> Result<Option<FlushBatch>, Fault> {
         let begun = self.names.write().begin_flush();
-        begun.inspect_err(|fault| self.fail(format!("cannot flush names: {}", raidfs_common::log::chain(fault))))
+        begun.inspect_err(|fault| self.fail(format!("cannot flush names: {}", raidfs_common::log::chain(fault)), false))
     }
 
     /// All rows as they are now, the newest ones included, whatever happens afterwards. Blocking.
@@ -310,14 +313,14 @@ impl Machine for NamesMachine {
     fn apply(&self, entry: &LogEntry) -> Made {
         let command = Command::of(&entry.data);
         let mut names = self.names.write();
-        let applied = match command.map_err(|e| e.to_string()) {
-            Ok(command) => {
-                names.apply(entry.index, entry.term, &command).map_err(|fault| raidfs_common::log::chain(&fault))
-            }
+        let applied = match command.map_err(|e| (e.to_string(), false)) {
+            Ok(command) => names
+                .apply(entry.index, entry.term, &command)
+                .map_err(|fault| (raidfs_common::log::chain(&fault), fault.says_nothing_about_rows())),
             Err(error) => Err(error),
         };
-        let applied = applied.unwrap_or_else(|error| {
-            self.fail(format!("cannot apply entry {}: {error}", entry.index));
+        let applied = applied.unwrap_or_else(|(error, passing)| {
+            self.fail(format!("cannot apply entry {}: {error}", entry.index), passing);
             Default::default()
         });
         let seen = Seen { index: names.applied().0, pairs_version: names.pairs_version() };

@@ -115,3 +115,14 @@ fn a_mark_of_what_was_lost_that_cannot_be_read_ends_this_life() {
     let broken = machine.watch_fatal().borrow().clone().expect("it says so");
     assert!(broken.reason.contains("cannot read names") && !broken.unkept, "{broken:?}");
 }
+
+#[test]
+fn a_shortage_is_told_from_names_that_cannot_be_used() {
+    for (code, passing) in [(libc::EMFILE, true), (libc::ENOMEM, true), (libc::EIO, false)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let machine = machine(dir.path());
+        machine.cannot_read(&Fault::store("read", io::Error::from_raw_os_error(code)));
+        let broken = machine.watch_fatal().borrow().clone().expect("it says so");
+        assert_eq!((broken.passing, broken.unkept), (passing, false), "{broken:?}");
+    }
+}
