@@ -109,7 +109,7 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
         on_recovery: codec::encode(&Command::Recovered).into(),
         read_lives: |data| {
             let said = Command::of(data).map(|command| command.lives()).unwrap_or_default();
-            said.into_iter().map(|(voter, said)| (voter, said.known_after())).collect()
+            said.into_iter().flatten().map(|(voter, said)| (voter, said.known_after())).collect()
         },
     }
 }
