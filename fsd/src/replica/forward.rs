@@ -7,7 +7,7 @@ use super::state::Missed;
 use super::{APPLY_PATIENCE, Replica};
 use crate::peers::{CallError, Line};
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, LogIndex, ServerId};
+use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::FORWARD_STUCK;
 use raidfs_common::log::chain;
 use raidfs_common::pair::CopyState;
