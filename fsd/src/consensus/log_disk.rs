@@ -82,7 +82,8 @@ impl DiskLog {
         Ok((log, Opened { cut }))
     }
 
-    /// Has the entries as they are now in the directory `to`, too, whatever becomes of them here: by links, which take no room.
+    /// Has the entries as they are now in the directory `to`, too, whatever becomes of them here: by links if there
+    /// can be any, which take no room.
     /// There is no such directory, or it has all of them. Durable when this returns. Blocking.
     pub fn keep_in(&self, to: &Path) -> io::Result<()> {
         let unfinished = to.with_extension("new");
@@ -91,7 +92,12 @@ impl DiskLog {
             _ => fs::create_dir(&unfinished)?,
         }
         for Segment { path, .. } in &self.segments {
-            fs::hard_link(path, unfinished.join(path.file_name().unwrap_or_default()))?;
+            let kept = unfinished.join(path.file_name().unwrap_or_default());
+            // It may be on another file system, or on one without links.
+            if fs::hard_link(path, &kept).is_err() {
+                fs::copy(path, &kept)?;
+                File::open(&kept)?.sync_all()?;
+            }
         }
         File::open(&unfinished)?.sync_all()?;
         fs::rename(&unfinished, to)?;
