@@ -296,8 +296,9 @@ impl Command {
         }
     }
 
-    /// What it says about the lives and data directories of voters, in order.
-    pub fn lives(&self) -> Vec<(ServerId, LifeSaid)> {
+    /// What it says about the lives and data directories of voters, in order: by change, each of which is taken as a whole or
+    /// not at all.
+    pub fn lives(&self) -> Vec<Vec<(ServerId, LifeSaid)>> {
         use LifeSaid::{GivenUp, Lives};
         let Command::Batch(requests) = self else { return Vec::new() };
         let lives = |request: &Request| match request.change {
@@ -310,7 +311,7 @@ impl Command {
             Change::AcceptLoss { known, .. } => known.map(|(server, known)| (server, GivenUp(known))).to_vec(),
             _ => Vec::new(),
         };
-        requests.iter().filter(|request| request.session == SessionId::CLUSTER).flat_map(lives).collect()
+        requests.iter().filter(|request| request.session == SessionId::CLUSTER).map(lives).collect()
     }
 }
 

@@ -243,6 +243,7 @@ mod tests {
     use crate::board::Board;
     use crate::consensus::core::Setup;
     use crate::consensus::timing::Timing;
+    use crate::machine::flush;
     use crate::machine::stores::Stores;
     use crate::namespace::store::{Batch, Reader, Scan, Store};
     use crate::namespace::store_memory::MemoryStore;
@@ -279,6 +280,9 @@ mod tests {
             self.rows.write(batch)
         }
         fn sync(&self) -> Result<(), Fault> {
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(Fault::store("sync", std::io::Error::other("the disk fails")));
+            }
             self.rows.sync()
         }
         fn view(&self) -> Box<dyn Reader> {
@@ -355,6 +359,17 @@ mod tests {
         assert!(matches!(answer, Err(Rejection::Away)), "so it may be asked for again, and is not refused: {answer:?}");
         let broken = proposer.machine.watch_fatal().borrow().clone();
         assert!(broken.is_some_and(|broken| broken.reason.contains("the disk fails") && !broken.unkept));
+    }
+
+    #[tokio::test]
+    async fn a_sync_of_names_that_fails_is_said_to_who_stops() {
+        let (dir, store) = (tempfile::tempdir().expect("a directory"), Failing::default());
+        let NodeProposer { node, machine } = alone(dir.path(), store.clone());
+        assert!(flush::flush(&machine, &node).await && flush::make_durable(&machine, &node).await);
+        store.fails.store(true, Ordering::Relaxed);
+        assert!(!flush::make_durable(&machine, &node).await);
+        let broken = machine.watch_fatal().borrow().clone();
+        assert!(broken.is_some_and(|broken| broken.reason.contains("the disk fails") && broken.unkept));
     }
 
     #[tokio::test]

@@ -14,6 +14,9 @@ use std::path::Path;
 
 /// Inode and index, little-endian, and their checksum.
 const RECORD_BYTES: usize = 20;
+/// A server whose names are made anew may get entries from another's log, which begins so much earlier than its own at most:
+/// each keeps about as many ([`crate::machine::flush`]), give or take a segment, which holds fewer.
+const EARLIER_MAX: u64 = 1_000_000;
 
 /// The record of this server's cuts.
 #[derive(Debug)]
@@ -28,24 +31,25 @@ pub struct Cuts {
 }
 
 impl Cuts {
-    /// Opens the record at `path`. Only cuts that may be asked for again are kept: those of entries behind `applied`,
-    /// and those that `pending` names. What is torn at the end was never relied on.
-    pub fn open(path: &Path, applied: LogIndex, pending: &BTreeSet<(Ino, LogIndex)>) -> io::Result<Cuts> {
+    /// Opens the record at `path`. Only cuts that may be asked for again are kept, the last one of each file: those of entries
+    /// that a log may still give, and those that `pending` names. `base` is where this server's log begins. What is applied
+    /// says nothing: names that are made anew apply everything again. What is torn at the end was never relied on.
+    pub fn open(path: &Path, base: LogIndex, pending: &BTreeSet<(Ino, LogIndex)>) -> io::Result<Cuts> {
         let bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e),
         };
+        let given = base.0.saturating_sub(EARLIER_MAX);
         let mut done = BTreeMap::new();
-        let mut kept = Vec::new();
         for record in bytes.chunks_exact(RECORD_BYTES) {
             let Some((ino, index)) = decode(record) else { break };
-            if index > applied || pending.contains(&(ino, index)) {
+            if index.0 > given || pending.contains(&(ino, index)) {
                 let last: &mut LogIndex = done.entry(ino).or_default();
                 *last = index.max(*last);
-                kept.extend_from_slice(record);
             }
         }
+        let kept: Vec<u8> = done.iter().flat_map(|(ino, index)| encode(*ino, *index)).collect();
         let temporary = path.with_extension("new");
         let mut file = File::create(&temporary)?;
         file.write_all(&kept)?;
@@ -105,27 +109,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_life_did_is_known_and_what_nobody_asks_again_is_dropped() {
+    fn what_an_earlier_life_did_is_known_as_long_as_a_log_may_give_it_again() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("cuts");
-        let open = |applied, pending: &[(Ino, LogIndex)]| {
-            Cuts::open(&path, LogIndex(applied), &pending.iter().copied().collect()).expect("it opens")
+        let open = |base, pending: &[(Ino, LogIndex)]| {
+            Cuts::open(&path, LogIndex(base), &pending.iter().copied().collect()).expect("it opens")
         };
         let cuts = open(0, &[]);
         assert!(!cuts.is_done(Ino(5), LogIndex(10)));
-        for (ino, index) in [(5, 10), (5, 12), (6, 11), (7, 30)] {
+        for (ino, index) in [(5, 10), (5, 12), (6, 11), (7, 30), (8, 9)] {
             cuts.record(Ino(ino), LogIndex(index)).expect("it records");
         }
         assert!(!cuts.is_done(Ino(5), LogIndex(10)), "this life is not asked twice");
-        let cuts = open(11, &[(Ino(6), LogIndex(11))]);
-        assert!(cuts.is_done(Ino(5), LogIndex(12)) && cuts.is_done(Ino(5), LogIndex(11)));
-        assert!(!cuts.is_done(Ino(5), LogIndex(13)));
-        assert!(cuts.is_done(Ino(6), LogIndex(11)) && cuts.is_done(Ino(7), LogIndex(30)));
+        for base in [0, 11, EARLIER_MAX] {
+            let cuts = open(base, &[]);
+            let all = [(5, 12), (6, 11), (7, 30), (8, 9)];
+            assert!(all.iter().all(|(ino, index)| cuts.is_done(Ino(*ino), LogIndex(*index))), "a log begins there");
+            assert!(cuts.is_done(Ino(5), LogIndex(11)) && !cuts.is_done(Ino(5), LogIndex(13)));
+        }
+        let cuts = open(EARLIER_MAX + 11, &[(Ino(6), LogIndex(11))]);
+        assert!(cuts.is_done(Ino(5), LogIndex(12)) && cuts.is_done(Ino(7), LogIndex(30)));
+        assert!(cuts.is_done(Ino(6), LogIndex(11)) && !cuts.is_done(Ino(8), LogIndex(9)));
         let mut bytes = fs::read(&path).expect("it is there");
-        assert_eq!(bytes.len(), 3 * RECORD_BYTES, "one was dropped");
+        assert_eq!(bytes.len(), 3 * RECORD_BYTES, "one was dropped, and one that another follows");
         bytes.truncate(bytes.len() - 1);
         fs::write(&path, bytes).expect("it is written");
-        let cuts = open(11, &[]);
+        let cuts = open(0, &[]);
         assert!(cuts.is_done(Ino(5), LogIndex(12)) && !cuts.is_done(Ino(7), LogIndex(30)), "a torn end is cut off");
     }
 }

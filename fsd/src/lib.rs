@@ -30,6 +30,7 @@ mod sealed;
 pub mod serve;
 pub mod server;
 mod settled;
+pub mod signals;
 pub mod stop;
 mod sweep;
 mod transport;

@@ -9,7 +9,7 @@ use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
 use raidfs_fsd::stop::Stop;
-use raidfs_fsd::{no_room, server, witness};
+use raidfs_fsd::{no_room, server, signals, witness};
 use std::error::Error;
 use std::ffi::OsString;
 use std::net::TcpListener;
@@ -18,7 +18,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs one raidfs storage server, or the witness, in the foreground.
 ///
@@ -92,12 +91,18 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stop = Arc::new(Stop::default());
+    // Not of one life: between two of them, too, who is asked to stop does.
+    signals::ask_on_signal(stop.clone())?;
     let next = if flags.wait_for_room {
         runtime.block_on(wait_for_room(&config, me, flags, &stop))?
     } else {
         live(config, me, flags, runtime, &stop)?
     };
-    next.map_or(Ok(()), |next| Err(start_anew(next).into()))
+    match next {
+        None => Ok(()),
+        Some(_) if signals::let_go() => Err("asked to stop just before it was to start anew".into()),
+        Some(next) => Err(start_anew(next).into()),
+    }
 }
 
 /// Lives once, as far as the end. What comes next; None: nothing.
@@ -128,7 +133,6 @@ fn live(
     let listener = bound?;
     let mut chunks = None;
     let ended = runtime.block_on(async {
-        tokio::spawn(stop_on_signal(stop.clone())?);
         if flags.witness {
             return Ok::<_, Box<dyn Error>>(witness::run(config, &home, listener, stop.clone()).await?);
         }
@@ -146,7 +150,9 @@ fn live(
     let is_failed = matches!(ended, Some(Ended::Failed(_))) || chunks.is_some_and(|chunks| !chunks.is_trusted());
     match ended {
         Some(Ended::Refused(_)) => Err(error),
-        Some(Ended::Anew(_)) if !stop.is_asked() => Ok(Some(Next::Life { distrusted: false })),
+        Some(Ended::Anew(_)) if !stop.is_asked() => {
+            Ok(Some(Next::Life { distrusted: is_failed && home.distrust().is_err() }))
+        }
         // Whoever was asked to stop does, though it was not in order.
         _ if !stop.is_asked() && no_room::is_for_want_of_room(error.as_ref(), &flags.data) => {
             tracing::error!("{}", chain(error.as_ref()));
@@ -167,7 +173,6 @@ async fn wait_for_room(
     flags: &Flags,
     stop: &Arc<Stop>,
 ) -> Result<Option<Next>, Box<dyn Error>> {
-    tokio::spawn(stop_on_signal(stop.clone())?);
     let has_room = no_room::wait(config, me, &flags.data, stop).await;
     Ok(has_room.then_some(Next::Life { distrusted: flags.distrust }))
 }
@@ -195,19 +200,6 @@ fn words_for(next: Next, words: impl Iterator<Item = OsString>) -> Vec<OsString>
         words.push(WAIT_FOR_ROOM.into());
     }
     words
-}
-
-/// Asks to stop at SIGTERM and SIGINT.
-fn stop_on_signal(stop: Arc<Stop>) -> std::io::Result<impl Future<Output = ()>> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        stop.ask();
-    })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
 use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
-use crate::identity::{DataDir, IdentityError, Life};
+use crate::identity::{DataDir, Life};
 use crate::joining;
 use crate::leader::duties::Duties;
 use crate::machine::{Broken, NamesMachine, SyncLog, flush, stores::Stores};
@@ -109,7 +109,7 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
         on_recovery: codec::encode(&Command::Recovered).into(),
         read_lives: |data| {
             let said = Command::of(data).map(|command| command.lives()).unwrap_or_default();
-            said.into_iter().map(|(voter, said)| (voter, said.known_after())).collect()
+            said.into_iter().flatten().map(|(voter, said)| (voter, said.known_after())).collect()
         },
     }
 }
@@ -187,12 +187,17 @@ fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Na
         log.reset(applied, term).map_err(cannot("set the log behind the names"))?;
         doubtful = true;
     } else if applied < log.base().0 || log.term_at(applied) != Some(term) {
-        drop(names);
-        names = stores.new_namespace(config, cache).map_err(cannot("make the names anew"))?;
+        if !new {
+            drop(names);
+            names = stores.new_namespace(config, cache).map_err(cannot("make the names anew"))?;
+        }
         distrust(home)?;
+        if let Some(kept) = stores.log_to_keep() {
+            log.keep_in(&kept).map_err(cannot("keep the log that goes with the former names"))?;
+        }
         log.reset(LogIndex(0), Term(0)).map_err(cannot("empty the log"))?;
         doubtful = true;
-    } else if new && log.last().0 > LogIndex(0) {
+    } else if new && (log.last().0 > LogIndex(0) || stores.is_unfilled()) {
         doubtful = true;
     }
     Ok((log, names, stores, doubtful))
@@ -206,8 +211,8 @@ fn begin_changes(
     names: &namespace::Namespace,
 ) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
-    // If the names are fetched anew, all cuts that the log still has come by again: the mirror has it right. It also has what is
-    // missing, and brings it; but by the last copy the mirror would be made to lack it, too.
+    // If the names are made anew, which cuts were not carried out yet may not be known any more: the mirror has it right. It also
+    // has what is missing, and brings it; but by the last copy the mirror would be made to lack it, too.
     if !life.first && names.applied().0 == LogIndex(0) || found.missing && !is_last_copy(names.pairs(), me) {
         chunks.note_everything().map_err(cannot("note all chunks"))?;
     }
@@ -232,7 +237,7 @@ pub async fn run(
     }
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
-    board.keep_cuts(open_cuts(home, &names).map_err(cannot("open the record of cuts"))?);
+    board.keep_cuts(open_cuts(home, &names, log.base().0).map_err(cannot("open the record of cuts"))?);
     begin_changes(home, &*chunks, &found, &names)?;
     let own = chunks.clone();
     let note_everything = Box::new(move || own.note_everything().map_err(std::io::Error::other));
@@ -300,10 +305,10 @@ fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Li
     tokio::spawn(sweep::run(server.machine.clone(), server.board.clone(), server.chunks.clone(), sweep_first));
 }
 
-fn open_cuts(home: &DataDir, names: &namespace::Namespace) -> std::io::Result<Cuts> {
+fn open_cuts(home: &DataDir, names: &namespace::Namespace, base: LogIndex) -> std::io::Result<Cuts> {
     let pending = names.pending_dooms().into_iter();
     let pending = pending.flat_map(|(ino, list)| list.into_iter().map(move |(index, _)| (ino, index))).collect();
-    Cuts::open(&home.cuts(), names.applied().0, &pending)
+    Cuts::open(&home.cuts(), base, &pending)
 }
 
 /// How threads that may block have the log on disk up to an entry.
@@ -498,7 +503,7 @@ impl Server {
         let pair = self.cluster.config.pair_of(self.cluster.me)?;
         // A page of files that lost nothing here is not the end.
         loop {
-            let rows = self.machine.with(|names| names.lost(after, limit)).ok()?;
+            let rows = self.machine.lost(after, limit).ok()?;
             let end = |(ino, ends): &(Ino, LostRow)| Some((*ino, ends.iter().find(|(of, _)| *of == pair)?.1));
             let here: Vec<_> = rows.iter().filter_map(end).collect();
             match rows.last() {
@@ -539,12 +544,13 @@ impl Server {
             if node.wait_for(|status| !status.doubtful).await.is_ok()
                 && seen.wait_for(|_| !unjudged || self.is_known()).await.is_ok()
             {
+                self.machine.filled()?;
                 home.trust()?;
                 if seen.wait_for(|_| self.is_in_sync()).await.is_ok() {
                     home.fill()?;
                 }
             }
-            Ok::<_, IdentityError>(())
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
         };
         match noted.await {
             Ok(()) => std::future::pending().await,
@@ -590,13 +596,19 @@ impl Server {
 
     /// Has the next life find out whether the names here can be used, and begins it at once; but not again and again.
     async fn suspect_names(&self, home: &DataDir, broken: Broken) -> Ended {
-        let Broken { reason, unkept } = broken;
+        let Broken { reason, unkept, passing } = broken;
         // That is no fault of theirs.
         if no_room::lacking(home.root()).is_some() {
             return Ended::Failed(reason);
         }
-        if unkept && let Err(failed) = distrust(home) {
-            return failed;
+        // By a word that stays: who waits for the copy to be in sync takes back what is only distrusted.
+        if unkept && let Err(failed) = home.book().disk_failed() {
+            return cannot("note that names were not kept")(failed);
+        }
+        // To read all of them would be for nothing. (One that comes again at once does not pass: the mark ends that.)
+        if passing && self.cluster.started.elapsed() >= USABLE_FOR {
+            tracing::error!("{reason}: starting anew; the names here are not in doubt");
+            return Ended::Anew(reason);
         }
         let machine = self.machine.clone();
         match tokio::task::spawn_blocking(move || machine.suspect()).await {
@@ -647,10 +659,17 @@ impl Server {
         // What it acknowledged from here on, while the rest is written, would be in the page cache only, and the next life
         // would be trusted to have it.
         self.node.stop();
-        if !self.node.sync_all().await || !flush::flush(&self.machine, &self.node).await {
+        let (machine, node) = (&self.machine, &self.node);
+        let kept =
+            node.sync_all().await && flush::flush(machine, node).await && flush::make_durable(machine, node).await;
+        // Nobody waits any more for what is found wrong with the names from here on, but for this.
+        let broken = machine.watch_fatal().borrow().clone();
+        if let Some(broken) = broken {
+            return Err(self.suspect_names(home, broken).await);
+        }
+        if !kept {
             return Err(Ended::Failed("names could not be written in time".into()));
         }
-        flush::make_durable(&self.machine, &self.node).await;
         if ended && !self.replica.may_be_half_changed() {
             settled::write(&home.settled(), self.chunks.held().0).map_err(cannot("note that every change is whole"))?;
         }

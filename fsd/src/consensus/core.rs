@@ -71,6 +71,8 @@ pub enum Output {
     Snapshot {
         /// Whom.
         to: ServerId,
+        /// In this term only.
+        term: Term,
     },
     /// Tell a follower to take over.
     TakeOver {

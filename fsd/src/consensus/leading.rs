@@ -204,7 +204,7 @@ impl<L: LogStore> Core<L> {
             let Some(f) = lead.followers.get_mut(&to) else { return };
             if f.next <= base && !f.snapshot {
                 f.snapshot = true;
-                self.out.push(Output::Snapshot { to });
+                self.out.push(Output::Snapshot { to, term: self.vote.term });
             }
             let Some(f) = self.follower_mut(to) else { return };
             let room = f.sent.len() < if f.probing { 1 } else { IN_FLIGHT_MAX };
@@ -317,8 +317,12 @@ impl<L: LogStore> Core<L> {
         f.probing = true;
     }
 
-    /// A snapshot of the state after `index` was sent, or could not be.
-    pub fn on_snapshot_sent(&mut self, to: ServerId, index: Option<LogIndex>, now: Now) {
+    /// A snapshot that was asked for in `term` was sent, of the state after `index`, or could not be. What was asked for in an
+    /// earlier term is not under way any more: it says nothing about one that is, which two at a time would never finish.
+    pub fn on_snapshot_sent(&mut self, to: ServerId, term: Term, index: Option<LogIndex>, now: Now) {
+        if term != self.vote.term {
+            return;
+        }
         let Some(f) = self.follower_mut(to) else { return };
         f.snapshot = false;
         if let Some(index) = index {

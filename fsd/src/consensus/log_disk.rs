@@ -82,6 +82,28 @@ impl DiskLog {
         Ok((log, Opened { cut }))
     }
 
+    /// Has the entries as they are now in the directory `to`, too, whatever becomes of them here: by links if there
+    /// can be any, which take no room.
+    /// There is no such directory, or it has all of them. Durable when this returns. Blocking.
+    pub fn keep_in(&self, to: &Path) -> io::Result<()> {
+        let unfinished = to.with_extension("new");
+        match fs::remove_dir_all(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => fs::create_dir(&unfinished)?,
+        }
+        for Segment { path, .. } in &self.segments {
+            let kept = unfinished.join(path.file_name().unwrap_or_default());
+            // It may be on another file system, or on one without links.
+            if fs::hard_link(path, &kept).is_err() {
+                fs::copy(path, &kept)?;
+                File::open(&kept)?.sync_all()?;
+            }
+        }
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, to)?;
+        to.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
+    }
+
     fn current(&mut self) -> &mut Segment {
         self.segments.last_mut().expect("a log has at least one segment")
     }
@@ -291,6 +313,24 @@ mod tests {
         let (mut log, _) = DiskLog::open(dir).expect("it opens");
         log.segment_bytes = 1000;
         log
+    }
+
+    #[test]
+    fn what_is_kept_elsewhere_outlives_a_reset() {
+        let (dir, other) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("a directory"));
+        let mut log = open(dir.path());
+        (1..=30).for_each(|i| log.append(&[entry(i, 1)]).expect("it appends"));
+        let kept = other.path().join("log");
+        fs::create_dir(other.path().join("log.new")).expect("it is made, by who died then");
+        log.keep_in(&kept).expect("it is kept");
+        log.reset(LogIndex(0), Term(0)).expect("it is emptied");
+        log.append(&[entry(1, 2)]).expect("it appends");
+        let kept = DiskLog::open(&kept).expect("it opens").0;
+        assert_eq!(
+            kept.read(LogIndex(1), usize::MAX).expect("it is read"),
+            (1..=30).map(|i| entry(i, 1)).collect::<Vec<_>>()
+        );
+        assert_eq!((log.last(), kept.last()), ((LogIndex(1), Term(2)), (LogIndex(30), Term(1))));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`core`] | what to do at each message, time-out and proposal: pure, time passed in |
 //! | `election`, `leading`, `following` | its three parts |
 //! | [`log`] | the contract of the log's storage; [`log_disk`] and [`log_memory`] |
+//! | [`pieces`] | in which order those of a snapshot are taken |
 //! | [`node`] | the core with its timers, messages and waiting callers: acts |
 
 pub mod core;
@@ -23,6 +24,7 @@ pub mod log_memory;
 pub mod node;
 #[cfg(test)]
 mod node_tests;
+pub mod pieces;
 mod segment;
 #[cfg(test)]
 mod tests;

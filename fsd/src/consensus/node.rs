@@ -29,9 +29,9 @@ pub trait Machine: Send + Sync + 'static {
     fn observe(&self, status: &Status);
     /// Pieces of the whole state after the returned entry, for a voter that is too far behind. Blocking.
     fn snapshot(&self) -> io::Result<(LogIndex, Term, PieceStream)>;
-    /// Takes the next piece of another's state, `number` counting from 0; with the last one the state is replaced.
-    /// Blocking.
-    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, term: Term) -> io::Result<()>;
+    /// Takes a piece of another's state, if it is the next one ([`super::pieces::Pieces`]); with the last one the state is
+    /// replaced. Blocking.
+    fn install(&self, piece: SnapshotPiece) -> io::Result<()>;
 }
 
 /// The pieces of a snapshot, in order.
@@ -348,7 +348,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     /// Takes a piece of a snapshot; the last one replaces the state. From the moment that it is found newer than what is
     /// applied until it has taken its place, nothing is applied: neither would fit the other any more.
     pub async fn on_snapshot(self: &Arc<Self>, piece: SnapshotPiece) -> (Term, bool) {
-        let SnapshotPiece { from, term, index, entry_term, number, last, data } = piece;
+        let SnapshotPiece { from, term, index, entry_term, last, .. } = piece;
         let fits = self.step(|inner, now| {
             let fits = inner.core.on_snapshot_piece(from, term, now) && index > inner.applied && !inner.replacing;
             inner.replacing |= fits && last;
@@ -359,7 +359,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             return (current(), false);
         }
         let machine = self.machine.clone();
-        let taken = tokio::task::spawn_blocking(move || machine.install(number, data.0, last, index, entry_term)).await;
+        let taken = tokio::task::spawn_blocking(move || machine.install(piece)).await;
         if last {
             self.step(|inner, now| {
                 inner.replacing = false;
@@ -513,13 +513,13 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             Output::TakeOver { to, term } => drop(tokio::spawn(async move {
                 node.transport.take_over(to, term).await;
             })),
-            Output::Snapshot { to } => drop(tokio::spawn(async move {
-                let sent = node.send_snapshot(to).await;
+            Output::Snapshot { to, term } => drop(tokio::spawn(async move {
+                let sent = node.send_snapshot(to, term).await;
                 if let Err(error) = &sent {
                     tracing::warn!("cannot bring {to} up to date with a snapshot: {error}");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
-                node.step(|inner, now| inner.core.on_snapshot_sent(to, sent.ok().flatten(), now));
+                node.step(|inner, now| inner.core.on_snapshot_sent(to, term, sent.ok().flatten(), now));
             })),
             Output::Sync(_) => unreachable!("syncs are taken out before"),
         }
@@ -533,8 +533,10 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
 
     /// Sends the state as it is now: the entry that it is the state after. None: the lead was lost meanwhile. A snapshot
     /// takes its time, and is the word of the leader of one term from beginning to end.
-    async fn send_snapshot(&self, to: ServerId) -> io::Result<Option<LogIndex>> {
-        let Some(term) = self.leads_in() else { return Ok(None) };
+    async fn send_snapshot(&self, to: ServerId, term: Term) -> io::Result<Option<LogIndex>> {
+        if self.leads_in() != Some(term) {
+            return Ok(None);
+        }
         let machine = self.machine.clone();
         let made = tokio::task::spawn_blocking(move || machine.snapshot()).await;
         let (index, entry_term, mut pieces) = made.map_err(io::Error::other)??;

@@ -63,12 +63,12 @@ impl Machine for Slow {
         Ok((index, term, Box::new(pieces)))
     }
 
-    fn install(&self, _: u64, _: Bytes, _: bool, index: LogIndex, term: Term) -> io::Result<()> {
+    fn install(&self, piece: SnapshotPiece) -> io::Result<()> {
         if let Some((begun, go_on)) = self.install.lock().take() {
             let _ = begun.send(());
             let _ = go_on.recv();
         }
-        *self.applied.lock() = (index, term);
+        *self.applied.lock() = (piece.index, piece.entry_term);
         Ok(())
     }
 }

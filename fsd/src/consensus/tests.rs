@@ -11,6 +11,7 @@ use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, VoteReply, 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+mod snapshots;
 mod strangers;
 
 #[derive(Clone, Debug)]

@@ -154,9 +154,10 @@ impl<P: Proposer> Duties<P> {
     pub async fn replace(&self, server: ServerId) -> Result<(), NotReplaced> {
         let not_leader = || NotReplaced::NotLeader(self.proposer.leader());
         self.proposer.confirm().await.ok_or_else(not_leader)?;
+        let answers = self.ping(server).await;
+        // Read behind that: it may have started while it was looked for.
         let known = *self.proposer.lives().get(&server).ok_or(NotReplaced::Unknown)?;
         let pair = self.cluster.config.pair_of(server).and_then(|id| self.pair(id));
-        let answers = self.ping(server).await;
         let copies = pair.as_ref().and_then(|p| Some((p.member(server)?.state, p.mirror_of(server)?.state)));
         if !admission::give_up(Given { known, answers, copies })? {
             return Ok(());
@@ -205,6 +206,8 @@ impl<P: Proposer> Duties<P> {
         let pair = self.pair(id).ok_or(NotAccepted::Unknown)?;
         let [a, b] = pair.members.map(|member| self.look_for(member.server));
         let (a, b) = tokio::join!(a, b);
+        // One of them may have started while it was looked for.
+        let pair = self.pair(id).ok_or(NotAccepted::Unknown)?;
         let led_for = self.led_since().elapsed();
         let silent = |m: Member| self.proposer.heard(m.server).map_or(led_for, |ago| ago.min(led_for));
         loss::give_up(&pair, epoch, [a, b], pair.members.map(silent))

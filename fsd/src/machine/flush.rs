@@ -44,7 +44,9 @@ where
         }
         if Instant::now() >= durable_at {
             durable_at = Instant::now() + DURABLE_EVERY;
-            make_durable(&machine, &node).await;
+            if !make_durable(&machine, &node).await {
+                return;
+            }
         }
     }
 }
@@ -56,7 +58,11 @@ where
     T: Transport,
 {
     let taken = machine.flushing.lock().await;
-    let Some(batch) = machine.begin_flush() else { return true };
+    let batch = match machine.begin_flush() {
+        Ok(Some(batch)) => batch,
+        Ok(None) => return true,
+        Err(_) => return false,
+    };
     // However long that takes: names that are ahead of the log would be of a history that a power cut may undo.
     while node.own_durable() < batch.applied().index && !node.sync_all().await {
         tracing::warn!("the log was not synced in time; names wait in memory");
@@ -77,8 +83,8 @@ where
     done
 }
 
-/// Makes the store durable, tells agreement about it, and drops what the log need not keep.
-pub async fn make_durable<L, T>(machine: &Arc<NamesMachine>, node: &Arc<Node<L, NamesMachine, T>>)
+/// Makes the store durable, tells agreement about it, and drops what the log need not keep. False: it cannot be done any more.
+pub async fn make_durable<L, T>(machine: &Arc<NamesMachine>, node: &Arc<Node<L, NamesMachine, T>>) -> bool
 where
     L: LogStore + Send + 'static,
     T: Transport,
@@ -91,8 +97,12 @@ where
             node.on_applied_durable(flushed);
             let spare = node.status().spare.min(flushed);
             node.purge(LogIndex(spare.0.saturating_sub(KEEP_ENTRIES)));
+            true
         }
-        Ok(Err(fault)) => machine.fail_to_keep("sync", &fault),
-        Err(_) => {}
+        Ok(Err(fault)) => {
+            machine.fail_to_keep("sync", &fault);
+            false
+        }
+        Err(_) => false,
     }
 }

@@ -7,6 +7,8 @@ pub mod witness;
 
 use crate::board::Board;
 use crate::consensus::node::{Machine, PieceStream, Status};
+use crate::consensus::pieces::Pieces;
+use crate::namespace::rows::LostRow;
 use crate::namespace::snapshot;
 use crate::namespace::store::{Reader, Store};
 use crate::namespace::{Effect, Fault, FlushBatch, Namespace, Refused};
@@ -14,12 +16,12 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{Incarnation, LogIndex, ServerId, SessionId, Term};
+use raidfs_common::id::{Incarnation, Ino, LogIndex, ServerId, SessionId, Term};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Command, Outcome, Query, Reply};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::names::Seen;
-use raidfs_common::rpc::peer::LogEntry;
+use raidfs_common::rpc::peer::{LogEntry, SnapshotPiece};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,6 +51,8 @@ pub struct Broken {
     pub reason: String,
     /// Something was written that the disk may not keep.
     pub unkept: bool,
+    /// It was for want of something else: nothing is known about the rows by it ([`Fault::says_nothing_about_rows`]).
+    pub passing: bool,
 }
 
 /// The first reason counts.
@@ -57,7 +61,8 @@ fn give_up(fatal: &watch::Sender<Option<Broken>>, broken: Broken) {
 }
 
 fn unreadable(fault: &Fault) -> Broken {
-    Broken { reason: format!("cannot read names: {}", raidfs_common::log::chain(fault)), unkept: false }
+    let reason = format!("cannot read names: {}", raidfs_common::log::chain(fault));
+    Broken { reason, unkept: false, passing: fault.says_nothing_about_rows() }
 }
 
 /// The namespace of this server, where everyone can ask it.
@@ -68,7 +73,7 @@ pub struct NamesMachine {
     fatal: watch::Sender<Option<Broken>>,
     /// Where the store is, and where another's rows are gathered before they replace it.
     stores: Mutex<Stores>,
-    installing: Mutex<Option<Installing>>,
+    installing: Mutex<(Pieces, Option<Installing>)>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
     /// Counts the states taken from others: chunks of files that ended meanwhile must be looked for.
@@ -109,7 +114,7 @@ impl NamesMachine {
             board,
             fatal: watch::Sender::new(None),
             stores: Mutex::new(stores),
-            installing: Mutex::new(None),
+            installing: Mutex::default(),
             flushing: tokio::sync::Mutex::new(()),
             replaced: watch::Sender::new(0),
             flushed: AtomicU64::new(0),
@@ -155,6 +160,12 @@ impl NamesMachine {
     /// Blocking.
     pub fn suspect(&self) -> io::Result<()> {
         self.stores.lock().suspect()
+    }
+
+    /// The names here are all that others have, or the log brings them: what was there before is not needed any more.
+    /// Durable when this returns. Blocking.
+    pub fn filled(&self) -> io::Result<()> {
+        self.stores.lock().filled()
     }
 
     /// Whether this life began in that way.
@@ -219,15 +230,20 @@ impl NamesMachine {
         look(&self.names.read())
     }
 
+    /// A page of what was lost of files above `after`. This life is about to end if that cannot be read. Blocking.
+    pub fn lost(&self, after: Option<Ino>, limit: usize) -> Result<Vec<(Ino, LostRow)>, Fault> {
+        self.with(|names| names.lost(after, limit)).inspect_err(|fault| drop(self.cannot_read(fault)))
+    }
+
     /// Forgets a doom that was carried out.
-    pub fn forget_doom(&self, ino: raidfs_common::id::Ino, up_to: LogIndex) {
+    pub fn forget_doom(&self, ino: Ino, up_to: LogIndex) {
         self.names.write().forget_doom(ino, up_to);
     }
 
     /// Drops the names on disk: the next life begins with none. This one answers from memory until it ends, which it must.
     /// Blocking.
     pub fn drop_names(&self, config: &Config) -> Result<(), Fault> {
-        *self.installing.lock() = None;
+        *self.installing.lock() = Default::default();
         let _no_flush = self.flushing.blocking_lock();
         self.stores.lock().new_namespace(config, 0).map(|_| ())
     }
@@ -240,23 +256,18 @@ impl NamesMachine {
         reason
     }
 
-    fn fail(&self, reason: String) {
-        give_up(&self.fatal, Broken { reason, unkept: false });
+    fn fail(&self, reason: String, passing: bool) {
+        give_up(&self.fatal, Broken { reason, unkept: false, passing });
     }
 
     fn fail_to_keep(&self, action: &str, error: &dyn std::error::Error) {
         let reason = format!("cannot {action} names: {}", raidfs_common::log::chain(error));
-        give_up(&self.fatal, Broken { reason, unkept: true });
+        give_up(&self.fatal, Broken { reason, unkept: true, passing: false });
     }
 
-    fn begin_flush(&self) -> Option<FlushBatch> {
-        match self.names.write().begin_flush() {
-            Ok(batch) => batch,
-            Err(fault) => {
-                self.fail(format!("cannot flush names: {}", raidfs_common::log::chain(&fault)));
-                None
-            }
-        }
+    fn begin_flush(&self) -> Result<Option<FlushBatch>, Fault> {
+        let begun = self.names.write().begin_flush();
+        begun.inspect_err(|fault| self.fail(format!("cannot flush names: {}", raidfs_common::log::chain(fault)), false))
     }
 
     /// All rows as they are now, the newest ones included, whatever happens afterwards. Blocking.
@@ -277,7 +288,7 @@ impl NamesMachine {
         // First without a batch: nothing is lost if it fails. What is applied meanwhile is little.
         let applied = self.names.read().applied().0;
         sync_log(applied)?;
-        if let Some(batch) = self.begin_flush() {
+        if let Some(batch) = self.begin_flush().map_err(io::Error::other)? {
             let written = sync_log(batch.applied().index).and_then(|()| batch.write().map_err(io::Error::other));
             if let Err(error) = written {
                 self.fail_to_keep("write", &error);
@@ -302,14 +313,14 @@ impl Machine for NamesMachine {
     fn apply(&self, entry: &LogEntry) -> Made {
         let command = Command::of(&entry.data);
         let mut names = self.names.write();
-        let applied = match command.map_err(|e| e.to_string()) {
-            Ok(command) => {
-                names.apply(entry.index, entry.term, &command).map_err(|fault| raidfs_common::log::chain(&fault))
-            }
+        let applied = match command.map_err(|e| (e.to_string(), false)) {
+            Ok(command) => names
+                .apply(entry.index, entry.term, &command)
+                .map_err(|fault| (raidfs_common::log::chain(&fault), fault.says_nothing_about_rows())),
             Err(error) => Err(error),
         };
-        let applied = applied.unwrap_or_else(|error| {
-            self.fail(format!("cannot apply entry {}: {error}", entry.index));
+        let applied = applied.unwrap_or_else(|(error, passing)| {
+            self.fail(format!("cannot apply entry {}: {error}", entry.index), passing);
             Default::default()
         });
         let seen = Seen { index: names.applied().0, pairs_version: names.pairs_version() };
@@ -370,22 +381,24 @@ impl Machine for NamesMachine {
         Ok((applied.index, applied.term, Box::new(pieces)))
     }
 
-    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, _: Term) -> io::Result<()> {
-        let mut installing = self.installing.lock();
-        if number == 0 {
+    fn install(&self, piece: SnapshotPiece) -> io::Result<()> {
+        let mut coming = self.installing.lock();
+        let (pieces, installing) = &mut *coming;
+        pieces.take(&piece)?;
+        if piece.number == 0 {
             *installing = None;
             let (store, number) = self.stores.lock().fresh().map_err(io::Error::other)?;
             let installer = snapshot::Installer::new(store.clone()).map_err(io::Error::other)?;
             *installing = Some(Installing { installer, store, number });
         }
         let begun = installing.as_mut().ok_or_else(|| io::Error::other("a piece without a beginning"))?;
-        begun.installer.add(&piece).map_err(io::Error::other)?;
-        if !last {
+        begun.installer.add(&piece.data.0).map_err(io::Error::other)?;
+        if !piece.last {
             return Ok(());
         }
         let Some(Installing { installer, store, number }) = installing.take() else { return Ok(()) };
         let applied = installer.finish().map_err(io::Error::other)?;
-        if applied.index != index {
+        if applied.index != piece.index {
             return Err(io::Error::other("the snapshot is of another entry than announced"));
         }
         let _no_flush = self.flushing.blocking_lock();

@@ -4,6 +4,10 @@
 //! Opening a store reads little of it. A life that met what it could not use leaves a mark, `suspect`, and ends; the next one
 //! reads everything first, and drops the store only if it cannot: what is no damage is the same on all servers, and must
 //! not have all of them drop their names.
+//!
+//! What is dropped may be the only names that are left. So it goes only once there are others: until a state was fetched, or
+//! the log is whole again ([`Stores::filled`]), the former store stays, and so does a log that fitted no other
+//! ([`Stores::former_log`]). Nothing is served from there: `raidfs export` reads it.
 
 use crate::namespace::fault::Fault;
 use crate::namespace::store::Store;
@@ -25,13 +29,20 @@ pub struct Stores {
     lost: bool,
     /// The life before could not use what it met.
     suspected: bool,
+    /// The current store was made in the place of another, and is not known to have all that others have.
+    unfilled: Option<Unfilled>,
 }
+
+/// The store that was there before; None: that is not known, or some of several.
+type Unfilled = Option<u64>;
 
 const CURRENT: &str = "current";
 const SUSPECT: &str = "suspect";
+const UNFILLED: &str = "unfilled";
+const FORMER_LOG: &str = "log";
 
 impl Stores {
-    /// Finds the current store of `dir`; whatever else lies there is removed.
+    /// Finds the current store of `dir`; whatever else lies there is removed, but for what [`Stores::former`] is to find.
     pub fn open(dir: &Path) -> io::Result<Stores> {
         fs::create_dir_all(dir)?;
         let named = match fs::read(dir.join(CURRENT)) {
@@ -40,18 +51,32 @@ impl Stores {
             Err(e) => return Err(e),
         };
         let suspected = dir.join(SUSPECT).try_exists()?;
+        let unfilled = match sealed::read::<Unfilled>(&dir.join(UNFILLED)) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Some(None),
+            read => read?,
+        };
         let Some(current) = named else {
             tracing::warn!("{} is damaged: it names no store", dir.join(CURRENT).display());
-            return Ok(Stores { dir: dir.to_owned(), current: highest(dir)?, lost: true, suspected });
+            let current = numbers(dir)?.into_iter().max().unwrap_or(0);
+            return Ok(Stores { dir: dir.to_owned(), current, lost: true, suspected, unfilled });
         };
-        let stores = Stores { dir: dir.to_owned(), current, lost: false, suspected };
+        let stores = Stores { dir: dir.to_owned(), current, lost: false, suspected, unfilled };
         for entry in fs::read_dir(dir)? {
             let path = entry?.path();
-            if path.is_dir() && path != stores.path(current) {
+            if path.is_dir() && !stores.keeps(&path) {
                 fs::remove_dir_all(&path)?;
             }
         }
         Ok(stores)
+    }
+
+    fn keeps(&self, path: &Path) -> bool {
+        let is_former = match self.unfilled {
+            None => false,
+            Some(None) => true,
+            Some(Some(former)) => path == self.path(former) || path == self.former_log(),
+        };
+        is_former || path == self.path(self.current)
     }
 
     fn path(&self, number: u64) -> PathBuf {
@@ -67,7 +92,7 @@ impl Stores {
         });
         let (namespace, new) = match found {
             Ok(Some(namespace)) => (namespace, false),
-            Ok(None) => (self.new_namespace(config, cache_bytes)?, true),
+            Ok(None) => (self.make(config, cache_bytes)?, true),
             Err(fault) if matches!(fault, Fault::Newer { .. }) || fault.says_nothing_about_rows() => return Err(fault),
             Err(fault) => {
                 let chain = raidfs_common::log::chain(&fault);
@@ -99,8 +124,64 @@ impl Stores {
         Namespace::open(Arc::new(store), cache_bytes)
     }
 
-    /// Drops what there is, and begins with the state before the first entry.
+    /// Drops what there is, and begins with the state before the first entry. What is dropped stays on disk until [`Stores::filled`].
     pub fn new_namespace(&mut self, config: &Config, cache_bytes: usize) -> Result<Namespace, Fault> {
+        if self.unfilled.is_none() {
+            let former = (!self.lost).then_some(self.current);
+            sealed::write(&self.dir.join(UNFILLED), &former)
+                .map_err(|error| Fault::store("note what was there before", error))?;
+            self.unfilled = Some(former);
+        }
+        self.make(config, cache_bytes)
+    }
+
+    /// The current store has all that others have, or the log brings it: what was there before may go, at the next start.
+    /// Durable when this returns. Blocking.
+    pub fn filled(&mut self) -> io::Result<()> {
+        if self.unfilled.is_some() {
+            sealed::remove(&self.dir.join(UNFILLED))?;
+            self.unfilled = None;
+        }
+        Ok(())
+    }
+
+    /// Whether what was there before is kept still.
+    pub fn is_unfilled(&self) -> bool {
+        self.unfilled.is_some()
+    }
+
+    /// Opens what was there before the current store, if that is not known to have all that others have, and something of it
+    /// can be used.
+    pub fn former(&self, cache_bytes: usize) -> io::Result<Option<Namespace>> {
+        let former = match self.unfilled {
+            None => return Ok(None),
+            Some(Some(former)) => vec![former],
+            Some(None) => {
+                let mut all = numbers(&self.dir)?;
+                all.retain(|number| *number != self.current || self.lost);
+                all.sort_unstable_by(|a, b| b.cmp(a));
+                all
+            }
+        };
+        let open = |number| {
+            let store = DiskStore::open(&self.path(number), DiskOptions::default()).ok()?;
+            Namespace::open(Arc::new(store), cache_bytes).ok()?
+        };
+        Ok(former.into_iter().filter(|number| self.path(*number).is_dir()).find_map(open))
+    }
+
+    /// Where the log is kept that goes with [`Stores::former`], if that is not the server's. None: nothing is to be kept.
+    pub fn log_to_keep(&self) -> Option<PathBuf> {
+        let path = self.former_log();
+        (self.is_unfilled() && !path.exists()).then_some(path)
+    }
+
+    /// See [`Stores::log_to_keep`].
+    pub fn former_log(&self) -> PathBuf {
+        self.dir.join(FORMER_LOG)
+    }
+
+    fn make(&mut self, config: &Config, cache_bytes: usize) -> Result<Namespace, Fault> {
         let (store, number) = self.fresh()?;
         let pairs: Vec<_> =
             (0..config.pairs.len() as u16).map(|p| config.servers_of(raidfs_common::id::PairId(p))).collect();
@@ -139,14 +220,13 @@ fn look_through(namespace: &Namespace) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The highest number that a store of `dir` has; 0 if there is none.
-fn highest(dir: &Path) -> io::Result<u64> {
-    let mut highest = 0;
+/// The numbers of all stores of `dir`.
+fn numbers(dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
-        let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
-        highest = highest.max(number.unwrap_or(0));
+        numbers.extend(entry?.file_name().to_str().and_then(|name| name.parse::<u64>().ok()));
     }
-    Ok(highest)
+    Ok(numbers)
 }
 
 #[cfg(test)]
@@ -209,6 +289,46 @@ mod tests {
         assert!(open().namespace(&config(), 1 << 20).unwrap().1, "made anew");
         assert_eq!(open().current, number + 1);
         assert!(!open().namespace(&config(), 1 << 20).unwrap().1);
+        assert!(open().former(1 << 20).unwrap().is_some(), "which of them is whole can still be found out");
+        open().filled().unwrap();
+        assert!(!open().namespace(&config(), 1 << 20).unwrap().1);
         assert!(!dir.path().join(number.to_string()).exists(), "the old one went once another was whole");
+    }
+
+    #[test]
+    fn names_that_are_dropped_stay_on_disk_until_there_are_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || Stores::open(dir.path()).unwrap();
+        let mut stores = open();
+        assert!(stores.namespace(&config(), 1 << 20).unwrap().1, "new");
+        assert!(
+            stores.former(1 << 20).unwrap().is_none() && stores.log_to_keep().is_none(),
+            "nothing was there before"
+        );
+        let number = stores.current;
+        drop(stores);
+        let store = DiskStore::open(&open().path(number), DiskOptions::default()).unwrap();
+        store.write(Batch { rows: vec![(Key::Inode(Ino(7)).encode(), Some(vec![0]))] }).unwrap();
+        drop(store);
+        open().suspect().unwrap();
+        assert!(open().namespace(&config(), 1 << 20).unwrap().1, "made anew");
+        fs::create_dir(open().log_to_keep().unwrap()).unwrap();
+        assert!(open().log_to_keep().is_none(), "one that is kept is not replaced");
+        // Whatever becomes of the new one, as long as it is not filled.
+        open().suspect().unwrap();
+        drop(open().new_namespace(&config(), 1 << 20).unwrap());
+        for _ in 0..2 {
+            let former = open().former(1 << 20).unwrap().expect("it is there");
+            let view = former.store().view();
+            assert!(view.get(&Key::Inode(Ino(7)).encode()).unwrap().is_some(), "the one with the names");
+        }
+        assert_eq!(numbers(dir.path()).unwrap().len(), 2, "and no other");
+        let mut stores = open();
+        let (fetched, number) = stores.fresh().unwrap();
+        drop(fetched);
+        stores.adopt(number).unwrap();
+        stores.filled().unwrap();
+        assert!(open().former(1 << 20).unwrap().is_none());
+        assert_eq!((numbers(dir.path()).unwrap(), open().former_log().exists()), (vec![number], false));
     }
 }

@@ -1,8 +1,10 @@
 //! The machine by itself: what it has on disk, and when.
 
 use super::*;
+use crate::namespace::rows::{Key, Row};
+use crate::namespace::store::Batch;
 use raidfs_common::config::Durability;
-use raidfs_common::id::{Incarnation, ServerId};
+use raidfs_common::id::{Incarnation, PairId, ServerId};
 use std::sync::atomic::AtomicBool;
 
 fn config() -> Config {
@@ -82,8 +84,11 @@ fn before_the_state_is_replaced_every_chunk_counts_as_changed() {
     let target = machine_with(dirs[1].path(), Box::new(note_everything));
     let install = || {
         let numbered = (0..).zip(&pieces);
-        let mut taken =
-            numbered.map(|(n, piece)| target.install(n, piece.clone(), n as usize + 1 == pieces.len(), index, term));
+        let piece = |(number, data): (u64, &Bytes)| {
+            let (from, last, data) = (ServerId(2), number as usize + 1 == pieces.len(), data.clone().into());
+            SnapshotPiece { from, term, index, entry_term: term, number, last, data }
+        };
+        let mut taken = numbered.map(|numbered| target.install(piece(numbered)));
         taken.find(io::Result::is_err).unwrap_or(Ok(()))
     };
     assert!(install().is_err(), "cuts in between would be missed");
@@ -91,4 +96,33 @@ fn before_the_state_is_replaced_every_chunk_counts_as_changed() {
     disk_is_well.store(true, Ordering::Relaxed);
     install().expect("it is taken");
     assert_eq!((target.applied().0, noted.load(Ordering::Relaxed)), (LogIndex(9), 2));
+}
+
+#[test]
+fn a_mark_of_what_was_lost_that_cannot_be_read_ends_this_life() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut stores = Stores::open(dir.path()).expect("a directory");
+    let (names, _) = stores.namespace(&config(), 1 << 20).expect("a namespace");
+    let good = Row::Lost(vec![(PairId(0), 5)]).encode();
+    let rows = vec![(Key::Lost(Ino(6)).encode(), Some(good)), (Key::Lost(Ino(7)).encode(), Some(vec![0]))];
+    names.store().write(Batch { rows }).expect("it is written");
+    drop(names);
+    let (names, _) = stores.namespace(&config(), 1 << 20).expect("opening does not look there");
+    let (board, _) = Board::new(ServerId(1), Incarnation(1));
+    let machine = NamesMachine::new(names, board, stores, 1 << 20, Box::new(|| Ok(())));
+    assert!(machine.watch_fatal().borrow().is_none());
+    assert!(machine.lost(None, 9).is_err());
+    let broken = machine.watch_fatal().borrow().clone().expect("it says so");
+    assert!(broken.reason.contains("cannot read names") && !broken.unkept, "{broken:?}");
+}
+
+#[test]
+fn a_shortage_is_told_from_names_that_cannot_be_used() {
+    for (code, passing) in [(libc::EMFILE, true), (libc::ENOMEM, true), (libc::EIO, false)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let machine = machine(dir.path());
+        machine.cannot_read(&Fault::store("read", io::Error::from_raw_os_error(code)));
+        let broken = machine.watch_fatal().borrow().clone().expect("it says so");
+        assert_eq!((broken.passing, broken.unkept), (passing, false), "{broken:?}");
+    }
 }

@@ -2,13 +2,13 @@
 //! directories. That it must know as long as the cluster lives: should it lead, votes of replaced ones do not count.
 
 use crate::consensus::node::{Machine, PieceStream, Status};
+use crate::consensus::pieces::Pieces;
 use crate::namespace::snapshot;
 use crate::sealed;
-use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::namespace::{Command, LifeSaid};
-use raidfs_common::rpc::peer::LogEntry;
+use raidfs_common::rpc::peer::{LogEntry, SnapshotPiece};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,8 +20,8 @@ type Lives = BTreeMap<ServerId, Incarnation>;
 pub struct WitnessMachine {
     applied: Mutex<(LogIndex, Term)>,
     lives: Mutex<Lives>,
-    /// Of a snapshot that is on its way here.
-    coming: Mutex<Lives>,
+    /// Of a snapshot that is on its way here. Taken around all others.
+    coming: Mutex<(Pieces, Lives)>,
     path: PathBuf,
     /// What the file says.
     kept: Mutex<Lives>,
@@ -59,12 +59,13 @@ impl WitnessMachine {
     }
 }
 
-/// Takes what an entry says, as the namespace does: what does not follow from what is known was refused there.
-fn take(lives: &mut Lives, (voter, said): (ServerId, LifeSaid)) {
-    let known = lives.entry(voter).or_default();
-    if let Some(next) = said.follows(*known) {
-        *known = next;
-    }
+/// Takes what a change says, as the namespace does: what does not follow from what is known was refused there, with all that
+/// the change says besides.
+fn take(lives: &mut Lives, said: Vec<(ServerId, LifeSaid)>) {
+    let known = |voter| lives.get(voter).copied().unwrap_or_default();
+    let next = said.iter().map(|(voter, said)| Some((*voter, said.follows(known(voter))?)));
+    let next: Option<Vec<_>> = next.collect();
+    lives.extend(next.unwrap_or_default());
 }
 
 impl Machine for WitnessMachine {
@@ -96,14 +97,17 @@ impl Machine for WitnessMachine {
     }
 
     /// The state is not kept, only where it ends, and whose data directories are known: the log goes on behind it.
-    fn install(&self, number: u64, piece: Bytes, last: bool, index: LogIndex, term: Term) -> io::Result<()> {
-        if number == 0 {
-            *self.coming.lock() = snapshot::lives(&piece).map_err(io::Error::other)?;
+    fn install(&self, piece: SnapshotPiece) -> io::Result<()> {
+        let mut coming = self.coming.lock();
+        let (pieces, lives) = &mut *coming;
+        pieces.take(&piece)?;
+        if piece.number == 0 {
+            *lives = snapshot::lives(&piece.data.0).map_err(io::Error::other)?;
         }
-        if last {
-            *self.lives.lock() = std::mem::take(&mut *self.coming.lock());
+        if piece.last {
+            *self.lives.lock() = std::mem::take(lives);
             self.keep()?;
-            *self.applied.lock() = (index, term);
+            *self.applied.lock() = (piece.index, piece.entry_term);
         }
         Ok(())
     }
@@ -165,16 +169,19 @@ mod tests {
     fn a_loss_that_was_accepted_too_late_bars_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let machine = WitnessMachine::open((LogIndex(0), Term(0)), &dir.path().join("lives")).unwrap();
+        let (one, of_one) = (ServerId(1), Incarnation(5 << 32 | 9));
         let accept = |index, of_two| {
-            let known = [(ServerId(1), NEW), (TWO, of_two)];
+            let known = [(one, of_one), (TWO, of_two)];
             machine.apply(&said(index, Change::AcceptLoss { pair: PairId(0), epoch: Epoch(1), known }));
         };
+        let lives = || (machine.lives().get(&one).copied(), machine.lives().get(&TWO).copied());
+        machine.apply(&entry(1, PairEvent::Hello { server: one, incarnation: of_one, mirror_up: true, lost: false }));
         machine.apply(&hello(1, OLD));
         machine.apply(&hello(2, OLD_AGAIN));
         accept(3, OLD);
-        assert_eq!(machine.lives()[&TWO], OLD_AGAIN);
+        assert_eq!(lives(), (Some(of_one), Some(OLD_AGAIN)), "neither is, if one of them has started meanwhile");
         accept(4, OLD_AGAIN);
-        assert_eq!(machine.lives()[&TWO], OLD.barred());
+        assert_eq!(lives(), (Some(of_one.barred()), Some(OLD.barred())));
         machine.apply(&hello(5, NEW));
         accept(6, OLD_AGAIN);
         assert_eq!(machine.lives()[&TWO], NEW, "another directory is known by now");

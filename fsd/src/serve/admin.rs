@@ -157,14 +157,11 @@ impl AdminService for AdminServer {
     async fn marked_lost(self, _: Context, at_least: LogIndex, after: Option<Ino>) -> Result<Vec<LostFile>, Rejection> {
         let machine = self.proposer.machine;
         machine.reach(at_least, REACH_PATIENCE).await?;
-        let look = move || machine.with(|names| names.lost(after, PAGE));
+        let look = move || machine.lost(after, PAGE);
         match tokio::task::spawn_blocking(look).await {
             Ok(Ok(rows)) => Ok(rows.into_iter().map(|(ino, ends)| LostFile { ino, ends }).collect()),
-            Ok(Err(fault)) => {
-                tracing::warn!("cannot tell what was lost: {}", chain(&fault));
-                Err(Rejection::Away)
-            }
-            Err(_) => Err(Rejection::Away),
+            // The names side has said why.
+            Ok(Err(_)) | Err(_) => Err(Rejection::Away),
         }
     }
 

@@ -58,9 +58,22 @@ impl Names {
         drop(progress);
         let names = copy.path().join("names");
         let stores = Stores::open(&names).map_err(Failure::file("open the copy of the names in", &names))?;
-        let namespace = stores.existing(CACHE_BYTES)?.ok_or_else(|| Failure::NoFiles(dir.part("names")))?;
+        let mut log = copy.path().join("log");
+        // Of a server that could not use its names, and has not fetched others yet: what is left of them is all there is.
+        let former =
+            stores.former(CACHE_BYTES).map_err(Failure::file("look for former names in the copy in", &names))?;
+        let namespace = match former {
+            Some(namespace) => {
+                eprintln!(
+                    "the names here could not be used, and no others were fetched since: this is what is left of them"
+                );
+                log = Some(stores.former_log()).filter(|kept| kept.is_dir()).unwrap_or(log);
+                namespace
+            }
+            None => stores.existing(CACHE_BYTES)?.ok_or_else(|| Failure::NoFiles(dir.part("names")))?,
+        };
         let mut names = Names { namespace, _copy: copy };
-        names.catch_up(&names._copy.path().join("log"))?;
+        names.catch_up(&log)?;
         Ok(names)
     }
 
