@@ -1,6 +1,7 @@
 //! The differences from a local ext4 that are accepted, each with its reason. Everything else is a failure.
 
 use super::file_ops::{FileOp, flags_of};
+use super::flag_ops::{FlagOp, flags_of as rwf_of};
 use super::name_ops::NameOp;
 use super::op::Op;
 use super::seen::{Nanos, Stat};
@@ -92,8 +93,19 @@ pub const ATIME: Accepted = Accepted {
              next one that it tells of is due only on the mount then",
 };
 
+/// When a store through a mapping sets the file's times.
+pub const STORED: Accepted = Accepted {
+    name: "times of a file that was stored to through a mapping",
+    reason: "not compared until it was synced or unmapped: the kernel tells a FUSE file system when it writes the page back",
+};
+/// preadv2 and pwritev2 with flags that a file system must have declared.
+pub const UNDECLARED: Accepted = Accepted {
+    name: "RWF_NOWAIT and RWF_DONTCACHE",
+    reason: "refused: the kernel lets no FUSE file system declare that it can",
+};
+
 /// Those that are told by the documentation, in its order.
-pub const ALL: [&Accepted; 18] = [
+pub const ALL: [&Accepted; 20] = [
     &TMPFILE,
     &WHITEOUT,
     &SHIFT,
@@ -112,6 +124,8 @@ pub const ALL: [&Accepted; 18] = [
     &FAR_DIRECT,
     &IDLE_CHOWN,
     &LARGE_PAGES,
+    &STORED,
+    &UNDECLARED,
 ];
 
 /// What the mount refuses by design: it is asked of the mount alone, which must refuse it.
@@ -123,6 +137,11 @@ pub fn refused(op: &Op) -> Option<&'static Accepted> {
             if mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0 =>
         {
             Some(&SHIFT)
+        }
+        Op::Flag(FlagOp::Preadv2 { flags, .. } | FlagOp::Pwritev2 { flags, .. })
+            if rwf_of(flags) & (libc::RWF_NOWAIT | libc::RWF_DONTCACHE) != 0 =>
+        {
+            Some(&UNDECLARED)
         }
         _ => None,
     }
@@ -194,7 +213,11 @@ pub fn is_earliest(local: Nanos, mount: Nanos) -> bool {
 
 /// [`READ_DIRECTORY`]: whether it may be such a step.
 pub fn reads(op: &Op) -> bool {
-    matches!(op, Op::File(FileOp::Read { .. } | FileOp::Readv { .. } | FileOp::Pread { .. } | FileOp::SendFile { .. }))
+    matches!(
+        op,
+        Op::File(FileOp::Read { .. } | FileOp::Readv { .. } | FileOp::Pread { .. } | FileOp::SendFile { .. })
+            | Op::Flag(FlagOp::Preadv2 { .. })
+    )
 }
 
 /// [`READ_DIRECTORY`]: whether both are such refusals.
@@ -206,8 +229,9 @@ pub fn refuses_directory(local: Call, mount: Call) -> bool {
 /// times are always looked at.
 pub fn sets_times(op: &Op) -> bool {
     match op {
-        Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. }) => true,
-        Op::File(FileOp::Pwrite { offset, .. } | FileOp::Pwritev2 { offset, .. }) => is_far(*offset),
+        Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. } | XattrOp::SetCapability { .. }) => true,
+        Op::File(FileOp::Pwrite { offset, .. } | FileOp::Pwritev2 { offset, .. })
+        | Op::Flag(FlagOp::Pwritev2 { offset, .. }) => is_far(*offset),
         _ => false,
     }
 }
