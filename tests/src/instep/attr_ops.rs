@@ -1,9 +1,10 @@
 //! Operations on attributes: chmod, chown, utimensat, stat, statfs, access.
 
 use super::names::{Spot, Subject, slot, spot, subject};
-use super::seen::Seen;
+use super::seen::{Seen, Value};
 use super::side::{Side, stat, stat_seen};
 use super::sys::{Call, call};
+use super::xattr_ops::{self, XattrOp};
 use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
@@ -116,7 +117,7 @@ pub fn perform(op: &AttrOp, side: &Side) -> Vec<Seen> {
         AttrOp::Stat { of } => vec![look("stat", of, side)],
         AttrOp::StatFs { slot } => statfs(side.fd(*slot)),
         AttrOp::Statx { of, flags, mask } => statx(of, *flags, *mask, side),
-        AttrOp::Chown { uid: KEEP, gid: KEEP, .. } if is_stranger() => Vec::new(),
+        AttrOp::Chown { of, uid: KEEP, gid: KEEP } if is_stranger() || has_capability(of, side) => Vec::new(),
         _ => vec![Seen::returned(change(op, side))],
     }
 }
@@ -124,6 +125,13 @@ pub fn perform(op: &AttrOp, side: &Side) -> Vec<Seen> {
 /// [`super::differences::IDLE_CHOWN`].
 fn is_stranger() -> bool {
     call!(libc::geteuid()) != Ok(0)
+}
+
+/// [`super::differences::IDLE_CHOWN`].
+fn has_capability(of: &Subject, side: &Side) -> bool {
+    let name = xattr_ops::CAPABILITY;
+    let op = XattrOp::Get { of: of.clone(), name: name.to_owned(), size: 0 };
+    matches!(xattr_ops::perform(&op, side).first(), Some(Seen { value: Value::Returned(Ok(_)), .. }))
 }
 
 /// The attributes of something.

@@ -81,10 +81,12 @@ pub const FAR_DIRECT: Accepted = Accepted {
     name: "times of an O_DIRECT write beyond all files",
     reason: "the kernel cuts a FUSE file back to its length when such a write fails, in the words of ftruncate",
 };
-/// chown by users that changes neither owner nor group.
+/// chown that changes neither owner nor group.
 pub const IDLE_CHOWN: Accepted = Accepted {
-    name: "chown to nobody by users",
-    reason: "of who does not own a set-id file it is refused; the kernel asks FUSE in the same words before a writer's              fallocate, so that it is not while the file is open for writing",
+    name: "chown that changes nothing",
+    reason: "not made by users, nor of files with capabilities: the kernel asks FUSE in the same words before a writer's \
+             fallocate, so that it is not refused to who does not own a set-id file while that is open for writing, and \
+             before root's write to a file with capabilities, which leaves set-id bits",
 };
 /// Whether a read sets the time of access.
 pub const ATIME: Accepted = Accepted {
@@ -104,8 +106,14 @@ pub const UNDECLARED: Accepted = Accepted {
     reason: "refused: the kernel lets no FUSE file system declare that it can",
 };
 
+/// fallocate beyond RLIMIT_FSIZE.
+pub const LIMITED: Accepted = Accepted {
+    name: "fallocate beyond RLIMIT_FSIZE",
+    reason: "refused with EFBIG by both, which the mount alone is asked for: ext4 sets the times of the file all the same",
+};
+
 /// Those that are told by the documentation, in its order.
-pub const ALL: [&Accepted; 20] = [
+pub const ALL: [&Accepted; 21] = [
     &TMPFILE,
     &WHITEOUT,
     &SHIFT,
@@ -126,6 +134,7 @@ pub const ALL: [&Accepted; 20] = [
     &LARGE_PAGES,
     &STORED,
     &UNDECLARED,
+    &LIMITED,
 ];
 
 /// What the mount refuses by design: it is asked of the mount alone, which must refuse it.

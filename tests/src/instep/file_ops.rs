@@ -300,7 +300,8 @@ fn stat_of(fd: i32) -> Result<super::seen::Stat, i32> {
     super::side::stat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH)
 }
 
-fn is_dir(fd: i32) -> bool {
+/// Whether it is a directory that is open there.
+pub fn is_dir(fd: i32) -> bool {
     stat_of(fd).is_ok_and(|s| s.mode & libc::S_IFMT == libc::S_IFDIR)
 }
 

@@ -177,8 +177,22 @@ pub fn perform(op: &FlagOp, side: &Side) -> Vec<Seen> {
             let call = call!(libc::poll(&mut asked, 1, 0));
             vec![Seen::returned(call), Seen::text("poll", format!("{:#x}", asked.revents))]
         }
+        FlagOp::LimitedAllocate { slot, mode, length, limit }
+            if !side.is_mount && *length as u64 > *limit && grows(side.fd(*slot), *mode, *length) =>
+        {
+            // [`super::differences::LIMITED`]
+            vec![Seen::returned(Err(libc::EFBIG))]
+        }
         _ => vec![Seen::returned(change(op, side))],
     }
+}
+
+/// Whether that much can be reserved, and the file is longer then.
+fn grows(fd: i32, mode: i32, length: i64) -> bool {
+    let writes = call!(libc::fcntl(fd, libc::F_GETFL))
+        .is_ok_and(|flags| flags as i32 & libc::O_ACCMODE != libc::O_RDONLY && flags as i32 & libc::O_PATH == 0);
+    let shorter = |s: super::seen::Stat| s.mode & libc::S_IFMT == libc::S_IFREG && (s.size as i64) < length;
+    writes && mode & libc::FALLOC_FL_KEEP_SIZE == 0 && stat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH).is_ok_and(shorter)
 }
 
 /// A file or a directory; also what is not open, as that is refused anyway.

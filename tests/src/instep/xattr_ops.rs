@@ -46,7 +46,8 @@ pub enum XattrOp {
     },
 }
 
-const CAPABILITY: &str = "security.capability";
+/// The attribute that says what a program may do whoever runs it.
+pub const CAPABILITY: &str = "security.capability";
 
 const NAMES: [(u64, &str); 15] = [
     (20, "user.a"),
