@@ -50,7 +50,7 @@ fn any_place(dice: &mut Dice) -> Spot {
 pub fn random(dice: &mut Dice) -> StreamOp {
     let stream = dice.below(STREAMS as u64) as u8;
     let place = dice.below(PLACES as u64) as u8;
-    // One length for each history of names: names of other lengths never meet.
+    // Names of other lengths never meet.
     let pad = dice.weighed(&[(5, 200), (1, 0)]);
     match dice.below(100) {
         0..=11 => StreamOp::Begin { stream, at: any_place(dice) },
@@ -64,13 +64,14 @@ pub fn random(dice: &mut Dice) -> StreamOp {
         73..=77 => StreamOp::Fill {
             at: any_place(dice),
             first: dice.below(100) as u32,
-            count: dice.weighed(&[(12, 3), (6, 20), (2, 60), (1, 170)]),
+            // More than a page of the kernel's, than a buffer of the C library's, and than a page of the servers'.
+            count: dice.weighed(&[(16, 3), (10, 20), (5, 60), (3, 170), (1, 1100)]),
             pad,
         },
         78..=85 => StreamOp::Thin {
             at: any_place(dice),
             first: dice.below(150) as u32,
-            count: 1 + dice.below(60) as u32,
+            count: if dice.percent(10) { 1200 } else { 1 + dice.below(60) as u32 },
             every: 1 + dice.below(4) as u32,
             pad,
         },
