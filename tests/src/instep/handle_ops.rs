@@ -4,7 +4,7 @@
 use super::names::{Subject, c_path, slot, subject};
 use super::seen::Seen;
 use super::side::{Side, stat, stat_seen};
-use super::sys::{Call, called};
+use super::sys::{Call, call, called};
 use crate::dice::Dice;
 use crate::file_handle::{HANDLE_MAX_BYTES, Handle};
 use serde::{Deserialize, Serialize};
@@ -58,6 +58,9 @@ pub fn perform(op: &HandleOp, side: &mut Side) -> Vec<Seen> {
         HandleOp::Open { handle, slot, flags } => {
             let flags = super::file_ops::flags_of(flags) | libc::O_NONBLOCK | libc::O_CLOEXEC;
             let root = side.root();
+            if flags & libc::O_PATH == 0 && is_nameless(*handle, side) {
+                return Vec::new();
+            }
             let opened = match &mut side.handles[usize::from(*handle)] {
                 Some(handle) => called(handle.open(root, flags)),
                 None => Err(libc::EBADF),
@@ -71,6 +74,16 @@ pub fn perform(op: &HandleOp, side: &mut Side) -> Vec<Seen> {
             seen
         }
     }
+}
+
+/// [`super::differences::NAMELESS`]
+fn is_nameless(handle: u8, side: &Side) -> bool {
+    let Some(mut handle) = side.handles[usize::from(handle)].clone() else { return false };
+    let Ok(fd) = called(handle.open(side.root(), libc::O_PATH | libc::O_CLOEXEC)) else { return false };
+    let of = stat(fd as i32, c"".as_ptr(), libc::AT_EMPTY_PATH);
+    let closed = call!(libc::close(fd as i32));
+    let left = |s: super::seen::Stat| s.nlink == 0 && s.mode & libc::S_IFMT == libc::S_IFREG && !side.holds(s.ino);
+    closed.is_ok() && of.is_ok_and(left)
 }
 
 /// The number of the mount is left out: it is another one on each side.

@@ -168,6 +168,11 @@ pub fn dirty(maps: &[Option<Held>]) -> Vec<u64> {
     maps.iter().flatten().filter(|held| held.dirty).map(|held| held.ino).collect()
 }
 
+/// The inodes of all mappings.
+pub fn mapped(maps: &[Option<Held>]) -> Vec<u64> {
+    maps.iter().flatten().map(|held| held.ino).collect()
+}
+
 /// Does it.
 pub fn perform(op: &HeldOp, side: &mut Side) -> Vec<Seen> {
     if let HeldOp::Map { map, slot, shared, write, page, pages } = op {

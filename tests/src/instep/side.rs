@@ -1,7 +1,7 @@
 //! One of the two trees: its root, the descriptors that are open in it, and who the program is there.
 
 use super::handle_ops::HANDLES;
-use super::held_ops::{Held, MAPS, dirty};
+use super::held_ops::{Held, MAPS, dirty, mapped};
 use super::seen::{Seen, Stat, Value};
 use super::stream_ops::{Names, Reading, STREAMS};
 use super::sys::{Call, call};
@@ -68,6 +68,16 @@ impl Side {
     /// The descriptor of a slot; one that is not open is no descriptor.
     pub fn fd(&self, slot: u8) -> RawFd {
         self.slots.get(usize::from(slot)).and_then(Option::as_ref).map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Whether this process has that inode open, for more than its path, or mapped.
+    pub fn holds(&self, ino: u64) -> bool {
+        let is_open = |fd: &OwnedFd| {
+            let flags = call!(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL));
+            let of = stat(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH);
+            flags.is_ok_and(|flags| flags as i32 & libc::O_PATH == 0) && of.is_ok_and(|of| of.ino == ino)
+        };
+        self.slots.iter().flatten().any(is_open) || mapped(&self.maps).contains(&ino)
     }
 
     /// Puts a descriptor that a call returned into a slot, and closes what was there; says only whether it came.
