@@ -2,6 +2,7 @@
 
 pub mod bench;
 pub mod dice;
+pub mod file_handle;
 pub mod in_process;
 pub mod instep;
 pub mod probe;

@@ -630,8 +630,8 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
-        let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.empty(Waits::for_change(request), reply, async move { vfs.removexattr(ino(number), &name).await });
+        let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(name_));
+        self.empty(Waits::for_change(request), reply, async move { vfs.removexattr(caller, ino(number), &name).await });
     }
 
     fn create(

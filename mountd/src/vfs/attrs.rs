@@ -61,6 +61,7 @@ impl<C: Cluster> Vfs<C> {
 
     /// Sets attributes; returns them as they are then.
     pub async fn setattr(&self, caller: Caller, ino: Ino, set: Set) -> Result<Attr, FsError> {
+        let uncapped = self.0.uncapped.lock().take_if(|of| *of == (ino, caller.pid)).is_some();
         let attr = self.0.getattr(ino).await?;
         let now = self.0.now();
         let time = |t: SetTime| match t {
@@ -85,7 +86,12 @@ impl<C: Cluster> Vfs<C> {
         }
         if change.perm.is_none() && attr.perm & (SET_UID | SET_GID) != 0 && attr.kind != FileKind::Dir {
             // What is left of a request to take set-id bits away says nothing at all.
-            let nothing = set == Set::default();
+            let mut nothing = set == Set::default();
+            if nothing && uncapped && caller.keeps_set_ids() {
+                // Nor does what is left of a write that took the file's capabilities away, which this caller may do to
+                // set-id programs. An idle chown cannot be told from it, and leaves the bits then.
+                nothing = false;
+            }
             if nothing && !self.0.handles.lock().writes(ino) && !caller.is_owner(attr.uid) {
                 // It is no write that takes them away, but a chown that changes nothing.
                 return Err(FsError::NotPermitted);

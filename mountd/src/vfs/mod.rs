@@ -130,6 +130,8 @@ struct Shared<C> {
     doubtful: mpsc::Sender<Doubtful>,
     doubts: Mutex<Option<mpsc::Receiver<Doubtful>>>,
     atime: Mutex<AtimeRule>,
+    /// The inode that lost its capabilities last, and the thread that took them. Held alone, for a moment.
+    uncapped: Mutex<Option<(Ino, u32)>>,
     to_forget: mpsc::Sender<Forget>,
     forgets: Mutex<Option<mpsc::Receiver<Forget>>>,
     to_launder: mpsc::Sender<Forget>,
@@ -167,6 +169,7 @@ impl<C: Cluster> Vfs<C> {
             doubtful,
             doubts: Mutex::new(Some(doubts)),
             atime: Mutex::default(),
+            uncapped: Mutex::default(),
             to_forget,
             forgets: Mutex::new(Some(forgets)),
             to_launder,

@@ -63,7 +63,11 @@ impl<C: Cluster> Vfs<C> {
     /// The inode that `parent` has under `name`.
     pub async fn lookup(&self, parent: Ino, name: &[u8]) -> Result<Attr, FsError> {
         match name {
-            b"." => self.getattr(parent).await,
+            b"." => match self.getattr(parent).await? {
+                // By a handle of what the kernel has forgotten, and the servers may have, too; only the cache has not.
+                attr if attr.nlink == 0 && !self.0.is_open(parent) => Err(FsError::Stale),
+                attr => Ok(attr),
+            },
             b".." => {
                 let dir = self.getattr(parent).await?;
                 self.getattr(dir.parent).await

@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// Attributes whose names begin otherwise are not kept, but for access control lists.
 const KEPT: [&[u8]; 3] = [b"user.", TRUSTED, b"security."];
+/// What a file's program may do whoever runs it.
+pub(super) const CAPABILITY: &[u8] = b"security.capability";
 /// Those that only administrators see.
 const TRUSTED: &[u8] = b"trusted.";
 
@@ -85,13 +87,17 @@ impl<C: Cluster> Vfs<C> {
     }
 
     /// Takes an extended attribute away.
-    pub async fn removexattr(&self, ino: Ino, name: &[u8]) -> Result<(), FsError> {
+    pub async fn removexattr(&self, caller: Caller, ino: Ino, name: &[u8]) -> Result<(), FsError> {
         check_name(name)?;
         if name == super::place::WHERE {
             return Err(FsError::NotPermitted);
         }
         self.0.xattrs(ino).await?;
-        self.0.change(Change::RemoveXattr { ino, name: Bytes::copy_from_slice(name) }).await.map(drop)
+        self.0.change(Change::RemoveXattr { ino, name: Bytes::copy_from_slice(name) }).await?;
+        if name == CAPABILITY {
+            *self.0.uncapped.lock() = Some((ino, caller.pid));
+        }
+        Ok(())
     }
 }
 

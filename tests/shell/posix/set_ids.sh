@@ -63,6 +63,9 @@ if command -v setfattr > /dev/null; then
   same "which chmod leaves" 1 "$(caps)"
   append
   same "and root's write takes away" 0 "$(caps)"
+  fresh 6755; setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 f; append
+  same "set-id bits stay then" "6755 0" "$(stat -c %a f) $(caps)"
+  fresh 755
   setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 f; truncate -s 1 f
   same "as a truncation does" 0 "$(caps)"
   setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 f; chown 1000 f

@@ -1,9 +1,10 @@
 //! Operations on attributes: chmod, chown, utimensat, stat, statfs, access.
 
 use super::names::{Spot, Subject, slot, spot, subject};
-use super::seen::Seen;
+use super::seen::{Seen, Value};
 use super::side::{Side, stat, stat_seen};
 use super::sys::{Call, call};
+use super::xattr_ops::{self, XattrOp};
 use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
@@ -22,13 +23,40 @@ pub enum When {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named as the system calls and their arguments are")]
 pub enum AttrOp {
-    Chmod { of: Subject, mode: u32 },
-    Chown { of: Subject, uid: u32, gid: u32 },
-    Times { of: Subject, atime: When, mtime: When },
-    TimesNull { of: Subject },
-    Stat { of: Subject },
-    StatFs { slot: u8 },
-    Access { at: Spot, mode: i32, effective: bool },
+    Chmod {
+        of: Subject,
+        mode: u32,
+    },
+    Chown {
+        of: Subject,
+        uid: u32,
+        gid: u32,
+    },
+    Times {
+        of: Subject,
+        atime: When,
+        mtime: When,
+    },
+    TimesNull {
+        of: Subject,
+    },
+    Stat {
+        of: Subject,
+    },
+    StatFs {
+        slot: u8,
+    },
+    /// statx with these flags beside its own, and this mask.
+    Statx {
+        of: Subject,
+        flags: i32,
+        mask: u32,
+    },
+    Access {
+        at: Spot,
+        mode: i32,
+        effective: bool,
+    },
 }
 
 const KEEP: u32 = u32::MAX;
@@ -56,7 +84,18 @@ pub fn random(dice: &mut Dice) -> AttrOp {
         25..=44 => AttrOp::Chown { of: subject(dice), uid: dice.pick(&owners), gid: dice.pick(&groups) },
         45..=63 => AttrOp::Times { of: subject(dice), atime: when(dice), mtime: when(dice) },
         64..=66 => AttrOp::TimesNull { of: subject(dice) },
-        67..=79 => AttrOp::Stat { of: subject(dice) },
+        67..=75 => AttrOp::Stat { of: subject(dice) },
+        76..=79 => AttrOp::Statx {
+            of: subject(dice),
+            flags: dice.pick(&[0, libc::AT_STATX_FORCE_SYNC, libc::AT_STATX_DONT_SYNC, libc::AT_STATX_SYNC_TYPE, 1]),
+            mask: dice.weighed(&[
+                (4, libc::STATX_BASIC_STATS),
+                (2, libc::STATX_SIZE),
+                (1, 0),
+                (1, 0x1000),
+                (1, 1 << 31),
+            ]),
+        },
         80..=81 => AttrOp::StatFs { slot: slot(dice) },
         _ => AttrOp::Access { at: spot(dice), mode: dice.below(8) as i32, effective: dice.percent(40) },
     }
@@ -68,7 +107,7 @@ pub fn touches(op: &AttrOp) -> Vec<Subject> {
         AttrOp::Chmod { of, .. } | AttrOp::Chown { of, .. } | AttrOp::Times { of, .. } | AttrOp::TimesNull { of } => {
             vec![of.clone()]
         }
-        AttrOp::Stat { .. } | AttrOp::StatFs { .. } | AttrOp::Access { .. } => Vec::new(),
+        AttrOp::Stat { .. } | AttrOp::StatFs { .. } | AttrOp::Statx { .. } | AttrOp::Access { .. } => Vec::new(),
     }
 }
 
@@ -77,7 +116,8 @@ pub fn perform(op: &AttrOp, side: &Side) -> Vec<Seen> {
     match op {
         AttrOp::Stat { of } => vec![look("stat", of, side)],
         AttrOp::StatFs { slot } => statfs(side.fd(*slot)),
-        AttrOp::Chown { uid: KEEP, gid: KEEP, .. } if is_stranger() => Vec::new(),
+        AttrOp::Statx { of, flags, mask } => statx(of, *flags, *mask, side),
+        AttrOp::Chown { of, uid: KEEP, gid: KEEP } if is_stranger() || has_capability(of, side) => Vec::new(),
         _ => vec![Seen::returned(change(op, side))],
     }
 }
@@ -85,6 +125,13 @@ pub fn perform(op: &AttrOp, side: &Side) -> Vec<Seen> {
 /// [`super::differences::IDLE_CHOWN`].
 fn is_stranger() -> bool {
     call!(libc::geteuid()) != Ok(0)
+}
+
+/// [`super::differences::IDLE_CHOWN`].
+fn has_capability(of: &Subject, side: &Side) -> bool {
+    let name = xattr_ops::CAPABILITY;
+    let op = XattrOp::Get { of: of.clone(), name: name.to_owned(), size: 0 };
+    matches!(xattr_ops::perform(&op, side).first(), Some(Seen { value: Value::Returned(Ok(_)), .. }))
 }
 
 /// The attributes of something.
@@ -126,7 +173,9 @@ fn change(op: &AttrOp, side: &Side) -> Call {
             let flags = if *effective { libc::AT_EACCESS } else { 0 };
             call!(libc::syscall(libc::SYS_faccessat2, at.dirfd(side), path.as_ptr(), *mode, flags))
         }
-        AttrOp::Stat { .. } | AttrOp::StatFs { .. } => unreachable!("they return more than a number"),
+        AttrOp::Stat { .. } | AttrOp::StatFs { .. } | AttrOp::Statx { .. } => {
+            unreachable!("they return more than a number")
+        }
     }
 }
 
@@ -144,6 +193,36 @@ fn spec(when: When) -> libc::timespec {
         When::Omit => libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT },
         When::At(tv_sec, tv_nsec) => libc::timespec { tv_sec, tv_nsec },
     }
+}
+
+/// What statx says beside [`super::side::stat`]: whether it gives what is always asked for, whose file system and mount it
+/// is, the blocks of input and output, and the attributes that chattr sets.
+fn statx(of: &Subject, flags: i32, mask: u32, side: &Side) -> Vec<Seen> {
+    // SAFETY: statx is plain data, for which zeros are a value.
+    let [x, mut root]: [libc::statx; 2] = unsafe { std::mem::zeroed() };
+    let x = std::cell::Cell::new(x);
+    let always = mask | libc::STATX_BASIC_STATS | 0x1000;
+    let call = of.with(
+        side,
+        |fd| call!(libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH | flags, always, x.as_ptr())),
+        |dirfd, path, at| call!(libc::statx(dirfd, path, at | flags, always, x.as_ptr())),
+    );
+    if call.is_err() {
+        return vec![Seen::returned(call)];
+    }
+    let x = x.into_inner();
+    let of_root = call!(libc::statx(side.root(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0x1000, &mut root));
+    let is_here =
+        (x.stx_dev_major, x.stx_dev_minor, x.stx_mnt_id) == (root.stx_dev_major, root.stx_dev_minor, root.stx_mnt_id);
+    let basic = x.stx_mask & libc::STATX_BASIC_STATS == libc::STATX_BASIC_STATS;
+    let marks = libc::STATX_ATTR_IMMUTABLE | libc::STATX_ATTR_APPEND | libc::STATX_ATTR_MOUNT_ROOT;
+    let marked = x.stx_attributes & marks as u64;
+    let text = format!("basic {basic}, here {is_here}, blocks of {}, marked {marked:#x}", x.stx_blksize);
+    vec![
+        Seen::returned(call),
+        Seen { what: "of the root".to_owned(), ..Seen::returned(of_root) },
+        Seen::text("statx", text),
+    ]
 }
 
 /// What statfs says that has to be the same: how long names are, how large blocks, that the numbers fit together.

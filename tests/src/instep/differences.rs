@@ -1,6 +1,7 @@
 //! The differences from a local ext4 that are accepted, each with its reason. Everything else is a failure.
 
 use super::file_ops::{FileOp, flags_of};
+use super::flag_ops::{FlagOp, flags_of as rwf_of};
 use super::name_ops::NameOp;
 use super::op::Op;
 use super::seen::{Nanos, Stat};
@@ -80,10 +81,12 @@ pub const FAR_DIRECT: Accepted = Accepted {
     name: "times of an O_DIRECT write beyond all files",
     reason: "the kernel cuts a FUSE file back to its length when such a write fails, in the words of ftruncate",
 };
-/// chown by users that changes neither owner nor group.
+/// chown that changes neither owner nor group.
 pub const IDLE_CHOWN: Accepted = Accepted {
-    name: "chown to nobody by users",
-    reason: "of who does not own a set-id file it is refused; the kernel asks FUSE in the same words before a writer's              fallocate, so that it is not while the file is open for writing",
+    name: "chown that changes nothing",
+    reason: "not made by users, nor of files with capabilities: the kernel asks FUSE in the same words before a writer's \
+             fallocate, so that it is not refused to who does not own a set-id file while that is open for writing, and \
+             before root's write to a file with capabilities, which leaves set-id bits",
 };
 /// Whether a read sets the time of access.
 pub const ATIME: Accepted = Accepted {
@@ -92,8 +95,31 @@ pub const ATIME: Accepted = Accepted {
              next one that it tells of is due only on the mount then",
 };
 
+/// When a store through a mapping sets the file's times.
+pub const STORED: Accepted = Accepted {
+    name: "times of a file that was stored to through a mapping",
+    reason: "not compared until it was synced or unmapped: the kernel tells a FUSE file system when it writes the page back",
+};
+/// preadv2 and pwritev2 with flags that a file system must have declared.
+pub const UNDECLARED: Accepted = Accepted {
+    name: "RWF_NOWAIT and RWF_DONTCACHE",
+    reason: "refused: the kernel lets no FUSE file system declare that it can",
+};
+
+/// fallocate beyond RLIMIT_FSIZE.
+pub const LIMITED: Accepted = Accepted {
+    name: "fallocate beyond RLIMIT_FSIZE",
+    reason: "refused with EFBIG by both, which the mount alone is asked for: ext4 sets the times of the file all the same",
+};
+
+/// Opening a file by its handle that only descriptors of O_PATH hold.
+pub const NAMELESS: Accepted = Accepted {
+    name: "opening what has no name and only O_PATH holds",
+    reason: "not done: the servers let a file's bytes go with its last name unless somebody has it open",
+};
+
 /// Those that are told by the documentation, in its order.
-pub const ALL: [&Accepted; 18] = [
+pub const ALL: [&Accepted; 22] = [
     &TMPFILE,
     &WHITEOUT,
     &SHIFT,
@@ -112,6 +138,10 @@ pub const ALL: [&Accepted; 18] = [
     &FAR_DIRECT,
     &IDLE_CHOWN,
     &LARGE_PAGES,
+    &STORED,
+    &UNDECLARED,
+    &LIMITED,
+    &NAMELESS,
 ];
 
 /// What the mount refuses by design: it is asked of the mount alone, which must refuse it.
@@ -123,6 +153,11 @@ pub fn refused(op: &Op) -> Option<&'static Accepted> {
             if mode & (libc::FALLOC_FL_COLLAPSE_RANGE | libc::FALLOC_FL_INSERT_RANGE) != 0 =>
         {
             Some(&SHIFT)
+        }
+        Op::Flag(FlagOp::Preadv2 { flags, .. } | FlagOp::Pwritev2 { flags, .. })
+            if rwf_of(flags) & (libc::RWF_NOWAIT | libc::RWF_DONTCACHE) != 0 =>
+        {
+            Some(&UNDECLARED)
         }
         _ => None,
     }
@@ -170,11 +205,13 @@ pub fn data_is_right(local: &[(u64, u64)], mount: &[(u64, u64)]) -> bool {
     local.iter().all(|l| (l.0..l.1).all(is_near))
 }
 
-/// [`RESERVED`], for a single lseek.
+/// [`RESERVED`], [`LARGE_PAGES`], for a single lseek.
 pub fn seek_is_right(data: bool, local: Call, mount: Call) -> bool {
+    /// Bytes of the largest page.
+    const LARGE: i64 = 2 << 20;
     match (local, mount) {
-        (Ok(local), Ok(mount)) if data => mount <= local,
-        (Ok(local), Ok(mount)) => mount >= local,
+        (Ok(local), Ok(mount)) if data => mount <= local || mount / LARGE == local / LARGE,
+        (Ok(local), Ok(mount)) => mount >= local || mount / LARGE == (local - 1) / LARGE,
         (Err(libc::ENXIO), Ok(_)) => data,
         _ => local == mount,
     }
@@ -194,7 +231,11 @@ pub fn is_earliest(local: Nanos, mount: Nanos) -> bool {
 
 /// [`READ_DIRECTORY`]: whether it may be such a step.
 pub fn reads(op: &Op) -> bool {
-    matches!(op, Op::File(FileOp::Read { .. } | FileOp::Readv { .. } | FileOp::Pread { .. } | FileOp::SendFile { .. }))
+    matches!(
+        op,
+        Op::File(FileOp::Read { .. } | FileOp::Readv { .. } | FileOp::Pread { .. } | FileOp::SendFile { .. })
+            | Op::Flag(FlagOp::Preadv2 { .. })
+    )
 }
 
 /// [`READ_DIRECTORY`]: whether both are such refusals.
@@ -206,8 +247,9 @@ pub fn refuses_directory(local: Call, mount: Call) -> bool {
 /// times are always looked at.
 pub fn sets_times(op: &Op) -> bool {
     match op {
-        Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. }) => true,
-        Op::File(FileOp::Pwrite { offset, .. } | FileOp::Pwritev2 { offset, .. }) => is_far(*offset),
+        Op::Xattr(XattrOp::Set { .. } | XattrOp::SetAcl { .. } | XattrOp::SetCapability { .. }) => true,
+        Op::File(FileOp::Pwrite { offset, .. } | FileOp::Pwritev2 { offset, .. })
+        | Op::Flag(FlagOp::Pwritev2 { offset, .. }) => is_far(*offset),
         _ => false,
     }
 }

@@ -58,9 +58,32 @@ pub fn perform(op: &DirOp, side: &Side) -> Vec<Seen> {
         let _ = call!(libc::close(fd));
         return vec![Seen::returned(refused)];
     }
-    let seen = read(stream, tell);
+    let mut seen = read(stream, tell);
+    if let Some(Seen { value: Value::Entries(entries), .. }) = seen.last() {
+        seen.push(Seen::text("entries are", are_what_they_say(fd, entries)));
+    }
     let _ = call!(libc::closedir(stream));
     seen
+}
+
+/// Whether each entry says the number and the kind of what it leads to; what `..` leads to at the root of the world is
+/// that itself, whatever its entry says.
+fn are_what_they_say(dir: i32, entries: &[Entry]) -> String {
+    let mut wrong = Vec::new();
+    for (name, kind, ino) in entries.iter().filter(|(name, ..)| name != b"..") {
+        let path = std::ffi::CString::new(name.clone()).expect("a name ends with a NUL");
+        let said = (u64::from(*kind), *ino);
+        // Who may not look into the directory may still list it.
+        let is = match super::side::stat(dir, path.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => (u64::from(stat.mode >> 12), stat.ino),
+            Err(libc::EACCES) => continue,
+            Err(errno) => (errno as u64, 0),
+        };
+        if is != said {
+            wrong.push(format!("{} is {is:?}, said {said:?}", String::from_utf8_lossy(name)));
+        }
+    }
+    wrong.join(", ")
 }
 
 /// An entry: name, type, inode; and where the stream was before it.

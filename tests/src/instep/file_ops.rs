@@ -104,7 +104,8 @@ pub fn length(dice: &mut Dice) -> usize {
     }
 }
 
-fn lengths(dice: &mut Dice) -> Vec<usize> {
+/// Lengths of several buffers.
+pub fn lengths(dice: &mut Dice) -> Vec<usize> {
     (0..dice.below(5)).map(|_| length(dice).min(40_000)).collect()
 }
 
@@ -176,6 +177,11 @@ fn allocate(dice: &mut Dice, slot: u8) -> FileOp {
         libc::FALLOC_FL_ZERO_RANGE | KEEP,
         libc::FALLOC_FL_COLLAPSE_RANGE,
         libc::FALLOC_FL_INSERT_RANGE,
+        libc::FALLOC_FL_UNSHARE_RANGE,
+        libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE | KEEP,
+        // FALLOC_FL_WRITE_ZEROES, and one that there is not.
+        0x80,
+        0x1000,
     ]);
     FileOp::Allocate { slot, mode, offset: offset(dice), length: length(dice) as i64 - i64::from(dice.percent(2)) }
 }
@@ -211,7 +217,8 @@ fn pattern(fill: u8, length: usize) -> Vec<u8> {
     (0..length).map(|at| fill.wrapping_add((at / 64) as u8 & 7)).collect()
 }
 
-fn vectors(buffers: &mut [Vec<u8>]) -> Vec<libc::iovec> {
+/// Buffers as readv and writev take them.
+pub fn vectors(buffers: &mut [Vec<u8>]) -> Vec<libc::iovec> {
     buffers.iter_mut().map(|b| libc::iovec { iov_base: b.as_mut_ptr().cast(), iov_len: b.len() }).collect()
 }
 
@@ -293,7 +300,8 @@ fn stat_of(fd: i32) -> Result<super::seen::Stat, i32> {
     super::side::stat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH)
 }
 
-fn is_dir(fd: i32) -> bool {
+/// Whether it is a directory that is open there.
+pub fn is_dir(fd: i32) -> bool {
     stat_of(fd).is_ok_and(|s| s.mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
@@ -387,7 +395,7 @@ fn write_flags(words: &str) -> i32 {
 }
 
 /// Does `what` while no file may grow beyond `limit`.
-fn limited(limit: u64, what: impl FnOnce() -> Call) -> Call {
+pub fn limited(limit: u64, what: impl FnOnce() -> Call) -> Call {
     let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     call!(libc::getrlimit(libc::RLIMIT_FSIZE, &mut before))?;
     // A limit that is hit ends the process, unless it does not listen.

@@ -30,6 +30,8 @@ pub struct Judge {
     reuses: bool,
     sets_times: bool,
     reads: bool,
+    /// Inodes of the mount that it may not have been told of yet that they were changed: [`super::differences::STORED`].
+    unsettled: Vec<u64>,
 }
 
 impl Judge {
@@ -37,6 +39,11 @@ impl Judge {
     /// `reuses`: the mount's side is a local one, too, whose numbers are used again.
     pub fn new(born: Nanos, reuses: bool) -> Judge {
         Judge { born, reuses, ..Judge::default() }
+    }
+
+    /// Inodes of the mount that were stored to through mappings, before or in what is compared next.
+    pub fn know_unsettled(&mut self, inodes: Vec<u64>) {
+        self.unsettled = inodes;
     }
 
     /// What differs first, in words: what, and how.
@@ -91,7 +98,8 @@ impl Judge {
             let read = name == "atime" && times.is_read(allowed);
             let alone = self.sets_times && name != "atime" && times.is_of_mount_only();
             let fifo = is_fifo(local) && times.is_of_local_only();
-            if compared.is_err() && (read || alone || fifo || (self.reuses && times.is_one_moment())) {
+            let stored = self.unsettled.contains(&mount.ino);
+            if compared.is_err() && (read || alone || fifo || stored || (self.reuses && times.is_one_moment())) {
                 continue;
             }
             verdict = verdict.and_then(|()| compared.map_err(|how| format!("{name} {how}")));

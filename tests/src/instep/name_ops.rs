@@ -62,6 +62,7 @@ pub fn random(dice: &mut Dice) -> NameOp {
                 (5, libc::RENAME_EXCHANGE),
                 (1, libc::RENAME_WHITEOUT),
                 (1, libc::RENAME_EXCHANGE | libc::RENAME_NOREPLACE),
+                (1, 8),
             ]),
         },
         _ => NameOp::Umask { mask: dice.pick(&[0o022, 0, 0o077, 0o027]) },

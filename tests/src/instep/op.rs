@@ -3,7 +3,10 @@
 use super::names::{Spot, Subject};
 use super::seen::Seen;
 use super::side::Side;
-use super::{attr_ops, dir_ops, file_ops, lock_ops, map_ops, name_ops, tree, xattr_ops};
+use super::xattr_ops;
+use super::{
+    attr_ops, dir_ops, file_ops, flag_ops, handle_ops, held_ops, lock_ops, map_ops, name_ops, stream_ops, tree,
+};
 use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
 
@@ -12,8 +15,12 @@ use serde::{Deserialize, Serialize};
 pub enum Op {
     /// On the contents of files.
     File(file_ops::FileOp),
-    /// On mapped files.
+    /// On the contents of files, with flags that few give.
+    Flag(flag_ops::FlagOp),
+    /// On files that are mapped for the length of the operation.
     Map(map_ops::MapOp),
+    /// On mappings that stay.
+    Held(held_ops::HeldOp),
     /// On names.
     Name(name_ops::NameOp),
     /// On attributes.
@@ -22,6 +29,10 @@ pub enum Op {
     Xattr(xattr_ops::XattrOp),
     /// On directories.
     Dir(dir_ops::DirOp),
+    /// On directories that are read step by step, and large ones.
+    Stream(stream_ops::StreamOp),
+    /// On handles.
+    Handle(handle_ops::HandleOp),
     /// On locks.
     Lock(lock_ops::LockOp),
     /// Looks at everything that the tree holds.
@@ -55,7 +66,20 @@ fn is_zero(n: &u8) -> bool {
 impl Op {
     /// Any operation.
     pub fn random(dice: &mut Dice) -> Op {
-        let family = dice.weighed(&[(40, 0), (4, 1), (22, 2), (14, 3), (8, 4), (6, 5), (5, 6), (1, 7)]);
+        let family = dice.weighed(&[
+            (40, 0),
+            (4, 1),
+            (22, 2),
+            (14, 3),
+            (8, 4),
+            (4, 5),
+            (5, 6),
+            (1, 7),
+            (8, 8),
+            (7, 9),
+            (4, 10),
+            (5, 11),
+        ]);
         match family {
             0 => Op::File(file_ops::random(dice)),
             1 => Op::Map(map_ops::random(dice)),
@@ -64,6 +88,10 @@ impl Op {
             4 => Op::Xattr(xattr_ops::random(dice)),
             5 => Op::Dir(dir_ops::random(dice)),
             6 => Op::Lock(lock_ops::random(dice)),
+            8 => Op::Held(held_ops::random(dice)),
+            9 => Op::Stream(stream_ops::random(dice)),
+            10 => Op::Handle(handle_ops::random(dice)),
+            11 => Op::Flag(flag_ops::random(dice)),
             _ => Op::Tree,
         }
     }
@@ -72,11 +100,15 @@ impl Op {
     pub fn perform(&self, side: &mut Side) -> Vec<Seen> {
         match self {
             Op::File(op) => file_ops::perform(op, side),
+            Op::Flag(op) => flag_ops::perform(op, side),
             Op::Map(op) => map_ops::perform(op, side),
+            Op::Held(op) => held_ops::perform(op, side),
             Op::Name(op) => name_ops::perform(op, side),
             Op::Attr(op) => attr_ops::perform(op, side),
             Op::Xattr(op) => xattr_ops::perform(op, side),
             Op::Dir(op) => dir_ops::perform(op, side),
+            Op::Stream(op) => stream_ops::perform(op, side),
+            Op::Handle(op) => handle_ops::perform(op, side),
             Op::Lock(op) => lock_ops::perform(op, side),
             Op::Tree => tree::everything(),
         }
@@ -86,12 +118,16 @@ impl Op {
     pub fn touches(&self) -> Vec<Subject> {
         let mut touched = match self {
             Op::File(op) => file_ops::touches(op),
+            Op::Flag(op) => flag_ops::touches(op),
             Op::Map(op) => vec![Subject::Slot(op.slot)],
             Op::Name(op) => name_ops::touches(op),
             Op::Attr(op) => attr_ops::touches(op),
             Op::Xattr(op) => vec![xattr_ops::subject(op).clone()],
             Op::Dir(op) => dir_ops::touches(op),
-            Op::Lock(_) | Op::Tree => Vec::new(),
+            Op::Stream(op) => stream_ops::touches(op),
+            Op::Handle(op) => handle_ops::touches(op),
+            // Mappings look at their files themselves.
+            Op::Held(_) | Op::Lock(_) | Op::Tree => Vec::new(),
         };
         let parents: Vec<Subject> = touched
             .iter()

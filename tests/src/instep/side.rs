@@ -1,9 +1,14 @@
 //! One of the two trees: its root, the descriptors that are open in it, and who the program is there.
 
+use super::handle_ops::HANDLES;
+use super::held_ops::{Held, MAPS, dirty, mapped};
 use super::seen::{Seen, Stat, Value};
+use super::stream_ops::{Names, Reading, STREAMS};
 use super::sys::{Call, call};
+use crate::file_handle::Handle;
 use std::fs::File;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::rc::Rc;
 
 /// Descriptors that a history holds at once.
 pub const SLOTS: usize = 6;
@@ -15,14 +20,43 @@ pub const USERS: [(u32, u32, &[u32]); 3] = [(0, 0, &[]), (1001, 1001, &[1003]), 
 pub struct Side {
     root: File,
     slots: [Option<OwnedFd>; SLOTS],
+    /// Mappings that are held.
+    pub maps: [Option<Held>; MAPS],
+    /// Handles that were taken.
+    pub handles: [Option<Handle>; HANDLES],
+    /// Directories that are being read.
+    pub readings: [Option<Reading>; STREAMS],
+    /// The names that these had and have; known of the local side, and the same on the other.
+    pub watched: [Option<Rc<Names>>; STREAMS],
     /// It is on the mount.
     pub is_mount: bool,
+    /// Other processes work in it, too.
+    pub is_shared: bool,
 }
 
 impl Side {
     /// A tree whose root is `root`.
-    pub fn new(root: File, is_mount: bool) -> Side {
-        Side { root, slots: Default::default(), is_mount }
+    pub fn new(root: File, is_mount: bool, is_shared: bool) -> Side {
+        Side {
+            root,
+            slots: Default::default(),
+            maps: Default::default(),
+            handles: Default::default(),
+            readings: Default::default(),
+            watched: Default::default(),
+            is_mount,
+            is_shared,
+        }
+    }
+
+    /// A descriptor of its root.
+    pub fn root(&self) -> RawFd {
+        self.root.as_raw_fd()
+    }
+
+    /// Inodes of this side that were stored to through a mapping, which the file system may not have been told of yet.
+    pub fn unsettled(&self) -> Vec<u64> {
+        dirty(&self.maps)
     }
 
     /// Makes this tree the whole world: `/`, `..` of its root and absolute links lead to its root.
@@ -34,6 +68,16 @@ impl Side {
     /// The descriptor of a slot; one that is not open is no descriptor.
     pub fn fd(&self, slot: u8) -> RawFd {
         self.slots.get(usize::from(slot)).and_then(Option::as_ref).map_or(-1, AsRawFd::as_raw_fd)
+    }
+
+    /// Whether this process has that inode open, for more than its path, or mapped.
+    pub fn holds(&self, ino: u64) -> bool {
+        let is_open = |fd: &OwnedFd| {
+            let flags = call!(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL));
+            let of = stat(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH);
+            flags.is_ok_and(|flags| flags as i32 & libc::O_PATH == 0) && of.is_ok_and(|of| of.ino == ino)
+        };
+        self.slots.iter().flatten().any(is_open) || mapped(&self.maps).contains(&ino)
     }
 
     /// Puts a descriptor that a call returned into a slot, and closes what was there; says only whether it came.

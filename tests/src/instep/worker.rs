@@ -9,7 +9,8 @@ use super::names::Subject;
 use super::op::{Op, Step};
 use super::seen::{Nanos, Seen, Value};
 use super::side::{Side, as_user};
-use super::sys::call;
+use super::stream_ops::watch;
+use super::sys::{call, errno_name};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -63,6 +64,9 @@ pub struct Worker {
     judge: Judge,
 }
 
+/// The tree of all processes.
+const SHARED: &str = "shared";
+
 fn now() -> Nanos {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as Nanos)
 }
@@ -93,12 +97,12 @@ impl Worker {
             let open = |root: &Path, is_mount| {
                 let path = root.join(run).join(name);
                 File::open(&path)
-                    .map(|f| Side::new(f, is_mount && !self.roots.same))
+                    .map(|f| Side::new(f, is_mount && !self.roots.same, name == SHARED))
                     .map_err(|e| format!("{}: {e}", path.display()))
             };
             Ok::<_, String>((open(&self.roots.local, false)?, open(&self.roots.mount, true)?))
         };
-        self.trees = Some([tree(&format!("p{}", self.process))?, tree("shared")?]);
+        self.trees = Some([tree(&format!("p{}", self.process))?, tree(SHARED)?]);
         self.judge = Judge::new(now() - 10_000_000_000, self.roots.same);
         let _ = call!(libc::umask(0o022));
         Ok(())
@@ -123,11 +127,20 @@ impl Worker {
                 Some(Value::Returned(Ok(_))) if !moves => {
                     Some(Found { kind: kind("success"), text: format!("{}: it was not refused", accepted.name) })
                 }
+                Some(Value::Returned(Err(errno @ (libc::ENOSYS | libc::EIO)))) => Some(Found {
+                    kind: kind("error"),
+                    text: format!("{}: refused with {}", accepted.name, errno_name(*errno)),
+                }),
                 _ => None,
             };
         }
+        let mut unsettled = mount.unsettled();
         let on_local = perform(step, local, false);
+        watch(local);
+        mount.watched = local.watched.clone();
         let on_mount = perform(step, mount, self.roots.sabotage);
+        unsettled.extend(mount.unsettled());
+        self.judge.know_unsettled(unsettled);
         let during = During { from, to: now() };
         let compared = self.judge.compare(&step.op, during, &on_local, &on_mount);
         compared.err().map(|(what, how)| Found { kind: kind(&nameless(&what)), text: format!("{what}: {how}") })

@@ -12,18 +12,49 @@ use std::ffi::{CStr, CString};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "named as the system calls and their arguments are")]
 pub enum XattrOp {
-    Set { of: Subject, name: String, length: usize, fill: u8, flags: i32 },
-    Get { of: Subject, name: String, size: usize },
-    List { of: Subject, size: usize },
-    Remove { of: Subject, name: String },
-    SetAcl { of: Subject, default: bool, entries: Vec<(u16, u16, u32)> },
+    Set {
+        of: Subject,
+        name: String,
+        length: usize,
+        fill: u8,
+        flags: i32,
+    },
+    Get {
+        of: Subject,
+        name: String,
+        size: usize,
+    },
+    List {
+        of: Subject,
+        size: usize,
+    },
+    Remove {
+        of: Subject,
+        name: String,
+    },
+    SetAcl {
+        of: Subject,
+        default: bool,
+        entries: Vec<(u16, u16, u32)>,
+    },
+    /// `version` 2 or 3; others are none.
+    SetCapability {
+        of: Subject,
+        version: u8,
+        permitted: u32,
+        effective: bool,
+    },
 }
 
-const NAMES: [(u64, &str); 14] = [
+/// The attribute that says what a program may do whoever runs it.
+pub const CAPABILITY: &str = "security.capability";
+
+const NAMES: [(u64, &str); 15] = [
     (20, "user.a"),
     (16, "user.b"),
     (8, "trusted.t"),
     (6, "security.s"),
+    (5, CAPABILITY),
     (2, "user.{250}"),
     (1, "user.{251}"),
     (1, "user."),
@@ -53,7 +84,8 @@ pub fn subject(op: &XattrOp) -> &Subject {
         | XattrOp::Get { of, .. }
         | XattrOp::List { of, .. }
         | XattrOp::Remove { of, .. }
-        | XattrOp::SetAcl { of, .. } => of,
+        | XattrOp::SetAcl { of, .. }
+        | XattrOp::SetCapability { of, .. } => of,
     }
 }
 
@@ -70,7 +102,13 @@ pub fn random(dice: &mut Dice) -> XattrOp {
         },
         38..=57 => XattrOp::Get { of, name, size: dice.pick(&[65_536, 0, 1, 100]) },
         58..=72 => XattrOp::List { of, size: dice.pick(&[65_536, 0, 1, 20]) },
-        73..=84 => XattrOp::Remove { of, name },
+        73..=80 => XattrOp::Remove { of, name },
+        81..=88 => XattrOp::SetCapability {
+            of,
+            version: dice.pick(&[2, 2, 2, 3, 3, 1, 4]),
+            permitted: dice.below(256) as u32,
+            effective: dice.percent(50),
+        },
         _ => XattrOp::SetAcl { of, default: dice.percent(40), entries: acl(dice) },
     }
 }
@@ -112,6 +150,13 @@ pub fn acl_bytes(entries: &[(u16, u16, u32)]) -> Vec<u8> {
     out
 }
 
+/// Capabilities of a file as the kernel takes them: `struct vfs_cap_data`, of version 3 `struct vfs_ns_cap_data`.
+fn capability(version: u8, permitted: u32, effective: bool) -> Vec<u8> {
+    let words = [u32::from(version) << 24 | u32::from(effective), permitted, 0, 0, 0, 0];
+    let of_use = if version == 3 { &words[..] } else { &words[..5] };
+    of_use.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
 /// Does it.
 pub fn perform(op: &XattrOp, side: &Side) -> Vec<Seen> {
     match op {
@@ -122,6 +167,9 @@ pub fn perform(op: &XattrOp, side: &Side) -> Vec<Seen> {
         XattrOp::SetAcl { of, default, entries } => {
             let name = if *default { "system.posix_acl_default" } else { "system.posix_acl_access" };
             vec![Seen::returned(set(of, name, &acl_bytes(entries), 0, side))]
+        }
+        XattrOp::SetCapability { of, version, permitted, effective } => {
+            vec![Seen::returned(set(of, CAPABILITY, &capability(*version, *permitted, *effective), 0, side))]
         }
         XattrOp::Get { of, name, size } => {
             let mut buffer = vec![0u8; *size];

@@ -2,31 +2,17 @@
 //! them to its clients.
 
 use super::{Found, demand, tried};
+use crate::file_handle::{HANDLE_MAX_BYTES, Handle};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{Error, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// The kernel's own bound (`MAX_HANDLE_SZ`).
-const HANDLE_MAX_BYTES: usize = 128;
-
-/// The kernel's `struct file_handle`, with room for the longest.
-#[repr(C)]
-struct Handle {
-    length: u32,
-    kind: i32,
-    bytes: [u8; HANDLE_MAX_BYTES],
-}
-
 /// Prints a file's handle as one word.
 pub fn print(path: &str) -> Found {
     let c_path = tried(path, CString::new(path))?;
-    let mut handle = Handle { length: HANDLE_MAX_BYTES as u32, kind: 0, bytes: [0; HANDLE_MAX_BYTES] };
-    let mut mount: libc::c_int = 0;
-    // SAFETY: the path ends in NUL, the handle has the room that it says it has, and all live through the call.
-    let done = unsafe {
-        libc::syscall(libc::SYS_name_to_handle_at, libc::AT_FDCWD, c_path.as_ptr(), &raw mut handle, &raw mut mount, 0)
-    };
+    let mut handle = Handle::room(HANDLE_MAX_BYTES);
+    let (done, _) = handle.take(libc::AT_FDCWD, &c_path, 0);
     demand(done == 0, format!("name_to_handle_at: {}", Error::last_os_error()))?;
     let bytes = &handle.bytes[..handle.length as usize];
     println!("{}:{}", handle.kind, bytes.iter().map(|b| format!("{b:02x}")).collect::<String>());
@@ -37,9 +23,9 @@ fn parse(word: &str) -> Option<Handle> {
     let (kind, hex) = word.split_once(':')?;
     let digits = hex.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
     let found: Vec<u8> = digits.collect::<Option<_>>()?;
-    let mut bytes = [0; HANDLE_MAX_BYTES];
-    bytes.get_mut(..found.len())?.copy_from_slice(&found);
-    Some(Handle { length: found.len() as u32, kind: kind.parse().ok()?, bytes })
+    let mut handle = Handle { kind: kind.parse().ok()?, ..Handle::room(found.len()) };
+    handle.bytes.get_mut(..found.len())?.copy_from_slice(&found);
+    Some(handle)
 }
 
 /// Opens what the handle stands for in the file system that `mount` is in, and prints what it is: a directory's path
@@ -47,15 +33,7 @@ fn parse(word: &str) -> Option<Handle> {
 pub fn open(mount: &str, word: &str) -> Found {
     let mut handle = parse(word).ok_or(format!("{word:?} is no handle"))?;
     let mount = tried(mount, File::open(mount))?;
-    // SAFETY: the handle is as long as it says, and lives through the call.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_open_by_handle_at,
-            mount.as_raw_fd(),
-            &raw mut handle,
-            libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC,
-        )
-    };
+    let fd = handle.open(mount.as_raw_fd(), libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC);
     demand(fd >= 0, format!("open_by_handle_at: {}", Error::last_os_error()))?;
     // SAFETY: a descriptor that was opened just now, and is nobody else's.
     let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) });

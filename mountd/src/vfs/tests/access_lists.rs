@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::vfs::Set;
+use crate::vfs::xattrs::CAPABILITY;
 use raidfs_common::acl::{ACCESS, DEFAULT};
 use raidfs_common::attr::FileKind;
 use raidfs_common::error::FsError;
@@ -55,7 +56,7 @@ fn a_default_list_is_inherited_by_all_but_symbolic_links() {
         assert_eq!((pipe.perm, pipe.xattrs), (0o640, 1));
         let soft = vfs.make(masked(0o777), dir, b"soft", NewNode::symlink("x".into())).await.unwrap();
         assert_eq!((soft.perm, soft.xattrs), (0o777, 0));
-        vfs.removexattr(dir, DEFAULT).await.unwrap();
+        vfs.removexattr(Caller::default(), dir, DEFAULT).await.unwrap();
         let plain = vfs.make(masked(0o027), dir, b"plain", NewNode::file(0o666)).await.unwrap();
         assert_eq!((plain.perm, plain.xattrs), (0o640, 0), "the umask counts again");
         vfs.sync_all().await.unwrap();
@@ -119,7 +120,7 @@ fn only_directories_have_default_lists_and_no_symbolic_link_has_any() {
         assert_eq!(set(&vfs, file.ino, DEFAULT, &[7, 7, 7]).await, Err(FsError::Denied));
         assert_eq!(set(&vfs, soft.ino, ACCESS, &[7, 7, 7]).await, Err(FsError::NotSupported));
         assert_eq!(set(&vfs, file.ino, ACCESS, &[7, 8, 7]).await, Err(FsError::Invalid));
-        assert_eq!(vfs.removexattr(file.ino, DEFAULT).await, Ok(()));
+        assert_eq!(vfs.removexattr(Caller::default(), file.ino, DEFAULT).await, Ok(()));
         let other = vfs.setxattr(USER, file.ino, b"system.other", b"", XattrMode::Any).await;
         assert_eq!(other, Err(FsError::NotSupported));
         no_surprises(&vfs);
@@ -153,6 +154,30 @@ fn administrators_alone_see_trusted_attributes_listed() {
         vfs.setxattr(USER, file.ino, b"user.y", b"", XattrMode::Any).await.unwrap();
         assert_eq!(vfs.listxattr(USER, file.ino).await.unwrap(), b"user.y\0");
         assert_eq!(vfs.listxattr(Caller::default(), file.ino).await.unwrap(), b"trusted.x\0user.y\0");
+    });
+}
+
+#[test]
+fn set_id_bits_outlive_capabilities_that_root_takes_away_by_writing() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (ino, root) = (new_file(&vfs, "f").await.0.ino, Caller { pid: 0, ..Caller::default() });
+        let (all, nothing) = (Set { perm: Some(0o6755), ..Set::default() }, Set::default());
+        vfs.setattr(root, ino, all).await.unwrap();
+        // The kernel takes the capabilities away, and then says nothing at all before it writes.
+        let uncap = async || {
+            vfs.setxattr(root, ino, CAPABILITY, b"x", XattrMode::Any).await.unwrap();
+            vfs.removexattr(root, ino, CAPABILITY).await.unwrap();
+        };
+        uncap().await;
+        assert_eq!(vfs.setattr(root, ino, nothing).await.unwrap().perm, 0o6755);
+        assert_eq!(vfs.setattr(root, ino, nothing).await.unwrap().perm, 0o755, "once, not ever after");
+        vfs.setattr(root, ino, all).await.unwrap();
+        uncap().await;
+        assert_eq!(vfs.setattr(USER, ino, nothing).await.unwrap().perm, 0o755, "who is not root loses them");
+        vfs.setattr(root, ino, all).await.unwrap();
+        uncap().await;
+        assert_eq!(vfs.setattr(root, ino, Set { uid: Some(1), ..nothing }).await.unwrap().perm, 0o755, "as a chown");
     });
 }
 

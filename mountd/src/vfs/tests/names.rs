@@ -101,7 +101,7 @@ impl Side {
             },
             Step::Xattr(dir, n, set) => match vfs.lookup(self.dir(*dir), name(n)).await {
                 Ok(attr) if *set => vfs.setxattr(USER, attr.ino, b"user.x", b"1", XattrMode::Create).await,
-                Ok(attr) => vfs.removexattr(attr.ino, b"user.x").await,
+                Ok(attr) => vfs.removexattr(Caller::default(), attr.ino, b"user.x").await,
                 Err(error) => Err(error),
             },
             Step::Acl(dir, n, default, perms) => match vfs.lookup(self.dir(*dir), name(n)).await {
@@ -112,7 +112,7 @@ impl Side {
                 Err(error) => Err(error),
             },
             Step::RemoveAcl(dir, n, default) => match vfs.lookup(self.dir(*dir), name(n)).await {
-                Ok(attr) => vfs.removexattr(attr.ino, access_lists::list(*default)).await,
+                Ok(attr) => vfs.removexattr(Caller::default(), attr.ino, access_lists::list(*default)).await,
                 Err(error) => Err(error),
             },
             Step::List(dir) => {

@@ -24,7 +24,9 @@ fn an_open_file_outlives_its_name() {
         assert_eq!(vfs.read(handle, 0, 10).await.unwrap(), "kept");
         assert_eq!(vfs.getattr(attr.ino).await.unwrap().nlink, 0);
         assert_eq!(cluster.chunk_count(), 1);
+        assert_eq!(vfs.lookup(attr.ino, b".").await.unwrap().ino, attr.ino);
         vfs.release(handle).unwrap();
+        assert_eq!(vfs.lookup(attr.ino, b".").await, Err(FsError::Stale), "nor is it found by a handle");
         vfs.sync_all().await.unwrap();
         assert_eq!(cluster.chunk_count(), 0, "its chunks are reaped");
         no_surprises(&vfs);
