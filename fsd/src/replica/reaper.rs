@@ -3,6 +3,7 @@
 
 use super::Replica;
 use futures::StreamExt;
+use raidfs_common::plant::{Bug, planted};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,8 @@ impl Replica {
     }
 
     async fn reap_ripe(self: &Arc<Self>) {
-        let ripe = self.board.ripe_dooms(self.board.notice().durable);
+        let notice = self.board.notice();
+        let ripe = self.board.ripe_dooms(if planted(Bug::DestroysEarly) { notice.applied } else { notice.durable });
         let work = ripe.into_iter().filter_map(|(ino, list)| Some((ino, list.last()?.0)));
         let carry_out = |(ino, last)| async move {
             if let Err(rejection) = self.carry_out(ino, last).await
