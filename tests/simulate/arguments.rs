@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// How it is called.
-pub const USAGE: &str = "simulate --seed N [--scene NAME] [--faults N] [--without N,N...] [--steps N] [--plant BUG] [--tell] [--turns FILE]
+pub const USAGE: &str =
+    "simulate --seed N [--scene NAME] [--faults N] [--without N,N...] [--steps N] [--plant BUG] [--tell] [--turns FILE]
 simulate --from N --seeds N [--sums] [--plant BUG] [--workers N]
 simulate --scenes [--only NAME] --seeds N
 simulate --plants [--only BUG] --seeds N";

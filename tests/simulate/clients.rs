@@ -69,6 +69,13 @@ pub struct Shared {
     taken: AtomicBool,
 }
 
+impl Shared {
+    /// The files that are written have not been made yet.
+    pub fn has_no_files(&self) -> bool {
+        self.files.lock().is_empty()
+    }
+}
+
 /// What a client with the session does.
 #[derive(Clone, Copy, Debug)]
 pub struct Part {

@@ -227,13 +227,7 @@ on_disk!(pread64, "pread64", Call::Read, isize, bytes: *mut c_void, length: size
 /// # Safety
 /// As of the C library's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn preadv2(
-    fd: c_int,
-    parts: *const libc::iovec,
-    count: c_int,
-    at: i64,
-    flags: c_int,
-) -> isize {
+pub unsafe extern "C" fn preadv2(fd: c_int, parts: *const libc::iovec, count: c_int, at: i64, flags: c_int) -> isize {
     type Real = unsafe extern "C" fn(c_int, *const libc::iovec, c_int, i64, c_int) -> isize;
     let real = library!("preadv2", Real);
     if is_simulated() {

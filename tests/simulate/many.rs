@@ -94,7 +94,10 @@ pub fn scenes(arguments: &Arguments) -> ExitCode {
             };
             played.fetch_add(1, Ordering::SeqCst);
             if let Some(text) = text {
-                println!("{} failed; simulate --scene {} --seed {seed} --tell replays it\n{text}", scene.name, scene.name);
+                println!(
+                    "{} failed; simulate --scene {} --seed {seed} --tell replays it\n{text}",
+                    scene.name, scene.name
+                );
                 failed.fetch_add(1, Ordering::SeqCst);
             }
             ControlFlow::Continue(())

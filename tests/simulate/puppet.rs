@@ -189,9 +189,9 @@ impl Puppet {
     /// Writes a value to a file, and does not tell the names.
     pub fn write_only(&self, file: &File, value: u64) -> Pending<Result<(), FsError>> {
         let attr = file.attr;
-        self.begin(move |client| async move {
-            client.change_chunk(address(&attr), write_of(value, false)).await.map(drop)
-        })
+        self.begin(
+            move |client| async move { client.change_chunk(address(&attr), write_of(value, false)).await.map(drop) },
+        )
     }
 
     /// Reads the values of a file.

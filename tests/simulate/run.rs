@@ -90,6 +90,9 @@ fn run(script: &Script, dir: &Path, arguments: &Arguments) -> Vec<String> {
     }
     let mut second = None;
     faults::make(script, &mut servers, told, || {
+        while shared.has_no_files() {
+            world::rest(Duration::from_millis(10));
+        }
         world().freeze(first);
         let (with, what) = (config.clone(), shared.clone());
         let part = clients::Part { second: true, ..part };

@@ -55,6 +55,8 @@ impl Servers {
 
     /// Starts a server that does not run.
     pub fn run(&mut self, id: ServerId) {
+        // It may have ended by itself.
+        self.kill(id);
         let life = world().new_life();
         network::settle(life, id.0);
         world().set_clock(life, self.clocks.get(&id).copied().unwrap_or_default());
@@ -82,7 +84,7 @@ impl Servers {
 
     /// Whether it runs, if only in principle.
     pub fn runs(&self, id: ServerId) -> bool {
-        self.running.contains_key(&id)
+        self.running.get(&id).is_some_and(|running| !running.thread.is_finished())
     }
 
     /// Ends a server's process at once.

@@ -157,9 +157,7 @@ impl Replica {
 /// Refuses changes of a mount session that is not open (any more).
 pub fn check_session(notice: &Notice, session: SessionId) -> Result<(), Rejection> {
     match &notice.sessions {
-        Some(open)
-            if session != SessionId::CLUSTER && !open.contains(&session) && !planted(Bug::OldSessionWrites) =>
-        {
+        Some(open) if session != SessionId::CLUSTER && !open.contains(&session) && !planted(Bug::OldSessionWrites) => {
             Err(Rejection::NoSession)
         }
         _ => Ok(()),

@@ -87,8 +87,8 @@ fn two_candidates_at_once(stage: &mut Stage) {
 /// A change is made and its answer lost; who leads when it is asked for again has all names from a snapshot.
 fn a_retry_after_a_snapshot(stage: &mut Stage) {
     const MADE: [&str; 30] = [
-        "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7", "b8",
-        "b9", "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9",
+        "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7",
+        "b8", "b9", "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9",
     ];
     let a = stage.mount();
     let away = ServerId(1 + stage.dice.below(4) as u16);

@@ -2,9 +2,9 @@
 
 use super::super::puppet::{File, Puppet};
 use super::*;
+use raidfs_common::id::Ino;
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Change;
-use raidfs_common::id::Ino;
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
