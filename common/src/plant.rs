@@ -37,8 +37,8 @@ pub enum Bug {
     FencesUnsynced,
     /// Chunks are cut and removed before the entry that says so is durable on a quorum.
     DestroysEarly,
-    /// Requests about chunks are served whatever epoch they were sent under.
-    IgnoresEpoch,
+    /// Who made a change under an epoch that has passed by then is not told so.
+    HidesEpoch,
     /// A server that has started takes for its own what is said of the life before.
     StartsInSync,
     /// A copy that is not in sync goes on alone once its mirror is away.
@@ -86,7 +86,7 @@ pub const BUGS: [Bug; 30] = [
     Bug::RecoversEarly,
     Bug::FencesUnsynced,
     Bug::DestroysEarly,
-    Bug::IgnoresEpoch,
+    Bug::HidesEpoch,
     Bug::StartsInSync,
     Bug::StaleGoesOn,
     Bug::ForgetsLoss,

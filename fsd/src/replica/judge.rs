@@ -147,7 +147,7 @@ impl Replica {
         if view.pair != self.pair {
             return Err(Rejection::NotInCharge);
         }
-        if view.epoch != standing.epoch() && !planted(Bug::ServesStale) && !planted(Bug::IgnoresEpoch) {
+        if view.epoch != standing.epoch() && !planted(Bug::ServesStale) {
             return Err(standing.wrong_epoch());
         }
         Ok(())

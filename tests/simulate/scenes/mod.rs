@@ -141,6 +141,17 @@ impl Stage {
         }
     }
 
+    /// Waits until a value is seen that was written.
+    fn wait_for(&self, looks: &Puppet, file: &super::puppet::File, value: u64) {
+        for _ in 0..1_000 {
+            if looks.read(file).within(PATIENCE) == Some(Ok(BTreeSet::from([value]))) {
+                return;
+            }
+            millis(5);
+        }
+        unfit("a value that was written is not seen");
+    }
+
     /// The same of a read that must be answered in the end.
     fn expect_at_last(&mut self, when: &str, puppet: &Puppet, file: &super::puppet::File, value: u64) {
         for _ in 0..10 {

@@ -1,10 +1,12 @@
 //! Which copy counts: one that misses something never serves, and nothing old comes over what is new.
 
+use super::super::clients::{address, values_of, write_of};
 use super::super::puppet::{File, Puppet};
 use super::*;
 use raidfs_common::id::Ino;
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Change;
+use raidfs_mountd::vfs::cluster::Cluster;
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
@@ -22,12 +24,12 @@ pub const SCENES: &[Scene] = &[
         play: who_lost_power_comes_first,
     },
     Scene {
-        name: "a-request-from-before-an-eviction",
-        catches: &[Bug::IgnoresEpoch],
+        name: "a-write-and-a-read-around-an-eviction",
+        catches: &[Bug::HidesEpoch],
         short_logs: false,
-        play: a_request_from_before_an_eviction,
+        play: a_write_and_a_read_around_an_eviction,
     },
-    Scene { name: "a-request-twice", catches: &[Bug::ChangesTwice], short_logs: false, play: a_request_twice },
+    Scene { name: "two-requests-twice", catches: &[Bug::ChangesTwice], short_logs: false, play: two_requests_twice },
     Scene {
         name: "a-write-to-a-file-that-is-gone",
         catches: &[Bug::RaisesDead],
@@ -94,42 +96,51 @@ fn who_lost_power_comes_first(stage: &mut Stage) {
     stage.expect_at_last("after all was mended", &a, &file, 2);
 }
 
-/// A write is on its way to its primary for as long as that takes to be put out and brought up to date again; meanwhile it was
-/// made by way of the mirror, and so was another.
-fn a_request_from_before_an_eviction(stage: &mut Stage) {
+/// A mirror is put out and does not know it yet: who wrote reads at once, and could ask that one.
+fn a_write_and_a_read_around_an_eviction(stage: &mut Stage) {
     let a = stage.mount();
     let file = file_beside(stage, &a);
-    let late = file.primary;
-    stage.tell(&format!("{late} is cut off"));
-    faults::split(|host| host == late.0);
-    a.write_only(&file, 2).well();
-    a.write_only(&file, 3).well();
-    stage.tell("the servers hear each other again");
-    (0..5).for_each(|host| stage.open(host, late.0));
-    [OPERATOR, SECOND].into_iter().for_each(|host| stage.open(host, late.0));
-    stage.calm();
-    stage.tell("so do all");
-    network::heal();
-    for _ in 0..10 {
-        millis(20);
-        let read = a.read(&file).within(PATIENCE);
-        stage.expect("after a late request", read, 3);
+    for _ in 0..4 {
+        drop(a.read(&file).well());
     }
+    let (mirror, attr) = (file.mirror, file.attr);
+    stage.tell(&format!("no server hears {mirror}"));
+    (0..5).filter(|host| *host != mirror.0).for_each(|host| stage.cut(host, mirror.0));
+    let both = a.begin(move |client| async move {
+        let written = client.change_chunk(address(&attr), write_of(2, false)).await;
+        let mut found = Vec::new();
+        for _ in 0..6 {
+            found.push(values_of(&client, &attr).await);
+        }
+        (written, found)
+    });
+    let (written, found) = both.within(PATIENCE).unwrap_or_else(|| unfit("the client has not ended"));
+    if written.is_err() {
+        unfit("the write was not made");
+    }
+    for read in found {
+        stage.expect("by who had written", Some(read), 2);
+    }
+    network::heal();
+    stage.expect_at_last("after all was mended", &a, &file, 2);
 }
 
-/// A write takes long to its primary, and is sent another way meanwhile.
-fn a_request_twice(stage: &mut Stage) {
+/// The answers to two writes, one after the other, are lost; both are sent again.
+fn two_requests_twice(stage: &mut Stage) {
     let a = stage.mount();
     let file = file_beside(stage, &a);
-    stage.cut(MOUNT, file.primary.0);
-    a.write_only(&file, 2).well();
-    a.write_only(&file, 3).well();
+    let looks = Puppet::observe(&stage.servers.config, SECOND);
+    stage.tell(&format!("nothing that {} says reaches the mount", file.primary));
+    network::cut(file.primary.0, MOUNT);
+    let first = a.write_only(&file, 2);
+    stage.wait_for(&looks, &file, 2);
+    let second = a.write_only(&file, 3);
+    stage.wait_for(&looks, &file, 3);
+    let ended = (first.within(PATIENCE), second.within(PATIENCE));
+    stage.tell(&format!("what came of them: {ended:?}"));
     network::heal();
-    for _ in 0..10 {
-        millis(20);
-        let read = a.read(&file).within(PATIENCE);
-        stage.expect("after a request that came twice", read, 3);
-    }
+    stage.expect_at_last("after requests that came twice", &looks, &file, 3);
+    stage.expect_at_last("after requests that came twice", &a, &file, 3);
 }
 
 /// Somebody writes to a file that was removed, and whose chunks are gone.
