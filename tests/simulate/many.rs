@@ -122,7 +122,7 @@ fn catch(arguments: &Arguments, bug: Bug, scene: Option<&Scene>) -> Caught {
             // Another code says that the run has shown nothing.
             Ok(output) if output.status.code() == Some(1) => {
                 let text = String::from_utf8_lossy(&output.stdout);
-                let wrong = text.lines().find(|line| line.starts_with("WRONG")).unwrap_or("WRONG  it ended");
+                let wrong = text.lines().rfind(|line| line.starts_with("WRONG")).unwrap_or("WRONG  it ended");
                 caught.lock().get_or_insert((seed, tries, wrong.chars().take(120).collect()));
                 ControlFlow::Break(())
             }

@@ -79,7 +79,7 @@ fn two_candidates_at_once(stage: &mut Stage) {
         millis(600);
         stage.open(others[0].0, others[1].0);
         stage.run(leader);
-        drop(pending.within(PATIENCE));
+        let _ = pending.within(PATIENCE);
         stage.calm();
     }
 }
