@@ -148,6 +148,10 @@ fn power_after_a_resync(stage: &mut Stage) {
 fn power_after_a_change_of_an_old_file(stage: &mut Stage) {
     let a = stage.mount();
     let file = durable_file(&a, |_, _| true);
+    let other = a.file(|primary, mirror| file.servers().contains(&primary) && file.servers().contains(&mirror));
+    millis(FORGOTTEN);
+    // Another round between the two, so that it is durable that there are no older notes.
+    a.write(&other, 1).well();
     millis(FORGOTTEN);
     a.write_only(&file, 2).well();
     let who = file.servers()[stage.dice.below(2) as usize];

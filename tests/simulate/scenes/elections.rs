@@ -11,6 +11,18 @@ pub const SCENES: &[Scene] = &[
         play: a_voter_that_forgot,
     },
     Scene {
+        name: "a-candidate-that-lags",
+        catches: &[Bug::VotesForShorterLog],
+        short_logs: false,
+        play: a_candidate_that_lags,
+    },
+    Scene {
+        name: "a-leader-that-is-alone",
+        catches: &[Bug::AgreesAlone],
+        short_logs: false,
+        play: a_leader_that_is_alone,
+    },
+    Scene {
         name: "two-candidates-at-once",
         catches: &[Bug::VotesTwice],
         short_logs: false,
@@ -61,6 +73,63 @@ fn a_voter_that_forgot(stage: &mut Stage) {
     match a.look_up("x").end() {
         Ok(Some(attr)) if attr.ino == made.ino => {}
         other => stage.problems.push(format!("a file that was made is {other:?}")),
+    }
+}
+
+/// Two lack an entry that was made, and are the first to ask for votes.
+fn a_candidate_that_lags(stage: &mut Stage) {
+    let a = stage.mount();
+    a.create("w").well();
+    let leader = stage.leader();
+    let mut others: Vec<ServerId> = Stage::everybody().into_iter().filter(|id| *id != leader).collect();
+    let turn = stage.dice.below(4) as usize;
+    others.rotate_left(turn);
+    let (have, lack) = ([others[0], others[1]], [others[2], others[3]]);
+    stage.tell(&format!("{lack:?} are cut off"));
+    faults::split(|host| lack.contains(&ServerId(host)));
+    let made = a.create("x").well();
+    have.into_iter().for_each(|id| stage.servers.freeze(id));
+    stage.kill(leader);
+    // What the dead one had sent them does not arrive.
+    for id in lack {
+        (0..super::super::HOSTS).filter(|host| *host != leader.0).for_each(|host| stage.open(id.0, host));
+    }
+    millis(1_000 + stage.dice.below(400));
+    stage.tell(&format!("{have:?} go on"));
+    have.into_iter().for_each(|id| stage.servers.thaw(id));
+    for _ in 0..20 {
+        let found = a.look_up("x").within(Duration::from_millis(300));
+        if let Some(Ok(found)) = found
+            && found.map(|attr| attr.ino) != Some(made.ino)
+        {
+            stage.problems.push(format!("a file that was made is {found:?} under another leader"));
+            break;
+        }
+    }
+    network::heal();
+}
+
+/// A leader hears nobody but the client, which has it make something; then it dies.
+fn a_leader_that_is_alone(stage: &mut Stage) {
+    let a = stage.mount();
+    a.create("w").well();
+    let leader = stage.leader();
+    faults::split(|host| host == leader.0 || host == MOUNT);
+    let made = a.create("x");
+    let early = made.within(Duration::from_millis(300));
+    stage.tell(&format!("alone: {early:?}"));
+    stage.kill(leader);
+    (0..super::super::HOSTS).filter(|host| *host != leader.0).for_each(|host| stage.open(MOUNT, host));
+    let looks = Puppet::observe(&stage.servers.config, SECOND);
+    let made = match early {
+        Some(made) => made,
+        None => made.end(),
+    };
+    let found = looks.look_up("x").end();
+    match (made, found) {
+        (Ok(made), Ok(Some(found))) if made.ino == found.ino => {}
+        (Err(_), _) => {}
+        (made, found) => stage.problems.push(format!("a file that was made ({made:?}) is {found:?}")),
     }
 }
 

@@ -31,6 +31,24 @@ pub const SCENES: &[Scene] = &[
     },
     Scene { name: "two-requests-twice", catches: &[Bug::ChangesTwice], short_logs: false, play: two_requests_twice },
     Scene {
+        name: "a-mirror-that-is-not-reached",
+        catches: &[Bug::GivesUpMirror],
+        short_logs: false,
+        play: a_mirror_that_is_not_reached,
+    },
+    Scene {
+        name: "reads-during-a-resync",
+        catches: &[Bug::ServesSyncing],
+        short_logs: false,
+        play: reads_during_a_resync,
+    },
+    Scene {
+        name: "writes-during-a-resync",
+        catches: &[Bug::CopiesOutOfTurn],
+        short_logs: false,
+        play: writes_during_a_resync,
+    },
+    Scene {
         name: "a-write-to-a-file-that-is-gone",
         catches: &[Bug::RaisesDead],
         short_logs: false,
@@ -106,6 +124,8 @@ fn a_write_and_a_read_around_an_eviction(stage: &mut Stage) {
     let (mirror, attr) = (file.mirror, file.attr);
     stage.tell(&format!("no server hears {mirror}"));
     (0..5).filter(|host| *host != mirror.0).for_each(|host| stage.cut(host, mirror.0));
+    // The news comes from the primary only.
+    (0..5).filter(|host| !file.servers().contains(&ServerId(*host))).for_each(|host| stage.cut(host, MOUNT));
     let both = a.begin(move |client| async move {
         let written = client.change_chunk(address(&attr), write_of(2, false)).await;
         let mut found = Vec::new();
@@ -141,6 +161,60 @@ fn two_requests_twice(stage: &mut Stage) {
     network::heal();
     stage.expect_at_last("after requests that came twice", &looks, &file, 3);
     stage.expect_at_last("after requests that came twice", &a, &file, 3);
+}
+
+/// A primary does not reach its mirror, which everybody else does.
+fn a_mirror_that_is_not_reached(stage: &mut Stage) {
+    let a = stage.mount();
+    let file = file_beside(stage, &a);
+    stage.cut(file.primary.0, file.mirror.0);
+    a.write(&file, 2).well();
+    for _ in 0..20 {
+        let read = a.read(&file).within(PATIENCE);
+        stage.expect("after a write that the mirror did not take", read, 2);
+        millis(20);
+    }
+    network::heal();
+    stage.expect_at_last("after all was mended", &a, &file, 2);
+}
+
+/// A mirror that missed something is brought up to date from a slow disk, and there is much to read.
+fn reads_during_a_resync(stage: &mut Stage) {
+    let a = stage.mount();
+    let file = file_beside(stage, &a);
+    stage.kill(file.mirror);
+    a.write(&file, 2).well();
+    stage.trouble(file.primary, Trouble::Slow(40 + stage.dice.below(100)));
+    stage.run(file.mirror);
+    for _ in 0..80 {
+        let read = a.read(&file).within(Duration::from_millis(30));
+        stage.expect("during a resync", read, 2);
+    }
+    stage.servers.heal_disks();
+    stage.expect_at_last("after all was mended", &a, &file, 2);
+}
+
+/// The same, and there is much to write.
+fn writes_during_a_resync(stage: &mut Stage) {
+    let a = stage.mount();
+    let file = file_beside(stage, &a);
+    stage.kill(file.mirror);
+    a.write(&file, 2).well();
+    stage.trouble(file.primary, Trouble::Slow(5 + stage.dice.below(60)));
+    stage.run(file.mirror);
+    let mut newest = 2;
+    for value in 3..24 {
+        a.write_only(&file, value).well();
+        newest = value;
+        millis(stage.dice.below(60));
+    }
+    stage.servers.heal_disks();
+    stage.calm();
+    for _ in 0..10 {
+        let read = a.read(&file).within(PATIENCE);
+        stage.expect("after a resync", read, newest);
+        millis(20);
+    }
 }
 
 /// Somebody writes to a file that was removed, and whose chunks are gone.
