@@ -1,6 +1,7 @@
 //! What was agreed stays agreed, and one leads.
 
 use super::*;
+use raidfs_common::config::Config;
 
 /// The scenes.
 pub const SCENES: &[Scene] = &[
@@ -159,7 +160,9 @@ fn a_retry_after_a_snapshot(stage: &mut Stage) {
         "a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7",
         "b8", "b9", "c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9",
     ];
-    let a = stage.mount();
+    // It asks for as long as all this takes.
+    let config = Config { io_timeout: PATIENCE * 2, ..stage.servers.config.clone() };
+    let a = Puppet::mount(&config, MOUNT);
     let away = ServerId(1 + stage.dice.below(4) as u16);
     stage.kill(away);
     for name in MADE {
@@ -195,6 +198,7 @@ fn a_retry_after_a_snapshot(stage: &mut Stage) {
     network::heal();
     match made.end() {
         Ok(_) => {}
-        Err(error) => stage.problems.push(format!("a file that was made once could not be made: {error}")),
+        Err(FsError::Exists) => stage.problems.push("a file that was made once was to be made twice".into()),
+        Err(error) => unfit(&format!("there is no answer: {error}")),
     }
 }
