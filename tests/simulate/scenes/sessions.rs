@@ -18,6 +18,7 @@ pub const SCENES: &[Scene] = &[
         short_logs: false,
         play: late_words_of_a_mount_that_was_taken_over,
     },
+    Scene { name: "a-server-that-lags", catches: &[Bug::AnswersFromPast], short_logs: false, play: a_server_that_lags },
     Scene {
         name: "a-mount-that-hung-beside-a-stale-server",
         catches: &[Bug::ServesStale],
@@ -80,6 +81,25 @@ fn late_words_of_a_mount_that_was_taken_over(stage: &mut Stage) {
         stage.problems.push(format!("a mount that was taken over was told that all is well: {late:?}"));
     }
     stage.expect_at_last("by who took over", &b, &file, 2);
+}
+
+/// A server hears nothing new for a moment, and has a lease still.
+fn a_server_that_lags(stage: &mut Stage) {
+    let a = stage.mount();
+    let leader = stage.leader();
+    let lags = (1..5).map(ServerId).find(|id| *id != leader).unwrap_or_default();
+    stage.tell(&format!("{lags} does not hear {leader}"));
+    network::cut(leader.0, lags.0);
+    let made = a.create("x").well();
+    for _ in 0..16 {
+        if let Some(Ok(found)) = a.look_up("x").within(Duration::from_millis(200))
+            && found.map(|attr| attr.ino) != Some(made.ino)
+        {
+            stage.problems.push(format!("a file that was made is {found:?} to who made it"));
+            break;
+        }
+    }
+    network::heal();
 }
 
 /// The first mount stood still while a mirror was put out and another took over; it goes on, and reaches that mirror only.
