@@ -184,7 +184,8 @@ fn reads_during_a_resync(stage: &mut Stage) {
     let file = file_beside(stage, &a);
     stage.kill(file.mirror);
     a.write(&file, 2).well();
-    stage.trouble(file.primary, Trouble::Slow(40 + stage.dice.below(100)));
+    let slow = Trouble::Slow(40 + stage.dice.below(100));
+    stage.trouble(file.primary, slow);
     stage.run(file.mirror);
     for _ in 0..80 {
         let read = a.read(&file).within(Duration::from_millis(30));
@@ -200,7 +201,8 @@ fn writes_during_a_resync(stage: &mut Stage) {
     let file = file_beside(stage, &a);
     stage.kill(file.mirror);
     a.write(&file, 2).well();
-    stage.trouble(file.primary, Trouble::Slow(5 + stage.dice.below(60)));
+    let slow = Trouble::Slow(5 + stage.dice.below(60));
+    stage.trouble(file.primary, slow);
     stage.run(file.mirror);
     let mut newest = 2;
     for value in 3..24 {
