@@ -117,6 +117,16 @@ pub fn cut(from: Host, to: Host) {
     NET.lock().cuts.insert((from, to));
 }
 
+/// What was sent on this way arrives again, and so does what is still under way.
+pub fn open(from: Host, to: Host) {
+    let ways = {
+        let mut net = NET.lock();
+        net.cuts.remove(&(from, to));
+        net.ways.clone()
+    };
+    ways.iter().for_each(|way| way.lock().wake());
+}
+
 /// All ways are open.
 pub fn heal() {
     let ways = {
@@ -127,8 +137,9 @@ pub fn heal() {
     ways.iter().for_each(|way| way.lock().wake());
 }
 
-/// The process of a life is gone: its port refuses, and its connections break.
-pub fn kill(life: Life) {
+/// The process of a life is gone: its port refuses, and its connections break. `power`: its machine is gone with it, and so
+/// is what that had not sent yet.
+pub fn kill(life: Life, power: bool) {
     let ways = {
         let mut net = NET.lock();
         net.ports.retain(|_, (_, of, _)| *of != life);
@@ -138,6 +149,9 @@ pub fn kill(life: Life) {
     for way in ways {
         let mut pipe = way.lock();
         if pipe.from.1 == life {
+            if power {
+                pipe.items.clear();
+            }
             pipe.send(Item::Reset);
         } else if pipe.to.1 == life {
             pipe.broken = true;

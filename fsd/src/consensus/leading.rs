@@ -151,6 +151,7 @@ impl<L: LogStore> Core<L> {
         self.lives.add(std::slice::from_ref(&entry));
         if let Role::Leader(lead) = &mut self.role
             && synced
+            && !planted(Bug::FencesUnsynced)
         {
             lead.fences.insert(index);
             self.want_sync(index);

@@ -24,6 +24,7 @@ pub mod node;
 #[cfg(test)]
 mod node_tests;
 mod segment;
+pub mod short_log;
 #[cfg(test)]
 mod tests;
 pub mod timing;
