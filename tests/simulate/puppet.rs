@@ -152,7 +152,10 @@ impl Puppet {
     /// Makes a file in the root directory that lies on a pair of which `wanted` is told the primary and the mirror.
     pub fn file(&self, wanted: impl Fn(ServerId, ServerId) -> bool) -> File {
         const NAMES: [&str; 12] = ["f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11"];
-        let made = NAMES.iter().map(|name| self.create(name).well());
+        let made = NAMES.iter().filter_map(|name| match self.create(name).end() {
+            Err(FsError::Exists) => None,
+            made => Some(made.unwrap_or_else(|error| unfit(&format!("a file cannot be made: {error}")))),
+        });
         let file = made.map(|attr| {
             let at = place(attr.placement, 0, 2);
             let servers = [ServerId(at.pair.0 * 2 + 1), ServerId(at.pair.0 * 2 + 2)];

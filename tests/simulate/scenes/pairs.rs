@@ -129,8 +129,8 @@ fn a_write_and_a_read_around_an_eviction(stage: &mut Stage) {
     let both = a.begin(move |client| async move {
         let written = client.change_chunk(address(&attr), write_of(2, false)).await;
         let mut found = Vec::new();
-        for _ in 0..6 {
-            found.push(values_of(&client, &attr).await);
+        for _ in 0..3 {
+            found.extend(futures::future::join_all((0..6).map(|_| values_of(&client, &attr))).await);
         }
         (written, found)
     });
@@ -199,23 +199,23 @@ fn reads_during_a_resync(stage: &mut Stage) {
 fn writes_during_a_resync(stage: &mut Stage) {
     let a = stage.mount();
     let file = file_beside(stage, &a);
-    stage.kill(file.mirror);
-    a.write(&file, 2).well();
-    let slow = Trouble::Slow(5 + stage.dice.below(60));
-    stage.trouble(file.primary, slow);
-    stage.run(file.mirror);
-    let mut newest = 2;
-    for value in 3..24 {
+    let mut value = 1;
+    for _ in 0..4 {
+        stage.kill(file.mirror);
+        a.write(&file, value + 1).well();
+        let slow = Trouble::Slow(20 + stage.dice.below(80));
+        stage.trouble(file.primary, slow);
+        stage.run(file.mirror);
+        millis(stage.dice.below(900));
+        value += 2;
         a.write_only(&file, value).well();
-        newest = value;
-        millis(stage.dice.below(60));
-    }
-    stage.servers.heal_disks();
-    stage.calm();
-    for _ in 0..10 {
-        let read = a.read(&file).within(PATIENCE);
-        stage.expect("after a resync", read, newest);
-        millis(20);
+        stage.servers.heal_disks();
+        stage.calm();
+        for _ in 0..6 {
+            let read = a.read(&file).within(PATIENCE);
+            stage.expect("after a resync", read, value);
+            millis(20);
+        }
     }
 }
 
