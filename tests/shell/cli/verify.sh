@@ -22,6 +22,7 @@ cat "$CASE_DIR/said"
 same "a copy that is not in sync fails" 1 $code
 check "it is reported" grep -qx "WRONG  fsd4's copy is stale; it was not compared" "$CASE_DIR/said"
 crash fsd1 witness
+need wait_until 20 not has_leader
 verify > "$CASE_DIR/said"; code=$?
 cat "$CASE_DIR/said"
 same "so does a store that nobody leads" 1 $code

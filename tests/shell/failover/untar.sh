@@ -2,6 +2,10 @@
 # A tar is unpacked again and again while servers die, and everything is there each time.
 need probe tree "$CASE_DIR/tree" 1000 2
 need tar -cf "$CASE_DIR/t.tar" -C "$CASE_DIR/tree" .
+# A disk of its own: on one that is shared with everything else, a journal that writes out thousands of new files at a time is
+# what the small programs would wait for.
+skip_without mkfs.ext4
+local_ext4 "$DIR/data" 4G
 cluster_up
 load() { mkdir "$MNT/out$1" && in_rounds "load$1" untar "$MNT/out$1"; }
 untar() { mkdir "$1/$2" && tar -xf "$CASE_DIR/t.tar" -C "$1/$2"; }
