@@ -2,11 +2,12 @@
 # Every target does its own set-up on a Debian 12 with a Rust toolchain and root; nothing else needs to be installed.
 
 DIR     ?= raidfs-data
-MOUNT   ?= /mnt/raidfs
+MOUNT   ?=
 SERVERS ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SBINDIR ?= /usr/sbin
+SYSCONFDIR ?= /etc
 CARGO   ?= cargo
 CASES   ?=
 ONLY    ?=
@@ -22,7 +23,7 @@ PROGRAMS := fsd mountd raidfs
 .PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-sim test-scenes test-plants test-posix test-scale soak test-all bench bench-peers doc
 
 help: ## show this
-	@echo "make TARGET [DIR=$(DIR)] [MOUNT=$(MOUNT)]"
+	@echo "make TARGET [DIR=$(DIR)] [MOUNT=/mnt/raidfs] [SERVERS=4]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install the system packages that building and testing need, if any is missing
@@ -32,7 +33,8 @@ build: ## build the three programs, optimised, into target/release
 	@packaging/setup build
 	$(CARGO) build --release --locked -p raidfs-fsd -p raidfs-mountd
 
-run: build ## start a cluster in DIR and mount it at MOUNT; run again: says that it is up
+run: build ## start a cluster in DIR and mount it at MOUNT, or where it was; run again: says that it is up
+	@packaging/setup run
 	@packaging/run "$(RAIDFS)" "$(DIR)" "$(MOUNT)" "$(SERVERS)"
 
 stop: ## unmount and stop what `make run` started; the data stays in DIR
@@ -41,15 +43,15 @@ stop: ## unmount and stop what `make run` started; the data stays in DIR
 	else echo "nothing to stop: there is no cluster in $(DIR)"; fi
 
 demo: build ## the story, narrated: copy a tree, kill a server, read everything back, bring it back, verify
-	@packaging/setup test
+	@packaging/setup run
 	$(CARGO) build --release --locked -p raidfs-tests --bin probe
 	@tests/demo "$(RELEASE)"
 
-install: build ## install programs, systemd units and mount.raidfs (DESTDIR=, PREFIX=)
-	@packaging/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)" "$(SBINDIR)"
+install: build ## install programs, systemd units and mount.raidfs (DESTDIR=, PREFIX=, SBINDIR=, SYSCONFDIR=)
+	@packaging/install "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)" "$(SBINDIR)" "$(SYSCONFDIR)"
 
 uninstall: ## take away what `make install` installed
-	@packaging/install --remove "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)" "$(SBINDIR)"
+	@packaging/install --remove "$(RELEASE)" "$(DESTDIR)" "$(PREFIX)" "$(SBINDIR)" "$(SYSCONFDIR)"
 
 check: ## everything that can be judged without running it: read-only, the same as CI
 	@packaging/setup build

@@ -77,6 +77,9 @@ pub enum FsError {
     /// EBUSY
     #[error("busy")]
     Busy,
+    /// ENOTTY: no such request to a file
+    #[error("no such request")]
+    NoRequest,
 }
 
 /// Why a server does not serve a request; names the caller's next move.

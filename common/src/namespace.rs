@@ -412,6 +412,8 @@ pub enum Answer {
         entries: Vec<Entry>,
         /// Whether this was the last page.
         end: bool,
+        /// The cookie that the directory's next new entry gets: all that are there now have lower ones.
+        next_cookie: u64,
     },
     /// Bytes.
     Bytes(Bytes),

@@ -31,7 +31,8 @@ impl From<SystemTime> for Time {
             Err(e) => {
                 let d = e.duration();
                 match d.subsec_nanos() {
-                    0 => Time { secs: -(d.as_secs() as i64), nanos: 0 },
+                    // The first second that there is has no positive counterpart.
+                    0 => Time { secs: (d.as_secs() as i64).wrapping_neg(), nanos: 0 },
                     n => Time { secs: -(d.as_secs() as i64) - 1, nanos: 1_000_000_000 - n },
                 }
             }
@@ -50,5 +51,9 @@ mod tests {
         let t = Time { secs: 5_000_000_000, nanos: 1 };
         assert_eq!(Time::from(t.to_system()), t);
         assert_eq!(Time::from(UNIX_EPOCH), Time::default());
+        for secs in [i64::MIN, i64::MAX] {
+            let t = Time { secs, nanos: 0 };
+            assert_eq!(Time::from(t.to_system()), t);
+        }
     }
 }

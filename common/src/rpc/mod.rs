@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 /// The protocol's version; both sides of a connection must have the same. One line of history for each step:
 ///
 /// 1. the first;
-/// 2. copies that the servers make (`ChunkService::copy`); connections that are passed on ([`Speaker::ClientByWay`]).
-pub const PROTOCOL_VERSION: u16 = 2;
+/// 2. copies that the servers make (`ChunkService::copy`); connections that are passed on ([`Speaker::ClientByWay`]);
+/// 3. a page of a directory says which cookie comes next (`Answer::Entries`).
+pub const PROTOCOL_VERSION: u16 = 3;
 
 /// The first bytes of every connection.
 pub const MAGIC: [u8; 4] = *b"rdfs";

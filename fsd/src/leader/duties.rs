@@ -3,6 +3,7 @@
 
 use super::admission::{self, Admission, Given};
 use super::judgement::{self, Greeting, Loss, Mirror};
+use super::presence::{Presence, Sight};
 use super::room::{self, Disk};
 use super::sessions::Leases;
 use crate::cluster::{Cluster, Proposer};
@@ -289,9 +290,11 @@ impl<P: Proposer> Duties<P> {
     pub async fn run(self: Arc<Self>) {
         let mut space_at = Instant::now();
         let mut ending: Option<tokio::task::JoinHandle<()>> = None;
+        let mut presence = Presence::default();
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             if !self.proposer.leads() {
+                presence = Presence::default();
                 let mut memory = self.memory.lock();
                 (memory.led_since, memory.ending) = (None, None);
                 continue;
@@ -305,6 +308,7 @@ impl<P: Proposer> Duties<P> {
                 let gone: Vec<ServerId> = self.memory.lock().gone.keys().copied().collect();
                 self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
             }
+            self.say_who_is_there(&mut presence, is_young);
             // In a task of its own: asking servers for sizes may take longer than an eviction can wait.
             if ending.as_ref().is_none_or(tokio::task::JoinHandle::is_finished) {
                 let duties = self.clone();
@@ -315,6 +319,18 @@ impl<P: Proposer> Duties<P> {
                 space_at = Instant::now();
                 self.propose_space().await;
             }
+        }
+    }
+
+    fn say_who_is_there(&self, presence: &mut Presence, is_young: bool) {
+        let sight = |voter| {
+            let heard = self.heard(voter);
+            Sight { voter, heard, is_gone: heard.is_none() && self.memory.lock().gone.contains_key(&voter) }
+        };
+        let is_known = |sight: &Sight| !is_young || sight.heard.is_some() || sight.is_gone;
+        let sights = self.cluster.config.voters().into_iter().map(sight).filter(is_known);
+        for word in presence.look(sights) {
+            tracing::info!("{word}");
         }
     }
 

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`judgement`] | the decisions: pure, time passed in |
 //! | [`admission`] | whose data directory is taken: pure |
+//! | [`presence`] | what is said of who falls silent and is heard again: pure |
 //! | [`room`] | what room the pairs have: pure |
 //! | [`duties`] | the loop that carries them out while this server leads |
 //! | [`sessions`] | leases of mount sessions; what is done when one ends without a word |
@@ -12,5 +13,6 @@
 pub mod admission;
 pub mod duties;
 pub mod judgement;
+mod presence;
 pub mod room;
 mod sessions;

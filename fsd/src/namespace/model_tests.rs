@@ -430,7 +430,7 @@ impl Model {
         let (mut seen, mut after) = (Vec::new(), 0);
         loop {
             let query = Query::ReadDir { ino: Ino(ino), after, limit: 2, attrs: true };
-            let Ok(Answer::Entries { entries, end }) = namespace.query(&query).unwrap() else { panic!("entries") };
+            let Ok(Answer::Entries { entries, end, .. }) = namespace.query(&query).unwrap() else { panic!("entries") };
             after = entries.last().map_or(after, |entry| entry.cookie);
             assert!(entries.iter().all(|e| e.attr.map(|attr| (attr.ino, attr.kind)) == Some((e.ino, e.kind))));
             seen.extend(entries.into_iter().map(|entry| (entry.name, entry.ino.0)));

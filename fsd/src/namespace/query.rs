@@ -1,7 +1,7 @@
 //! Questions about the namespace; nothing here changes it.
 
 use super::fault::Fault;
-use super::rows::{Key, Row, prefix};
+use super::rows::{InodeRow, Key, Row, prefix};
 use super::state::{Refusal, State};
 use bytes::Bytes;
 use raidfs_common::attr::FileKind;
@@ -51,22 +51,23 @@ fn try_answer(state: &State, query: &Query) -> Result<Answer, Refusal> {
 }
 
 fn read_dir(state: &State, ino: Ino, after: u64, limit: u32, attrs: bool) -> Result<Answer, Refusal> {
-    if state.inode(ino)?.attr.kind != FileKind::Dir {
+    let InodeRow { attr, next_cookie, .. } = state.inode(ino)?;
+    if attr.kind != FileKind::Dir {
         return Err(FsError::NotDir.into());
     }
     let limit = (limit as usize).clamp(1, DIR_PAGE_ENTRIES);
-    let Some(first) = after.checked_add(1) else { return Ok(Answer::Entries { entries: Vec::new(), end: true }) };
     let mut entries = Vec::new();
+    let Some(first) = after.checked_add(1) else { return Ok(Answer::Entries { entries, end: true, next_cookie }) };
     for row in state.rows.rows(&prefix::index_of(ino), &Key::Index(ino, first).encode()) {
         if entries.len() == limit {
-            return Ok(Answer::Entries { entries, end: false });
+            return Ok(Answer::Entries { entries, end: false, next_cookie });
         }
         if let (Key::Index(_, cookie), Row::Index(row)) = row? {
             let attr = if attrs { Some(state.known_inode(row.ino)?.attr) } else { None };
             entries.push(Entry { name: row.name, ino: row.ino, kind: row.kind, cookie, attr });
         }
     }
-    Ok(Answer::Entries { entries, end: true })
+    Ok(Answer::Entries { entries, end: true, next_cookie })
 }
 
 /// Found by looking through each parent for the child: for messages only.

@@ -138,7 +138,7 @@ impl Fixture {
 
     pub fn page(&self, ino: Ino, after: u64, limit: u32) -> (Vec<Entry>, bool) {
         match self.namespace.query(&Query::ReadDir { ino, after, limit, attrs: true }).unwrap() {
-            Ok(Answer::Entries { entries, end }) => (entries, end),
+            Ok(Answer::Entries { entries, end, .. }) => (entries, end),
             other => panic!("{other:?}"),
         }
     }

@@ -61,7 +61,10 @@ pub fn node_of(mode: u32, rdev: u32) -> Option<NewNode> {
 /// A time as the kernel sent it. Of one before 1970 fuser takes the nanoseconds off instead of adding them.
 fn time_from_kernel(t: SystemTime) -> Time {
     match UNIX_EPOCH.duration_since(t) {
-        Ok(before) if !before.is_zero() => Time { secs: -(before.as_secs() as i64), nanos: before.subsec_nanos() },
+        // The first second that there is has no positive counterpart.
+        Ok(before) if !before.is_zero() => {
+            Time { secs: (before.as_secs() as i64).wrapping_neg(), nanos: before.subsec_nanos() }
+        }
         _ => Time::from(t),
     }
 }
@@ -94,6 +97,8 @@ mod tests {
         assert_eq!(time_from_kernel(sent), Time { secs: -1, nanos: 999_999_999 });
         let sent = UNIX_EPOCH - Duration::new(7, 0);
         assert_eq!(time_from_kernel(sent), Time { secs: -7, nanos: 0 });
+        let sent = UNIX_EPOCH - Duration::new(1 << 63, 0);
+        assert_eq!(time_from_kernel(sent), Time { secs: i64::MIN, nanos: 0 });
         let sent = UNIX_EPOCH + Duration::new(7, 1);
         assert_eq!(time_from_kernel(sent), Time { secs: 7, nanos: 1 });
     }

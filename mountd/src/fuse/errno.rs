@@ -29,5 +29,6 @@ pub fn errno(error: FsError) -> Errno {
         FsError::Interrupted => Errno::EINTR,
         FsError::ReadOnly => Errno::EROFS,
         FsError::Busy => Errno::EBUSY,
+        FsError::NoRequest => Errno::ENOTTY,
     }
 }

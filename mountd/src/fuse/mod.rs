@@ -18,14 +18,15 @@ use self::errno::errno;
 use self::interrupt::interrupted;
 pub use self::table::is_mounted_for;
 use crate::vfs::cluster::Cluster;
+use crate::vfs::stop::Stop;
 use crate::vfs::tree::Stamp;
 use crate::vfs::{Allocate, Caller, DirEntry, NewNode, OpenMode, Pages, Seek, Vfs};
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
-    INodeNo, InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite,
-    ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use raidfs_common::attr::Attr;
 use raidfs_common::error::FsError;
@@ -56,24 +57,56 @@ const INODES_FREE: u64 = 1 << 32;
 pub struct Adapter<C: Cluster> {
     vfs: Vfs<C>,
     runtime: Handle,
+    /// The kernel can map what is opened to be read past its pages.
+    maps_direct: bool,
+}
+
+/// Who waits for an operation, by the number of the process, and what becomes of it if it takes long and that process is to be
+/// ended meanwhile.
+#[derive(Clone, Copy)]
+enum Waits {
+    /// Answered with EINTR at once, as it changes nothing; it comes to its own end unheard.
+    ForAnswer(u32),
+    /// Told to stop, and answered once it has: what the kernel has other programs do meanwhile would be undone by the rest
+    /// of it, and what the kernel believes would be wrong.
+    ForChange(u32),
+    /// Left alone.
+    ToTheEnd,
+}
+
+impl Waits {
+    fn for_answer(request: &Request) -> Waits {
+        Waits::ForAnswer(request.pid())
+    }
+
+    fn for_change(request: &Request) -> Waits {
+        Waits::ForChange(request.pid())
+    }
+
+    async fn is_to_end(self) {
+        match self {
+            Waits::ForAnswer(pid) | Waits::ForChange(pid) => interrupted(pid).await,
+            Waits::ToTheEnd => std::future::pending().await,
+        }
+    }
 }
 
 impl<C: Cluster> Adapter<C> {
     /// Serves `vfs`, with `runtime` for what has to wait.
     pub fn new(vfs: Vfs<C>, runtime: Handle) -> Adapter<C> {
-        Adapter { vfs, runtime }
+        Adapter { vfs, runtime, maps_direct: false }
     }
 
-    /// Runs an operation to its reply: at once if it need not wait. One that waits for long is answered with EINTR if
-    /// `pid` is to be ended, and comes to its own end unheard; 0: it is not to be left alone.
+    /// Runs an operation to its reply: at once if it need not wait.
     fn run<T: Send + 'static>(
         &self,
-        pid: u32,
+        caller: Waits,
         operation: impl Future<Output = Result<T, FsError>> + Send + 'static,
         reply: impl FnOnce(Result<T, FsError>) + Send + 'static,
     ) {
         let _entered = self.runtime.enter();
-        let mut operation = Box::pin(operation);
+        let stop = Stop::default();
+        let mut operation = Box::pin(stop.scope(operation));
         // Whatever it waits for is registered again by the runtime's own first poll.
         match operation.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(result) => reply(result),
@@ -81,10 +114,16 @@ impl<C: Cluster> Adapter<C> {
                 tokio::select! {
                     biased;
                     result = &mut operation => reply(result),
-                    () = interrupted(pid) => {
-                        reply(Err(FsError::Interrupted));
-                        // Half of a change is worse than one that nobody waits for.
-                        drop(operation.await);
+                    () = caller.is_to_end() => match caller {
+                        Waits::ForAnswer(_) => {
+                            stop.tell();
+                            reply(Err(FsError::Interrupted));
+                            drop(operation.await);
+                        }
+                        Waits::ForChange(_) | Waits::ToTheEnd => {
+                            stop.tell();
+                            reply(operation.await);
+                        }
                     }
                 }
             })),
@@ -93,11 +132,11 @@ impl<C: Cluster> Adapter<C> {
 
     fn empty(
         &self,
-        request: &Request,
+        caller: Waits,
         reply: ReplyEmpty,
         operation: impl Future<Output = Result<(), FsError>> + Send + 'static,
     ) {
-        self.run(request.pid(), operation, |result| match result {
+        self.run(caller, operation, |result| match result {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(errno(error)),
         });
@@ -105,12 +144,12 @@ impl<C: Cluster> Adapter<C> {
 
     fn entry(
         &self,
-        request: &Request,
+        caller: Waits,
         reply: ReplyEntry,
         operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
     ) {
         let (vfs, asked) = (self.vfs.clone(), self.vfs.moment());
-        self.run(request.pid(), operation, move |result| match result {
+        self.run(caller, operation, move |result| match result {
             Ok(attr) => reply.entry(&ttl(&vfs, &attr, asked), &attr_of(&attr), GENERATION),
             Err(error) => reply.error(errno(error)),
         });
@@ -118,12 +157,12 @@ impl<C: Cluster> Adapter<C> {
 
     fn attr(
         &self,
-        request: &Request,
+        caller: Waits,
         reply: ReplyAttr,
         operation: impl Future<Output = Result<Attr, FsError>> + Send + 'static,
     ) {
         let (vfs, asked) = (self.vfs.clone(), self.vfs.moment());
-        self.run(request.pid(), operation, move |result| match result {
+        self.run(caller, operation, move |result| match result {
             Ok(attr) => reply.attr(&ttl(&vfs, &attr, asked), &attr_of(&attr)),
             Err(error) => reply.error(errno(error)),
         });
@@ -131,11 +170,11 @@ impl<C: Cluster> Adapter<C> {
 
     fn bytes(
         &self,
-        request: &Request,
+        caller: Waits,
         reply: ReplyData,
         operation: impl Future<Output = Result<Bytes, FsError>> + Send + 'static,
     ) {
-        self.run(request.pid(), operation, |result| match result {
+        self.run(caller, operation, |result| match result {
             Ok(bytes) => reply.data(&bytes),
             Err(error) => reply.error(errno(error)),
         });
@@ -143,12 +182,12 @@ impl<C: Cluster> Adapter<C> {
 
     fn xattr(
         &self,
-        request: &Request,
+        caller: Waits,
         size: u32,
         reply: ReplyXattr,
         operation: impl Future<Output = Result<Bytes, FsError>> + Send + 'static,
     ) {
-        self.run(request.pid(), operation, move |result| match result {
+        self.run(caller, operation, move |result| match result {
             Ok(value) if size == 0 => reply.size(value.len() as u32),
             Ok(value) if value.len() <= size as usize => reply.data(&value),
             Ok(_) => reply.error(errno(FsError::Range)),
@@ -185,17 +224,19 @@ fn open_mode(flags: i32) -> OpenMode {
     }
 }
 
-fn pages_flag(pages: Pages) -> FopenFlags {
+/// Where what is opened to be read past the kernel's pages could not be mapped (before Linux 6.6), it is not: an access time
+/// of an empty file is worth less than the mapping once it is empty no more.
+fn pages_flag(pages: Pages, maps_direct: bool) -> FopenFlags {
     match pages {
-        Pages::Keep => FopenFlags::FOPEN_KEEP_CACHE,
         Pages::Drop => FopenFlags::empty(),
-        Pages::Bypass => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_DIRECT_IO,
+        Pages::Bypass if maps_direct => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_DIRECT_IO,
+        Pages::Keep | Pages::Bypass => FopenFlags::FOPEN_KEEP_CACHE,
     }
 }
 
 /// A file without a chance of a late error needs no flush at its close.
-fn open_reply(flags: i32, pages: Pages) -> FopenFlags {
-    let pages = pages_flag(pages);
+fn open_reply(flags: i32, pages: Pages, maps_direct: bool) -> FopenFlags {
+    let pages = pages_flag(pages, maps_direct);
     if flags & libc::O_ACCMODE == libc::O_RDONLY { pages | FopenFlags::FOPEN_NOFLUSH } else { pages }
 }
 
@@ -245,14 +286,14 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             // Only what is written through this mount changes a file: the kernel knows by itself.
             InitFlags::FUSE_EXPLICIT_INVAL_DATA,
             InitFlags::FUSE_ABORT_ERROR,
-            // A file that was opened while it was empty may be mapped later.
-            InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
         ];
         for flag in wanted {
             if let Err(missing) = config.add_capabilities(flag) {
                 tracing::debug!("the kernel does not offer {missing:?}");
             }
         }
+        // A file that was opened while it was empty may be mapped later.
+        self.maps_direct = config.add_capabilities(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP).is_ok();
         // The nearest value that is allowed, if this is not.
         let _ = config.set_max_write(WRITE_BYTES_MAX).or_else(|nearest| config.set_max_write(nearest));
         let _ = config.set_max_background(BACKGROUND);
@@ -263,7 +304,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         let (vfs, name, asked) = (self.vfs.clone(), name(name_), self.vfs.moment());
         let looking = vfs.clone();
         let operation = async move { looking.lookup(ino(parent), &name).await };
-        self.run(request.pid(), operation, move |result| match result {
+        self.run(Waits::for_answer(request), operation, move |result| match result {
             Ok(attr) => reply.entry(&ttl(&vfs, &attr, asked), &attr_of(&attr), GENERATION),
             Err(FsError::NotFound) => reply.entry(&TTL, &no_entry(), GENERATION),
             Err(error) => reply.error(errno(error)),
@@ -276,7 +317,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
 
     fn getattr(&self, request: &Request, number: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let vfs = self.vfs.clone();
-        self.attr(request, reply, async move { vfs.getattr(ino(number)).await });
+        self.attr(Waits::for_answer(request), reply, async move { vfs.getattr(ino(number)).await });
     }
 
     fn setattr(
@@ -299,12 +340,12 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     ) {
         let (vfs, caller) = (self.vfs.clone(), caller(request));
         let set = set_of(mode, uid, gid, size, atime, mtime);
-        self.attr(request, reply, async move { vfs.setattr(caller, ino(number), set).await });
+        self.attr(Waits::for_change(request), reply, async move { vfs.setattr(caller, ino(number), set).await });
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
         let vfs = self.vfs.clone();
-        self.bytes(request, reply, async move { vfs.readlink(ino(number)).await });
+        self.bytes(Waits::for_answer(request), reply, async move { vfs.readlink(ino(number)).await });
     }
 
     fn mknod(
@@ -319,29 +360,29 @@ impl<C: Cluster> Filesystem for Adapter<C> {
     ) {
         let Some(new) = node_of(mode, rdev) else { return reply.error(errno(FsError::Invalid)) };
         let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
-        self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+        self.entry(Waits::for_change(request), reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
         let new = NewNode::dir((mode & 0o7777) as u16);
-        self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+        self.entry(Waits::for_change(request), reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.empty(request, reply, async move { vfs.unlink(ino(parent), &name).await });
+        self.empty(Waits::for_change(request), reply, async move { vfs.unlink(ino(parent), &name).await });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.empty(request, reply, async move { vfs.rmdir(ino(parent), &name).await });
+        self.empty(Waits::for_change(request), reply, async move { vfs.rmdir(ino(parent), &name).await });
     }
 
     fn symlink(&self, request: &Request, parent: INodeNo, link: &OsStr, target: &Path, reply: ReplyEntry) {
         let (vfs, caller, name) = (self.vfs.clone(), caller(request), name(link));
         let new = NewNode::symlink(Bytes::copy_from_slice(target.as_os_str().as_bytes()));
-        self.entry(request, reply, async move { vfs.make(caller, ino(parent), &name, new).await });
+        self.entry(Waits::for_change(request), reply, async move { vfs.make(caller, ino(parent), &name, new).await });
     }
 
     fn rename(
@@ -361,27 +402,25 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             _ => return reply.error(errno(FsError::Invalid)),
         };
         let (vfs, name, new_name) = (self.vfs.clone(), name(name_), name(new_name));
-        self.empty(
-            request,
-            reply,
-            async move { vfs.rename(ino(parent), &name, ino(new_parent), &new_name, mode).await },
-        );
+        self.empty(Waits::for_change(request), reply, async move {
+            vfs.rename(ino(parent), &name, ino(new_parent), &new_name, mode).await
+        });
     }
 
     fn link(&self, request: &Request, number: INodeNo, parent: INodeNo, name_: &OsStr, reply: ReplyEntry) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.entry(request, reply, async move { vfs.link(ino(number), ino(parent), &name).await });
+        self.entry(Waits::for_change(request), reply, async move { vfs.link(ino(number), ino(parent), &name).await });
     }
 
     fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let vfs = self.vfs.clone();
+        let (vfs, maps_direct) = (self.vfs.clone(), self.maps_direct);
         // A handle that nobody learns of would never be closed.
         let operation = async move {
             let handle = vfs.open(ino(number), open_mode(flags.0)).await?;
             Ok((handle, vfs.pages(handle).await))
         };
-        self.run(0, operation, move |result| match result {
-            Ok((handle, pages)) => reply.opened(FileHandle(handle), open_reply(flags.0, pages)),
+        self.run(Waits::ToTheEnd, operation, move |result| match result {
+            Ok((handle, pages)) => reply.opened(FileHandle(handle), open_reply(flags.0, pages, maps_direct)),
             Err(error) => reply.error(errno(error)),
         });
     }
@@ -398,7 +437,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyData,
     ) {
         let vfs = self.vfs.clone();
-        self.bytes(request, reply, async move { vfs.read(handle.0, offset, size).await });
+        self.bytes(Waits::for_answer(request), reply, async move { vfs.read(handle.0, offset, size).await });
     }
 
     fn write(
@@ -428,7 +467,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         let (vfs, data) = (self.vfs.clone(), Bytes::copy_from_slice(data));
         let caller = strip_ids.then(|| caller(request));
         let operation = async move { vfs.write(handle.0, offset, &data, caller).await };
-        self.run(request.pid(), operation, move |result| answer(result, reply));
+        self.run(Waits::for_change(request), operation, move |result| answer(result, reply));
     }
 
     fn flush(&self, _request: &Request, _number: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
@@ -449,23 +488,23 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyEmpty,
     ) {
         let vfs = self.vfs.clone();
-        self.empty(request, reply, async move { vfs.release(handle.0) });
+        self.empty(Waits::for_answer(request), reply, async move { vfs.release(handle.0) });
     }
 
     fn fsync(&self, request: &Request, _number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let vfs = self.vfs.clone();
-        self.empty(request, reply, async move { vfs.fsync(handle.0).await });
+        self.empty(Waits::for_answer(request), reply, async move { vfs.fsync(handle.0).await });
     }
 
     fn opendir(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let vfs = self.vfs.clone();
+        let (vfs, maps_direct) = (self.vfs.clone(), self.maps_direct);
         let operation = async move {
             let handle = vfs.opendir(ino(number), open_mode(flags.0)).await?;
             Ok((handle, vfs.pages(handle).await))
         };
-        self.run(0, operation, |result| match result {
+        self.run(Waits::ToTheEnd, operation, move |result| match result {
             Ok((handle, pages)) => {
-                reply.opened(FileHandle(handle), pages_flag(pages) | FopenFlags::FOPEN_CACHE_DIR);
+                reply.opened(FileHandle(handle), pages_flag(pages, maps_direct) | FopenFlags::FOPEN_CACHE_DIR);
             }
             Err(error) => reply.error(errno(error)),
         });
@@ -482,7 +521,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             let result = vfs.readdir(handle.0, offset, false, add).await;
             Ok((reply, result))
         };
-        self.run(0, operation, |done| match done {
+        self.run(Waits::ToTheEnd, operation, |done| match done {
             Ok((reply, Ok(()))) => reply.ok(),
             Ok((reply, Err(error))) => reply.error(errno(error)),
             // The reply has gone with the operation, and has answered with an error by itself.
@@ -514,7 +553,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             let result = vfs.readdir(handle.0, offset, true, add).await;
             Ok((reply, result))
         };
-        self.run(0, operation, |done| match done {
+        self.run(Waits::ToTheEnd, operation, |done| match done {
             Ok((reply, Ok(()))) => reply.ok(),
             Ok((reply, Err(error))) => reply.error(errno(error)),
             Err(_) => {}
@@ -530,17 +569,17 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyEmpty,
     ) {
         let vfs = self.vfs.clone();
-        self.empty(request, reply, async move { vfs.release(handle.0) });
+        self.empty(Waits::for_answer(request), reply, async move { vfs.release(handle.0) });
     }
 
-    fn fsyncdir(&self, request: &Request, number: INodeNo, _handle: FileHandle, _data: bool, reply: ReplyEmpty) {
+    fn fsyncdir(&self, request: &Request, _number: INodeNo, handle: FileHandle, _data: bool, reply: ReplyEmpty) {
         let vfs = self.vfs.clone();
-        self.empty(request, reply, async move { vfs.fsyncdir(ino(number)).await });
+        self.empty(Waits::for_answer(request), reply, async move { vfs.fsyncdir(handle.0).await });
     }
 
     fn statfs(&self, request: &Request, _number: INodeNo, reply: ReplyStatfs) {
         let vfs = self.vfs.clone();
-        self.run(request.pid(), async move { vfs.totals().await }, |result| match result {
+        self.run(Waits::for_answer(request), async move { vfs.totals().await }, |result| match result {
             Ok(totals) => {
                 let (total, free) = (totals.total / BLOCK_BYTES, totals.free / BLOCK_BYTES);
                 let block = BLOCK_BYTES as u32;
@@ -566,25 +605,33 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             libc::XATTR_CREATE => XattrMode::Create,
             libc::XATTR_REPLACE => XattrMode::Replace,
             0 => XattrMode::Any,
-            _ => return self.empty(request, reply, async move { vfs.refuse_setxattr(ino(number), &name).await }),
+            _ => {
+                return self.empty(Waits::for_change(request), reply, async move {
+                    vfs.refuse_setxattr(ino(number), &name).await
+                });
+            }
         };
         let caller = caller(request);
-        self.empty(request, reply, async move { vfs.setxattr(caller, ino(number), &name, &value, mode).await });
+        self.empty(Waits::for_change(request), reply, async move {
+            vfs.setxattr(caller, ino(number), &name, &value, mode).await
+        });
     }
 
     fn getxattr(&self, request: &Request, number: INodeNo, name_: &OsStr, size: u32, reply: ReplyXattr) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.xattr(request, size, reply, async move { vfs.getxattr(ino(number), &name).await });
+        self.xattr(Waits::for_answer(request), size, reply, async move { vfs.getxattr(ino(number), &name).await });
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         let (vfs, caller) = (self.vfs.clone(), caller(request));
-        self.xattr(request, size, reply, async move { vfs.listxattr(caller, ino(number)).await.map(Bytes::from) });
+        self.xattr(Waits::for_answer(request), size, reply, async move {
+            vfs.listxattr(caller, ino(number)).await.map(Bytes::from)
+        });
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name_: &OsStr, reply: ReplyEmpty) {
         let (vfs, name) = (self.vfs.clone(), name(name_));
-        self.empty(request, reply, async move { vfs.removexattr(ino(number), &name).await });
+        self.empty(Waits::for_change(request), reply, async move { vfs.removexattr(ino(number), &name).await });
     }
 
     fn create(
@@ -598,15 +645,15 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         reply: ReplyCreate,
     ) {
         let (vfs, caller, name) = (self.vfs.clone(), maker(request, umask), name(name_));
-        let (asked, making) = (vfs.moment(), vfs.clone());
+        let (asked, making, maps_direct) = (vfs.moment(), vfs.clone(), self.maps_direct);
         let operation = async move {
             let (perm, exclusive) = ((mode & 0o7777) as u16, flags & libc::O_EXCL != 0);
             let (attr, handle) = making.create(caller, ino(parent), &name, perm, exclusive, open_mode(flags)).await?;
             Ok((attr, handle, making.pages(handle).await))
         };
-        self.run(0, operation, move |result| match result {
+        self.run(Waits::ToTheEnd, operation, move |result| match result {
             Ok((attr, handle, pages)) => {
-                let flags = open_reply(flags, pages);
+                let flags = open_reply(flags, pages, maps_direct);
                 reply.created(&ttl(&vfs, &attr, asked), &attr_of(&attr), GENERATION, FileHandle(handle), flags);
             }
             Err(error) => reply.error(errno(error)),
@@ -632,7 +679,9 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         };
         let Some(end) = offset.checked_add(length) else { return reply.error(errno(FsError::TooBig)) };
         let (vfs, caller) = (self.vfs.clone(), caller(request));
-        self.empty(request, reply, async move { vfs.allocate(caller, handle.0, offset..end, what, keep_size).await });
+        self.empty(Waits::for_change(request), reply, async move {
+            vfs.allocate(caller, handle.0, offset..end, what, keep_size).await
+        });
     }
 
     fn lseek(
@@ -651,9 +700,11 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         };
         let Ok(offset) = u64::try_from(offset) else { return reply.error(errno(FsError::NoAddress)) };
         let vfs = self.vfs.clone();
-        self.run(request.pid(), async move { vfs.seek(handle.0, offset, what).await }, |result| match result {
-            Ok(at) => reply.offset(at as i64),
-            Err(error) => reply.error(errno(error)),
+        self.run(Waits::for_answer(request), async move { vfs.seek(handle.0, offset, what).await }, |result| {
+            match result {
+                Ok(at) => reply.offset(at as i64),
+                Err(error) => reply.error(errno(error)),
+            }
         });
     }
 
@@ -677,7 +728,7 @@ impl<C: Cluster> Filesystem for Adapter<C> {
             let (from, to) = ((from_handle.0, from_offset), (to_handle.0, to_offset));
             vfs.copy(caller, from, to, length.min(COPY_MAX)).await
         };
-        self.run(request.pid(), operation, |result| match result {
+        self.run(Waits::for_change(request), operation, |result| match result {
             Ok(count) => reply.written(count as u32),
             Err(error) => reply.error(errno(error)),
         });
@@ -694,6 +745,6 @@ impl<C: Cluster> Filesystem for Adapter<C> {
         _out_size: u32,
         reply: fuser::ReplyIoctl,
     ) {
-        reply.error(Errno::ENOTTY);
+        reply.error(errno(FsError::NoRequest));
     }
 }

@@ -112,6 +112,7 @@ fn follow<C: Cluster>(mut follower: Follower, vfs: &Vfs<C>, runtime: &Handle) ->
     let mut read_only = false;
     while let Some(line) = follower.next()? {
         vfs.set_atime_rule(line.atime_rule());
+        vfs.set_synchronous(line.is_synchronous());
         if line.is_read_only() && !read_only {
             // As a local disk is clean once it is mounted read-only.
             let vfs = vfs.clone();
@@ -297,6 +298,7 @@ impl Mounted {
         }
         let (follower, line) = Follower::new(path).map_err(failed)?;
         vfs.set_atime_rule(line.atime_rule());
+        vfs.set_synchronous(line.is_synchronous());
         spawn("mount-table", move || {
             if let Err(error) = follow(follower, &vfs, &runtime) {
                 tracing::warn!("cannot follow the mount's options: {error}");

@@ -43,6 +43,11 @@ impl Line {
         self.has("ro")
     }
 
+    /// Whether changes of names are to be on stable storage when they return.
+    pub fn is_synchronous(&self) -> bool {
+        self.has("sync") || self.has("dirsync")
+    }
+
     /// Which reads move access times.
     pub fn atime_rule(&self) -> AtimeRule {
         let atime = if self.is_read_only() || self.has("noatime") {

@@ -1,17 +1,21 @@
 //! A real mount over the cluster in memory: what only the kernel can tell. Needs root and /dev/fuse.
 
-use super::Adapter;
 use super::options::Options;
 use super::session::{Mounted, check};
+use super::{Adapter, pages_flag};
 use crate::vfs::memory_cluster::MemoryCluster;
-use crate::vfs::{self, Vfs};
+use crate::vfs::{self, Pages, Vfs};
+use fuser::FopenFlags;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::runtime::Runtime;
 
 /// A mount in a directory of its own, unmounted at the end.
 struct Mount {
     runtime: Runtime,
+    cluster: Arc<MemoryCluster>,
     vfs: Vfs<MemoryCluster>,
     mounted: Option<Mounted>,
     dir: tempfile::TempDir,
@@ -19,15 +23,23 @@ struct Mount {
 
 impl Mount {
     fn new() -> Mount {
+        Mount::with("")
+    }
+
+    /// With these mount options.
+    fn with(list: &str) -> Mount {
+        let mut options = Options::default();
+        options.add(list).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dir = tempfile::tempdir().unwrap();
+        let cluster = MemoryCluster::new();
         let (vfs, mounted) = runtime.block_on(async {
-            let vfs = Vfs::new(MemoryCluster::new(), vfs::Options::default());
+            let vfs = Vfs::new(cluster.clone(), vfs::Options::default());
             let adapter = Adapter::new(vfs.clone(), tokio::runtime::Handle::current());
-            let path = check(dir.path(), &Options::default()).unwrap();
-            (vfs, Mounted::start(adapter, &path, "test", &Options::default()).unwrap())
+            let path = check(dir.path(), &options).unwrap();
+            (vfs, Mounted::start(adapter, &path, "test", &options).unwrap())
         });
-        Mount { runtime, vfs, mounted: Some(mounted), dir }
+        Mount { runtime, cluster, vfs, mounted: Some(mounted), dir }
     }
 
     fn path(&self) -> &Path {
@@ -41,6 +53,18 @@ impl Mount {
         assert!(output.status.success(), "{script}\n{out}\n{err}");
         out.trim().to_owned()
     }
+}
+
+/// Barriers of names, and syncs of chunks, that a script asks for.
+fn syncs_of(mount: &Mount, script: &str) -> (u64, u64) {
+    let counts = || {
+        let counts = &mount.cluster.counts;
+        (counts.barriers.load(Ordering::Relaxed), counts.syncs.load(Ordering::Relaxed))
+    };
+    let before = counts();
+    mount.sh(script);
+    let after = counts();
+    (after.0 - before.0, after.1 - before.1)
 }
 
 impl Drop for Mount {
@@ -80,6 +104,25 @@ fn a_shell_user_finds_a_file_system() {
 }
 
 #[test]
+fn changes_of_names_are_durable_when_they_return_if_the_options_say_so() {
+    let (names, write) = ("mkdir d; mv d e; rmdir e", "echo text > f");
+    let dirsync = Mount::with("dirsync");
+    assert_eq!(syncs_of(&dirsync, names).0, 3);
+    assert_eq!(syncs_of(&dirsync, write).1, 0, "it says nothing of bytes");
+    let mount = Mount::new();
+    assert_eq!(syncs_of(&mount, names), (0, 0));
+    let remount = |list: &str| super::session::remount(mount.path(), &[list.to_owned()]).unwrap();
+    remount("sync");
+    // Whoever follows the mount's options has to hear of it.
+    let heard = |barriers| (0..10_000).any(|_| (syncs_of(&mount, "mkdir x; rmdir x").0 == 2) == barriers);
+    assert!(heard(true));
+    assert_eq!(syncs_of(&mount, names).0, 3);
+    assert!(syncs_of(&mount, write).1 > 0, "and the kernel asks for the bytes");
+    remount("async");
+    assert!(heard(false));
+}
+
+#[test]
 fn the_kernel_lets_in_whom_a_list_names() {
     let mount = Mount::new();
     // Without the package the cases on a real cluster say aloud that they are skipped.
@@ -102,4 +145,14 @@ fn bytes_come_back_as_they_were_written() {
     mount.sh("dd if=/dev/urandom of=h bs=4k seek=5000 count=3 2> /dev/null; cp --sparse=always h i; cmp h i; test $(stat -c %b i) -le 24");
     mount.sh("exec 3<> u; rm u; echo unlinked >&3; cat /proc/self/fd/3 | grep -q unlinked");
     mount.sh("fallocate -l 1M a; fallocate -p -o 4096 -l 8192 a; test $(stat -c %b a) = 2032; stat -c %s a | grep -q 1048576");
+}
+
+#[test]
+fn what_could_not_be_mapped_later_is_not_read_past_the_kernels_pages() {
+    let direct = |maps_direct| pages_flag(Pages::Bypass, maps_direct).contains(FopenFlags::FOPEN_DIRECT_IO);
+    assert!(direct(true) && !direct(false));
+    for maps_direct in [true, false] {
+        assert_eq!(pages_flag(Pages::Keep, maps_direct), FopenFlags::FOPEN_KEEP_CACHE);
+        assert_eq!(pages_flag(Pages::Drop, maps_direct), FopenFlags::empty());
+    }
 }

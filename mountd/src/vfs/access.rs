@@ -155,6 +155,19 @@ impl<C: Cluster> Shared<C> {
         }
     }
 
+    /// Has the kernel send what was changed through mappings in this range of a file, and waits until it is here. Only for
+    /// who is waited for by none of those that send it: not under a hold, nor while the kernel keeps pages locked for it.
+    pub(super) async fn launder(&self, ino: Ino, range: Range<u64>) {
+        if !self.kernel_hears.load(Ordering::Acquire) || range.is_empty() {
+            return;
+        }
+        let (done, sent) = oneshot::channel();
+        if self.to_forget.send(Forget { ino, range, done }).is_ok() {
+            // An error says that the kernel is not told any more: the mount ends.
+            let _ = sent.await;
+        }
+    }
+
     /// Has the kernel forget an inode's attributes and these bytes of it, and waits until it has.
     async fn forget(&self, ino: Ino, range: Range<u64>) {
         if !self.kernel_hears.load(Ordering::Acquire) {

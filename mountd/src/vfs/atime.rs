@@ -38,7 +38,9 @@ impl AtimeRule {
             Atime::Strict => true,
             // Asking for the time costs more than seeing that it is not needed.
             Atime::Relative => {
-                attr.atime <= attr.mtime || attr.atime <= attr.ctime || now().secs - attr.atime.secs >= OLD_SECS
+                attr.atime <= attr.mtime
+                    || attr.atime <= attr.ctime
+                    || now().secs.saturating_sub(attr.atime.secs) >= OLD_SECS
             }
         }
     }

@@ -2,12 +2,13 @@
 
 use super::cluster::Cluster;
 use super::names::{SET_GID, SET_UID};
+use super::stop::unless_stopped;
 use super::{Caller, Shared, Vfs};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
 use raidfs_common::limits::FILE_MAX_BYTES;
-use raidfs_common::namespace::{Answer, Change, Query, SetAttr};
+use raidfs_common::namespace::{Answer, Change, Query, Reply, SetAttr};
 use raidfs_common::time::Time;
 use std::sync::Arc;
 
@@ -42,7 +43,7 @@ pub struct Set {
 pub(super) fn without_set_ids(attr: &Attr, caller: Caller) -> u16 {
     const GROUP_EXECUTE: u16 = 0o010;
     let perm = attr.perm & !SET_UID;
-    let goes = perm & SET_GID != 0 && (perm & GROUP_EXECUTE != 0 || !caller.keeps_set_gid(attr.gid));
+    let goes = perm & SET_GID != 0 && (perm & GROUP_EXECUTE != 0 || !caller.keeps_set_gid(attr.uid, attr.gid));
     if goes { perm & !SET_GID } else { perm }
 }
 
@@ -106,6 +107,11 @@ impl<C: Cluster> Vfs<C> {
 }
 
 impl<C: Cluster> Shared<C> {
+    /// Asks the namespace for an operation.
+    pub(super) async fn ask(&self, query: Query) -> Reply {
+        unless_stopped(self.cluster.ask(query)).await
+    }
+
     pub(super) async fn getattr(self: &Arc<Self>, ino: Ino) -> Result<Attr, FsError> {
         loop {
             let asked = {
@@ -115,7 +121,7 @@ impl<C: Cluster> Shared<C> {
                 }
                 names.tree.stamp()
             };
-            let attr = match self.cluster.ask(Query::GetAttr { ino }).await {
+            let attr = match self.ask(Query::GetAttr { ino }).await {
                 Ok(Answer::Attr(attr)) => attr,
                 Ok(_) => return Err(FsError::Io),
                 // The kernel asks by number only for what it has seen a name of.

@@ -44,7 +44,7 @@ impl Allowance {
         self.renew(0);
     }
 
-    fn renew(&self, bytes: i64) {
+    pub(super) fn renew(&self, bytes: i64) {
         self.0.store(bytes, Ordering::Relaxed);
     }
 }

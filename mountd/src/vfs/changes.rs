@@ -4,7 +4,9 @@
 use super::Shared;
 use super::change_queue::{BATCH_MAX, ChangeQueue, Next, Queued, Ticket};
 use super::cluster::Cluster;
+use super::late::LateNames;
 use super::predict::{Prediction, predict};
+use super::stop::unless_stopped;
 use super::tree::{Limits, Named, Tree};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
@@ -12,6 +14,7 @@ use raidfs_common::id::Ino;
 use raidfs_common::namespace::{Change, Done, Outcome, RenameMode};
 use raidfs_common::time::Time;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -30,7 +33,7 @@ pub(super) struct Names {
     pub tree: Tree,
     pub queue: ChangeQueue<Waiter>,
     /// The first error of a change that was answered before it was made; told at the next sync.
-    pub late: Option<FsError>,
+    pub late: LateNames,
     /// Inodes whose access times have moved.
     pub read: Vec<Ino>,
     /// Changes that were answered and could not be made, since they were last spoken of.
@@ -54,7 +57,7 @@ impl Names {
         Names {
             tree: Tree::new(limits),
             queue: ChangeQueue::default(),
-            late: None,
+            late: LateNames::default(),
             read: Vec::new(),
             unkept: 0,
             doubtful: Vec::new(),
@@ -125,7 +128,7 @@ impl Names {
                     if self.has_ended(queued, *error) {
                         return;
                     }
-                    self.late.get_or_insert(*error);
+                    self.late.happened(&queued.touched, *error);
                     self.unkept += 1;
                 }
                 // What was refused has changed nothing, and was not shown; all else is in doubt.
@@ -181,8 +184,9 @@ impl<C: Cluster> Shared<C> {
         change: Change,
         found: Option<Ino>,
     ) -> Result<Vec<Attr>, FsError> {
-        self.queue_room().await;
-        let (outcome, ticket, attrs) = {
+        unless_stopped(self.queue_room()).await?;
+        let mut keeps = false;
+        let (outcome, ticket, expected) = {
             let mut names = self.names.lock();
             let change = keeping_open(&mut names.tree, change, found);
             match predict(&mut names.tree, now, &change) {
@@ -195,6 +199,7 @@ impl<C: Cluster> Shared<C> {
                     (None, names.submit(now, change, touched, true, None), attrs)
                 }
                 Prediction::Unsure => {
+                    keeps = keeps_open(&change);
                     let touched = touched(&mut names.tree, &change);
                     let (waiter, outcome) = oneshot::channel();
                     (Some(outcome), names.submit(now, change, touched, false, Some(waiter)), Vec::new())
@@ -202,38 +207,51 @@ impl<C: Cluster> Shared<C> {
             }
         };
         self.queued();
-        match outcome {
+        let attrs = match outcome {
             None => {
                 if self.options.strict {
                     self.settled(ticket).await;
                 }
-                self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
+                expected
             }
-            Some(outcome) => {
-                return match outcome.await {
-                    Ok(Ok(Done::Attrs(attrs))) => {
-                        self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
-                        Ok(attrs)
+            Some(outcome) => match outcome.await {
+                Ok(Ok(Done::Attrs(attrs))) => {
+                    if keeps {
+                        self.release_closed(&attrs);
                     }
-                    Ok(Ok(_)) => Ok(Vec::new()),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(FsError::Io),
-                };
-            }
+                    attrs
+                }
+                Ok(Ok(_)) => Vec::new(),
+                Ok(Err(error)) => return Err(error),
+                Err(_) => return Err(FsError::Io),
+            },
+        };
+        if self.synchronous.load(Ordering::Relaxed) {
+            self.names_stored(ticket).await?;
         }
+        self.links_changed(attrs.iter().map(|attr| attr.ino)).await;
         Ok(attrs)
     }
 
+    /// Releases what lost its last name while it was thought to be open, and has been closed before that was known.
+    fn release_closed(self: &Arc<Self>, attrs: &[Attr]) {
+        let is_open = |ino| self.names.lock().tree.node(ino).is_some_and(|node| node.opens > 0);
+        for attr in attrs.iter().filter(|attr| attr.nlink == 0 && !is_open(attr.ino)) {
+            self.release_orphan(attr.ino);
+        }
+    }
+
     /// Waits while very much is queued.
-    async fn queue_room(&self) {
+    async fn queue_room(&self) -> Result<(), FsError> {
         let old = {
             let names = self.names.lock();
             if names.queue.waiting() < WAITING_MAX {
-                return;
+                return Ok(());
             }
             names.queue.last() - (WAITING_MAX / 2) as Ticket
         };
         self.settled(old).await;
+        Ok(())
     }
 
     /// Something was submitted: wakes who sends it, if need be.
@@ -336,6 +354,14 @@ fn only_times(change: &Change) -> bool {
         Change::Wrote { .. } => true,
         _ => false,
     }
+}
+
+/// Whether what loses its last name by a change is to stay, as somebody has it open.
+fn keeps_open(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Unlink { keep: true, .. } | Change::Rmdir { keep: true, .. } | Change::Rename { keep: true, .. }
+    )
 }
 
 /// The change, with its word on whether what loses its name is open and must live on. That is what the cache shows by now,
@@ -463,7 +489,7 @@ mod tests {
     use crate::vfs::testing::empty_file;
 
     /// What is kept for the next sync after the size of a file was reported and the file was gone.
-    fn told(opens: u32) -> (Option<FsError>, usize) {
+    fn told(opens: u32) -> (Result<(), FsError>, usize) {
         let mut names = Names::new(Limits { nodes: 10, entries: 10 });
         let ino = Ino(7);
         names.tree.born(empty_file(ino)).opens = opens;
@@ -471,12 +497,12 @@ mod tests {
         names.submit(Time::default(), change, vec![ino], true, None);
         let Next::Batch(batch) = names.queue.next(true) else { panic!("nothing to be sent") };
         names.settle(&batch[0], &Err(FsError::Stale));
-        (names.late, names.unkept)
+        (names.late.tell(ino, &mut LateNames::default().opened(ino)), names.unkept)
     }
 
     #[test]
     fn the_size_of_a_file_that_was_unlinked_meanwhile_is_no_error_to_anybody() {
-        assert_eq!(told(0), (None, 0));
-        assert_eq!(told(1), (Some(FsError::Stale), 1), "who has it open was promised that it lives on");
+        assert_eq!(told(0), (Ok(()), 0));
+        assert_eq!(told(1), (Err(FsError::Stale), 1), "who has it open was promised that it lives on");
     }
 }

@@ -4,6 +4,7 @@
 use super::cluster::{ChunkAddress, Cluster, Part, Source};
 use super::files::File;
 use super::reshape::{punch, to_its_end};
+use super::stop;
 use super::{Caller, Shared, Vfs};
 use futures::StreamExt;
 use raidfs_common::attr::Placement;
@@ -102,6 +103,9 @@ impl<C: Cluster> Shared<C> {
     ) -> Copied {
         let mut done = 0;
         while done < length {
+            if let Err(stopped) = stop::check() {
+                return (done, Err(stopped));
+            }
             let (shared, source, target) = (self.clone(), source.clone(), target.clone());
             let piece = Piece { from: from + done, to: to + done, length: WINDOW_BYTES.min(length - done) };
             let window = to_its_end(async move { Ok(shared.copy_window(&source, &target, piece).await) }).await;

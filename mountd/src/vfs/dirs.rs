@@ -3,6 +3,7 @@
 use super::cluster::Cluster;
 use super::files::OpenMode;
 use super::handles::Handle;
+use super::late::Told;
 use super::tree::{Named, Stamp};
 use super::{Shared, Vfs};
 use parking_lot::Mutex;
@@ -38,7 +39,37 @@ pub(super) struct OpenDir {
     pub mode: OpenMode,
     /// It had been removed when it was opened, by who still stood in it: it is empty, and the servers know nothing of it.
     pub gone: bool,
+    /// What it was told of late errors of changes of names.
+    pub told: Mutex<Told>,
     page: Mutex<Page>,
+    reading: Mutex<Reading>,
+}
+
+/// How far one reading of a directory goes. What comes after it has begun stands behind all that was there: a reader who
+/// renames or replaces what it reads would follow its own entries for ever.
+#[derive(Clone, Copy, Default)]
+struct Reading {
+    /// Entries from this cookie on came later; None: not a page has been seen yet.
+    end: Option<u64>,
+    /// It goes on at an offset from here,
+    from: u64,
+    /// to here; elsewhere another one begins.
+    to: u64,
+}
+
+impl OpenDir {
+    /// A reader asks for what is at `offset`: another reading begins there, or the one under way goes on. The kernel may
+    /// ask once more for the end of what it was given.
+    fn read_from(&self, offset: u64) {
+        let mut reading = self.reading.lock();
+        let goes_on = offset != 0 && (reading.from..=reading.to).contains(&offset);
+        let end = reading.end.filter(|_| goes_on);
+        *reading = Reading { end, from: offset, to: offset };
+        if !goes_on {
+            // It knows of nothing that has come since.
+            self.page.lock().valid = false;
+        }
+    }
 }
 
 /// What was fetched last.
@@ -54,6 +85,8 @@ struct Page {
     valid: bool,
     /// All pages since the first cookie were fetched, and nothing has changed meanwhile: from then on.
     whole_since: Option<Stamp>,
+    /// All entries that were there have lower cookies.
+    next_cookie: u64,
 }
 
 impl<C: Cluster> Vfs<C> {
@@ -67,7 +100,8 @@ impl<C: Cluster> Vfs<C> {
         if let Some(node) = self.0.names.lock().tree.node(ino).filter(|_| !gone) {
             node.opens += 1;
         }
-        let dir = OpenDir { ino, mode, gone, page: Mutex::new(Page::default()) };
+        let told = Mutex::new(self.0.names.lock().late.opened(ino));
+        let dir = OpenDir { ino, mode, gone, told, page: Mutex::default(), reading: Mutex::default() };
         Ok(self.0.handles.lock().insert(Handle::Dir(Arc::new(dir))))
     }
 
@@ -85,6 +119,11 @@ impl<C: Cluster> Vfs<C> {
             return Ok(());
         }
         self.0.read_by(dir.ino, dir.mode);
+        dir.read_from(offset);
+        let mut each = |entry: DirEntry| {
+            dir.reading.lock().to = entry.next;
+            each(entry)
+        };
         if offset < DOTS {
             let attr = self.0.getattr(dir.ino).await?;
             for (at, name, ino) in [(0, &b"."[..], dir.ino), (1, &b".."[..], attr.parent)] {
@@ -96,9 +135,16 @@ impl<C: Cluster> Vfs<C> {
         }
         let mut after = offset.saturating_sub(DOTS);
         loop {
+            if dir.reading.lock().end.is_some_and(|end| after.saturating_add(1) >= end) {
+                return Ok(());
+            }
             let page = self.0.page(&dir, after, attrs).await?;
+            let end = *dir.reading.lock().end.get_or_insert(page.next_cookie);
             let first = page.entries.partition_point(|e| e.cookie <= after);
             for entry in &page.entries[first..] {
+                if entry.cookie >= end {
+                    return Ok(());
+                }
                 let Some(mut found) = self.0.still_there(dir.ino, &page, entry).await? else { continue };
                 found.attr = found.attr.map(|attr| self.0.with_unsent_blocks(attr));
                 if each(found) {
@@ -130,7 +176,9 @@ impl<C: Cluster> Shared<C> {
         self.settled(changed).await;
         let asked = self.names.lock().tree.stamp();
         let query = Query::ReadDir { ino: dir.ino, after, limit: PAGE_ENTRIES, attrs };
-        let Answer::Entries { entries, end } = self.cluster.ask(query).await? else { return Err(FsError::Io) };
+        let Answer::Entries { entries, end, next_cookie } = self.ask(query).await? else {
+            return Err(FsError::Io);
+        };
         let follows = last.valid && last.entries.last().is_some_and(|e| e.cookie == after);
         let whole_since = match after {
             0 => Some(asked),
@@ -143,7 +191,7 @@ impl<C: Cluster> Shared<C> {
                 names.tree.set_complete(dir.ino, since);
             }
         }
-        let page = Page { entries: Arc::new(entries), after, end, attrs, asked, valid: true, whole_since };
+        let page = Page { entries: Arc::new(entries), after, end, attrs, asked, valid: true, whole_since, next_cookie };
         *dir.page.lock() = page.clone();
         Ok(page)
     }

@@ -7,6 +7,7 @@ use super::names::{SET_GID, SET_UID};
 use super::prefetch::{Kept, SMALL_BYTES};
 use super::retained::Retained;
 use super::rhythm::Rhythm;
+use super::stop::unless_stopped;
 use super::unreadable::Unreadable;
 use super::write_behind::WriteBehind;
 use super::{Caller, Shared, Vfs};
@@ -37,6 +38,13 @@ pub struct OpenMode {
     pub writes: bool,
     /// Its reads move no access time.
     pub quiet: bool,
+}
+
+impl OpenMode {
+    /// Whether the file can be changed through a shared mapping, which keeps the handle open.
+    fn maps(self) -> bool {
+        self.reads && self.writes
+    }
 }
 
 /// Some of a file's chunks.
@@ -140,6 +148,8 @@ pub(super) struct FileData {
     pub expected: bool,
     /// Open handles.
     pub opens: u32,
+    /// Those of them for reading and writing: pages may have been changed through a mapping, which nobody tells.
+    pub mappable: u32,
     /// It has no name and no handle any more.
     pub doomed: bool,
     /// What could not be read a moment ago.
@@ -162,6 +172,8 @@ pub(super) struct OpenFile {
     pub mode: OpenMode,
     /// What it was told of late errors.
     pub told: Mutex<Told>,
+    /// The same of changes of names and attributes.
+    pub told_names: Mutex<Told>,
 }
 
 impl OpenFile {
@@ -188,7 +200,7 @@ impl<C: Cluster> Vfs<C> {
     pub fn release(&self, handle: u64) -> Result<(), FsError> {
         let removed = self.0.handles.lock().remove(handle)?;
         match removed {
-            Handle::File(open) => self.0.closed_one(&open.file),
+            Handle::File(open) => self.0.closed_one(&open),
             Handle::Dir(dir) if dir.gone => {}
             Handle::Dir(dir) => self.0.closed_dir(dir.ino),
         }
@@ -223,13 +235,13 @@ impl<C: Cluster> Vfs<C> {
         if let Some(caller) = strip_ids {
             self.0.strip_ids(open.file.ino, caller).await?;
         }
-        self.0.room().await;
+        unless_stopped(self.0.room()).await?;
         self.0.write(&open.file, offset, data)?;
         if open.mode.sync {
             return self.0.sync_file(&open).await;
         }
         if self.0.allowance.is_spent() {
-            self.0.landed(&open.file).await;
+            unless_stopped(async { Ok(self.0.landed(&open.file).await) }).await?;
             return open.late();
         }
         Ok(())
@@ -270,6 +282,7 @@ impl<C: Cluster> Shared<C> {
                 rhythm: Rhythm::default(),
                 expected: false,
                 opens: 0,
+                mappable: 0,
                 doomed: false,
                 unreadable: Unreadable::default(),
             };
@@ -283,12 +296,14 @@ impl<C: Cluster> Shared<C> {
         let mut told = Told::default();
         let file = self.file(&attr, |state| {
             state.opens += 1;
+            state.mappable += u32::from(mode.maps());
             told = state.late.opened();
         });
         if let Some(node) = self.names.lock().tree.node(attr.ino) {
             node.opens += 1;
         }
-        let open = OpenFile { file, mode, told: Mutex::new(told) };
+        let told_names = Mutex::new(self.names.lock().late.opened(attr.ino));
+        let open = OpenFile { file, mode, told: Mutex::new(told), told_names };
         self.handles.lock().insert(Handle::File(Arc::new(open)))
     }
 
@@ -377,7 +392,7 @@ impl<C: Cluster> Shared<C> {
 
     /// Reads from the cluster, filled up with zeros to the whole range.
     async fn read_pieces(&self, at: impl Fn(u32) -> ChunkAddress, from: u64, to: u64) -> Result<Bytes, FsError> {
-        let read = |piece: Piece| self.cluster.read_chunk(at(piece.index), piece.offset, piece.length);
+        let read = |piece: Piece| unless_stopped(self.cluster.read_chunk(at(piece.index), piece.offset, piece.length));
         let pieces: Vec<Piece> = extent::pieces(from, to - from).collect();
         if let [piece] = pieces[..] {
             let bytes = read(piece).await?;
@@ -491,9 +506,11 @@ impl<C: Cluster> Shared<C> {
     }
 
     /// One handle of a file is closed.
-    fn closed_one(self: &Arc<Self>, file: &Arc<File>) {
+    fn closed_one(self: &Arc<Self>, open: &OpenFile) {
+        let file = &open.file;
         let last = {
             let mut state = file.data.lock();
+            state.mappable -= u32::from(open.mode.maps());
             state.opens -= 1;
             state.opens == 0
         };

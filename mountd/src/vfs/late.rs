@@ -5,6 +5,8 @@
 //! count: it may be that of a child that ends, and that nobody looks at.
 
 use raidfs_common::error::FsError;
+use raidfs_common::id::Ino;
+use std::collections::BTreeMap;
 
 /// What went wrong with a file's writes.
 #[derive(Debug, Default)]
@@ -64,9 +66,110 @@ impl Late {
     }
 }
 
+/// Errors of changes of names that were answered before they were made, by the inodes that they were about: the file, and
+/// each directory that has the name or was to have it. Told as those of writes are, to whoever has one of these open.
+#[derive(Debug, Default)]
+pub struct LateNames {
+    /// How many there were so far.
+    count: u64,
+    /// The last one of each inode.
+    of: BTreeMap<Ino, LateName>,
+    /// The last one of which it is not remembered what it was about.
+    of_any: Option<LateName>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LateName {
+    number: u64,
+    error: FsError,
+    seen: bool,
+}
+
+/// So many inodes are remembered.
+const LATE_INODES_MAX: usize = 10_000;
+
+impl LateNames {
+    /// A change could not be made.
+    pub fn happened(&mut self, inos: &[Ino], error: FsError) {
+        self.count += 1;
+        let late = LateName { number: self.count, error, seen: false };
+        if self.of.len() + inos.len() > LATE_INODES_MAX {
+            self.of.retain(|_, late| !late.seen);
+        }
+        if inos.is_empty() || self.of.len() + inos.len() > LATE_INODES_MAX {
+            self.of_any = Some(late);
+        } else {
+            self.of.extend(inos.iter().map(|ino| (*ino, late)));
+        }
+    }
+
+    fn about(&self, ino: Ino) -> impl Iterator<Item = &LateName> {
+        self.of.get(&ino).into_iter().chain(&self.of_any)
+    }
+
+    /// An inode is opened: what the handle need not be told of.
+    pub fn opened(&self, ino: Ino) -> Told {
+        let unseen = self.about(ino).filter(|late| !late.seen).map(|late| late.number).min();
+        Told(unseen.map_or(self.count, |number| number - 1))
+    }
+
+    /// Tells a handle of an inode, once.
+    pub fn tell(&mut self, ino: Ino, told: &mut Told) -> Result<(), FsError> {
+        let before = std::mem::replace(&mut told.0, self.count);
+        let mut result = Ok(());
+        for late in self.of.get_mut(&ino).into_iter().chain(&mut self.of_any).filter(|late| late.number > before) {
+            late.seen = true;
+            result = result.and(Err(late.error));
+        }
+        result
+    }
+
+    /// Tells who syncs everything: one that nobody was told of, and of the others none any more.
+    pub fn tell_all(&mut self) -> Result<(), FsError> {
+        let mut result = Ok(());
+        for late in self.of.values_mut().chain(&mut self.of_any).filter(|late| !late.seen) {
+            late.seen = true;
+            result = result.and(Err(late.error));
+        }
+        result
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_of_names_is_told_to_all_who_have_open_what_it_was_about_and_to_nobody_else() {
+        let (dir, file, other) = (Ino(2), Ino(3), Ino(4));
+        let mut late = LateNames::default();
+        let (mut one, mut two, mut beside) = (late.opened(dir), late.opened(dir), late.opened(other));
+        late.happened(&[file, dir], FsError::Io);
+        assert_eq!(late.tell(other, &mut beside), Ok(()));
+        for handle in [&mut one, &mut two] {
+            assert_eq!(late.tell(dir, handle), Err(FsError::Io));
+            assert_eq!(late.tell(dir, handle), Ok(()));
+        }
+        assert_eq!(late.tell(dir, &mut late.opened(dir)), Ok(()), "others know of it");
+        assert_eq!(late.tell(file, &mut late.opened(file)), Err(FsError::Io), "of this nobody does");
+        late.happened(&[dir], FsError::NoSpace);
+        assert_eq!((late.tell_all(), late.tell_all()), (Err(FsError::NoSpace), Ok(())));
+        assert_eq!(late.tell(dir, &mut one), Err(FsError::NoSpace), "who had it open is told all the same");
+    }
+
+    #[test]
+    fn what_cannot_be_remembered_of_each_is_told_to_all() {
+        let mut late = LateNames::default();
+        let mut handle = late.opened(Ino(1));
+        let many: Vec<Ino> = (2..2 + LATE_INODES_MAX as u64).map(Ino).collect();
+        late.happened(&many, FsError::Io);
+        assert_eq!(late.tell(Ino(1), &mut handle), Ok(()));
+        late.happened(&[Ino(9)], FsError::Io);
+        assert_eq!(late.tell(Ino(1), &mut handle), Err(FsError::Io));
+        assert_eq!(late.tell_all(), Err(FsError::Io));
+        late.happened(&[Ino(9)], FsError::Io);
+        assert_eq!(late.tell(Ino(1), &mut handle), Ok(()), "what was told makes room");
+    }
 
     #[test]
     fn each_handle_is_told_once_of_each_error() {

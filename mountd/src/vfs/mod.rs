@@ -41,6 +41,7 @@ mod reshape;
 pub mod retained;
 mod rhythm;
 mod space;
+pub mod stop;
 mod sync;
 #[cfg(test)]
 mod testing;
@@ -107,6 +108,8 @@ struct Shared<C> {
     queue_settled: watch::Sender<Ticket>,
     /// Changes up to here are on stable storage on a quorum.
     durable: AtomicU64,
+    /// Each is, before it is answered.
+    synchronous: AtomicBool,
     /// Files that are open, or have bytes or sizes to be sent.
     files: Mutex<BTreeMap<Ino, Arc<File>>>,
     handles: Mutex<Handles>,
@@ -146,6 +149,7 @@ impl<C: Cluster> Vfs<C> {
             queue_filled: Notify::new(),
             queue_settled: watch::Sender::new(0),
             durable: AtomicU64::new(0),
+            synchronous: AtomicBool::new(false),
             files: Mutex::new(BTreeMap::new()),
             handles: Mutex::new(Handles::default()),
             pusher: Pusher::default(),

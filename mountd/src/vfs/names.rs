@@ -2,6 +2,7 @@
 
 use super::cluster::Cluster;
 use super::files::OpenMode;
+use super::stop::unless_stopped;
 use super::tree::Named;
 use super::{Caller, Shared, Vfs};
 use bytes::Bytes;
@@ -168,7 +169,7 @@ impl<C: Cluster> Vfs<C> {
         let known = self.0.names.lock().tree.node(ino).and_then(|n| n.target.clone());
         let target = match known {
             Some(target) => target,
-            None => match self.0.cluster.ask(Query::ReadLink { ino }).await? {
+            None => match self.0.ask(Query::ReadLink { ino }).await? {
                 Answer::Bytes(target) => target,
                 _ => return Err(FsError::Io),
             },
@@ -199,7 +200,7 @@ impl<C: Cluster> Shared<C> {
             if self.names.lock().tree.missed(parent) == MISSES && self.learn_dir(parent).await? {
                 continue;
             }
-            let found = match self.cluster.ask(Query::Lookup { parent, name: name.clone() }).await {
+            let found = match self.ask(Query::Lookup { parent, name: name.clone() }).await {
                 Ok(Answer::Attr(attr)) => Some(attr),
                 Ok(_) => return Err(FsError::Io),
                 Err(FsError::NotFound) => None,
@@ -226,7 +227,7 @@ impl<C: Cluster> Shared<C> {
         self.settled(ticket).await;
         let asked = self.names.lock().tree.stamp();
         let query = Query::ReadDir { ino: parent, after: 0, limit: DIR_PAGE_ENTRIES as u32, attrs: true };
-        let Answer::Entries { entries, end } = self.cluster.ask(query).await? else { return Err(FsError::Io) };
+        let Answer::Entries { entries, end, .. } = self.ask(query).await? else { return Err(FsError::Io) };
         Ok(end && self.take_entries(parent, &entries, asked, true))
     }
 
@@ -255,7 +256,7 @@ impl<C: Cluster> Shared<C> {
     ) -> Result<Attr, FsError> {
         let dir = self.getattr(parent).await?;
         let default = self.default_list(&dir).await?;
-        let ino = self.cluster.new_ino().await?;
+        let ino = unless_stopped(self.cluster.new_ino()).await?;
         let (perm, xattrs) = acl::inherit(default.as_deref(), new.kind, new.perm, caller.umask);
         let inherits = dir.perm & SET_GID != 0;
         let gid = if inherits { dir.gid } else { caller.gid };

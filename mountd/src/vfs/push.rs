@@ -138,11 +138,11 @@ impl Pusher {
 
 impl<C: Cluster> Shared<C> {
     /// Waits until written bytes may be taken.
-    pub(super) async fn room(&self) {
+    pub(super) async fn room(&self) -> Result<(), FsError> {
         loop {
             let freed = self.pusher.room.notified();
             if self.pusher.has_room() {
-                return;
+                return Ok(());
             }
             freed.await;
         }

@@ -4,6 +4,7 @@
 use super::Shared;
 use super::cluster::{Changed, ChunkAddress, Cluster, LossMark};
 use super::files::File;
+use super::stop;
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
 use raidfs_common::extent;
@@ -27,8 +28,8 @@ pub(super) fn reserve(offset: u32, length: u32) -> ChunkChange {
 /// What is done to each piece of a range, one after the other.
 pub(super) type Steps = &'static [fn(u32, u32) -> ChunkChange];
 
-/// Brings an operation to its end, even if the program that wanted it is interrupted: one that was left in the middle could
-/// have its effect behind what comes later.
+/// Brings an operation to its end, even if nobody waits for it any more: one that was left in the middle could have its effect
+/// behind what comes later. It is not told to stop; what may be stopped within it is given [`stop::current`] of outside.
 pub(super) async fn to_its_end<T: Send + 'static>(
     operation: impl Future<Output = Result<T, FsError>> + Send + 'static,
 ) -> Result<T, FsError> {
@@ -176,7 +177,7 @@ impl<C: Cluster> Shared<C> {
             self.push_soon(file);
             return Ok(());
         }
-        let (shared, file) = (self.clone(), file.clone());
+        let (shared, file, stop) = (self.clone(), file.clone(), stop::current());
         to_its_end(async move {
             let direct = shared.direct(&file).await;
             if steps.iter().any(|step| matches!(step(0, 1), ChunkChange::Punch { .. })) {
@@ -185,7 +186,8 @@ impl<C: Cluster> Shared<C> {
             // What changes here could not be sent once more, nor what it changes.
             shared.retain(&mut file.data.lock(), |retained, _| retained.give_up());
             let mut blocks = 0;
-            let result = shared.change_pieces(&file, direct.placement, range, steps, &mut blocks).await;
+            let pieces = shared.change_pieces(&file, direct.placement, range, steps, &mut blocks);
+            let result = stop.scope(pieces).await;
             shared.changed_directly(&file, 0, blocks);
             drop(direct);
             shared.push_soon(&file);
@@ -194,7 +196,7 @@ impl<C: Cluster> Shared<C> {
         .await
     }
 
-    /// Makes changes of every piece of a range, until one fails. The blocks that come (or go) are added to `blocks`. The
+    /// Makes changes of every piece of a range, until one fails, or it is to stop. The blocks that come (or go) are added to `blocks`. The
     /// caller holds the file.
     pub(super) async fn change_pieces(
         &self,
@@ -206,6 +208,7 @@ impl<C: Cluster> Shared<C> {
     ) -> Result<(), FsError> {
         let only_punches = steps.iter().all(|step| matches!(step(0, 1), ChunkChange::Punch { .. }));
         while let Some(piece) = extent::pieces(range.start, range.end.saturating_sub(range.start)).next() {
+            stop::check()?;
             let before = *blocks;
             let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
             for step in steps {

@@ -3,6 +3,7 @@
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File};
 use super::reshape::{Hold, punch, reserve, to_its_end};
+use super::stop::{self, Stop, unless_stopped};
 use super::tree::Stamp;
 use super::{Caller, Shared, Vfs};
 use futures::future::try_join_all;
@@ -122,24 +123,14 @@ impl<C: Cluster> Vfs<C> {
     pub async fn seek(&self, handle: u64, offset: u64, what: Seek) -> Result<u64, FsError> {
         let open = self.0.handles.lock().file(handle)?;
         let file = &open.file;
-        self.0.landed(file).await;
-        let attr = self.0.getattr(file.ino).await?;
-        if offset >= attr.size {
-            return Err(FsError::NoAddress);
+        let found = self.0.sought(file, offset, what).await;
+        if file.data.lock().mappable == 0 {
+            return found;
         }
-        self.0.unheld(file).await;
-        let (placement, again) = {
-            let state = file.data.lock();
-            (state.placement.ok_or(FsError::Io)?, !state.again.is_empty())
-        };
-        if again {
-            // Bytes that are kept here, for another try: the servers would call them a hole.
-            return Ok(if what == Seek::Data { offset } else { attr.size });
-        }
-        let at = |index| ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
+        // The kernel has what was written through a mapping, and tells of none of it: what is a hole here may be data there.
         match what {
-            Seek::Data => self.0.data_from(at, offset, attr.size).await,
-            Seek::Hole => self.0.hole_from(at, offset, attr.size).await,
+            Seek::Data => self.0.data_but_for_mappings(file, offset, found).await,
+            Seek::Hole => self.0.hole_but_for_mappings(file, found).await,
         }
     }
 }
@@ -157,6 +148,74 @@ fn runs_in_file(index: u64, runs: &[(u16, u16)]) -> impl Iterator<Item = Range<u
 }
 
 impl<C: Cluster> Shared<C> {
+    /// What [`Seek::Data`] finds once the kernel has sent what it has of the hole before `found`.
+    async fn data_but_for_mappings(
+        self: &Arc<Self>,
+        file: &Arc<File>,
+        offset: u64,
+        found: Result<u64, FsError>,
+    ) -> Result<u64, FsError> {
+        let size = self.getattr(file.ino).await?.size;
+        let end = match found {
+            Err(FsError::NoAddress) => size,
+            found => found?,
+        };
+        if offset >= end {
+            return found;
+        }
+        self.launder(file.ino, offset..end).await;
+        self.sought(file, offset, Seek::Data).await
+    }
+
+    /// What [`Seek::Hole`] finds once the kernel has sent what it has of the hole that was `found`; and so on, as long as
+    /// that was data.
+    async fn hole_but_for_mappings(
+        self: &Arc<Self>,
+        file: &Arc<File>,
+        found: Result<u64, FsError>,
+    ) -> Result<u64, FsError> {
+        let mut hole = found?;
+        loop {
+            let size = self.getattr(file.ino).await?.size;
+            if hole >= size {
+                return Ok(hole);
+            }
+            let end = match self.sought(file, hole, Seek::Data).await {
+                Err(FsError::NoAddress) => size,
+                data => data?,
+            };
+            self.launder(file.ino, hole..end).await;
+            let again = self.sought(file, hole, Seek::Hole).await?;
+            if again == hole {
+                return Ok(hole);
+            }
+            hole = again;
+        }
+    }
+
+    /// The first byte of data, or of a hole, at or behind `offset`, of what is here and what the servers have.
+    async fn sought(self: &Arc<Self>, file: &Arc<File>, offset: u64, what: Seek) -> Result<u64, FsError> {
+        self.landed(file).await;
+        let attr = self.getattr(file.ino).await?;
+        if offset >= attr.size {
+            return Err(FsError::NoAddress);
+        }
+        self.unheld(file).await;
+        let (placement, again) = {
+            let state = file.data.lock();
+            (state.placement.ok_or(FsError::Io)?, !state.again.is_empty())
+        };
+        if again {
+            // Bytes that are kept here, for another try: the servers would call them a hole.
+            return Ok(if what == Seek::Data { offset } else { attr.size });
+        }
+        let at = |index| ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
+        match what {
+            Seek::Data => self.data_from(at, offset, attr.size).await,
+            Seek::Hole => self.hole_from(at, offset, attr.size).await,
+        }
+    }
+
     /// The first byte of data at or behind `at`, of a file of `size` bytes.
     async fn data_from(&self, address: impl Fn(u32) -> ChunkAddress, mut at: u64, size: u64) -> Result<u64, FsError> {
         while at < size {
@@ -206,17 +265,18 @@ impl<C: Cluster> Shared<C> {
         set: SetAttr,
     ) -> Result<(), FsError> {
         let shared = self.clone();
-        to_its_end(async move { shared.cut(ino, size, now, set).await }).await
+        let stop = stop::current();
+        to_its_end(async move { shared.cut(ino, size, now, set, stop).await }).await
     }
 
-    async fn cut(self: &Arc<Self>, ino: Ino, size: u64, now: Time, set: SetAttr) -> Result<(), FsError> {
+    async fn cut(self: &Arc<Self>, ino: Ino, size: u64, now: Time, set: SetAttr, stop: Stop) -> Result<(), FsError> {
         let attr = self.getattr(ino).await?;
         if size == attr.size && attr.blocks > 0 {
             // No byte goes, but as on a local disk room does that is reserved behind the end.
             let file = self.file(&attr, |_| {});
             self.reshape(&file, size.next_multiple_of(BLOCK_BYTES)..FILE_MAX_BYTES, &[punch]).await?;
         }
-        let left = self.left_by_cut(&attr, size).await?;
+        let left = stop.scope(self.left_by_cut(&attr, size)).await?;
         let file = self.file(&attr, |state| state.holds += 1);
         let hold = Hold(file.clone());
         self.prefetch.lock().forget(ino);
@@ -295,7 +355,7 @@ impl<C: Cluster> Shared<C> {
             let index = (at / CHUNK_BYTES) as u32;
             let start = u64::from(index) * BLOCKS_PER_CHUNK as u64;
             let address = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
-            let (_, runs) = self.cluster.extents(address).await?;
+            let (_, runs) = unless_stopped(self.cluster.extents(address)).await?;
             for (from, count) in &runs {
                 let from = start + u64::from(*from);
                 found += (from + u64::from(*count)).min(end).saturating_sub(from.max(first));
@@ -316,7 +376,7 @@ impl<C: Cluster> Shared<C> {
     pub(super) async fn next_chunk(&self, at: ChunkAddress) -> Result<Option<u64>, FsError> {
         let Some(index) = at.chunk.index.checked_add(1) else { return Ok(None) };
         let next = ChunkAddress { chunk: ChunkId { index, ..at.chunk }, ..at };
-        let found = self.cluster.next_chunk(next).await?;
+        let found = unless_stopped(self.cluster.next_chunk(next)).await?;
         Ok(found.map(|index| u64::from(index) * CHUNK_BYTES))
     }
 

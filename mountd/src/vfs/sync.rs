@@ -3,6 +3,8 @@
 use super::change_queue::Ticket;
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File, OpenFile, Unsynced};
+use super::late::LateNames;
+use super::stop;
 use super::{Shared, Vfs};
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
@@ -31,9 +33,15 @@ impl<C: Cluster> Vfs<C> {
     }
 
     /// Returns once a directory's entries are on stable storage.
-    pub async fn fsyncdir(&self, ino: Ino) -> Result<(), FsError> {
-        let changed = self.0.names.lock().tree.node(ino).map_or(Ticket::MAX, |n| n.changed);
-        self.0.names_durable(changed).await
+    pub async fn fsyncdir(&self, handle: u64) -> Result<(), FsError> {
+        let dir = self.0.handles.lock().dir(handle)?;
+        let changed = self.0.names.lock().tree.node(dir.ino).map_or(Ticket::MAX, |n| n.changed);
+        self.0.names_durable(changed, |late| late.tell(dir.ino, &mut dir.told.lock())).await
+    }
+
+    /// Whether each change of names and attributes is on stable storage before it is answered, from now on.
+    pub fn set_synchronous(&self, synchronous: bool) {
+        self.0.synchronous.store(synchronous, Ordering::Relaxed);
     }
 
     /// Returns once everything that was written, and all changes of names, are on stable storage.
@@ -70,7 +78,7 @@ impl<C: Cluster> Shared<C> {
         self.send_atimes();
         let last = self.names.lock().queue.last();
         let mark = self.cluster.loss_mark();
-        let (bytes, names) = futures::join!(self.bytes_durable(), self.names_durable(last));
+        let (bytes, names) = futures::join!(self.bytes_durable(), self.names_durable(last, LateNames::tell_all));
         if bytes.is_ok() && self.cluster.loss_mark() == mark {
             files.iter().zip(landings).for_each(|(file, until)| self.is_stored(file, until));
         }
@@ -118,6 +126,7 @@ impl<C: Cluster> Shared<C> {
         self.landed(file).await;
         drop(waits);
         let (placement, mine, unsynced, landing) = {
+            stop::check()?;
             let mut state = file.data.lock();
             state.late.tell(&mut open.told.lock())?;
             if self.names.lock().tree.node(file.ino).is_some_and(|n| n.attr.size > n.sent || n.blocks != 0) {
@@ -131,7 +140,7 @@ impl<C: Cluster> Shared<C> {
         let (size, changed) =
             self.names.lock().tree.node(file.ino).map_or((0, Ticket::MAX), |n| (n.attr.size, n.changed));
         let bytes = self.sync_bytes(file.ino, placement, &unsynced, size);
-        let names = self.names_durable(changed);
+        let names = self.names_durable(changed, |late| late.tell(file.ino, &mut open.told_names.lock()));
         let (bytes, names) = futures::join!(bytes, names);
         let lost = {
             let mut state = file.data.lock();
@@ -172,14 +181,24 @@ impl<C: Cluster> Shared<C> {
         Ok(())
     }
 
-    /// Returns once all changes up to `ticket` are on stable storage on a quorum. Tells the first error of a change
-    /// that was answered before it was made.
-    pub(super) async fn names_durable(self: &Arc<Self>, ticket: Ticket) -> Result<(), FsError> {
+    /// Returns once all changes up to `ticket` are on stable storage on a quorum. `tell` tells errors of changes that were
+    /// answered before they were made.
+    async fn names_durable(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        tell: impl FnOnce(&mut LateNames) -> Result<(), FsError>,
+    ) -> Result<(), FsError> {
         let ticket = ticket.min(self.names.lock().queue.last());
         self.settled(ticket).await;
-        if let Some(error) = self.names.lock().late.take() {
-            return Err(error);
-        }
+        // Nobody hears what is told to who was stopped.
+        stop::check()?;
+        tell(&mut self.names.lock().late)?;
+        self.names_stored(ticket).await
+    }
+
+    /// The same where nobody is to be told of what others' changes came to.
+    pub(super) async fn names_stored(&self, ticket: Ticket) -> Result<(), FsError> {
+        self.settled(ticket).await;
         if self.durable.load(Ordering::Acquire) >= ticket {
             return Ok(());
         }

@@ -73,7 +73,7 @@ impl<C: Cluster> Vfs<C> {
         // What is there already decides the outcome.
         self.0.xattrs(ino).await?;
         let attr = self.0.getattr(ino).await?;
-        let loses = name == acl::ACCESS && attr.perm & SET_GID != 0 && !caller.keeps_set_gid(attr.gid);
+        let loses = name == acl::ACCESS && attr.perm & SET_GID != 0 && !caller.keeps_set_gid(attr.uid, attr.gid);
         let perm = loses.then_some(attr.perm & !SET_GID);
         let (name, value) = (Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
         self.0.change(Change::SetXattr { ino, name, value, mode, perm }).await.map(drop)
@@ -115,7 +115,7 @@ impl<C: Cluster> Shared<C> {
             if let Some(ticket) = pending {
                 self.settled(ticket).await;
             }
-            let Answer::Xattrs(list) = self.cluster.ask(Query::Xattrs { ino }).await? else {
+            let Answer::Xattrs(list) = self.ask(Query::Xattrs { ino }).await? else {
                 return Err(FsError::Io);
             };
             let xattrs: Xattrs = Arc::new(list);

@@ -1,6 +1,6 @@
 # limit: 600
-# A tree of 1,000 files with checksums is copied again and again while servers die, and every copy is whole.
-need probe tree "$CASE_DIR/tree" 1000 1
+# A tree of 2,000 files with checksums is copied again and again while servers die, and every copy is whole.
+need probe tree "$CASE_DIR/tree" 2000 1
 need sums "$CASE_DIR/tree" > "$CASE_DIR/sums"
 # A disk of its own: on one that is shared with everything else, a journal that writes out thousands of new files at a time is
 # what the small programs would wait for.

@@ -1,14 +1,28 @@
-# limit: 180
-# The longest wait of a small program when a server hangs (SIGSTOP), the leader too: 1.5 s.
+# limit: 240
+# A server hangs (SIGSTOP), each of the four and the leader: reads go on within 0.1 s from its mirror, and a small program
+# that writes, or asks for names, waits 1.5 s at most.
 source "$LIB/watch.sh"
 cluster_up
-for victim in fsd2 fsd3 leader; do
+for pair in 1 2; do
+  READ[pair]=$(on_pair $pair read)
+  need dd if=/dev/urandom of="${READ[pair]}" bs=4096 count=1 conv=notrunc,fsync status=none
+done
+need dd if=/dev/urandom of="$CASE_DIR/read" bs=4096 count=1 status=none
+for victim in fsd1 fsd2 fsd3 fsd4 leader; do
   [ "$victim" = leader ] && who=$(leader) || who=$victim
   watch
+  for pair in 1 2; do begin reads$pair exec "$BIN/probe" reads "${READ[pair]}"; done
+  begin plain_reads exec "$BIN/probe" reads "$CASE_DIR/read"
+  need moves_on 20
   hang "$who"
   need wait_until 20 degraded
   check "$victim ($who) hangs, and another serves for it" has_leader
   check "the programs go on" moves_on
+  for name in reads1 reads2 plain_reads; do tell $name; done
+  for name in reads1 reads2; do check "$victim hangs: no read fails" finish $name; done
+  need finish plain_reads
+  within "$victim hangs: no read waits for over 100 ms ($(waited reads1) and $(waited reads2) ms)" 0 \
+    $((100 + $(waited plain_reads))) "$(longest reads1 reads2)"
   resume "$who"
   check "it goes on and is brought up to date" wait_healthy 60
   watched "$victim hangs" 1500

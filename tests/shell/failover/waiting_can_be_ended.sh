@@ -1,5 +1,6 @@
 # limit: 240
-# A program that waits for servers that do not come is ended by a signal long before io_timeout.
+# A program that waits for servers that do not come is ended by a signal long before io_timeout; one that it catches is for
+# later.
 config 'io_timeout = "100s"'
 cluster_up
 for i in $(seq 1 8); do head -c 100000 /dev/urandom > "$MNT/f$i"; done
@@ -26,6 +27,19 @@ done
 for signal in TERM KILL; do
   ends_by $signal "an fsync" dd if=/dev/zero of="${lost[1]}" bs=4096 count=1 conv=notrunc,fsync status=none
 done
+# More than is kept for servers that do not come.
+for signal in TERM KILL; do
+  ends_by $signal "a write" dd if=/dev/zero of="${lost[1]}" bs=1M count=200 conv=notrunc status=none
+done
+# Who catches a signal is not interrupted by it, as on a local disk.
+# shellcheck disable=SC2016
+begin waiter perl -e '$SIG{TERM} = sub { $caught = 1 }; open(F, "<", $ARGV[0]) || die; $n = sysread(F, $b, 4096); print defined $n ? "read $n" : "error: $!", ", caught $caught\n"' "${lost[0]}"
+need wait_until 20 asks "${LOADS[waiter]}"
+need kill -TERM "${LOADS[waiter]}"
+pass_time 2500
+refuse "a signal that is caught ends nothing" gone "${LOADS[waiter]}"
 back fsd3 fsd4
+check "who caught it" finish waiter
+same "reads on, as on a local disk" "read 4096, caught 1" "$(cat "$(output_of waiter)")"
 check "they return" wait_healthy 60
 check "verify finds nothing wrong" verify

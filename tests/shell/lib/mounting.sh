@@ -17,7 +17,7 @@ installed() {
 installed_sbin() {
   [ -d "$CASE_DIR/sbin" ] && return
   need cp -a "$(readlink -f /sbin)" "$CASE_DIR/sbin"
-  need "$LIB/../../../packaging/install" "$BIN" "" "$CASE_DIR/usr" "$CASE_DIR/sbin"
+  need "$LIB/../../../packaging/install" "$BIN" "" "$CASE_DIR/usr" "$CASE_DIR/sbin" "$CASE_DIR/etc"
 }
 
 # there COMMAND...: runs it there, with the case's own fstab.

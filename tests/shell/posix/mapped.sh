@@ -1,4 +1,6 @@
 # mmap: a shared mapping and the file are one.
 check "written through a mapping, read from the file, and back" probe mmap f
+check "behind the end, and behind a cut, a mapping is no memory; grown again, it is zeros" probe mapped-cut cut
+check "what was stored through a mapping is no hole" probe mapped-holes sparse
 cp "$BIN/probe" program
 check "a program is run from it" ./program times g

@@ -28,6 +28,9 @@ after "the owner's, longer" 777 6777 1000 1000 truncate -s 100 f
 after "to the same length" 777 6777 1000 1000 truncate -s 5 f
 after "a member's" 2767 6767 2000 2000,5000 truncate -s 1 f
 after "and root's" 6777 6777 0 0 truncate -s 1 f
+if unshare -Ur true 2> /dev/null; then
+  after "rights within a user namespace of one's own are none here" 777 6777 2000 2000 unshare -Ur truncate -s 1 f
+fi
 after "opening with O_TRUNC" 777 6777 2000 2000 sh -c ': > f'
 after "a stranger's fallocate" 777 6777 2000 2000 fallocate -l 8192 f
 after "a hole that a stranger makes" 777 6777 2000 2000 fallocate -p -o 0 -l 4096 f

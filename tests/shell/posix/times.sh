@@ -1,5 +1,6 @@
 # touch, and what changes which time.
 check "times come back to the nanosecond, before 1970 and after 2106 too" probe times exact
+check "the first and the last that there are do no harm" probe extreme-times extreme
 touch -d '2001-01-01' f
 before=$(stat -c %Z f)
 same "touch -d sets" 2001-01-01 "$(date -d "@$(stat -c %Y f)" +%F)"

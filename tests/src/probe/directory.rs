@@ -39,6 +39,22 @@ pub fn scan(dir: &str, stable: usize) -> Found {
     })
 }
 
+/// Reads a directory of `files` files and renames each that it finds, and back: what it has renamed may be found once
+/// more, but the reading ends. Read again from the start, all of them are there.
+pub fn rename_while_reading(dir: &str, files: usize) -> Found {
+    fill(dir, files)?;
+    let aside = Path::new(dir).join("T");
+    let mut found = 0;
+    for entry in tried(dir, fs::read_dir(dir))? {
+        let path = tried("read the directory", entry)?.path();
+        tried("rename", fs::rename(&path, &aside))?;
+        tried("rename back", fs::rename(&aside, &path))?;
+        found += 1;
+        demand(found < 3 * files, format!("of {files} files {found} were found, and there is no end to it"))?;
+    }
+    one_scan(dir, files)
+}
+
 fn one_scan(dir: &str, stable: usize) -> Found {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for entry in tried(dir, fs::read_dir(dir))? {

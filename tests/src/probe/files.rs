@@ -1,4 +1,4 @@
-//! Single files: held open after unlink, mapped, appended to by many, full of holes.
+//! Single files: held open after unlink, appended to by many, full of holes.
 
 use super::{Found, demand, listen, told_to_end, tried};
 use crate::wait;
@@ -10,6 +10,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// Asks for the size of a block; the C library has no name for it.
+const FIGETBSZ: u64 = 2;
+/// What statfs calls a FUSE file system.
+const FUSE_MAGIC: i64 = 0x6573_5546;
+
 /// Appends lines, each with one write; several of these at once must not overwrite each other's.
 pub fn append(file: &str, lines: usize, word: &str) -> Found {
     let mut out = tried(file, OpenOptions::new().append(true).create(true).open(file))?;
@@ -19,7 +24,8 @@ pub fn append(file: &str, lines: usize, word: &str) -> Found {
     Ok(())
 }
 
-fn fresh(file: &str) -> Result<File, String> {
+/// A new, empty file, to be read and written.
+pub fn fresh(file: &str) -> Result<File, String> {
     tried(file, OpenOptions::new().read(true).write(true).create(true).truncate(true).open(file))
 }
 
@@ -55,35 +61,8 @@ pub fn held(file: &str) -> Found {
     demand(text.len() as u64 == length, format!("{} of {length} bytes are left", text.len()))
 }
 
-/// What is written to a shared mapping is read from the file, and the other way round.
-pub fn map(file: &str) -> Found {
-    const LENGTH: usize = 3 * 4096;
-    let f = fresh(file)?;
-    tried("truncate", f.set_len(LENGTH as u64))?;
-    // SAFETY: a fresh mapping of an open file, checked for failure before use.
-    let address = unsafe {
-        libc::mmap(std::ptr::null_mut(), LENGTH, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, f.as_raw_fd(), 0)
-    };
-    demand(address != libc::MAP_FAILED, format!("mmap: {}", std::io::Error::last_os_error()))?;
-    // SAFETY: the mapping is LENGTH bytes long and lives until the munmap below; nobody else refers to it.
-    let bytes = unsafe { std::slice::from_raw_parts_mut(address.cast::<u8>(), LENGTH) };
-    bytes[5000..5006].copy_from_slice(b"mapped");
-    // SAFETY: the same mapping, synced as a whole.
-    let synced = unsafe { libc::msync(address, LENGTH, libc::MS_SYNC) };
-    demand(synced == 0, format!("msync: {}", std::io::Error::last_os_error()))?;
-    let mut text = [0; 6];
-    tried("read", File::open(file).and_then(|f| f.read_exact_at(&mut text, 5000)))?;
-    demand(&text == b"mapped", format!("the file holds {text:?}"))?;
-    tried("write", f.write_all_at(b"written", 9000))?;
-    let seen = &bytes[9000..9007] == b"written";
-    // SAFETY: `bytes` is not used any more.
-    unsafe {
-        libc::munmap(address, LENGTH);
-    }
-    demand(seen, "the mapping does not show what was written")
-}
-
-fn seek(f: &File, from: i64, whence: i32) -> Result<i64, String> {
+/// Where lseek goes.
+pub fn seek(f: &File, from: i64, whence: i32) -> Result<i64, String> {
     // SAFETY: only moves the offset of an open file.
     let at = unsafe { libc::lseek(f.as_raw_fd(), from, whence) };
     if at < 0 { Err(format!("lseek: {}", std::io::Error::last_os_error())) } else { Ok(at) }
@@ -205,4 +184,69 @@ pub fn times(file: &str) -> Found {
         demand(got == (secs, nanos), format!("{got:?} came back for {:?}", (secs, nanos)))?;
     }
     Ok(())
+}
+
+/// The first and the last time that can be asked for come back, or the nearest that the file system has.
+pub fn extreme_times(file: &str) -> Found {
+    drop(fresh(file)?);
+    let path = tried(file, CString::new(file))?;
+    for asked in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
+        let times = [libc::timespec { tv_sec: asked, tv_nsec: 7 }; 2];
+        // SAFETY: the path ends in NUL, and there are two times.
+        let done = unsafe { libc::utimensat(libc::AT_FDCWD, path.as_ptr(), times.as_ptr(), 0) };
+        demand(done == 0, format!("utimensat {asked}: {}", std::io::Error::last_os_error()))?;
+        for (what, got) in [
+            ("atime", tried("stat", fs::metadata(file))?.atime()),
+            ("mtime", tried("stat", fs::metadata(file))?.mtime()),
+        ] {
+            // Even the smallest range in use begins in 1901 and ends in 2038.
+            let near = if asked < 0 { got <= i64::from(i32::MIN) } else { got >= i64::from(i32::MAX) };
+            demand(near, format!("{what} is {got} when {asked} was asked for"))?;
+        }
+        tried("read", fs::read(file))?;
+    }
+    Ok(())
+}
+
+/// Requests to a file that it has no answer to are refused with a word that programs know how to go on from.
+pub fn refused_ioctls(file: &str) -> Found {
+    let f = fresh(file)?;
+    tried("write", f.write_all_at(&[7; 4096], 0))?;
+    let ask = |request: u64, argument: &mut [u64; 8]| {
+        // SAFETY: the longest argument of those below has 56 bytes.
+        let done = unsafe { libc::ioctl(f.as_raw_fd(), request as _, argument.as_mut_ptr()) };
+        if done < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(0) } else { 0 }
+    };
+    let mut block = [0; 8];
+    demand(ask(FIGETBSZ, &mut block) == 0 && block[0] == 4096, format!("a block has {} bytes", block[0]))?;
+    let error = ask(0xdead_beef, &mut [0; 8]);
+    demand(error == libc::ENOTTY, format!("a request that nobody knows ended with {error}"))?;
+    // SAFETY: the structure is made of numbers.
+    let mut fs: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure lives until the call has returned.
+    let done = unsafe { libc::fstatfs(f.as_raw_fd(), &raw mut fs) };
+    demand(done == 0, format!("fstatfs: {}", std::io::Error::last_os_error()))?;
+    if fs.f_type != FUSE_MAGIC {
+        println!("a local file system may know those below");
+        return Ok(());
+    }
+    for (what, request) in [
+        ("FS_IOC_GETFLAGS", 0x8008_6601),
+        ("FS_IOC_SETFLAGS", 0x4008_6602),
+        ("FS_IOC_FSGETXATTR", 0x801c_581f),
+        ("FIEMAP", 0xc020_660b),
+        ("FITRIM", 0xc018_5879),
+    ] {
+        let error = ask(request, &mut [0; 8]);
+        let refused = [libc::ENOTTY, libc::EOPNOTSUPP].contains(&error);
+        demand(refused, format!("{what} ended with {error}"))?;
+    }
+    let other = fresh(&format!("{file}.clone"))?;
+    // SAFETY: its argument is a descriptor.
+    let done = unsafe { libc::ioctl(other.as_raw_fd(), libc::FICLONE as _, f.as_raw_fd()) };
+    let error = std::io::Error::last_os_error().raw_os_error();
+    demand(done < 0 && error == Some(libc::EOPNOTSUPP), format!("FICLONE: {done}, {error:?}"))?;
+    let mut text = [0; 4097];
+    let length = tried("read", f.read_at(&mut text, 0))?;
+    demand(length == 4096 && text[..4096] == [7; 4096], "the file is another afterwards")
 }

@@ -12,6 +12,7 @@ mod handles;
 mod json;
 mod locks;
 mod log;
+mod mapped;
 mod race;
 mod rows;
 mod stall;
@@ -30,16 +31,21 @@ pub fn run(arguments: &[String]) -> Found {
         ["instep", rest @ ..] => crate::instep::main(rest),
         ["instep-worker", mount, local, process, rest @ ..] => crate::instep::serve(mount, local, process, rest),
         ["stall", dir] => stall::run(dir),
+        ["reads", file] => stall::reads(file),
         ["log", file] => log::write(file, log::By::Fsync),
         ["log", file, by] => log::write(file, log::By::named(by)?),
         ["log-check", file, acknowledged] => log::check(file, acknowledged),
         ["storm", dir, files] => directory::storm(dir, number(files)?),
         ["scan", dir, stable] => directory::scan(dir, number(stable)?),
+        ["renames-while-reading", dir, files] => directory::rename_while_reading(dir, number(files)?),
         ["fill", dir, files] => directory::fill(dir, number(files)?),
         ["append", file, lines, word] => files::append(file, number(lines)?, word),
         ["unlinked", file] => files::unlinked(file),
         ["held", file] => files::held(file),
-        ["mmap", file] => files::map(file),
+        ["mmap", file] => mapped::both_ways(file),
+        ["mapped-cut", file] => mapped::cut(file),
+        ["mapped-holes", file] => mapped::holes(file),
+        ["refused-ioctls", file] => files::refused_ioctls(file),
         ["holes", file] => files::holes(file),
         ["direct", file, steps, seed] => direct::run(file, number(steps)?, number(seed)? as u64),
         ["race", dir, processes, steps, seed] => {
@@ -55,6 +61,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["handle", path] => handles::print(path),
         ["open-handle", mount, handle] => handles::open(mount, handle),
         ["times", file] => files::times(file),
+        ["extreme-times", file] => files::extreme_times(file),
         ["tree", dir, files, seed] => tree::make(dir, number(files)?, number(seed)? as u64),
         ["json", pointer] => json::value(pointer),
         ["garbage", address] => garbage::throw(address),

@@ -1,9 +1,10 @@
-//! The longest time that a small program has to wait: one small read, and one small write with fsync, every 20 ms.
+//! The longest time that a small program has to wait: one small read, and one small write with fsync, every 20 ms; or one
+//! read alone, past the kernel's cache.
 
 use super::{Found, listen, told_to_end, tried};
 use crate::wait::rest_of;
 use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,39 @@ pub fn run(dir: &str) -> Found {
         Some(first) => Err(format!("{} errors, the first: {first}", errors.len())),
     }
 }
+
+/// Reads the file's first page again and again until told, past the kernel's cache, so that a server serves each; prints
+/// `stall_ms`, `errors` and `rounds`. The page must stay as it was.
+pub fn reads(path: &str) -> Found {
+    listen();
+    let file = tried(path, OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path))?;
+    let mut page = Page([0; PAGE_BYTES]);
+    tried(path, file.read_exact_at(&mut page.0, 0))?;
+    let wanted = page.0;
+    let mut longest = (Duration::ZERO, "nothing");
+    let (mut rounds, mut errors) = (0u64, Vec::new());
+    while !told_to_end() {
+        let began = Instant::now();
+        match timed("read", &mut longest, || file.read_exact_at(&mut page.0, 0)) {
+            Ok(()) if page.0 != wanted => errors.push("other bytes than before".to_string()),
+            Ok(()) => {}
+            Err(e) => errors.push(e.to_string()),
+        }
+        rounds += 1;
+        rest_of(PERIOD, began);
+    }
+    println!("stall_ms={} errors={} rounds={rounds}", longest.0.as_millis(), errors.len());
+    match errors.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("reading {path}: {} errors, the first: {first}", errors.len())),
+    }
+}
+
+const PAGE_BYTES: usize = 4096;
+
+/// Aligned as O_DIRECT asks for on a disk.
+#[repr(align(4096))]
+struct Page([u8; PAGE_BYTES]);
 
 fn timed<T>(what: &'static str, longest: &mut (Duration, &'static str), work: impl FnOnce() -> T) -> T {
     let began = Instant::now();

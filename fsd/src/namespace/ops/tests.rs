@@ -517,6 +517,11 @@ fn a_directory_is_read_in_pages_while_it_changes() {
     let names: Vec<_> = rest.iter().map(|entry| entry.name.to_string()).collect();
     assert_eq!(names, ["6", "7", "8", "late"], "each once, replaced ones where they stood");
     assert_eq!(f.page(Ino::ROOT, u64::MAX, 9), (vec![], true));
+    for after in [0, 4, u64::MAX] {
+        let part = Query::ReadDir { ino: Ino::ROOT, after, limit: 2, attrs: false };
+        let Ok(Answer::Entries { next_cookie, .. }) = f.namespace.query(&part).unwrap() else { panic!("entries") };
+        assert_eq!(next_cookie, 12, "whatever page is asked for");
+    }
     let exactly = f.page(Ino::ROOT, first[3].cookie, 4);
     assert!(exactly.1, "the last page says so");
     let of_file = Query::ReadDir { ino: first[2].ino, after: 0, limit: 1, attrs: false };

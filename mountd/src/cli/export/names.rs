@@ -151,7 +151,7 @@ impl Names {
     fn page(&self, ino: Ino, after: u64) -> Result<(Vec<Entry>, bool), Failure> {
         let query = Query::ReadDir { ino, after, limit: DIR_PAGE_ENTRIES as u32, attrs: true };
         match self.ask(query)? {
-            Some(Answer::Entries { entries, end }) => Ok((entries, end)),
+            Some(Answer::Entries { entries, end, .. }) => Ok((entries, end)),
             _ => Ok((Vec::new(), true)),
         }
     }

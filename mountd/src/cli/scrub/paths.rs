@@ -56,7 +56,7 @@ async fn page(
     let query = Query::ReadDir { ino, after, limit: DIR_PAGE_ENTRIES as u32, attrs: false };
     let answer = names.query(within(ANSWER), at_least, query).await;
     match answer.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?.1 {
-        Ok(Answer::Entries { entries, end }) => Ok((entries, end)),
+        Ok(Answer::Entries { entries, end, .. }) => Ok((entries, end)),
         Ok(_) => Err("it gave another answer than was asked for".to_owned()),
         // A directory that was removed meanwhile has nothing in it.
         Err(_) => Ok((Vec::new(), true)),

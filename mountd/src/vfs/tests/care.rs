@@ -179,7 +179,8 @@ fn the_kernel_is_told_to_forget_what_was_not_made() {
         vfs.sync_all().await.unwrap();
         cluster.set_faults(Faults { names: Some(FsError::Io), ..Faults::default() });
         let made = vfs.make(USER, dir, b"f", NewNode::file(0o644)).await.unwrap();
-        assert!(vfs.fsyncdir(dir).await.is_err());
+        let handle = vfs.opendir(dir, PLAIN).await.unwrap();
+        assert!(vfs.fsyncdir(handle).await.is_err());
         let told: Vec<Doubtful> = doubts.try_iter().collect();
         assert_eq!(told, [Doubtful::Name(dir, b"f".to_vec()), Doubtful::Inode(made.ino), Doubtful::Inode(dir)]);
     });

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::vfs::cluster::{ChunkAddress, Cluster};
-use crate::vfs::{Allocate, Seek, Set};
+use crate::vfs::{Allocate, Forget, Seek, Set};
 use proptest::prelude::*;
+use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
 use raidfs_common::limits::CHUNK_BYTES;
 
@@ -154,6 +155,46 @@ proptest! {
     fn a_file_holds_what_was_written(steps in proptest::collection::vec(step(), 1..40)) {
         run(check(steps));
     }
+}
+
+#[test]
+fn a_hole_is_one_once_the_kernel_has_sent_what_it_has_of_it() {
+    const AT: u64 = 120 * 4096;
+    const SIZE: u64 = 1 << 20;
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        vfs.setattr(USER, attr.ino, Set { size: Some(SIZE), ..Set::default() }).await.unwrap();
+        let reader = vfs.open(attr.ino, OpenMode { writes: false, ..PLAIN }).await.unwrap();
+        // Pages that were changed through a mapping: the kernel sends them when it must forget them.
+        let changed = Arc::new(parking_lot::Mutex::new(vec![AT]));
+        let (forgets, kernels, to) = (vfs.forgets().unwrap(), changed.clone(), Arc::downgrade(&vfs.0));
+        let kernel = std::thread::spawn(move || {
+            let mut asked = Vec::new();
+            for Forget { range, done, .. } in forgets {
+                for at in kernels.lock().extract_if(.., |at| range.contains(at)) {
+                    let vfs = Vfs(to.upgrade().unwrap());
+                    vfs.write_now(handle, at, &[1; 4096], false).unwrap().unwrap();
+                }
+                asked.push(range);
+                done.send(()).unwrap();
+            }
+            asked
+        });
+        assert_eq!(vfs.seek(reader, 0, Seek::Data).await, Ok(AT));
+        assert_eq!(vfs.seek(reader, AT, Seek::Data).await, Ok(AT), "what is data is not asked about");
+        changed.lock().push(AT + 4096);
+        assert_eq!(vfs.seek(reader, AT, Seek::Hole).await, Ok(AT + 8192));
+        assert_eq!(vfs.seek(reader, SIZE - 1, Seek::Data).await, Err(FsError::NoAddress));
+        // Without a handle that may be mapped for writing, there is nothing to ask for.
+        vfs.release(handle).unwrap();
+        assert_eq!(vfs.seek(reader, 0, Seek::Hole).await, Ok(0));
+        vfs.release(reader).unwrap();
+        vfs.close().await.unwrap();
+        drop(vfs);
+        let asked = tokio::task::spawn_blocking(|| kernel.join().unwrap()).await.unwrap();
+        assert_eq!(asked, [0..SIZE, AT + 4096..SIZE, AT + 8192..SIZE, SIZE - 1..SIZE]);
+    });
 }
 
 #[test]

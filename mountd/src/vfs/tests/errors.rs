@@ -154,16 +154,22 @@ fn a_change_that_fails_after_its_answer_is_told_at_the_next_sync() {
     run(async {
         let cluster = MemoryCluster::new();
         let vfs = vfs(&cluster);
-        let dir = new_dir(&vfs, "d").await;
+        let (dir, other) = (new_dir(&vfs, "d").await, new_dir(&vfs, "e").await);
         vfs.sync_all().await.unwrap();
+        let (one, two) = (vfs.opendir(dir, PLAIN).await.unwrap(), vfs.opendir(dir, PLAIN).await.unwrap());
+        let (beside, last) = (vfs.opendir(other, PLAIN).await.unwrap(), vfs.opendir(other, PLAIN).await.unwrap());
         cluster.set_faults(Faults { names: Some(FsError::Io), ..Faults::default() });
         vfs.make(USER, dir, b"f", NewNode::file(0o644)).await.unwrap();
-        assert_eq!(vfs.fsyncdir(dir).await, Err(FsError::Io));
+        assert_eq!(vfs.fsyncdir(one).await, Err(FsError::Io));
+        assert_eq!(vfs.fsyncdir(two).await, Err(FsError::Io), "each is told");
+        assert_eq!(vfs.fsyncdir(beside).await, Ok(()), "but for who has another directory");
+        vfs.make(USER, other, b"g", NewNode::file(0o644)).await.unwrap();
+        assert_eq!(vfs.fsyncdir(last).await, Err(FsError::Io));
         cluster.set_faults(Faults::default());
         assert_eq!(vfs.lookup(dir, b"f").await, Err(FsError::NotFound));
         assert_eq!(vfs.getattr(dir).await.unwrap().size, 0);
         vfs.make(USER, dir, b"f", NewNode::file(0o644)).await.unwrap();
-        vfs.fsyncdir(dir).await.unwrap();
+        vfs.fsyncdir(one).await.unwrap();
         assert_eq!(names_in(&vfs, dir).await, ["f"]);
     });
 }

@@ -8,6 +8,7 @@ mod errors;
 mod losses;
 mod names;
 mod open_files;
+mod stops;
 
 use super::memory_cluster::MemoryCluster;
 use super::{Caller, NewNode, OpenMode, Options, Vfs};

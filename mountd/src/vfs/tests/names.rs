@@ -1,7 +1,7 @@
 //! Names against the cluster's own rules: every change that is answered before it is made ends as it was answered.
 
 use super::*;
-use crate::vfs::Set;
+use crate::vfs::{DirEntry, Set};
 use bytes::Bytes;
 use proptest::prelude::*;
 use raidfs_common::attr::FileKind;
@@ -196,6 +196,71 @@ fn many_changes_share_a_request() {
         assert!(requests < 50, "{requests} requests");
         assert_eq!(names_in(&vfs, dir).await.len(), 1000);
         no_surprises(&vfs);
+    });
+}
+
+/// Reads a directory a hundred entries at a time, and does something after each time; returns what was seen.
+async fn read_slowly(vfs: &Vfs<MemoryCluster>, handle: u64, mut then: impl AsyncFnMut(&[String])) -> Vec<String> {
+    let (mut seen, mut offset) = (Vec::new(), 0);
+    loop {
+        let (before, from) = (seen.len(), offset);
+        let mut room = 100;
+        let each = |entry: DirEntry| {
+            if room == 0 {
+                return true;
+            }
+            room -= 1;
+            offset = entry.next;
+            seen.push(String::from_utf8(entry.name).unwrap());
+            false
+        };
+        vfs.readdir(handle, from, true, each).await.unwrap();
+        if seen.len() == before {
+            seen.retain(|name| name != "." && name != "..");
+            return seen;
+        }
+        then(&seen[before..]).await;
+    }
+}
+
+#[test]
+fn a_reader_does_not_follow_what_it_renames_itself() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let dir = new_dir(&vfs, "d").await;
+        for i in 0..2500 {
+            vfs.make(USER, dir, format!("{i}").as_bytes(), NewNode::file(0o644)).await.unwrap();
+        }
+        let handle = vfs.opendir(dir, PLAIN).await.unwrap();
+        let mut renames = 0;
+        let there_and_back = async |names: &[String]| {
+            for name in names.iter().filter(|name| !name.starts_with('.') && name.ends_with('7')) {
+                renames += 1;
+                assert!(renames < 1000, "it reads for ever");
+                let name = name.as_bytes();
+                vfs.rename(dir, name, dir, b"T", RenameMode::Replace).await.unwrap();
+                vfs.rename(dir, b"T", dir, name, RenameMode::Replace).await.unwrap();
+            }
+        };
+        let mut seen = read_slowly(&vfs, handle, there_and_back).await;
+        assert_eq!(seen.len(), 2500);
+        seen.sort();
+        seen.dedup();
+        assert_eq!((seen.len(), renames), (2500, 250), "each once");
+        // From the start again, it has what has come since.
+        vfs.make(USER, dir, b"late", NewNode::file(0o644)).await.unwrap();
+        let again = read_slowly(&vfs, handle, async |_| ()).await;
+        assert_eq!((again.len(), again.last().map(String::as_str)), (2501, Some("late")));
+        // So it has where a reader goes to by itself.
+        vfs.make(USER, dir, b"later", NewNode::file(0o644)).await.unwrap();
+        let mut tail = Vec::new();
+        let each = |entry: DirEntry| {
+            tail.push(entry.name);
+            false
+        };
+        vfs.readdir(handle, 2400, false, each).await.unwrap();
+        assert_eq!(tail.last().map(Vec::as_slice), Some(&b"later"[..]));
+        vfs.release(handle).unwrap();
     });
 }
 

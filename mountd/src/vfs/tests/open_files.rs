@@ -1,7 +1,7 @@
 //! Files that are open while their names go, and what closing does.
 
 use super::*;
-use crate::vfs::memory_cluster::Faults;
+use crate::vfs::memory_cluster::{Faults, NO_FAULTS};
 use crate::vfs::{Set, SetTime};
 use bytes::Bytes;
 use raidfs_common::attr::FileKind;
@@ -9,6 +9,7 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
 use raidfs_common::namespace::{RenameMode, XattrMode};
 use raidfs_common::time::Time;
+use std::sync::atomic::Ordering;
 
 #[test]
 fn an_open_file_outlives_its_name() {
@@ -49,6 +50,31 @@ fn an_open_file_outlives_its_name_also_if_the_cache_has_no_room_for_that() {
             assert_eq!(vfs.getattr(attr.ino).await.unwrap().nlink, 0);
             assert_eq!(vfs.read(handle, 0, 10).await.unwrap(), "kept", "{name}");
         }
+    });
+}
+
+#[test]
+fn what_is_closed_while_its_last_name_goes_is_not_kept() {
+    run(async {
+        let limits = crate::vfs::tree::Limits { nodes: 100, entries: 0 };
+        let cluster = MemoryCluster::new();
+        let vfs = Vfs::new(cluster.clone(), Options { limits, ..Options::default() });
+        let (_, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, b"gone", None).await.unwrap();
+        vfs.sync_all().await.unwrap();
+        let sent = cluster.counts.changes.load(Ordering::Relaxed);
+        cluster.set_faults(Faults { names_hang: true, ..NO_FAULTS });
+        let unlinking = vfs.clone();
+        let unlinked = tokio::spawn(async move { unlinking.unlink(ROOT, b"f").await });
+        while cluster.counts.changes.load(Ordering::Relaxed) == sent {
+            tokio::task::yield_now().await;
+        }
+        vfs.release(handle).unwrap();
+        cluster.set_faults(NO_FAULTS);
+        unlinked.await.unwrap().unwrap();
+        vfs.sync_all().await.unwrap();
+        assert_eq!(cluster.chunk_count(), 0, "its chunks are reaped");
+        no_surprises(&vfs);
     });
 }
 
