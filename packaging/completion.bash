@@ -7,14 +7,17 @@ _raidfs() {
   esac
   local words
   if [ "$COMP_CWORD" -eq 1 ]; then
-    words="up down start stop kill status where shell verify scrub replace export help"
+    words="up down start stop kill status where shell verify scrub replace lost export help"
   else
     case $command in
       up) words="--dir --mount --servers --base-port" ;;
       down) words="--dir --force" ;;
       start | stop | kill) words="fsd1 fsd2 fsd3 fsd4 witness mountd --dir" ;;
       status) words="--dir --config --json --wait-healthy" ;;
-      verify | scrub | replace | shell) words="--dir --config" ;;
+      lost) words="--dir --config --json --accept --yes" ;;
+      verify | scrub) words="--dir --config" ;;
+      replace) words="fsd1 fsd2 fsd3 fsd4 witness --dir --config" ;;
+      shell) words="--dir --config --read-only --takeover" ;;
       export) words="--data --list --to" ;;
       *) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
     esac

@@ -14,6 +14,9 @@ pub struct BlockSum(pub u32);
 impl BlockSum {
     /// A block that was never written.
     pub const HOLE: BlockSum = BlockSum(0);
+    /// In place of the sum of a block whose bytes were lost for good, which an operator has accepted, while the block's
+    /// bytes are zeros; those have another sum. Of other bytes it may be the sum as any number.
+    pub const LOST: BlockSum = BlockSum(u32::from_le_bytes(*b"LOST"));
 
     /// The sum of a block's bytes; a short last block is summed as if filled up with zeros. Never [`Self::HOLE`].
     pub fn of(block: &[u8]) -> BlockSum {
@@ -29,6 +32,11 @@ impl BlockSum {
     /// Whether these bytes are what was summed; a hole matches zeros only.
     pub fn matches(self, block: &[u8]) -> bool {
         if self == Self::HOLE { block.iter().all(|&b| b == 0) } else { Self::of(block) == self }
+    }
+
+    /// Whether these bytes are in place of what was accepted as lost.
+    pub fn is_lost(self, block: &[u8]) -> bool {
+        self == Self::LOST && block.iter().all(|&b| b == 0)
     }
 }
 
@@ -48,6 +56,11 @@ impl Content {
         self.0.update(&(block as u64).to_le_bytes());
         self.0.update(bytes);
         self.0.update(&[0; BLOCK_BYTES as usize][bytes.len().min(BLOCK_BYTES as usize)..]);
+    }
+
+    /// The next block, whose bytes were accepted as lost: it differs from one of zeros.
+    pub fn add_lost(&mut self, block: usize) {
+        self.add(block, &BlockSum::LOST.0.to_le_bytes());
     }
 
     /// The digest of a chunk of so many bytes.
@@ -71,6 +84,14 @@ pub fn name(bytes: impl IntoIterator<Item = u8>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn zeros_in_place_of_what_is_lost_are_neither_a_hole_nor_sound() {
+        let zeros = [0; BLOCK_BYTES as usize];
+        assert!(BlockSum::LOST.is_lost(&zeros) && !BlockSum::LOST.matches(&zeros));
+        assert!(!BlockSum::HOLE.is_lost(&zeros) && !BlockSum::of(&zeros).is_lost(&zeros));
+        assert!(!BlockSum::LOST.is_lost(&[1; BLOCK_BYTES as usize]));
+    }
 
     #[test]
     fn a_short_block_sums_like_its_zero_filled_self() {

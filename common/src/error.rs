@@ -138,6 +138,9 @@ pub enum Rejection {
     /// The file has ended, and its bytes with it: give up, nobody can see it any more.
     #[error("the file is gone")]
     Gone,
+    /// The bytes were lost with both servers of a pair, and an operator has accepted that: give up, nobody has them.
+    #[error("the bytes were lost, which was accepted")]
+    Lost,
 }
 
 /// What a client does after a [`Rejection`].
@@ -167,9 +170,12 @@ impl Rejection {
             | Rejection::Away => NextMove::Another,
             Rejection::WrongEpoch { .. } | Rejection::NotInCharge | Rejection::DiskFailed => NextMove::Refresh,
             Rejection::Damaged => NextMove::OtherMirror,
-            Rejection::NoSession | Rejection::Forgotten | Rejection::Full | Rejection::Bad(_) | Rejection::Gone => {
-                NextMove::GiveUp
-            }
+            Rejection::NoSession
+            | Rejection::Forgotten
+            | Rejection::Full
+            | Rejection::Bad(_)
+            | Rejection::Gone
+            | Rejection::Lost => NextMove::GiveUp,
         }
     }
 }

@@ -200,6 +200,24 @@ pub enum Change {
         /// What is known now.
         to: Incarnation,
     },
+    /// Both servers of a pair are gone for good: marks what is lost with them, for the next inodes in order, as many as
+    /// one entry is good for. What was marked under another epoch of the pair begins anew. Refused once all are marked.
+    MarkLost {
+        /// The pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+    },
+    /// That loss is accepted: the pair goes on without what is marked, with other data directories than the known ones,
+    /// and no copy of it is in sync until one of them says that it is. Refused unless all is marked, and these are the known.
+    AcceptLoss {
+        /// The pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+        /// Its servers with the data directories that are given up, in the lives that are known of them.
+        known: [(ServerId, Incarnation); 2],
+    },
 }
 
 impl Change {
@@ -211,7 +229,9 @@ impl Change {
             | Change::EndSession { .. }
             | Change::GrantInos
             | Change::Pair { .. }
-            | Change::Witness { .. } => true,
+            | Change::Witness { .. }
+            | Change::MarkLost { .. }
+            | Change::AcceptLoss { .. } => true,
             Change::Make { .. }
             | Change::Link { .. }
             | Change::Unlink { .. }
@@ -228,6 +248,39 @@ impl Change {
     }
 }
 
+/// What an entry says about a voter's data directory. Whether it is taken, the namespace decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LifeSaid {
+    /// This life takes part.
+    Lives(Incarnation),
+    /// The data directory of which this life was known is not taken any more, in whatever life of it.
+    GivenUp(Incarnation),
+}
+
+impl LifeSaid {
+    /// What is known if it is taken.
+    pub fn known_after(self) -> Incarnation {
+        match self {
+            LifeSaid::Lives(life) => life,
+            LifeSaid::GivenUp(known) => known.barred(),
+        }
+    }
+
+    /// The same for who cannot tell whether it is taken, where `known` is what is known before; None: nothing changes. Giving
+    /// up is of no effect if the server has started meanwhile: a life behind the one that is known is not what was meant.
+    pub fn follows(self, known: Incarnation) -> Option<Incarnation> {
+        match self {
+            LifeSaid::Lives(life) => (life.life() > 0 && known.admits(life)).then_some(life),
+            LifeSaid::GivenUp(given) => {
+                let is_known = known.life() > 0 && given.directory() == known.directory();
+                // Without a life: of the log of an older version.
+                let is_meant = given.life() == 0 || given.life() >= known.life();
+                (is_known && is_meant).then(|| known.barred())
+            }
+        }
+    }
+}
+
 impl Command {
     /// Whether any of its changes must be synced first.
     pub fn must_sync(&self) -> bool {
@@ -239,15 +292,20 @@ impl Command {
     }
 
     /// What it says about the lives and data directories of voters, in order.
-    pub fn lives(&self) -> Vec<(ServerId, Incarnation)> {
+    pub fn lives(&self) -> Vec<(ServerId, LifeSaid)> {
+        use LifeSaid::{GivenUp, Lives};
         let Command::Batch(requests) = self else { return Vec::new() };
-        let life = |request: &Request| match request.change {
-            Change::Pair { event: PairEvent::Hello { server, incarnation, .. }, .. } => Some((server, incarnation)),
-            Change::Pair { event: PairEvent::Replace { server, barred }, .. } => Some((server, barred)),
-            Change::Witness { to, .. } => Some((ServerId::WITNESS, to)),
-            _ => None,
+        let lives = |request: &Request| match request.change {
+            Change::Pair { event: PairEvent::Hello { server, incarnation, .. }, .. } => {
+                vec![(server, Lives(incarnation))]
+            }
+            Change::Pair { event: PairEvent::Replace { server, known }, .. } => vec![(server, GivenUp(known))],
+            Change::Witness { from, to } if to.life() == 0 => vec![(ServerId::WITNESS, GivenUp(from))],
+            Change::Witness { to, .. } => vec![(ServerId::WITNESS, Lives(to))],
+            Change::AcceptLoss { known, .. } => known.map(|(server, known)| (server, GivenUp(known))).to_vec(),
+            _ => Vec::new(),
         };
-        requests.iter().filter(|request| request.session == SessionId::CLUSTER).filter_map(life).collect()
+        requests.iter().filter(|request| request.session == SessionId::CLUSTER).flat_map(lives).collect()
     }
 }
 
@@ -290,8 +348,17 @@ pub enum PairEvent {
     Replace {
         /// Which one.
         server: ServerId,
-        /// That data directory.
-        barred: Incarnation,
+        /// That data directory, in the life that is known of it. Logs of older versions have [`Incarnation::barred`] of it.
+        known: Incarnation,
+    },
+    /// `server`, of a pair whose loss was accepted, has made lost what is marked as such, durably: its copy is the first.
+    Begun {
+        /// Which one.
+        server: ServerId,
+        /// Its life; refused if it is another by now.
+        incarnation: Incarnation,
+        /// How many marks had come late when it began with that; refused if there are more by now.
+        late: u64,
     },
 }
 

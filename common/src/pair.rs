@@ -2,6 +2,7 @@
 
 use crate::attr::Placement;
 use crate::id::{Epoch, Incarnation, PairId, ServerId};
+use crate::limits::CHUNK_BYTES;
 use crate::plant::{Bug, planted};
 use serde::{Deserialize, Serialize};
 
@@ -105,6 +106,21 @@ pub fn place(placement: Placement, index: u32, pairs: usize) -> ChunkPlace {
     }
 }
 
+/// Where the last chunk ends that a file of `size` bytes can have on a pair; 0: it has none there.
+pub fn end_on(placement: Placement, size: u64, pair: PairId, pairs: usize) -> u64 {
+    let chunks = size.div_ceil(CHUNK_BYTES);
+    let last = (0..chunks).rev().take(pairs.max(1)).find(|index| place(placement, *index as u32, pairs).pair == pair);
+    last.map_or(0, |index| ((index + 1) * CHUNK_BYTES).min(size))
+}
+
+/// How many of a file's bytes before `end` lie on a pair, holes included.
+pub fn bytes_on(placement: Placement, end: u64, pair: PairId, pairs: usize) -> u64 {
+    let end = end_on(placement, end, pair, pairs);
+    let Some(last) = end.div_ceil(CHUNK_BYTES).checked_sub(1) else { return 0 };
+    let before = last / pairs.max(1) as u64;
+    before * CHUNK_BYTES + (end - last * CHUNK_BYTES)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +144,26 @@ mod tests {
             *count.entry((p.pair, p.turn)).or_insert(0) += 1;
         }
         assert_eq!(count.into_values().collect::<Vec<_>>(), [64; 4]);
+    }
+
+    #[test]
+    fn what_lies_on_a_pair_is_the_sum_of_its_chunks() {
+        for (size, pairs) in [(0, 2), (1, 1), (1, 2), (CHUNK_BYTES, 2), (5 * CHUNK_BYTES + 7, 3), (9 * CHUNK_BYTES, 2)]
+        {
+            for first_pair in 0..3 {
+                let placement = Placement { first_pair: first_pair % pairs as u16, turn: 0 };
+                for pair in (0..pairs as u16).map(PairId) {
+                    let chunks =
+                        (0..size.div_ceil(CHUNK_BYTES) as u32).filter(|i| place(placement, *i, pairs).pair == pair);
+                    let ends: Vec<(u64, u64)> = chunks
+                        .map(|i| u64::from(i) * CHUNK_BYTES)
+                        .map(|from| (from, size.min(from + CHUNK_BYTES)))
+                        .collect();
+                    assert_eq!(end_on(placement, size, pair, pairs), ends.last().map_or(0, |(_, end)| *end));
+                    assert_eq!(bytes_on(placement, size, pair, pairs), ends.iter().map(|(a, b)| b - a).sum::<u64>());
+                }
+            }
+        }
     }
 
     #[test]

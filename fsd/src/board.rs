@@ -25,6 +25,17 @@ pub struct Notice {
     pub lease_until: Instant,
     /// The mount sessions that are open: chunk changes of any other are refused. None: not known, none is refused.
     pub sessions: Option<Arc<Vec<SessionId>>>,
+    /// What was lost with pairs whose loss was accepted.
+    pub marked: Marked,
+}
+
+/// What is marked as lost with pairs, in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marked {
+    /// Some file may have lost something.
+    pub any: bool,
+    /// How often something was marked of a pair that had no copy any more.
+    pub late: u64,
 }
 
 /// What destroys chunk bytes, by the namespace's word; carried out once its entry is durable on a quorum.
@@ -51,6 +62,9 @@ pub enum Ask {
     Barrier(LogIndex, oneshot::Sender<Result<(), Rejection>>),
     /// The sizes that the namespace has of these files; None: there is no such file. No answer: it cannot be told.
     Sizes(Vec<Ino>, oneshot::Sender<Vec<Option<u64>>>),
+    /// A page of the files of which something was lost with this server's pair, above this one, so many at most, each with the
+    /// end of what was. No answer: it cannot be told.
+    Lost(Option<Ino>, usize, oneshot::Sender<Vec<(Ino, u64)>>),
     /// These dooms are carried out: the namespace side forgets them (they are kept on disk until then).
     Done(Ino, LogIndex),
 }
@@ -82,6 +96,7 @@ impl Board {
             pairs: Arc::new(Vec::new()),
             lease_until: Instant::now(),
             sessions: None,
+            marked: Marked::default(),
         };
         let board = Board {
             server,
@@ -197,6 +212,14 @@ impl Board {
         let (answer, answered) = oneshot::channel();
         let _ = self.asks.send(Ask::Sizes(files, answer));
         answered.await.ok().filter(|sizes| sizes.len() == asked)
+    }
+
+    /// A page of the files of which something was lost with this server's pair, above `after`, in order, each with the end of
+    /// what was. None: it cannot be told.
+    pub async fn lost(&self, after: Option<Ino>, limit: usize) -> Option<Vec<(Ino, u64)>> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.asks.send(Ask::Lost(after, limit, answer));
+        answered.await.ok()
     }
 
     /// The dooms of one inode that are not carried out yet.

@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::limits::ENTRY_MAX_BYTES;
 use raidfs_common::namespace::{Answer, Change, Command, Query, Request};
 use raidfs_common::pair::Pair;
@@ -137,6 +137,8 @@ pub trait Proposer: Send + Sync + 'static {
     fn leader(&self) -> Option<ServerId>;
     /// The lives of all voters that are known.
     fn lives(&self) -> BTreeMap<ServerId, Incarnation>;
+    /// How far it is marked what is lost with a pair: which, under which epoch, and the first inode that is not; None: all are.
+    fn losing(&self) -> Option<(PairId, Epoch, Option<Ino>)>;
     /// Waits until a quorum follows this server, which has applied everything that was agreed by then: its term, and its
     /// last entry. None: it does not lead (any more).
     fn confirm(&self) -> impl Future<Output = Option<(Term, LogIndex)>> + Send;
@@ -156,15 +158,18 @@ pub struct NodeProposer {
 }
 
 impl NodeProposer {
-    /// Proposes requests as one entry.
+    /// Proposes requests as one entry, and answers with an outcome for each. Refused as [`Rejection::Away`] if this server
+    /// could not apply what was agreed: others have, and tell its outcomes to whoever asks again.
     pub async fn batch(&self, requests: Vec<Request>) -> Result<crate::machine::Made, Rejection> {
+        let count = requests.len();
         let synced = requests.iter().any(|r| r.change.must_sync());
         let data: Bytes = codec::encode(&Command::Batch(requests)).into();
         if data.len() > ENTRY_MAX_BYTES {
             return Err(Rejection::Bad(format!("changes of {} bytes are more than one entry holds", data.len())));
         }
         match self.node.propose(data, synced).await {
-            Ok((_, made)) => Ok(made),
+            Ok((_, made)) if made.outcomes.len() == count => Ok(made),
+            Ok(_) => Err(Rejection::Away),
             Err(_) => Err(Rejection::NotLeader { leader: self.node.status().leader }),
         }
     }
@@ -203,6 +208,10 @@ impl Proposer for NodeProposer {
         self.machine.with(|names| names.lives())
     }
 
+    fn losing(&self) -> Option<(PairId, Epoch, Option<Ino>)> {
+        self.machine.with(|names| names.losing()).map(|losing| (losing.pair, losing.epoch, losing.next))
+    }
+
     async fn confirm(&self) -> Option<(Term, LogIndex)> {
         let agreed = tokio::time::timeout(CONFIRM_PATIENCE, self.node.confirm()).await.ok()??;
         self.machine.reach(agreed, CONFIRM_PATIENCE).await.ok()?;
@@ -231,6 +240,122 @@ impl Proposer for NodeProposer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::board::Board;
+    use crate::consensus::core::Setup;
+    use crate::consensus::timing::Timing;
+    use crate::machine::stores::Stores;
+    use crate::namespace::store::{Batch, Reader, Scan, Store};
+    use crate::namespace::store_memory::MemoryStore;
+    use crate::namespace::{Fault, Namespace};
+    use raidfs_common::attr::FileKind;
+    use raidfs_common::config::Durability;
+    use raidfs_common::name::FileName;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    const ME: ServerId = ServerId(1);
+    const SESSION: SessionId = SessionId(77);
+
+    /// Rows that can be read until their disk fails.
+    #[derive(Clone, Default)]
+    struct Failing {
+        rows: MemoryStore,
+        fails: Arc<AtomicBool>,
+    }
+
+    impl Reader for Failing {
+        fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+            if self.fails.load(Ordering::Relaxed) {
+                return Err(Fault::store("read", std::io::Error::other("the disk fails")));
+            }
+            self.rows.get(key)
+        }
+        fn scan(&self, from: &[u8], to: &[u8]) -> Scan<'_> {
+            self.rows.scan(from, to)
+        }
+    }
+
+    impl Store for Failing {
+        fn write(&self, batch: Batch) -> Result<(), Fault> {
+            self.rows.write(batch)
+        }
+        fn sync(&self) -> Result<(), Fault> {
+            self.rows.sync()
+        }
+        fn view(&self) -> Box<dyn Reader> {
+            self.rows.view()
+        }
+        fn disk_bytes(&self) -> u64 {
+            self.rows.disk_bytes()
+        }
+    }
+
+    /// The only voter of its cluster, with its names in `store`.
+    fn alone(dir: &std::path::Path, store: Failing) -> NodeProposer {
+        let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let config = Config {
+            cluster: "alone".into(),
+            pairs: vec![[at(1), at(2)]],
+            witness: at(3),
+            durability: Durability::Relaxed,
+            io_timeout: Duration::from_secs(1),
+            scrub_every: None,
+        };
+        let setup = Setup {
+            me: ME,
+            voters: vec![ME],
+            timing: Timing::default(),
+            seed: 1,
+            incarnation: Incarnation(1),
+            doubtful: false,
+            stranger: false,
+            strict: false,
+            on_recovery: Bytes::new(),
+            read_lives: |_| Vec::new(),
+        };
+        Namespace::format(&store, &[config.servers_of(PairId(0))]).expect("an empty store");
+        let names = Namespace::open(Arc::new(store), 0).expect("it is read").expect("it is there");
+        let (board, _) = Board::new(ME, Incarnation(1));
+        let stores = Stores::open(&dir.join("names")).expect("a directory");
+        let machine = NamesMachine::new(names, board, stores, 0, Box::new(|| Ok(())));
+        let (log, _) = DiskLog::open(&dir.join("log")).expect("a directory");
+        let transport = Arc::new(PeerTransport { peers: Peers::new(&config, ME), me: ME });
+        NodeProposer { node: Node::start(setup, log, machine.clone(), transport), machine }
+    }
+
+    fn request(seq: u64, change: Change) -> Request {
+        Request { session: SESSION, seq, done_below: 0, now: Time::default(), change }
+    }
+
+    #[tokio::test]
+    async fn who_leads_and_cannot_apply_a_change_leaves_it_to_others_to_say_what_became_of_it() {
+        let (dir, store) = (tempfile::tempdir().expect("a directory"), Failing::default());
+        let proposer = alone(dir.path(), store.clone());
+        proposer.node.watch().wait_for(|status| status.leads).await.expect("the node lives");
+        let open = Change::OpenSession { holder: "test".into(), takeover: false };
+        let made = proposer.batch(vec![request(1, open)]).await.expect("it is made");
+        let Some(Ok(Ok(raidfs_common::namespace::Done::Session { from, .. }))) = made.outcomes.first() else {
+            panic!("{made:?}")
+        };
+        store.fails.store(true, Ordering::Relaxed);
+        let make = Change::Make {
+            parent: Ino::ROOT,
+            name: FileName::new(b"file".to_vec()).expect("it is a name"),
+            ino: *from,
+            kind: FileKind::File,
+            perm: 0o644,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            target: Bytes::new(),
+            xattrs: Vec::new(),
+        };
+        let before = proposer.node.status().last;
+        let answer = proposer.batch(vec![request(2, make)]).await;
+        assert!(proposer.node.status().commit > before, "it was agreed");
+        assert!(matches!(answer, Err(Rejection::Away)), "so it may be asked for again, and is not refused: {answer:?}");
+        let broken = proposer.machine.watch_fatal().borrow().clone();
+        assert!(broken.is_some_and(|broken| broken.reason.contains("the disk fails") && !broken.unkept));
+    }
 
     #[tokio::test]
     async fn every_page_is_asked_for_and_one_that_does_not_come_is_asked_for_again() {

@@ -156,6 +156,11 @@ impl DataDir {
     /// Opens a server's data directory, making it if there is none, and begins a new life in it. What begins is durable
     /// before this returns.
     pub fn open(root: &Path, wanted: &Identity) -> Result<DataDir, IdentityError> {
+        DataDir::open_after(root, wanted, false)
+    }
+
+    /// The same; `distrusted`: the life before could not write down that its disk had failed.
+    pub fn open_after(root: &Path, wanted: &Identity, distrusted: bool) -> Result<DataDir, IdentityError> {
         let fresh = match record::read(&root.join(IDENTITY)) {
             Err(Unreadable::Missing) => {
                 beginnings(root)?;
@@ -175,7 +180,7 @@ impl DataDir {
             }
         }
         let (identity, directory) = check(root, wanted)?;
-        let (life, record) = life::begin(root, directory)?;
+        let (life, record) = life::begin(root, directory, distrusted)?;
         Ok(DataDir { root: root.to_owned(), identity, life, book: LifeBook::new(root, record), _lock: lock })
     }
 
@@ -290,7 +295,14 @@ impl LifeBook {
         if kept.record == before {
             return Ok(());
         }
-        life::write(&self.root, &kept.record).inspect_err(|_| kept.record = before)
+        let written = life::write(&self.root, &kept.record).or_else(|error| match error {
+            // On a full disk, for which this life may end in a moment.
+            IdentityError::Io { ref source, .. } if io::is_full(source) && kept.record.distrusted => {
+                life::write_over(&self.root, &kept.record)
+            }
+            error => Err(error),
+        });
+        written.inspect_err(|_| kept.record = before)
     }
 }
 

@@ -4,18 +4,21 @@ use clap::Parser;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
+use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
-use raidfs_fsd::{server, witness};
+use raidfs_fsd::stop::Stop;
+use raidfs_fsd::{no_room, server, witness};
 use std::error::Error;
+use std::ffi::OsString;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Notify;
 
 /// Runs one raidfs storage server, or the witness, in the foreground.
 ///
@@ -40,6 +43,25 @@ struct Flags {
     /// Where this server keeps everything. Made if it is not there; refused if it is another server's.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// The life before has ended for want of room: wait until there is some.
+    #[arg(long, hide = true)]
+    wait_for_room: bool,
+    /// It could not even write down that it must not be trusted.
+    #[arg(long, hide = true)]
+    distrust: bool,
+}
+
+/// What one life tells the next one, in the same process.
+const WAIT_FOR_ROOM: &str = "--wait-for-room";
+const DISTRUST: &str = "--distrust";
+
+/// What comes after a life.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Another.
+    Life { distrusted: bool },
+    /// One once there is room.
+    Room { distrusted: bool },
 }
 
 /// The exit code of a server whose data directory the cluster does not take.
@@ -68,6 +90,24 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     if !flags.witness && config.pair_of(me).is_none() {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let stop = Arc::new(Stop::default());
+    let next = if flags.wait_for_room {
+        runtime.block_on(wait_for_room(&config, me, flags, &stop))?
+    } else {
+        live(config, me, flags, runtime, &stop)?
+    };
+    next.map_or(Ok(()), |next| Err(start_anew(next).into()))
+}
+
+/// Lives once, as far as the end. What comes next; None: nothing.
+fn live(
+    config: Config,
+    me: ServerId,
+    flags: &Flags,
+    runtime: Runtime,
+    stop: &Arc<Stop>,
+) -> Result<Option<Next>, Box<dyn Error>> {
     let address = config.address(me).ok_or("the configuration names no address for this server")?;
     // Its lock comes before its new life: a second process of the same directory is told so, and changes nothing.
     let identity = Identity { cluster: config.cluster.clone(), cluster_id: config.cluster_id(), server: me };
@@ -78,47 +118,87 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     {
         return Err(why.clone().into());
     }
-    let home = DataDir::open(&flags.data, &identity)?;
+    let home = match DataDir::open_after(&flags.data, &identity, flags.distrust) {
+        Err(error) if no_room::comes_from_a_full_disk(&error) => {
+            tracing::error!("{}", chain(&error));
+            return Ok(Some(Next::Room { distrusted: flags.distrust }));
+        }
+        opened => opened?,
+    };
     let listener = bound?;
-    let stop = Arc::new(Notify::new());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut chunks = None;
     let ended = runtime.block_on(async {
         tokio::spawn(stop_on_signal(stop.clone())?);
         if flags.witness {
-            return Ok::<_, Box<dyn Error>>(witness::run(config, &home, listener, stop).await?);
+            return Ok::<_, Box<dyn Error>>(witness::run(config, &home, listener, stop.clone()).await?);
         }
-        let chunks = Arc::new(DiskChunks::open(&home.chunks(), &home.notes())?);
-        Ok(server::run(config, &home, chunks, listener, stop).await?)
+        let opened = Arc::new(DiskChunks::open(&home.chunks(), &home.notes())?);
+        chunks = Some(opened.clone());
+        Ok(server::run(config, &home, opened, listener, stop.clone()).await?)
     });
     // Threads that hang on a disk must not hold up the end.
     runtime.shutdown_background();
+    let Err(error) = ended else {
+        home.end_cleanly()?;
+        return Ok(None);
+    };
+    let ended = error.downcast_ref();
+    let is_failed = matches!(ended, Some(Ended::Failed(_))) || chunks.is_some_and(|chunks| !chunks.is_trusted());
     match ended {
-        Ok(()) => Ok(home.end_cleanly()?),
-        Err(error) => match error.downcast_ref() {
-            Some(Ended::Failed(_)) => {
-                home.distrust()?;
-                Err(error)
-            }
-            Some(Ended::Anew(_)) => Err(start_anew().into()),
-            _ => Err(error),
-        },
+        Some(Ended::Refused(_)) => Err(error),
+        Some(Ended::Anew(_)) if !stop.is_asked() => Ok(Some(Next::Life { distrusted: false })),
+        // Whoever was asked to stop does, though it was not in order.
+        _ if !stop.is_asked() && no_room::is_for_want_of_room(error.as_ref(), &flags.data) => {
+            tracing::error!("{}", chain(error.as_ref()));
+            Ok(Some(Next::Room { distrusted: is_failed && home.distrust().is_err() }))
+        }
+        _ if is_failed => {
+            home.distrust()?;
+            Err(error)
+        }
+        _ => Err(error),
     }
+}
+
+/// Waits until there is room on the disk, or this is to end.
+async fn wait_for_room(
+    config: &Config,
+    me: ServerId,
+    flags: &Flags,
+    stop: &Arc<Stop>,
+) -> Result<Option<Next>, Box<dyn Error>> {
+    tokio::spawn(stop_on_signal(stop.clone())?);
+    let has_room = no_room::wait(config, me, &flags.data, stop).await;
+    Ok(has_room.then_some(Next::Life { distrusted: flags.distrust }))
 }
 
 /// Runs this program anew in the same process, whatever its threads are about: a life ends wholly, and another begins.
 /// Locks and ports are given back by that. Returns only if it cannot be done.
-fn start_anew() -> std::io::Error {
+fn start_anew(next: Next) -> std::io::Error {
     let mut words = std::env::args_os();
     let mut command = std::process::Command::new("/proc/self/exe");
     // Under the same name: by that the processes of a cluster are known.
     if let Some(name) = words.next() {
         command.arg0(name);
     }
-    command.args(words).exec()
+    command.args(words_for(next, words)).exec()
 }
 
-/// Rings `stop` at SIGTERM and SIGINT.
-fn stop_on_signal(stop: Arc<Notify>) -> std::io::Result<impl Future<Output = ()>> {
+/// What the next life is told on its command line: what this one was, but for what was for this one only.
+fn words_for(next: Next, words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut words: Vec<_> = words.filter(|word| word != WAIT_FOR_ROOM && word != DISTRUST).collect();
+    let (Next::Life { distrusted } | Next::Room { distrusted }) = next;
+    if distrusted {
+        words.push(DISTRUST.into());
+    }
+    if let Next::Room { .. } = next {
+        words.push(WAIT_FOR_ROOM.into());
+    }
+    words
+}
+
+/// Asks to stop at SIGTERM and SIGINT.
+fn stop_on_signal(stop: Arc<Stop>) -> std::io::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -126,6 +206,37 @@ fn stop_on_signal(stop: Arc<Notify>) -> std::io::Result<impl Future<Output = ()>
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        stop.notify_one();
+        stop.ask();
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_life_is_told_is_not_said_to_those_after_it() {
+        let said = |next, words: &[&str]| {
+            let words = words_for(next, words.iter().map(OsString::from));
+            let words: Vec<_> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            words.join(" ")
+        };
+        let own = ["--config", "c", "--id", "2"];
+        assert_eq!(said(Next::Room { distrusted: true }, &own), "--config c --id 2 --distrust --wait-for-room");
+        let waits = [&own[..], &["--distrust", "--wait-for-room"]].concat();
+        assert_eq!(said(Next::Life { distrusted: true }, &waits), "--config c --id 2 --distrust");
+        let lives = [&own[..], &["--distrust"]].concat();
+        assert_eq!(said(Next::Life { distrusted: false }, &lives), "--config c --id 2");
+        assert_eq!(said(Next::Room { distrusted: false }, &lives), "--config c --id 2 --wait-for-room");
+    }
+
+    #[test]
+    fn every_word_for_the_next_life_is_understood() {
+        let words = words_for(
+            Next::Room { distrusted: true },
+            ["fsd", "--config", "c", "--id", "2", "--data", "d"].map(OsString::from).into_iter(),
+        );
+        let flags = Flags::try_parse_from(words).unwrap();
+        assert!(flags.wait_for_room && flags.distrust);
+    }
 }

@@ -87,6 +87,11 @@ impl CallError {
     pub fn is_gone(&self) -> bool {
         matches!(self, CallError::Connect(_, e) if e.is_gone())
     }
+
+    /// Whether something is there, and wants nothing to do with the caller.
+    pub fn is_refused(&self) -> bool {
+        matches!(self, CallError::Connect(_, e) if matches!(**e, ConnectError::Refused(_)))
+    }
 }
 
 /// A generated client that [`Peers`] can make. Implemented for every service.
@@ -422,7 +427,7 @@ mod tests {
         async fn query(self, _: Context, _: LogIndex, _: Query) -> Result<(Seen, Reply), Rejection> {
             std::future::pending().await
         }
-        async fn barrier(self, _: Context, _: LogIndex) -> Result<(), Rejection> {
+        async fn barrier(self, _: Context, _: SessionId, _: LogIndex) -> Result<(), Rejection> {
             Ok(())
         }
         async fn keep_alive(self, _: Context, _: SessionId) -> Result<Seen, Rejection> {
@@ -476,7 +481,9 @@ mod tests {
     }
 
     async fn ask(peers: &Peers, timeout: Duration) -> Result<Result<(), Rejection>, CallError> {
-        let call = |client: NamesServiceClient, context| async move { client.barrier(context, LogIndex(1)).await };
+        let call = |client: NamesServiceClient, context| async move {
+            client.barrier(context, SessionId::CLUSTER, LogIndex(1)).await
+        };
         peers.call(OTHER, timeout, call).await
     }
 
@@ -546,7 +553,9 @@ mod tests {
     #[tokio::test]
     async fn there_is_no_server_but_the_configured() {
         let (_, _, peers) = peers().await;
-        let call = |client: NamesServiceClient, context| async move { client.barrier(context, LogIndex(1)).await };
+        let call = |client: NamesServiceClient, context| async move {
+            client.barrier(context, SessionId::CLUSTER, LogIndex(1)).await
+        };
         assert!(matches!(peers.call(ServerId(9), PATIENCE, call).await, Err(CallError::Unknown(_))));
     }
 

@@ -16,7 +16,8 @@ use crate::cuts::Cuts;
 use crate::identity::{DataDir, IdentityError, Life};
 use crate::joining;
 use crate::leader::duties::Duties;
-use crate::machine::{NamesMachine, SyncLog, flush, stores::Stores};
+use crate::machine::{Broken, NamesMachine, SyncLog, flush, stores::Stores};
+use crate::namespace::rows::LostRow;
 use crate::peers::{Peers, next_gone};
 use crate::replica::Replica;
 use crate::serve::admin::AdminServer;
@@ -26,13 +27,14 @@ use crate::serve::names::NamesServer;
 use crate::serve::peer::{Hears, PeerServer};
 use crate::serve::tally::Tally;
 use crate::settled;
+use crate::stop::Stop;
 use crate::sweep;
 use crate::transport::PeerTransport;
-use crate::{namespace, own_copy, serve_guest};
+use crate::{namespace, no_room, own_copy, serve_guest};
 use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
-use raidfs_common::id::{Ino, LogIndex, ServerId, Term};
+use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId, Term};
 use raidfs_common::log::chain;
 use raidfs_common::namespace::{Answer, Command, Query};
 use raidfs_common::pair::{CopyState, Member, Pair};
@@ -45,7 +47,7 @@ use raidfs_common::stream::{Listener, Moving, Port};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 
 /// Why a server ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,8 +63,8 @@ pub enum Ended {
     /// Something that it relies on failed; it comes back by resync.
     #[error("{0}")]
     Failed(String),
-    /// Log and names were of a history that the others did not go on from, and have been dropped: to be started anew, at
-    /// once (rule 4).
+    /// The next life mends what this one could not use, and is to begin at once: log and names were of a history that the
+    /// others did not go on from, and have been dropped (rule 4); or names could not be read or written.
     #[error("starting anew: {0}")]
     Anew(String),
     /// The cluster knows another data directory in this one's place.
@@ -77,10 +79,15 @@ pub fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'stati
 
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Whether there is room is asked so often once the chunks cannot be relied on.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(200);
 /// A planned stop waits so long for both servers of the pair to have everything durably.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// A planned stop gives others this long to take over.
 const HAND_OVER_PATIENCE: Duration = Duration::from_secs(1);
+/// A life that began because names could not be used, and cannot use them again sooner than this, ends for good: another one
+/// would not do better.
+const USABLE_FOR: Duration = Duration::from_secs(60);
 
 /// What is told of a life.
 pub fn started(life: Life) -> Started {
@@ -100,7 +107,10 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
         stranger: log.vote().term == Term(0) && log.last().0 == LogIndex(0),
         strict: config.durability == Durability::Strict,
         on_recovery: codec::encode(&Command::Recovered).into(),
-        read_lives: |data| codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default(),
+        read_lives: |data| {
+            let said = codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default();
+            said.into_iter().map(|(voter, said)| (voter, said.known_after())).collect()
+        },
     }
 }
 
@@ -116,7 +126,7 @@ struct Server {
     chunks: Arc<dyn ChunkStore>,
     tally: Arc<Tally>,
     joined: Arc<AtomicBool>,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
     bulk: mpsc::UnboundedSender<Guest>,
 }
 
@@ -158,7 +168,12 @@ fn is_last_copy(pairs: &[Pair], me: ServerId) -> bool {
     pairs.iter().any(|pair| pair.in_sync().map(|member| member.server).eq([me]))
 }
 
-/// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries.
+fn distrust(home: &DataDir) -> Result<(), Ended> {
+    home.distrust().map_err(cannot("note that entries may be missing"))
+}
+
+/// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries; what is
+/// taken out of the log is written down as missing before it goes.
 fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
     let (mut log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
     let mut stores = Stores::open(&home.names()).map_err(cannot("open the names"))?;
@@ -168,11 +183,13 @@ fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Na
     let mut doubtful = home.life().power_lost || opened.cut;
     if applied > log.last().0 {
         // The store outlived the end of the log: the state counts as the log's beginning.
+        distrust(home)?;
         log.reset(applied, term).map_err(cannot("set the log behind the names"))?;
         doubtful = true;
     } else if applied < log.base().0 || log.term_at(applied) != Some(term) {
         drop(names);
         names = stores.new_namespace(config, cache).map_err(cannot("make the names anew"))?;
+        distrust(home)?;
         log.reset(LogIndex(0), Term(0)).map_err(cannot("empty the log"))?;
         doubtful = true;
     } else if new && log.last().0 > LogIndex(0) {
@@ -204,14 +221,14 @@ pub async fn run(
     home: &DataDir,
     chunks: Arc<dyn ChunkStore>,
     port: impl Into<Port>,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
 ) -> Result<(), Ended> {
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (me, life) = (home.identity().server, home.life());
     let found = look_at_chunks(home, &*chunks)?;
     let (log, names, stores, doubtful) = open_names(&config, home)?;
     if doubtful {
-        home.distrust().map_err(cannot("note that entries may be missing"))?;
+        distrust(home)?;
     }
     let sweep_first = life.power_lost || names.applied().0 == LogIndex(0);
     let (board, asks) = Board::new(me, life.incarnation);
@@ -237,6 +254,9 @@ pub async fn run(
     let (replica, bulk) = start_chunk_thread(&config, board.clone(), chunks.clone(), &cluster, home)?;
     if life.first || found.settled && !life.power_lost {
         replica.nothing_is_half_changed();
+    }
+    if life.empty {
+        replica.directory_is_empty();
     }
     let server = Arc::new(Server {
         cluster,
@@ -432,7 +452,8 @@ impl Server {
             return if reached.unwrap_or(false) { Ok(()) } else { Err(Rejection::NoQuorum) };
         }
         let Some(leader) = status.leader else { return Err(Rejection::NoQuorum) };
-        let call = |client: NamesServiceClient, ctx| async move { client.barrier(ctx, index).await };
+        let call =
+            |client: NamesServiceClient, ctx| async move { client.barrier(ctx, SessionId::CLUSTER, index).await };
         self.cluster.peers.call(leader, BARRIER_TIMEOUT, call).await.unwrap_or(Err(Rejection::NoQuorum))
     }
 
@@ -445,6 +466,11 @@ impl Server {
                 Ask::Sizes(files, answer) => drop(tokio::task::spawn_blocking(move || {
                     if let Some(sizes) = server.sizes(&files) {
                         let _ = answer.send(sizes);
+                    }
+                })),
+                Ask::Lost(after, limit, answer) => drop(tokio::task::spawn_blocking(move || {
+                    if let Some(files) = server.lost(after, limit) {
+                        let _ = answer.send(files);
                     }
                 })),
                 Ask::Report(report, answer) => drop(tokio::spawn(async move {
@@ -465,6 +491,21 @@ impl Server {
             _ => None,
         };
         files.iter().map(size).collect()
+    }
+
+    /// What was lost of files with this server's pair; None if it cannot be told. May read from the disk.
+    fn lost(&self, mut after: Option<Ino>, limit: usize) -> Option<Vec<(Ino, u64)>> {
+        let pair = self.cluster.config.pair_of(self.cluster.me)?;
+        // A page of files that lost nothing here is not the end.
+        loop {
+            let rows = self.machine.with(|names| names.lost(after, limit)).ok()?;
+            let end = |(ino, ends): &(Ino, LostRow)| Some((*ino, ends.iter().find(|(of, _)| *of == pair)?.1));
+            let here: Vec<_> = rows.iter().filter_map(end).collect();
+            match rows.last() {
+                Some((last, _)) if here.is_empty() => after = Some(*last),
+                _ => return Some(here),
+            }
+        }
     }
 
     /// Says hello to whoever leads, until the namespace knows this life.
@@ -530,17 +571,51 @@ impl Server {
     }
 
     /// Waits for the end, and brings it about in order.
-    async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Notify>) -> Result<(), Ended> {
+    async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Stop>) -> Result<(), Ended> {
         let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
-        let failed = tokio::select! {
-            () = stop.notified() => None,
-            reason = log.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
-            reason = names.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()).map(Fatal::Broken),
+        let no_room = || Fatal::Broken("the chunks could not be written for want of room".into());
+        let (log, names) = tokio::select! {
+            () = stop.asked() => (None, None),
+            () = self.is_out_of_room(home) => (Some(no_room()), None),
+            reason = log.wait_for(Option::is_some) => (reason.ok().and_then(|r| r.clone()), None),
+            reason = names.wait_for(Option::is_some) => (None, reason.ok().and_then(|r| r.clone())),
         };
-        match failed {
-            Some(Fatal::Broken(reason)) => Err(Ended::Failed(reason)),
-            Some(Fatal::OtherHistory(reason)) => Err(self.forget_history(home, reason).await),
-            None => self.stop_in_order(home).await,
+        match (log, names) {
+            (Some(Fatal::Broken(reason)), _) => Err(Ended::Failed(reason)),
+            (Some(Fatal::OtherHistory(reason)), _) => Err(self.forget_history(home, reason).await),
+            (_, Some(broken)) => Err(self.suspect_names(home, broken).await),
+            (None, None) => self.stop_in_order(home).await,
+        }
+    }
+
+    /// Has the next life find out whether the names here can be used, and begins it at once; but not again and again.
+    async fn suspect_names(&self, home: &DataDir, broken: Broken) -> Ended {
+        let Broken { reason, unkept } = broken;
+        // That is no fault of theirs.
+        if no_room::lacking(home.root()).is_some() {
+            return Ended::Failed(reason);
+        }
+        if unkept && let Err(failed) = distrust(home) {
+            return failed;
+        }
+        let machine = self.machine.clone();
+        match tokio::task::spawn_blocking(move || machine.suspect()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return Ended::Failed(format!("{reason}; and that cannot be noted: {error}")),
+            Err(error) => return cannot("note that names cannot be used")(error),
+        }
+        if self.machine.was_suspected() && self.cluster.started.elapsed() < USABLE_FOR {
+            return Ended::Failed(format!("{reason}, though all of them could be read a moment ago"));
+        }
+        tracing::error!("{reason}: starting anew, to see whether the names here can be used");
+        Ended::Anew(reason)
+    }
+
+    /// Returns once chunks could not be written because others have filled the disk: nothing but another life makes up for that,
+    /// which waits for room.
+    async fn is_out_of_room(&self, home: &DataDir) {
+        while self.chunks.is_trusted() || no_room::lacking(home.root()).is_none() {
+            tokio::time::sleep(LOOK_FOR_ROOM_EVERY).await;
         }
     }
 
@@ -569,6 +644,9 @@ impl Server {
         let chunks = self.chunks.clone();
         let chunks_synced = tokio::task::spawn_blocking(move || chunks.sync_all()).await;
         chunks_synced.map_err(cannot("sync the chunks"))?.map_err(|error| Ended::Failed(chain(&error)))?;
+        // What it acknowledged from here on, while the rest is written, would be in the page cache only, and the next life
+        // would be trusted to have it.
+        self.node.stop();
         if !self.node.sync_all().await || !flush::flush(&self.machine, &self.node).await {
             return Err(Ended::Failed("names could not be written in time".into()));
         }
@@ -576,7 +654,7 @@ impl Server {
         if ended && !self.replica.may_be_half_changed() {
             settled::write(&home.settled(), self.chunks.held().0).map_err(cannot("note that every change is whole"))?;
         }
-        Ok(())
+        if self.node.is_durable() { Ok(()) } else { Err(Ended::Failed("the log was not synced to its end".into())) }
     }
 
     /// Lets the mirror carry on alone before this server goes, so that nobody waits for it in vain.

@@ -13,6 +13,7 @@ use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
 use crate::serve_guest;
 use crate::server::{Ended, cannot, setup, started};
+use crate::stop::Stop;
 use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
 use raidfs_common::id::LogIndex;
@@ -23,14 +24,13 @@ use raidfs_common::stream::{Listener, Port};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 
 const SYNC_EVERY: Duration = raidfs_common::limits::LOG_SYNC_EVERY;
 /// Entries kept behind what could be dropped.
 const KEEP_ENTRIES: u64 = 100_000;
 
 /// Runs the witness until it is told to stop, or its log fails.
-pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Arc<Notify>) -> Result<(), Ended> {
+pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Arc<Stop>) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
@@ -92,7 +92,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
 }
 
 /// Waits for the end, and brings it about in order.
-async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -> Result<(), Ended> {
+async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Stop>) -> Result<(), Ended> {
     let mut fatal = node.watch_fatal();
     let mut status = node.watch();
     let trusted = async {
@@ -104,7 +104,7 @@ async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -
         std::future::pending().await
     };
     let failed = tokio::select! {
-        () = stop.notified() => None,
+        () = stop.asked() => None,
         reason = fatal.wait_for(Option::is_some) => reason.ok().and_then(|r| r.clone()),
         failed = trusted => return Err(failed),
     };
@@ -119,7 +119,13 @@ async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, stop: Arc<Notify>) -
         }
     }
     tracing::info!("the witness stops");
-    if node.sync_all().await { Ok(()) } else { Err(Ended::Failed("the log could not be synced in time".into())) }
+    // What it acknowledged behind its last sync the next life would be trusted to have.
+    node.stop();
+    if node.sync_all().await && node.is_durable() {
+        Ok(())
+    } else {
+        Err(Ended::Failed("the log could not be synced in time".into()))
+    }
 }
 
 /// Syncs the log now and then, and drops what enough servers have durably applied (rule 18).

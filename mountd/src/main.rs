@@ -74,11 +74,12 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     options.takeover |= arguments.takeover;
     let config = Config::load(arguments.config.as_deref().ok_or("--config says which cluster is to be mounted")?)?;
+    let mount_point = session::check(&arguments.mount_point, &options)?;
+    // What is refused makes nothing.
     if let Some(dir) = &arguments.cache {
         std::fs::create_dir_all(dir)
             .map_err(|e| format!("cannot make the directory {} of --cache: {e}", dir.display()))?;
     }
-    let mount_point = session::check(&arguments.mount_point, &options)?;
     raidfs_common::wire::tune_allocator();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config, &mount_point, &options));

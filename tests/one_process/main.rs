@@ -1,5 +1,7 @@
 //! A whole cluster in one process: what must hold when the lead changes hands.
 
+mod rot;
+
 use raidfs_common::attr::FileKind;
 use raidfs_common::error::{FsError, NextMove, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId};
@@ -8,9 +10,12 @@ use raidfs_common::namespace::{Change, Done, Outcome, Query, RenameMode, Request
 use raidfs_common::rpc::names::Changed;
 use raidfs_common::time::Time;
 use raidfs_tests::in_process::{InProcess, make_in_root};
+use raidfs_tests::wait;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 const SESSION: SessionId = SessionId(77);
@@ -104,9 +109,12 @@ fn kind(change: &Change) -> Option<&'static str> {
         Change::SetXattr { .. } => "SetXattr",
         Change::RemoveXattr { .. } => "RemoveXattr",
         Change::Release { .. } => "Release",
-        Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. } | Change::Witness { .. } => {
-            return None;
-        }
+        Change::Pair { .. }
+        | Change::Space { .. }
+        | Change::RecoverSizes { .. }
+        | Change::Witness { .. }
+        | Change::MarkLost { .. }
+        | Change::AcceptLoss { .. } => return None,
     };
     Some(kind)
 }
@@ -386,9 +394,17 @@ fn after_power_is_lost_everywhere_the_newest_state_wins_and_old_sessions_are_voi
         assert!(matches!(stale, Ok(Err(Rejection::NoSession))), "{stale:?}");
         let stale = client.keep_alive(tarpc::context::current(), SESSION).await;
         assert!(matches!(stale, Ok(Err(Rejection::NoSession))), "{stale:?}");
+        let stale = client.barrier(tarpc::context::current(), SESSION, LogIndex(1)).await;
+        assert!(matches!(stale, Ok(Err(Rejection::NoSession))), "what it was told may be lost: {stale:?}");
         let new = SessionId(78);
         let opened = send(&cluster, &[open(new, 1)]).await;
         assert!(opened.outcomes[0].is_ok(), "it need not take anything over: {opened:?}");
+        for session in [new, SessionId::CLUSTER] {
+            let done = client.barrier(tarpc::context::current(), session, opened.seen.index).await;
+            assert!(matches!(done, Ok(Ok(()))), "{done:?}");
+        }
+        let stale = client.barrier(tarpc::context::current(), SESSION, LogIndex(1)).await;
+        assert!(matches!(stale, Ok(Err(Rejection::NoSession))), "{stale:?}");
     });
 }
 
@@ -438,4 +454,48 @@ fn what_only_the_cluster_may_say_is_refused() {
             assert!(matches!(answer, Err(Rejection::Bad(_))), "{answer:?}");
         }
     });
+}
+
+/// Makes one change after the other at a leader that stays one, until the counter is taken away; counts them.
+async fn make_changes(
+    client: raidfs_common::rpc::names::NamesServiceClient,
+    made: std::sync::Weak<AtomicU64>,
+    first: u64,
+) -> u64 {
+    let mut seq = first;
+    while let Some(made) = made.upgrade() {
+        let set = SetAttr { perm: Some(0o700 + (seq % 8) as u16), ..SetAttr::default() };
+        let change = Request { done_below: seq, ..request(seq, Change::SetAttr { ino: Ino::ROOT, set }) };
+        let answer = client.change(tarpc::context::current(), vec![change]).await;
+        assert!(matches!(&answer, Ok(Ok(changed)) if changed.outcomes[0].is_ok()), "{answer:?}");
+        made.fetch_add(1, Ordering::Relaxed);
+        seq += 1;
+    }
+    seq
+}
+
+#[test]
+fn who_stops_under_load_has_all_on_its_disk_that_it_acknowledged() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let mut cluster = InProcess::start();
+    let opened = runtime.block_on(send(&cluster, &[open(SESSION, 1)]));
+    assert!(opened.outcomes[0].is_ok(), "{opened:?}");
+    let mut seq = 2;
+    for witness in [false, true] {
+        let leader = runtime.block_on(leader(&cluster));
+        let victim = if witness { ServerId(0) } else { next(leader) };
+        let client = runtime.block_on(cluster.names(leader)).expect("it leads, so it answers");
+        let made = Arc::new(AtomicU64::new(0));
+        let load = runtime.spawn(make_changes(client, Arc::downgrade(&made), seq));
+        assert!(wait::until(PATIENCE, || made.load(Ordering::Relaxed) > 10), "changes are made");
+        let before = made.load(Ordering::Relaxed);
+        // It would end as failed if its log were longer in the end than what is durable of it.
+        cluster.stop(victim);
+        assert!(made.load(Ordering::Relaxed) > before, "they were made all the time");
+        drop(made);
+        seq = runtime.block_on(load).expect("all were made");
+        cluster.restart(victim);
+        runtime.block_on(names_are_equal(&cluster));
+    }
 }

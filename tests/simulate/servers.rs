@@ -11,6 +11,7 @@ use raidfs_common::stream::Port;
 use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::DataDir;
+use raidfs_fsd::stop::Stop;
 use raidfs_tests::dice::Dice;
 use raidfs_tests::in_process::{lives, lose_power, two_pairs};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ use tokio::sync::Notify;
 
 struct Running {
     life: Life,
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
     thread: JoinHandle<()>,
 }
 
@@ -60,7 +61,7 @@ impl Servers {
         let life = world().new_life();
         network::settle(life, id.0);
         world().set_clock(life, self.clocks.get(&id).copied().unwrap_or_default());
-        let stop = Arc::new(Notify::new());
+        let stop = Arc::new(Stop::default());
         let (config, ender, path) = (self.config.clone(), stop.clone(), self.room(id));
         let chunks = move |home: &DataDir| {
             if id.is_witness() {
@@ -119,7 +120,7 @@ impl Servers {
     /// Stops a server in order.
     pub fn stop(&mut self, id: ServerId) {
         if let Some(Running { life, stop, thread }) = self.running.remove(&id) {
-            stop.notify_one();
+            stop.ask();
             thread.join().expect("it does not panic");
             world().kill(life);
             network::kill(life, false);

@@ -16,6 +16,7 @@ use raidfs_fsd::chunk::memory::MemoryChunks;
 use raidfs_fsd::chunk::{ChunkError, ChunkStore};
 use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
+use raidfs_fsd::stop::Stop;
 use raidfs_fsd::{server, witness};
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -27,7 +28,7 @@ use tokio::sync::Notify;
 
 /// A server that runs on a thread of its own.
 struct Running {
-    stop: Arc<Notify>,
+    stop: Arc<Stop>,
     abort: Arc<Notify>,
     thread: JoinHandle<Result<(), String>>,
 }
@@ -57,7 +58,7 @@ impl InProcess {
     }
 
     fn run(&mut self, id: ServerId, listener: TcpListener) {
-        let (stop, abort) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (stop, abort) = (Arc::new(Stop::default()), Arc::new(Notify::new()));
         let (config, ender, aborter) = (self.config.clone(), stop.clone(), abort.clone());
         let path = self.dir.path().join(id.to_string());
         let chunks = self.chunks.get(&id).cloned();
@@ -72,7 +73,7 @@ impl InProcess {
     /// Stops a server in order.
     pub fn stop(&mut self, id: ServerId) {
         if let Some(Running { stop, thread, .. }) = self.running.remove(&id) {
-            stop.notify_one();
+            stop.ask();
             thread.join().expect("it does not panic").expect("it ends in order");
         }
     }
@@ -159,7 +160,7 @@ pub fn lives(
     dir: &Path,
     chunks: impl Fn(&DataDir) -> Result<Option<Arc<dyn ChunkStore>>, ChunkError>,
     mut port: impl FnMut(SocketAddr) -> Port,
-    stop: &Arc<Notify>,
+    stop: &Arc<Stop>,
     abort: &Notify,
 ) -> Result<(), String> {
     let address = config.address(id).expect("it is in the configuration");
@@ -186,7 +187,7 @@ fn live(
     home: &DataDir,
     chunks: Option<Arc<dyn ChunkStore>>,
     port: Port,
-    stop: &Arc<Notify>,
+    stop: &Arc<Stop>,
     abort: &Notify,
 ) -> Option<Result<(), Ended>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -237,7 +238,7 @@ impl Drop for InProcess {
     fn drop(&mut self) {
         // All at once: they need not wait for each other.
         for running in self.running.values() {
-            running.stop.notify_one();
+            running.stop.ask();
         }
         for (_, running) in std::mem::take(&mut self.running) {
             let _ = running.thread.join();

@@ -74,7 +74,15 @@ fn pure_modules_touch_nothing_outside() {
                 "common/src/rpc/",
             ],
         ),
-        only(&["fsd/src/leader/judgement.rs", "fsd/src/leader/presence.rs", "fsd/src/leader/sessions.rs"], &[]),
+        only(
+            &[
+                "fsd/src/leader/judgement.rs",
+                "fsd/src/leader/loss.rs",
+                "fsd/src/leader/presence.rs",
+                "fsd/src/leader/sessions.rs",
+            ],
+            &[],
+        ),
         only(&["fsd/src/replica/pace.rs", "fsd/src/chunk/salvage.rs"], &[]),
         only(
             &["fsd/src/consensus/"],

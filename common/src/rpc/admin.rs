@@ -2,7 +2,7 @@
 
 use crate::codec::Blob;
 use crate::error::Rejection;
-use crate::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId, SessionId, Term};
+use crate::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use crate::pair::{Pair, Space};
 use crate::rpc::chunks::ChunkSummary;
 use serde::{Deserialize, Serialize};
@@ -168,6 +168,57 @@ pub enum NotReplaced {
     NotAgreed,
 }
 
+/// Why the loss of a pair cannot be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum NotAccepted {
+    /// Only the leader can say.
+    #[error("this server does not lead")]
+    NotLeader(Option<ServerId>),
+    /// There is none.
+    #[error("the cluster has no such pair")]
+    Unknown,
+    /// It has never said hello: its pair is new.
+    #[error("{0} has never had a data directory: start it")]
+    NeverLived(ServerId),
+    /// It runs.
+    #[error(
+        "{0} answers: nothing of this pair is lost for good while one of its servers runs; if its data is worth nothing, stop it first"
+    )]
+    Answers(ServerId),
+    /// It was heard of a moment ago.
+    #[error("{0} was heard of a moment ago, and may come back: wait until it has been silent for 10 s")]
+    Heard(ServerId),
+    /// It was accepted before.
+    #[error(
+        "that was accepted already, and the pair waits for new data directories: start its servers with empty ones"
+    )]
+    Already,
+    /// Nobody agreed to it in time, or one of the servers came back meanwhile.
+    #[error("it was not agreed to in time, or the pair has changed meanwhile")]
+    NotAgreed,
+    /// It is not what was confirmed.
+    #[error("the pair is another than was looked at, as one of its servers was there meanwhile: say it again")]
+    Changed,
+}
+
+/// How far the accepting of a loss is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Accepting {
+    /// What is lost is being marked: inodes below this one are. To be asked for again.
+    Marked(Ino),
+    /// It is accepted.
+    Done,
+}
+
+/// What is lost of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostFile {
+    /// Which.
+    pub ino: Ino,
+    /// By pair, in order: chunks there are lost as far as they hold bytes before this one of the file.
+    pub ends: Vec<(PairId, u64)>,
+}
+
 /// A page of the namespace's rows, in key order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowsPage {
@@ -200,4 +251,10 @@ pub trait AdminService {
     /// How that pass is, and chunks that it could not mend, in order, up to a bound. [`Rejection::Forgotten`]: there is no
     /// such pass in this life of the server.
     async fn scrubbed(number: u64) -> Result<(ScrubPass, Vec<ChunkId>), Rejection>;
+    /// Accepts that both servers of a pair are gone for good, with all that only they had, as the pair was under `epoch`: a step
+    /// of it, to be repeated until it is done.
+    async fn accept_loss(pair: PairId, epoch: Epoch) -> Result<Accepting, NotAccepted>;
+    /// A page of the files of which something was marked as lost, above `after`, in order; empty at the end. What has been
+    /// written anew since is marked all the same: the chunks know.
+    async fn marked_lost(at_least: LogIndex, after: Option<Ino>) -> Result<Vec<LostFile>, Rejection>;
 }

@@ -135,6 +135,9 @@ pub struct ChunkSummary {
     pub digest: u64,
     /// Blocks whose bytes do not match their checksum; looked for only where it was asked for.
     pub damaged: u32,
+    /// Bytes, block by block, that were accepted as lost; they do not count as damaged. Not of a deep look, those that seem
+    /// so by their block's sum alone.
+    pub lost: u32,
 }
 
 /// A page of what a server that catches up may have, or lack, that its mirror does not know of.

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 ///
 /// 1. the first;
 /// 2. copies that the servers make (`ChunkService::copy`); connections that are passed on ([`Speaker::ClientByWay`]);
-/// 3. a page of a directory says which cookie comes next (`Answer::Entries`).
+/// 3. a page of a directory says which cookie comes next (`Answer::Entries`); a barrier says whose changes it is about
+///    (`NamesService::barrier`); a pair whose both servers are gone for good: what is lost, and accepting it
+///    (`AdminService::accept_loss`, `ChunkSummary::lost`).
 pub const PROTOCOL_VERSION: u16 = 3;
 
 /// The first bytes of every connection.

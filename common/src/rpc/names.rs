@@ -31,8 +31,10 @@ pub trait NamesService {
     /// Answers a question from a state that has `at_least` applied. Served by every server.
     async fn query(at_least: LogIndex, query: Query) -> Result<(Seen, Reply), Rejection>;
 
-    /// Returns once the log up to `index` is on stable storage on a quorum. Served by the leader.
-    async fn barrier(index: LogIndex) -> Result<(), Rejection>;
+    /// Returns once the log up to `index` is on stable storage on a quorum. Refused unless `session` is open and not void:
+    /// after a recovery another entry than the one that it was told of may stand at `index`. Servers ask as
+    /// [`SessionId::CLUSTER`]. Served by the leader.
+    async fn barrier(session: SessionId, index: LogIndex) -> Result<(), Rejection>;
 
     /// Says that a session lives. Served by the leader.
     async fn keep_alive(session: SessionId) -> Result<Seen, Rejection>;

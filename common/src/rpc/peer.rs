@@ -197,6 +197,17 @@ pub enum Report {
         /// Which file system that is, so that its room is counted once however many servers are on it; 0: not known.
         file_system: u64,
     },
+    /// My pair's loss was accepted, and I have made lost all that is marked: log my copy as the first.
+    Begun {
+        /// Which pair.
+        pair: PairId,
+        /// The epoch that this is about.
+        epoch: Epoch,
+        /// My life.
+        incarnation: Incarnation,
+        /// How many marks had come late when I began with that.
+        late: u64,
+    },
 }
 
 #[tarpc::service]

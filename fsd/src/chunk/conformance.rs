@@ -98,6 +98,77 @@ fn a_read_ends_where_the_chunk_ends() {
     });
 }
 
+fn is_lost<T>(result: Result<T, ChunkError>, at: u16) -> bool {
+    matches!(result, Err(ChunkError::Lost { block, .. }) if block == at)
+}
+
+#[test]
+fn what_was_lost_takes_no_room_and_reads_as_nothing_until_whole_blocks_are_written() {
+    each(|store| {
+        let c = chunk(7, 2);
+        store.lose(c, 2 * B + 5).unwrap();
+        store.lose(chunk(7, 3), 0).unwrap();
+        assert!(store.may_have_lost(c) && !store.may_have_lost(chunk(8, 0)));
+        assert_eq!(store.list(None, ALL).unwrap(), [c]);
+        assert_eq!(store.held(), (1, 0));
+        assert_eq!(store.extents(c).unwrap(), (2 * B + 5, vec![(0, 3)]));
+        for deep in [false, true] {
+            let summary = store.summary(c, deep).unwrap().unwrap();
+            assert_eq!((summary.length, summary.lost, summary.damaged, summary.blocks), (2 * B + 5, 2 * B + 5, 0, 0));
+        }
+        assert!(is_lost(store.read(c, 5, 9), 0) && is_lost(store.read(c, B, END - B), 1));
+        assert!(store.read(c, 3 * B, 9).unwrap().is_empty(), "behind its end");
+        assert!(is_lost(store.write(c, B + 1, &[1; 9]), 1), "a part of a block");
+        assert!(is_lost(store.punch(c, 1, B), 0));
+        assert_eq!(store.write(c, B, &bytes(3, B)).unwrap().blocks, 0, "it was no hole by the file's count");
+        assert_eq!(store.held(), (1, BLOCK_BYTES));
+        assert_eq!(store.read(c, B, B).unwrap(), bytes(3, B));
+        assert!(is_lost(store.read(c, B, B + 1), 2));
+        store.lose(c, 3 * B).unwrap();
+        assert_eq!(store.read(c, B, B).unwrap(), bytes(3, B), "what is there stays as it is");
+        store.punch(c, 0, B).unwrap();
+        assert_eq!(store.read(c, 0, B).unwrap(), vec![0; BLOCK_BYTES as usize], "a hole that somebody has made");
+        store.cut(Ino(7), 2 * CHUNK_BYTES + u64::from(2 * B) + 1, ALL).unwrap();
+        assert!(is_lost(store.read(c, 2 * B, 1), 2), "what is left of a block that is cut");
+        store.write(c, 5 * B, &[1]).unwrap();
+        assert!(is_lost(store.read(c, 2 * B + 9, 1), 2));
+        assert_eq!(store.summary(c, true).unwrap().unwrap().lost, B);
+        store.cut(Ino(7), 2 * CHUNK_BYTES + u64::from(2 * B), ALL).unwrap();
+        assert_eq!(store.summary(c, true).unwrap().unwrap().lost, 0);
+        assert!(!store.may_have_lost(c), "not any more");
+        assert_eq!(store.held(), (1, BLOCK_BYTES));
+        store.reap(Ino(7), ALL).unwrap();
+        assert_eq!(store.held(), (0, 0));
+    });
+}
+
+#[test]
+fn a_copy_has_lost_what_was_lost_and_differs_from_one_of_zeros() {
+    each(|store| {
+        let (c, d, zeros) = (chunk(1, 0), chunk(2, 0), chunk(3, 0));
+        store.lose(c, 4 * B).unwrap();
+        store.write(c, B, &bytes(3, B)).unwrap();
+        let copy = store.export(c, false).unwrap().unwrap();
+        assert_eq!(copy.damaged, [0, 2, 3]);
+        assert_eq!(store.salvage(c).unwrap().unwrap(), copy);
+        store.import(d, Some(&copy)).unwrap();
+        store.import(d, Some(&copy)).unwrap();
+        assert!(is_lost(store.read(d, 0, 1), 0) && is_lost(store.read(d, 3 * B, 1), 3));
+        assert_eq!(store.read(d, B, B).unwrap(), bytes(3, B));
+        let of = |chunk, deep| store.summary(chunk, deep).unwrap().unwrap();
+        for deep in [false, true] {
+            assert_eq!((of(c, deep).digest, of(c, deep).lost), (of(d, deep).digest, of(d, deep).lost));
+        }
+        assert_eq!(store.held(), (2, 2 * BLOCK_BYTES));
+        store.write(zeros, 0, &[0; 4 * BLOCK_BYTES as usize]).unwrap();
+        store.write(zeros, B, &bytes(3, B)).unwrap();
+        assert_ne!(of(c, true).digest, of(zeros, true).digest);
+        // For a chunk that may be half changed, nothing of it is taken for zeros.
+        assert_eq!(store.export(c, true).unwrap().unwrap().damaged, [0, 2, 3]);
+        assert!(is_lost(store.read(c, 0, 1), 0));
+    });
+}
+
 #[test]
 fn what_does_not_fit_a_chunk_is_refused() {
     each(|store| {

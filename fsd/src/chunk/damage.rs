@@ -138,6 +138,35 @@ fn bytes_where_a_hole_should_be_are_damage() {
 }
 
 #[test]
+fn what_was_being_made_lost_when_power_was_lost_is_so_once_it_is_made_again() {
+    let (store, dir) = on_disk();
+    let lost = |index| ChunkId { ino: Ino(9), index };
+    (0..3).for_each(|index| store.lose(lost(index), 700 * B - 5).unwrap());
+    store.lose(lost(3), 5).unwrap();
+    store.sync_all().unwrap();
+    let file = |index| {
+        let path = layout::path(&dir.path().join("chunks"), lost(index));
+        OpenOptions::new().read(true).write(true).open(path).unwrap()
+    };
+    drop(store);
+    // Only the file has come to the disk; only some of its sums have; only the beginning of its header has.
+    file(0).write_all_at(&[0; 4160], FOOTER_AT).unwrap();
+    file(1).write_all_at(&[0; 2048], FOOTER_AT + 512).unwrap();
+    file(2).write_all_at(&[0; 4140], FOOTER_AT + 20).unwrap();
+    let store = reopen(dir.path());
+    for (index, length) in [(0, 700 * B - 5), (1, 700 * B - 5), (2, 700 * B - 5), (3, 4 * B)] {
+        let chunk = lost(index);
+        store.lose(chunk, length).unwrap();
+        let summary = store.summary(chunk, true).unwrap().unwrap();
+        assert_eq!((summary.length, summary.lost, summary.damaged), (length, length, 0), "chunk {index}");
+        for at in (0..length).step_by(BLOCK_BYTES as usize) {
+            assert!(matches!(store.read(chunk, at, 1), Err(ChunkError::Lost { .. })), "block {} of {index}", at / B);
+        }
+    }
+    assert_eq!(store.held().0, 4);
+}
+
+#[test]
 fn a_damaged_footer_makes_the_whole_chunk_damaged_and_a_copy_mends_it() {
     let damages: [&dyn Fn(&File); 4] = [
         &|file| flip(file, FOOTER_AT + 28),

@@ -11,6 +11,7 @@ mod change;
 pub(super) mod check;
 mod copy;
 mod ledger;
+mod lose;
 mod open_files;
 mod remove;
 mod room;
@@ -339,6 +340,14 @@ impl ChunkStore for DiskChunks {
 
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {
         self.disk.import(chunk, copy)
+    }
+
+    fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError> {
+        self.disk.lose(chunk, bytes)
+    }
+
+    fn may_have_lost(&self, chunk: ChunkId) -> bool {
+        self.disk.may_have_lost(chunk)
     }
 
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {

@@ -5,7 +5,7 @@
 //! 4 MiB    header, 64 bytes
 //!            0  magic "raidfsCH"      8  version    12  flags (0)
 //!           16  inode                24  index      28  length    32  zeros    60  sum of the 60 bytes before
-//! +64      1024 block sums; 0 is a hole
+//! +64      1024 block sums; 0 is a hole; "LOST" above zeros is a block that was accepted as lost
 //! ```
 //!
 //! All numbers are little-endian. Every chunk file has its full size from the start, so one that is shorter is damaged.
@@ -14,7 +14,7 @@
 
 use raidfs_common::checksum::{self, BlockSum};
 use raidfs_common::id::{ChunkId, Ino};
-use raidfs_common::limits::{BLOCKS_PER_CHUNK, CHUNK_BYTES};
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
 
 /// Where the footer begins in the file.
 pub const FOOTER_AT: u64 = CHUNK_BYTES;
@@ -92,9 +92,25 @@ impl Sums {
         }
     }
 
-    /// Blocks that are no holes.
+    /// Blocks with bytes: no holes, and not lost by their sum.
     pub fn written(&self) -> u32 {
+        self.0.iter().filter(|&&s| s != 0 && s != BlockSum::LOST.0).count() as u32
+    }
+
+    /// Blocks that are no holes, those that were accepted as lost among them.
+    pub fn blocks(&self) -> u32 {
         self.0.iter().filter(|&&s| s != 0).count() as u32
+    }
+
+    /// Of these blocks, those that are lost by their sum, which need room when they are written.
+    pub fn lost(&self, blocks: impl Iterator<Item = usize>) -> u32 {
+        blocks.filter(|block| self.get(*block) == BlockSum::LOST).count() as u32
+    }
+
+    /// How many bytes of a chunk of this length are lost by the sums of their blocks.
+    pub fn lost_bytes(&self, length: u32) -> u32 {
+        let lost = (0..self.end()).filter(|block| self.get(*block) == BlockSum::LOST);
+        lost.map(|block| lost_in(block, length)).sum()
     }
 
     /// One behind the last block that is no hole.
@@ -187,6 +203,11 @@ impl Footer {
         sums.shrink_to_fit();
         Ok(Footer { length, sums: Sums(sums) })
     }
+}
+
+/// How many bytes of a chunk of this length a lost block stands for.
+pub fn lost_in(block: usize, length: u32) -> u32 {
+    length.saturating_sub((block as u64 * BLOCK_BYTES) as u32).min(BLOCK_BYTES as u32)
 }
 
 /// Where the sum of a block lies in the file.

@@ -4,10 +4,11 @@
 //! store on disk, its notes, and the identity of the data directory. Tests can make the next call of a kind fail.
 
 use raidfs_common::plant::{Bug, planted};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
 
 /// What a test may let fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,11 +207,43 @@ pub fn names_follow_files(file: &File) -> io::Result<bool> {
 
 /// Bytes that the file system of `file` holds in all, and those free for ordinary users.
 pub fn room(file: &File) -> io::Result<(u64, u64)> {
+    let stat = stat_of_file_system(file)?;
+    Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+}
+
+fn stat_of_file_system(file: &File) -> io::Result<libc::statvfs> {
     // SAFETY: statvfs is plain numbers, for which zeros are valid.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: an open descriptor, and a structure that outlives the call.
     result(unsafe { libc::fstatvfs(file.as_raw_fd(), &mut stat) })?;
-    Ok((stat.f_blocks * stat.f_frsize, stat.f_bavail * stat.f_frsize))
+    Ok(stat)
+}
+
+/// The same of the file system that a directory is on, or that the nearest one above it that there is; with what is kept for root, if
+/// that is who asks.
+pub fn room_at(dir: &Path) -> io::Result<(u64, u64)> {
+    let stat = stat_of_file_system(&File::open(there(dir))?)?;
+    // SAFETY: geteuid cannot fail and touches nothing.
+    let free = if unsafe { libc::geteuid() } == 0 { stat.f_bfree } else { stat.f_bavail };
+    Ok((stat.f_blocks * stat.f_frsize, free * stat.f_frsize))
+}
+
+fn there(dir: &Path) -> &Path {
+    dir.ancestors().find(|dir| dir.is_dir()).unwrap_or(dir)
+}
+
+/// Whether so many bytes could be written in a directory by this process. Found out by reserving them for a moment, in a file
+/// without a name, as neither quotas nor what is kept for whom can be told from what is free; where that cannot be done, by this.
+pub fn has_room(dir: &Path, bytes: u64) -> io::Result<bool> {
+    let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_TMPFILE).open(there(dir));
+    match file.and_then(|file| fallocate(&file, libc::FALLOC_FL_KEEP_SIZE, 0, bytes)) {
+        Ok(()) => Ok(true),
+        Err(e) if is_full(&e) => Ok(false),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR | libc::ENOENT | libc::EINVAL)) => {
+            Ok(room_at(dir)?.1 >= bytes)
+        }
+        Err(e) => Err(e),
+    }
 }
 
 /// The next byte from `at` on that is no hole for the file system; None behind the last.
@@ -222,6 +255,16 @@ pub fn next_data(file: &File, at: u64) -> io::Result<Option<u64>> {
     }
     let error = io::Error::last_os_error();
     if error.raw_os_error() == Some(libc::ENXIO) { Ok(None) } else { Err(error) }
+}
+
+/// Whether a chain of errors, or what is told of one, says that there is no room.
+pub fn comes_from_a_full_disk(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut chain = std::iter::successors(Some(error), |error| error.source());
+    let texts = [libc::ENOSPC, libc::EDQUOT].map(|code| io::Error::from_raw_os_error(code).to_string());
+    // What has ended a part of a server is told in words.
+    chain.any(|error| {
+        error.downcast_ref().is_some_and(is_full) || texts.iter().any(|text| error.to_string().contains(text))
+    })
 }
 
 /// Whether the error says that there is no room, which is no fault of the disk.

@@ -1,6 +1,7 @@
 //! The chunk store's contract in memory: for tests and simulations, and the simplest statement of what the store on
 //! disk does. Nothing is lost when it is dropped but everything; nothing can be damaged; there is always room.
 
+use super::format::lost_in;
 use super::notes::book::Book;
 use super::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
@@ -12,7 +13,8 @@ use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
@@ -43,8 +45,10 @@ impl Inner {
 #[derive(Clone, Debug, Default)]
 struct Chunk {
     length: usize,
-    /// Those that are no holes.
+    /// Those that are no holes; zeros where they are lost.
     blocks: BTreeMap<usize, Vec<u8>>,
+    /// Blocks that were accepted as lost.
+    lost: BTreeSet<usize>,
 }
 
 impl Default for MemoryChunks {
@@ -73,7 +77,18 @@ impl Chunk {
         range.map(|byte| self.blocks.get(&(byte / BLOCK)).map_or(0, |block| block[byte % BLOCK])).collect()
     }
 
+    /// The first block of these that is lost.
+    fn lost_among(&self, blocks: impl Iterator<Item = usize>) -> Option<usize> {
+        let mut blocks = blocks.filter(|block| self.lost.contains(block));
+        blocks.next()
+    }
+
+    fn sum(&self, block: usize, bytes: &[u8]) -> BlockSum {
+        if self.lost.contains(&block) { BlockSum::LOST } else { BlockSum::of(bytes) }
+    }
+
     fn zero(&mut self, range: Range<usize>) {
+        self.lost.retain(|block| *block * BLOCK < range.start || (*block + 1) * BLOCK > range.end);
         self.blocks.retain(|block, _| *block * BLOCK < range.start || (*block + 1) * BLOCK > range.end);
         for (at, block) in &mut self.blocks {
             for (byte, value) in (at * BLOCK..).zip(block) {
@@ -85,7 +100,7 @@ impl Chunk {
     }
 
     fn sums(&self) -> impl Iterator<Item = u32> {
-        self.blocks.values().map(|block| BlockSum::of(block).0)
+        self.blocks.iter().map(|(at, block)| self.sum(*at, block).0)
     }
 
     fn extents(&self) -> Vec<(u16, u16)> {
@@ -101,7 +116,12 @@ impl Chunk {
 
     fn content(&self) -> u64 {
         let mut content = Content::default();
-        self.blocks.iter().for_each(|(block, bytes)| content.add(*block, bytes));
+        for (block, bytes) in &self.blocks {
+            match self.lost.contains(block) {
+                true => content.add_lost(*block),
+                false => content.add(*block, bytes),
+            }
+        }
         content.digest(self.length as u32)
     }
 
@@ -127,6 +147,12 @@ fn blocks_of(range: &Range<usize>) -> Range<usize> {
     range.start / BLOCK..range.end.div_ceil(BLOCK)
 }
 
+/// The blocks of which a part lies in a range, but not all.
+fn edges(range: &Range<usize>) -> impl Iterator<Item = usize> + use<> {
+    let range = range.clone();
+    blocks_of(&range).filter(move |block| block * BLOCK < range.start || (block + 1) * BLOCK > range.end)
+}
+
 impl ChunkStore for MemoryChunks {
     fn write(&self, chunk: ChunkId, offset: u32, data: &[u8]) -> Result<Applied, ChunkError> {
         let range = range(chunk, offset, data.len())?;
@@ -136,6 +162,10 @@ impl ChunkStore for MemoryChunks {
         let mut inner = self.inner.lock();
         let made = !inner.chunks.contains_key(&chunk);
         let held = inner.chunk_to_change(chunk);
+        if let Some(block) = held.lost_among(edges(&range)) {
+            return Err(ChunkError::Lost { chunk, block: block as u16 });
+        }
+        blocks_of(&range).for_each(|block| _ = held.lost.remove(&block));
         let before = held.blocks.len();
         held.copy_in(range.start, data);
         held.length = held.length.max(range.end);
@@ -146,6 +176,9 @@ impl ChunkStore for MemoryChunks {
         let range = range(chunk, offset, length as usize)?;
         let mut inner = self.inner.lock();
         let Some(held) = inner.chunks.get_mut(&chunk) else { return Ok(Applied::default()) };
+        if let Some(block) = held.lost_among(edges(&range)) {
+            return Err(ChunkError::Lost { chunk, block: block as u16 });
+        }
         let before = held.blocks.len();
         held.zero(range);
         Ok(Applied { blocks: held.blocks.len() as i64 - before as i64, made: false })
@@ -170,7 +203,11 @@ impl ChunkStore for MemoryChunks {
         let range = range(chunk, offset, length as usize)?;
         let inner = self.inner.lock();
         let Some(held) = inner.chunks.get(&chunk) else { return Ok(Bytes::new()) };
-        Ok(held.copy_out(range.start..range.end.min(held.length).max(range.start)).into())
+        let range = range.start..range.end.min(held.length).max(range.start);
+        match held.lost_among(blocks_of(&range)) {
+            Some(block) if !range.is_empty() => Err(ChunkError::Lost { chunk, block: block as u16 }),
+            _ => Ok(held.copy_out(range).into()),
+        }
     }
 
     fn read_cached(&self, chunk: ChunkId, offset: u32, length: u32) -> Option<Result<Bytes, ChunkError>> {
@@ -208,7 +245,7 @@ impl ChunkStore for MemoryChunks {
                 extents: held.extents(),
                 data: Blob::from(data),
                 sums,
-                damaged: Vec::new(),
+                damaged: held.lost.iter().map(|block| *block as u16).collect(),
             }
         }))
     }
@@ -223,11 +260,38 @@ impl ChunkStore for MemoryChunks {
             return Ok(());
         };
         super::copy::footer_of(chunk, copy)?;
-        let mut held = Chunk { length: copy.length as usize, blocks: BTreeMap::new() };
+        let mut held = Chunk { length: copy.length as usize, ..Chunk::default() };
         let blocks = copy.extents.iter().flat_map(|(first, count)| usize::from(*first)..usize::from(first + count));
-        held.blocks.extend(blocks.zip(copy.data.0.chunks(BLOCK).map(<[u8]>::to_vec)));
+        let parts = copy.data.0.chunks(BLOCK).zip(&copy.sums);
+        for (block, (bytes, sum)) in blocks.zip(parts) {
+            held.blocks.insert(block, bytes.to_vec());
+            if BlockSum(*sum).is_lost(bytes) {
+                held.lost.insert(block);
+            }
+        }
         *self.inner.lock().chunk_to_change(chunk) = held;
         Ok(())
+    }
+
+    fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError> {
+        let range = range(chunk, 0, bytes as usize)?;
+        if range.is_empty() {
+            return Ok(());
+        }
+        let mut inner = self.inner.lock();
+        let held = inner.chunk_to_change(chunk);
+        for block in blocks_of(&range) {
+            if let Entry::Vacant(hole) = held.blocks.entry(block) {
+                hole.insert(vec![0; BLOCK]);
+                held.lost.insert(block);
+            }
+        }
+        held.length = held.length.max(range.end);
+        Ok(())
+    }
+
+    fn may_have_lost(&self, chunk: ChunkId) -> bool {
+        self.inner.lock().chunks.get(&chunk).is_some_and(|held| !held.lost.is_empty())
     }
 
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
@@ -254,15 +318,16 @@ impl ChunkStore for MemoryChunks {
     fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         let inner = self.inner.lock();
         Ok(inner.chunks.get(&chunk).map(|held| {
-            let (length, blocks) = (held.length as u32, held.blocks.len() as u32);
+            let (length, blocks) = (held.length as u32, (held.blocks.len() - held.lost.len()) as u32);
+            let lost = held.lost.iter().map(|block| lost_in(*block, length)).sum();
             let digest = if deep { held.content() } else { u64::from(held.digest()) };
-            ChunkSummary { chunk, length, blocks, digest, damaged: 0 }
+            ChunkSummary { chunk, length, blocks, digest, damaged: 0, lost }
         }))
     }
 
     fn held(&self) -> (u64, u64) {
         let inner = self.inner.lock();
-        let blocks: usize = inner.chunks.values().map(|held| held.blocks.len()).sum();
+        let blocks: usize = inner.chunks.values().map(|held| held.blocks.len() - held.lost.len()).sum();
         (inner.chunks.len() as u64, (blocks * BLOCK) as u64)
     }
 

@@ -33,6 +33,14 @@ pub enum ChunkError {
         /// Which of its blocks.
         block: u16,
     },
+    /// Block `block` of the chunk was lost with both servers of the pair, and an operator has accepted that: nobody has it.
+    #[error("chunk {chunk}, block {block}: the bytes were lost, which was accepted")]
+    Lost {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Which of its blocks.
+        block: u16,
+    },
     /// No room; nothing was changed.
     #[error("no room for chunk {chunk}")]
     Full {
@@ -132,7 +140,8 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn sync_all(&self) -> Result<(), ChunkError>;
     /// The chunk's length and its runs of blocks that are no holes.
     fn extents(&self, chunk: ChunkId) -> Result<(u32, Vec<(u16, u16)>), ChunkError>;
-    /// The whole chunk, for a mirror that lacks it; None if there is none. A damaged block is an error, unless
+    /// The whole chunk, for a mirror that lacks it; None if there is none. Blocks that are accepted as lost are named among the
+    /// copy's damaged ones, and are lost where it is imported. A damaged block is an error, unless
     /// `never_synced`: then it is summed anew first (rule 13 of docs/PROTOCOL.md).
     fn export(&self, chunk: ChunkId, never_synced: bool) -> Result<Option<ChunkCopy>, ChunkError>;
     /// The same as far as it can be read: blocks that are damaged are named in the copy, and have the sums that they should
@@ -140,6 +149,12 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError>;
     /// Makes the chunk exactly this, or gone. Blocks that the copy says are damaged are so afterwards.
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError>;
+    /// Makes a chunk of so many bytes that are all accepted as lost: they take no room, and can neither be read nor changed in
+    /// part until whole blocks are written. Of a chunk that is there, what is no hole stays as it is; one of which that cannot
+    /// be told, as it was being made when power was lost, is made anew.
+    fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError>;
+    /// Whether something of the chunk may be lost, from memory: true if that cannot be told without the disk.
+    fn may_have_lost(&self, chunk: ChunkId) -> bool;
     /// The file is `size` bytes long: the last chunk is cut, and its sums with it, and whole chunks behind are removed,
     /// `most` of them at a time. How many were: once fewer than `most`, all is done.
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError>;

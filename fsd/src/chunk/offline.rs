@@ -53,6 +53,19 @@ impl OfflineChunks {
         Ok(first.into_iter().chain(rest).collect())
     }
 
+    /// How many blocks of a chunk are no holes by its footer, as the namespace counts them; None if there is no such chunk,
+    /// or its footer is damaged.
+    pub fn blocks(&self, chunk: ChunkId) -> Result<Option<u32>, ChunkError> {
+        let failed = |source| ChunkError::Disk { action: "read the footer of", chunk, source };
+        let file = match File::open(layout::path(&self.root, chunk)) {
+            Ok(file) => file,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(failed(e)),
+        };
+        let footer = io::read_up_to(&file, FOOTER_AT, FOOTER_BYTES).unwrap_or_default();
+        Ok(Footer::decode(chunk, &footer).ok().map(|footer| footer.sums.blocks()))
+    }
+
     /// Reads a chunk; None if there is none.
     pub fn read(&self, chunk: ChunkId) -> Result<Option<Salvaged>, ChunkError> {
         let failed = |source| ChunkError::Disk { action: "read", chunk, source };
@@ -112,7 +125,9 @@ mod tests {
         expected[9000..9003].copy_from_slice(b"rot");
         let rotten = Salvaged { bytes: expected.clone(), damaged: vec![2], unchecked: None };
         assert!(offline.read(c).unwrap() == Some(rotten));
+        assert_eq!(offline.blocks(c).unwrap(), Some(3), "rotten or not");
         file.set_len(FOOTER_AT).unwrap();
+        assert_eq!((offline.blocks(c).unwrap(), offline.blocks(chunk(6, 0)).unwrap()), (None, None));
         let torn = Salvaged { bytes: expected, damaged: vec![], unchecked: Some(FormatError::Missing) };
         assert!(offline.read(c).unwrap() == Some(torn));
     }

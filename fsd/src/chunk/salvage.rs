@@ -30,6 +30,11 @@ pub struct Maker {
 }
 
 impl Maker {
+    /// With room for so many blocks.
+    pub fn with_room(blocks: usize) -> Maker {
+        Maker { data: Vec::with_capacity(blocks * BLOCK), sums: Vec::with_capacity(blocks), ..Maker::default() }
+    }
+
     /// The next block; those that are left out are holes.
     pub fn push(&mut self, number: usize, block: Block<'_>) {
         let number = number as u16;
@@ -65,6 +70,12 @@ pub fn all_lost() -> ChunkCopy {
     maker.copy(CHUNK_BYTES as u32)
 }
 
+/// How many blocks of a copy are damaged, without those that were accepted as lost.
+pub fn damaged(copy: &ChunkCopy) -> u32 {
+    let is_damaged = |block: &Block<'_>| matches!(block, Block::Lost(sum) if *sum != BlockSum::LOST);
+    if copy.damaged.is_empty() { 0 } else { blocks(copy).iter().filter(|block| is_damaged(block)).count() as u32 }
+}
+
 /// Whether nothing of it is good.
 pub fn is_all_lost(copy: &ChunkCopy) -> bool {
     copy.damaged.len() == BLOCKS_PER_CHUNK
@@ -80,12 +91,14 @@ pub enum Trust {
 }
 
 /// One chunk of two copies of it: what is good in `own` stays as it is, since it may be newer by a change that is under
-/// way; what is not is taken from `other`; what is good in neither stays lost.
+/// way; what is not is taken from `other`; what is good in neither stays lost, as what was accepted as lost where one of them knows
+/// that, and has the same bytes.
 pub fn merge(own: &ChunkCopy, other: &ChunkCopy, trust: Trust) -> ChunkCopy {
     let length = if is_all_lost(own) && trust == Trust::Same { other.length } else { own.length };
     let mut maker = Maker::default();
     for (number, (own, other)) in blocks(own).into_iter().zip(blocks(other)).enumerate() {
         let taken = match (own, other, trust) {
+            (Block::Lost(_), Block::Lost(BlockSum::LOST), Trust::Same) => other,
             (Block::Lost(_), Block::Lost(_), _) => own,
             (Block::Lost(_), _, Trust::Same) => other,
             (Block::Lost(known), Block::Good(_, sum), Trust::MayBeOlder) if known == sum => other,
@@ -165,6 +178,23 @@ mod tests {
         let merged = merge(&of(&a), &of(&b), Trust::Same);
         assert_eq!(merged.damaged, [1], "what is good in neither stays lost");
         MemoryChunks::default().import(C, Some(&merged)).expect("a store takes it for sound");
+    }
+
+    #[test]
+    fn what_is_damaged_here_and_was_accepted_as_lost_there_is_lost() {
+        let (a, b) = (store(), TestStore::default());
+        b.lose(C, 6 * B).unwrap();
+        b.write(C, 0, &[1; BLOCK]).unwrap();
+        a.rot(C, 0);
+        a.rot(C, 1);
+        let merged = merge(&of(&a), &of(&b), Trust::Same);
+        a.import(C, Some(&merged)).unwrap();
+        assert_eq!(a.read(C, 0, B).unwrap(), [1; BLOCK][..]);
+        assert!(matches!(a.read(C, B, 1), Err(ChunkError::Lost { block: 1, .. })), "nobody has it");
+        assert_eq!(damaged(&merged), 0);
+        a.rot(C, 2);
+        let merged = merge(&of(&a), &of(&b), Trust::MayBeOlder);
+        assert_eq!(damaged(&merged), 1, "it may have been written since");
     }
 
     #[test]

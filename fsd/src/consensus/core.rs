@@ -146,7 +146,7 @@ pub struct Core<L> {
     pub(super) lease_from: Option<Now>,
     pub(super) random: u64,
     pub(super) out: Vec<Output>,
-    /// The log failed: this voter says and promises nothing any more.
+    /// This voter says and promises nothing any more.
     pub(super) failed: Option<Failure>,
 }
 
@@ -160,6 +160,9 @@ pub enum Failure {
     /// history that is no more (rule 4).
     #[error("the others went on from before entry {0}, which was agreed here")]
     OtherHistory(LogIndex),
+    /// It is about to end in order, and what it has acknowledged is being made durable.
+    #[error("it stops")]
+    Stopped,
 }
 
 impl<L: LogStore> Core<L> {
@@ -340,7 +343,16 @@ impl<L: LogStore> Core<L> {
     pub(super) fn fall_silent(&mut self, why: Failure) {
         self.failed = Some(why);
         self.role = Role::Follower;
+        self.leader = self.leader.filter(|leader| *leader != self.setup.me);
         self.out.clear();
+    }
+
+    /// Falls silent for good, as it is about to end in order: nothing more is acknowledged, so that a sync of the log from
+    /// now on covers all that ever was.
+    pub fn stop(&mut self) {
+        if self.failed.is_none() {
+            self.fall_silent(Failure::Stopped);
+        }
     }
 
     /// Runs a step of the log for those who look after it; a failure silences this voter.

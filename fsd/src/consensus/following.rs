@@ -146,12 +146,18 @@ impl<L: LogStore> Core<L> {
         Some(())
     }
 
-    /// The state was replaced by a snapshot of the state after `index`.
+    /// The state was replaced by a snapshot of the state after `index`, which `from` had begun to send in `term`. By now
+    /// another may lead in a later one: then it is not followed for that. What it has sent was agreed all the same.
     pub fn on_snapshot_installed(&mut self, from: ServerId, term: Term, index: LogIndex, entry_term: Term, now: Now) {
-        if self.accept_leader(from, term, now).is_none() {
+        if self.failed.is_some() || (term == self.vote.term && self.accept_leader(from, term, now).is_none()) {
             return;
         }
         if self.log.term_at(index) != Some(entry_term) {
+            if self.leads() {
+                // Power was lost, and it was elected without an entry that was agreed: its followers go on from before that.
+                self.fall_silent(Failure::OtherHistory(index));
+                return;
+            }
             self.with_log(|log| log.reset(index, entry_term));
             self.lives.truncate(LogIndex(0));
         }

@@ -238,12 +238,25 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         sure.leads.then_some(sure.commit)
     }
 
+    /// Falls silent for good, as its process is about to end in order: it gives no vote and acknowledges no entry any more.
+    /// What it has acknowledged before is durable once [`Node::sync_all`] has said so.
+    pub fn stop(self: &Arc<Self>) {
+        self.step(|inner, _| inner.core.stop());
+    }
+
+    /// Whether all that this voter has acknowledged is on its disk.
+    pub fn is_durable(&self) -> bool {
+        let inner = self.inner.lock();
+        let log = inner.core.log();
+        log.durable() >= log.last().0
+    }
+
     /// Answers a request for a vote.
     pub fn on_vote(self: &Arc<Self>, request: &VoteRequest) -> VoteReply {
         self.step(|inner, now| inner.core.on_vote(request, now))
     }
 
-    /// Takes entries. None: this voter is silent, its log has failed.
+    /// Takes entries. None: this voter is silent: its log has failed, or it stops.
     pub async fn on_append(self: &Arc<Self>, request: AppendRequest) -> Option<AppendReply> {
         let answer = self.step(|inner, now| inner.core.on_append(request, now));
         let mut answer = answer?;
@@ -457,7 +470,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         match inner.core.failure() {
             Some(error @ Failure::OtherHistory(_)) => self.end(Fatal::OtherHistory(error.to_string())),
             Some(error @ Failure::Log(_)) => self.fail(&error.to_string()),
-            None => {}
+            Some(Failure::Stopped) | None => {}
         }
         let durable = inner.core.log().durable();
         self.durable.send_if_modified(|d| std::mem::replace(d, durable) != durable);
@@ -506,18 +519,26 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                     tracing::warn!("cannot bring {to} up to date with a snapshot: {error}");
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
-                node.step(|inner, now| inner.core.on_snapshot_sent(to, sent.ok(), now));
+                node.step(|inner, now| inner.core.on_snapshot_sent(to, sent.ok().flatten(), now));
             })),
             Output::Sync(_) => unreachable!("syncs are taken out before"),
         }
     }
 
-    async fn send_snapshot(&self, to: ServerId) -> io::Result<LogIndex> {
+    /// The term that this voter leads; None: it does not lead.
+    fn leads_in(&self) -> Option<Term> {
+        let inner = self.inner.lock();
+        inner.core.leads().then(|| inner.core.term())
+    }
+
+    /// Sends the state as it is now: the entry that it is the state after. None: the lead was lost meanwhile. A snapshot
+    /// takes its time, and is the word of the leader of one term from beginning to end.
+    async fn send_snapshot(&self, to: ServerId) -> io::Result<Option<LogIndex>> {
+        let Some(term) = self.leads_in() else { return Ok(None) };
         let machine = self.machine.clone();
         let made = tokio::task::spawn_blocking(move || machine.snapshot()).await;
         let (index, entry_term, mut pieces) = made.map_err(io::Error::other)??;
         tracing::info!("{to} is far behind: sending it all names as of entry {index}");
-        let term = self.inner.lock().core.term();
         let mut next = pieces.next();
         let mut number = 0;
         while let Some(piece) = next {
@@ -526,6 +547,9 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             pieces = rest;
             let last = following.is_none();
             let data = piece?.into();
+            if self.leads_in() != Some(term) {
+                return Ok(None);
+            }
             let piece = SnapshotPiece { from: self.me, term, index, entry_term, number, last, data };
             match self.transport.snapshot(to, piece).await {
                 Some((_, true)) => {}
@@ -534,7 +558,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             number += 1;
             next = following;
         }
-        Ok(index)
+        Ok(Some(index))
     }
 
     async fn run_timer(self: Arc<Self>) {

@@ -22,6 +22,9 @@ struct Slow {
     applied: Mutex<(LogIndex, Term)>,
     span: Duration,
     install: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    snapshot: Mutex<Option<(Sender<()>, Receiver<()>)>>,
+    /// Told once a snapshot is no longer read.
+    read: Mutex<Option<Sender<()>>>,
 }
 
 impl Machine for Slow {
@@ -48,7 +51,16 @@ impl Machine for Slow {
     fn observe(&self, _: &Status) {}
 
     fn snapshot(&self) -> io::Result<(LogIndex, Term, PieceStream)> {
-        Err(io::Error::other("nobody asks"))
+        let Some((begun, go_on)) = self.snapshot.lock().take() else { return Err(io::Error::other("nobody asks")) };
+        let _ = begun.send(());
+        let _ = go_on.recv();
+        let (index, term) = self.applied();
+        let read = self.read.lock().take();
+        let pieces = (0..3).map(move |_| {
+            let _until_dropped = &read;
+            Ok(Bytes::new())
+        });
+        Ok((index, term, Box::new(pieces)))
     }
 
     fn install(&self, _: u64, _: Bytes, _: bool, index: LogIndex, term: Term) -> io::Result<()> {
@@ -244,4 +256,130 @@ async fn nothing_is_applied_while_a_snapshot_takes_the_place_of_the_state() {
     assert_eq!(installing.await.expect("it ends"), (Term(1), true));
     node.watch().wait_for(|status| status.commit == LogIndex(20)).await.expect("the rest is applied");
     assert_eq!(machine.applied().0, LogIndex(20));
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_leader_that_was_deposed_meanwhile_brings_nobody_back_to_it() {
+    let (begun, is_begun) = channel();
+    let (go_on, goes_on) = channel();
+    let machine = Arc::new(Slow { install: Mutex::new(Some((begun, goes_on))), ..Slow::default() });
+    let node = Node::start(setup(3), MemoryLog::default(), machine.clone(), Arc::new(Alone));
+    assert!(node.on_append(append(1, 1, 10)).await.is_some_and(|a| a.ok));
+    let (index, entry_term) = (LogIndex(15), Term(1));
+    let data = Bytes::new().into();
+    let piece = SnapshotPiece { from: ServerId(2), term: Term(1), index, entry_term, number: 0, last: true, data };
+    let installing = tokio::spawn({
+        let node = node.clone();
+        async move { node.on_snapshot(piece).await }
+    });
+    tokio::task::spawn_blocking(move || is_begun.recv()).await.expect("it runs").expect("it is begun");
+    let new = |round, to| AppendRequest { from: ServerId(3), term: Term(2), ..append(round, 11, to) };
+    assert!(node.on_append(new(1, 12)).await.is_some_and(|a| a.ok));
+    go_on.send(()).expect("it waits for that");
+    assert_eq!(installing.await.expect("it ends"), (Term(2), true), "what was agreed is taken");
+    assert_eq!(machine.applied().0, LogIndex(15));
+    assert_eq!(node.status().leader, Some(ServerId(3)));
+    assert!(node.on_append(new(2, 20)).await.is_some_and(|a| a.ok));
+    node.watch().wait_for(|status| status.commit == LogIndex(20)).await.expect("the rest is applied");
+}
+
+/// Elects whoever asks, and lacks everything that a log can hold.
+struct Behind {
+    voters: u16,
+    pieces: Mutex<Vec<SnapshotPiece>>,
+}
+
+impl Transport for Behind {
+    async fn vote(&self, _: ServerId, request: VoteRequest) -> Option<VoteReply> {
+        Some(VoteReply {
+            term: Term(request.term.0 - u64::from(request.pre)),
+            granted: true,
+            doubtful: false,
+            stranger: false,
+            incarnation: Incarnation(0),
+            last_term: Term(0),
+            last_index: LogIndex(0),
+        })
+    }
+    async fn append(&self, to: ServerId, request: AppendRequest) -> Option<AppendReply> {
+        // One of them only, so that there is one snapshot; the others keep up.
+        let (ok, matched) = match to == ServerId(self.voters) {
+            true => (false, LogIndex(0)),
+            false => (true, LogIndex(request.prev_index.0 + request.entries.len() as u64)),
+        };
+        let (incarnation, term, round) = (Incarnation(0), request.term, request.round);
+        let (durable, applied_durable) = (LogIndex(0), LogIndex(0));
+        Some(AppendReply { incarnation, term, round, ok, matched, durable, applied_durable })
+    }
+    async fn snapshot(&self, _: ServerId, piece: SnapshotPiece) -> Option<(Term, bool)> {
+        let term = piece.term;
+        self.pieces.lock().push(piece);
+        Some((term, true))
+    }
+    async fn take_over(&self, _: ServerId, _: Term) -> Option<bool> {
+        None
+    }
+}
+
+/// A leader makes a snapshot, and is deposed before it is made, or is not: the pieces that it sends.
+async fn pieces_sent(deposed: bool) -> Vec<SnapshotPiece> {
+    let (begun, is_begun) = channel();
+    let (go_on, goes_on) = channel();
+    let (reading, read) = channel();
+    let machine = Arc::new(Slow {
+        applied: Mutex::new((LogIndex(10), Term(1))),
+        snapshot: Mutex::new(Some((begun, goes_on))),
+        read: Mutex::new(Some(reading)),
+        ..Slow::default()
+    });
+    let mut log = MemoryLog::default();
+    log.save_vote(Vote { term: Term(1), given: None }).expect("memory does not fail");
+    log.reset(LogIndex(10), Term(1)).expect("memory does not fail");
+    let transport = Arc::new(Behind { voters: 3, pieces: Mutex::default() });
+    let node = Node::start(setup(3), log, machine, transport.clone());
+    tokio::task::spawn_blocking(move || is_begun.recv()).await.expect("it runs").expect("it is begun");
+    let term = node.status().term;
+    assert!(node.status().leader == Some(ServerId(1)) && term > Term(1));
+    if deposed {
+        let heartbeat = AppendRequest { term: Term(term.0 + 1), prev_term: term, ..append(1, 12, 11) };
+        node.on_append(heartbeat).await.expect("it answers");
+        assert_eq!(node.status().leader, Some(ServerId(2)));
+    }
+    go_on.send(()).expect("it waits for that");
+    let end = tokio::task::spawn_blocking(move || read.recv()).await.expect("it runs");
+    assert!(end.is_err(), "nobody reads it any more");
+    let pieces = std::mem::take(&mut *transport.pieces.lock());
+    assert!(pieces.iter().all(|piece| piece.term == term), "{pieces:?}");
+    pieces
+}
+
+#[tokio::test]
+async fn a_snapshot_is_the_word_of_one_leader_from_beginning_to_end() {
+    assert_eq!(pieces_sent(false).await.len(), 3);
+    assert_eq!(pieces_sent(true).await.len(), 0, "another leads now, and sends its own");
+}
+
+#[tokio::test]
+async fn who_stops_acknowledges_nothing_behind_its_last_sync_and_gives_no_vote() {
+    let mut log = MemoryLog::default();
+    log.hold_syncs = true;
+    let node = Node::start(setup(3), log, Arc::new(Slow::default()), Arc::new(Alone));
+    assert!(node.on_append(append(1, 1, 10)).await.is_some_and(|a| a.ok));
+    assert!(!node.is_durable(), "nobody has asked for a sync");
+    node.stop();
+    assert_eq!(node.on_append(append(2, 11, 20)).await, None);
+    let ask = |pre| VoteRequest {
+        from: ServerId(3),
+        term: Term(2),
+        pre,
+        transfer: true,
+        recovery: false,
+        last_term: Term(9),
+        last_index: LogIndex(99),
+    };
+    assert!(!node.on_vote(&ask(true)).granted && !node.on_vote(&ask(false)).granted);
+    assert!(!node.on_take_over(ServerId(2), Term(1)));
+    assert!(node.sync_all().await && node.is_durable());
+    assert_eq!((node.own_durable(), node.status().term), (LogIndex(10), Term(1)));
+    assert_eq!(*node.watch_fatal().borrow(), None, "nothing has failed");
 }

@@ -5,8 +5,11 @@
 
 use super::record::{self, Unreadable};
 use super::{IdentityError, LIFE, failed, write_whole};
+use crate::chunk::io;
 use raidfs_common::id::Incarnation;
+use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Tells one boot of the machine from another.
@@ -93,11 +96,26 @@ pub fn write(root: &Path, record: &LifeRecord) -> Result<(), IdentityError> {
     write_whole(root, LIFE, &record.encode())
 }
 
-/// Begins a life, durably.
-pub fn begin(root: &Path, directory: u32) -> Result<(Life, LifeRecord), IdentityError> {
+/// Writes it over the one that is there, which takes no room on most file systems. Not whole or not at all, as [`write`]: half of one is
+/// damaged, and stands for a life that must not be trusted. So it is for saying that.
+pub fn write_over(root: &Path, record: &LifeRecord) -> Result<(), IdentityError> {
+    let path = root.join(LIFE);
+    let text = record.encode();
+    let written = File::options().write(true).open(&path).and_then(|file| {
+        file.write_all_at(text.as_bytes(), 0)?;
+        file.set_len(text.len() as u64)?;
+        io::sync_all(&file)
+    });
+    written.map_err(failed("write over", &path))
+}
+
+/// Begins a life, durably. `distrusted`: as if the life before had written that down.
+pub fn begin(root: &Path, directory: u32, distrusted: bool) -> Result<(Life, LifeRecord), IdentityError> {
     let path = root.join(LIFE);
     let before = match record::read_text(&path) {
-        Ok(text) => LifeRecord::decode(&text),
+        Ok(text) => {
+            LifeRecord::decode(&text).map(|record| LifeRecord { distrusted: record.distrusted || distrusted, ..record })
+        }
         Err(Unreadable::Io(source)) => return Err(failed("read", &path)(source)),
         Err(_) => None,
     };
@@ -140,7 +158,7 @@ const RANDOM: &str = "/dev/urandom";
 /// A number at random, not 0.
 pub fn draw() -> Result<u32, IdentityError> {
     let mut bytes = [0; 4];
-    let drawn = std::fs::File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
+    let drawn = File::open(RANDOM).and_then(|mut file| file.read_exact(&mut bytes));
     drawn.map_err(failed("read", Path::new(RANDOM)))?;
     Ok(u32::from_le_bytes(bytes).max(1))
 }

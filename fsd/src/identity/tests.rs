@@ -171,3 +171,22 @@ fn a_directory_that_was_being_made_is_made() {
     let dir = DataDir::open(root.path(), &server(1)).unwrap();
     assert!(dir.life().first && dir.notes().is_dir());
 }
+
+#[test]
+fn that_a_disk_has_failed_is_written_down_on_a_full_one_too() {
+    use crate::chunk::io::{Call, fault};
+    let root = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(root.path(), &server(1)).unwrap();
+    dir.trust().unwrap();
+    drop(dir);
+    let dir = DataDir::open(root.path(), &server(1)).unwrap();
+    assert!(!dir.life().power_lost);
+    fault::plan(Call::Sync, 0, libc::ENOSPC);
+    dir.distrust().unwrap();
+    assert_eq!(fault::left(), 0);
+    let life = dir.life();
+    drop(dir);
+    let dir = DataDir::open(root.path(), &server(1)).unwrap();
+    assert!(dir.life().power_lost);
+    assert_eq!(dir.life().incarnation.life(), life.incarnation.life() + 1, "the record is whole");
+}

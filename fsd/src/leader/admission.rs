@@ -29,6 +29,12 @@ pub fn judge(known: Incarnation, comer: Incarnation) -> Admission {
     }
 }
 
+/// Whether a life of a server may take the place of one that was given up: with a directory that was made empty, and has not
+/// been filled since. One that holds the chunks of another time would pass for a copy of them: nothing was noted for it since.
+pub fn may_take_over(admission: Admission, known: Incarnation, empty: bool) -> bool {
+    admission != Admission::New || known == Incarnation(0) || empty
+}
+
 /// What the leader knows of a voter whose data directory is to be given up.
 #[derive(Clone, Copy, Debug)]
 pub struct Given {
@@ -40,21 +46,22 @@ pub struct Given {
     pub copies: Option<(CopyState, CopyState)>,
 }
 
-/// What is to be logged so that another data directory may take the place of the known one; None: it may already.
-pub fn give_up(given: Given) -> Result<Option<Incarnation>, NotReplaced> {
+/// Whether it is to be logged that another data directory may take the place of the known one; false: it may already.
+pub fn give_up(given: Given) -> Result<bool, NotReplaced> {
     use CopyState::{InSync, Stale, Syncing};
     let Given { known, answers, copies } = given;
     if known == Incarnation(0) {
         return Err(NotReplaced::NeverLived);
     }
     if known.life() == 0 {
-        return Ok(None);
+        return Ok(false);
     }
     if answers.is_some_and(|life| known.admits(life)) {
         return Err(NotReplaced::Runs);
     }
     match copies {
-        None | Some((Stale, InSync)) => Ok(Some(known.barred())),
+        // A pair whose loss was accepted has nothing that could be lost.
+        None | Some((Stale, InSync | Stale)) => Ok(true),
         Some((_, Stale | Syncing)) => Err(NotReplaced::LastCopy),
         Some((InSync | Syncing, InSync)) => Err(NotReplaced::StillInSync),
     }
@@ -81,25 +88,34 @@ mod tests {
     }
 
     #[test]
+    fn the_place_of_a_directory_is_taken_by_an_empty_one_only() {
+        assert!(may_take_over(Admission::New, OLD.barred(), true));
+        assert!(!may_take_over(Admission::New, OLD.barred(), false), "one of an earlier time");
+        assert!(may_take_over(Admission::Known, OLD, false));
+        assert!(may_take_over(Admission::New, Incarnation(0), false), "a new cluster has nothing that could be older");
+    }
+
+    #[test]
     fn a_copy_is_given_up_only_where_its_mirror_has_everything_and_it_is_away() {
         let given = |copies| Given { known: OLD, answers: None, copies };
         let stale = Some((Stale, InSync));
-        assert_eq!(give_up(given(stale)), Ok(Some(OLD.barred())));
+        assert_eq!(give_up(given(stale)), Ok(true));
         assert_eq!(give_up(given(Some((InSync, InSync)))), Err(NotReplaced::StillInSync));
         assert_eq!(give_up(given(Some((Syncing, InSync)))), Err(NotReplaced::StillInSync));
         assert_eq!(give_up(given(Some((InSync, Stale)))), Err(NotReplaced::LastCopy));
         assert_eq!(give_up(given(Some((InSync, Syncing)))), Err(NotReplaced::LastCopy));
-        assert_eq!(give_up(given(None)), Ok(Some(OLD.barred())), "the witness has no copy");
+        assert_eq!(give_up(given(None)), Ok(true), "the witness has no copy");
+        assert_eq!(give_up(given(Some((Stale, Stale)))), Ok(true), "the pair's loss was accepted");
         let runs = Given { answers: Some(Incarnation::of(4, 7)), ..given(stale) };
         assert_eq!(give_up(runs), Err(NotReplaced::Runs));
         let other = Given { answers: Some(NEW), ..given(stale) };
-        assert_eq!(give_up(other), Ok(Some(OLD.barred())), "the new one runs in its place, and is about to be refused");
+        assert_eq!(give_up(other), Ok(true), "the new one runs in its place, and is about to be refused");
     }
 
     #[test]
     fn giving_up_twice_is_giving_up_once() {
         let waits = Given { known: OLD.barred(), answers: Some(NEW), copies: Some((Stale, InSync)) };
-        assert_eq!(give_up(waits), Ok(None));
+        assert_eq!(give_up(waits), Ok(false));
         assert_eq!(give_up(Given { known: Incarnation(0), ..waits }), Err(NotReplaced::NeverLived));
     }
 }

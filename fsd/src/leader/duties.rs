@@ -3,6 +3,7 @@
 
 use super::admission::{self, Admission, Given};
 use super::judgement::{self, Greeting, Loss, Mirror};
+use super::loss::{self, There};
 use super::presence::{Presence, Sight};
 use super::room::{self, Disk};
 use super::sessions::Leases;
@@ -11,8 +12,8 @@ use parking_lot::Mutex;
 use raidfs_common::id::{Epoch, Incarnation, Ino, PairId, ServerId, SessionId};
 use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
-use raidfs_common::pair::{Pair, Space};
-use raidfs_common::rpc::admin::NotReplaced;
+use raidfs_common::pair::{Member, Pair, Space};
+use raidfs_common::rpc::admin::{Accepting, NotAccepted, NotReplaced};
 use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, Started};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A new leader has heard of every server's room by then: they say it every two seconds.
 const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+/// One step of accepting a loss takes about so long: whoever asked for it shows how far it is.
+const ACCEPT_STEP: Duration = Duration::from_millis(300);
 /// Who has not answered a heartbeat for so long may hear nobody: less than a mirror is waited for before it is accused.
 const DEAF_AFTER: Duration = limits::FORWARD_STUCK.saturating_sub(Duration::from_millis(100));
 /// Sizes that one entry recovers at most.
@@ -108,6 +111,14 @@ impl<P: Proposer> Duties<P> {
                 }
                 done
             }
+            Report::Begun { pair, epoch, incarnation, late } => {
+                let begun = PairEvent::Begun { server: from, incarnation, late };
+                let done = self.pair_event(pair, epoch, begun).await;
+                if done {
+                    tracing::info!("{from} is in sync: it is the first copy of a pair whose loss was accepted");
+                }
+                done
+            }
             Report::Space { total, free, file_system } => {
                 self.memory.lock().disks.insert(from, Disk { space: Space { total, free }, file_system });
                 true
@@ -122,8 +133,10 @@ impl<P: Proposer> Duties<P> {
         if !self.proposer.leads() || self.proposer.confirm().await.is_none() {
             return Joining::Later;
         }
+        let may_take_over = |known, admission| admission::may_take_over(admission, known, said.empty);
         match admission() {
             None | Some((_, Admission::Refused)) => return Joining::Refused,
+            Some((known, new)) if !from.is_witness() && !may_take_over(known, new) => return Joining::Refused,
             Some((known, Admission::New)) if from.is_witness() => {
                 self.proposer.propose(Change::Witness { from: known, to: life }).await;
             }
@@ -145,10 +158,12 @@ impl<P: Proposer> Duties<P> {
         let pair = self.cluster.config.pair_of(server).and_then(|id| self.pair(id));
         let answers = self.ping(server).await;
         let copies = pair.as_ref().and_then(|p| Some((p.member(server)?.state, p.mirror_of(server)?.state)));
-        let Some(barred) = admission::give_up(Given { known, answers, copies })? else { return Ok(()) };
+        if !admission::give_up(Given { known, answers, copies })? {
+            return Ok(());
+        }
         let done = match pair {
-            Some(pair) => self.pair_event(pair.id, pair.epoch, PairEvent::Replace { server, barred }).await,
-            None => self.proposer.propose(Change::Witness { from: known, to: barred }).await,
+            Some(pair) => self.pair_event(pair.id, pair.epoch, PairEvent::Replace { server, known }).await,
+            None => self.proposer.propose(Change::Witness { from: known, to: known.barred() }).await,
         };
         if !done {
             return Err(NotReplaced::NotAgreed);
@@ -157,13 +172,51 @@ impl<P: Proposer> Duties<P> {
         Ok(())
     }
 
+    /// Accepts that both servers of a pair are gone for good, as the pair was under `epoch`: some steps of it.
+    pub async fn accept_loss(&self, id: PairId, epoch: Epoch) -> Result<Accepting, NotAccepted> {
+        let not_leader = || NotAccepted::NotLeader(self.proposer.leader());
+        self.proposer.confirm().await.ok_or_else(not_leader)?;
+        self.may_be_given_up(id, epoch).await?;
+        let begun = Instant::now();
+        loop {
+            let losing = self.proposer.losing().filter(|(of, under, _)| (*of, *under) == (id, epoch));
+            match losing {
+                Some((.., None)) => break,
+                Some((.., Some(next))) if begun.elapsed() > ACCEPT_STEP => return Ok(Accepting::Marked(next)),
+                _ if self.proposer.propose(Change::MarkLost { pair: id, epoch }).await => {}
+                _ => return Err(NotAccepted::NotAgreed),
+            }
+        }
+        // Marking may have taken long, and one of them have come back meanwhile.
+        let known = self.may_be_given_up(id, epoch).await?;
+        if !self.proposer.propose(Change::AcceptLoss { pair: id, epoch, known }).await {
+            return Err(NotAccepted::NotAgreed);
+        }
+        let [(a, _), (b, _)] = known;
+        tracing::warn!(
+            "it was accepted that {a} and {b} are gone for good, with all that only they had: the pair begins anew once one of \
+             them is started with an empty data directory"
+        );
+        Ok(Accepting::Done)
+    }
+
+    /// Which data directories are given up with a pair, if its servers are gone by all that this one knows.
+    async fn may_be_given_up(&self, id: PairId, epoch: Epoch) -> Result<[(ServerId, Incarnation); 2], NotAccepted> {
+        let pair = self.pair(id).ok_or(NotAccepted::Unknown)?;
+        let [a, b] = pair.members.map(|member| self.look_for(member.server));
+        let (a, b) = tokio::join!(a, b);
+        let led_for = self.led_since().elapsed();
+        let silent = |m: Member| self.proposer.heard(m.server).map_or(led_for, |ago| ago.min(led_for));
+        loss::give_up(&pair, epoch, [a, b], pair.members.map(silent))
+    }
+
     async fn pair_event(&self, pair: PairId, epoch: Epoch, event: PairEvent) -> bool {
         self.proposer.propose(Change::Pair { pair, epoch, event }).await
     }
 
     async fn started(&self, server: ServerId, said: Started) -> bool {
         let now = Instant::now();
-        let incarnation = said.incarnation;
+        let (incarnation, is_empty) = (said.incarnation, said.empty);
         let Some(pair) = self.cluster.config.pair_of(server).and_then(|id| self.pair(id)) else { return false };
         let Some(member) = pair.member(server) else { return false };
         let loss = Loss::of(said, member);
@@ -180,7 +233,8 @@ impl<P: Proposer> Duties<P> {
             return true;
         }
         let known = |id, life| self.proposer.lives().get(&id).is_some_and(|known| known.admits(life));
-        if !known(server, incarnation) {
+        let admission = admission::judge(member.incarnation, incarnation);
+        if !known(server, incarnation) || !admission::may_take_over(admission, member.incarnation, is_empty) {
             return false;
         }
         // A cluster that has never lived is empty everywhere.
@@ -212,11 +266,23 @@ impl<P: Proposer> Duties<P> {
     }
 
     async fn ping(&self, server: ServerId) -> Option<Incarnation> {
+        match self.look_for(server).await {
+            There::Life(life) => Some(life),
+            There::Refuses | There::Nobody => None,
+        }
+    }
+
+    /// What is in a server's place.
+    async fn look_for(&self, server: ServerId) -> There {
         if server == self.cluster.me {
-            return Some(self.cluster.incarnation);
+            return There::Life(self.cluster.incarnation);
         }
         let call = |client: PeerServiceClient, ctx| async move { client.ping(ctx).await };
-        self.cluster.peers.call(server, PING_TIMEOUT, call).await.ok()
+        match self.cluster.peers.call(server, PING_TIMEOUT, call).await {
+            Ok(life) => There::Life(life),
+            Err(error) if error.is_refused() => There::Refuses,
+            Err(_) => There::Nobody,
+        }
     }
 
     async fn accused(&self, from: ServerId, pair: PairId, epoch: Epoch, server: ServerId, reason: &str) -> bool {
@@ -482,7 +548,9 @@ impl<P: Proposer> Duties<P> {
             told.then_some(pair)
         });
         let told: BTreeSet<PairId> = futures::future::join_all(asked).await.into_iter().flatten().collect();
-        pairs.iter().map(|pair| pair.id).filter(|pair| !told.contains(pair)).collect()
+        // A pair without a copy has nothing to tell, and nobody is waited for.
+        let has_copy = |pair: &&Pair| pair.in_sync().next().is_some();
+        pairs.iter().filter(has_copy).map(|pair| pair.id).filter(|pair| !told.contains(pair)).collect()
     }
 
     /// Logs sizes, of which the namespace takes those that make a file longer.

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`judgement`] | the decisions: pure, time passed in |
 //! | [`admission`] | whose data directory is taken: pure |
+//! | [`loss`] | whether a pair may be given up with all that only it has: pure |
 //! | [`presence`] | what is said of who falls silent and is heard again: pure |
 //! | [`room`] | what room the pairs have: pure |
 //! | [`duties`] | the loop that carries them out while this server leads |
@@ -13,6 +14,7 @@
 pub mod admission;
 pub mod duties;
 pub mod judgement;
+pub mod loss;
 mod presence;
 pub mod room;
 mod sessions;

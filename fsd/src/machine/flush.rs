@@ -69,7 +69,7 @@ where
             true
         }
         Ok(Err(fault)) => {
-            machine.fail(&format!("cannot write names: {}", raidfs_common::log::chain(&fault)));
+            machine.fail_to_keep("write", &fault);
             false
         }
         Err(_) => false,
@@ -93,7 +93,7 @@ where
             let spare = node.status().spare.min(flushed);
             node.purge(LogIndex(spare.0.saturating_sub(short_log::entries_kept(KEEP_ENTRIES))));
         }
-        Ok(Err(fault)) => machine.fail(&format!("cannot sync names: {}", raidfs_common::log::chain(&fault))),
+        Ok(Err(fault)) => machine.fail_to_keep("sync", &fault),
         Err(_) => {}
     }
 }

@@ -43,12 +43,30 @@ pub struct Made {
     pub outcomes: Vec<Result<Outcome, Refused>>,
 }
 
+/// Why the names of this life are not to be relied on any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// What could not be done, and why.
+    pub reason: String,
+    /// Something was written that the disk may not keep.
+    pub unkept: bool,
+}
+
+/// The first reason counts.
+fn give_up(fatal: &watch::Sender<Option<Broken>>, broken: Broken) {
+    fatal.send_if_modified(|f| f.is_none() && f.replace(broken).is_none());
+}
+
+fn unreadable(fault: &Fault) -> Broken {
+    Broken { reason: format!("cannot read names: {}", raidfs_common::log::chain(fault)), unkept: false }
+}
+
 /// The namespace of this server, where everyone can ask it.
 pub struct NamesMachine {
     names: RwLock<Namespace>,
     board: Arc<Board>,
     applied: watch::Sender<Seen>,
-    fatal: watch::Sender<Option<String>>,
+    fatal: watch::Sender<Option<Broken>>,
     /// Where the store is, and where another's rows are gathered before they replace it.
     stores: Mutex<Stores>,
     installing: Mutex<Option<Installing>>,
@@ -119,17 +137,30 @@ impl NamesMachine {
             }
         }
         let (applied, pairs, sessions) = (names.applied().0, names.pairs().clone(), open_sessions(&names));
+        let marked = names.marked();
         drop(names);
         self.board.publish(|notice| {
             notice.applied = applied;
             notice.pairs = pairs;
             notice.sessions = Some(Arc::new(sessions));
+            notice.marked = marked;
         });
     }
 
-    /// Holds the reason once the namespace cannot be relied on: the process must end, and fetch it anew.
-    pub fn watch_fatal(&self) -> watch::Receiver<Option<String>> {
+    /// Holds the reason once the namespace cannot be relied on: this life must end ([`NamesMachine::suspect`]).
+    pub fn watch_fatal(&self) -> watch::Receiver<Option<Broken>> {
         self.fatal.subscribe()
+    }
+
+    /// Has the next life read all names before it uses them, and fetch them anew if it cannot. Durable when this returns.
+    /// Blocking.
+    pub fn suspect(&self) -> io::Result<()> {
+        self.stores.lock().suspect()
+    }
+
+    /// Whether this life began in that way.
+    pub fn was_suspected(&self) -> bool {
+        self.stores.lock().was_suspected()
     }
 
     /// Wakes when the state was replaced by another server's.
@@ -173,7 +204,7 @@ impl NamesMachine {
             Ok(reply) => Ok((seen, reply)),
             Err(fault) => {
                 drop(names);
-                self.fail(&format!("cannot read names: {}", raidfs_common::log::chain(&fault)));
+                self.cannot_read(&fault);
                 Err(Rejection::Away)
             }
         }
@@ -202,15 +233,28 @@ impl NamesMachine {
         self.stores.lock().new_namespace(config, 0).map(|_| ())
     }
 
-    fn fail(&self, reason: &str) {
-        self.fatal.send_if_modified(|f| f.is_none() && f.replace(reason.to_owned()).is_none());
+    /// Takes notice that a row could not be read, and says so in words. This life is about to end.
+    pub fn cannot_read(&self, fault: &Fault) -> String {
+        let broken = unreadable(fault);
+        let reason = broken.reason.clone();
+        give_up(&self.fatal, broken);
+        reason
+    }
+
+    fn fail(&self, reason: String) {
+        give_up(&self.fatal, Broken { reason, unkept: false });
+    }
+
+    fn fail_to_keep(&self, action: &str, error: &dyn std::error::Error) {
+        let reason = format!("cannot {action} names: {}", raidfs_common::log::chain(error));
+        give_up(&self.fatal, Broken { reason, unkept: true });
     }
 
     fn begin_flush(&self) -> Option<FlushBatch> {
         match self.names.write().begin_flush() {
             Ok(batch) => batch,
             Err(fault) => {
-                self.fail(&format!("cannot flush names: {}", raidfs_common::log::chain(&fault)));
+                self.fail(format!("cannot flush names: {}", raidfs_common::log::chain(&fault)));
                 None
             }
         }
@@ -237,7 +281,7 @@ impl NamesMachine {
         if let Some(batch) = self.begin_flush() {
             let written = sync_log(batch.applied().index).and_then(|()| batch.write().map_err(io::Error::other));
             if let Err(error) = written {
-                self.fail(&format!("cannot write names: {}", raidfs_common::log::chain(&error)));
+                self.fail_to_keep("write", &error);
                 return Err(error);
             }
             self.end_flush(batch);
@@ -266,7 +310,7 @@ impl Machine for NamesMachine {
             Err(error) => Err(error),
         };
         let applied = applied.unwrap_or_else(|error| {
-            self.fail(&format!("cannot apply entry {}: {error}", entry.index));
+            self.fail(format!("cannot apply entry {}: {error}", entry.index));
             Default::default()
         });
         let seen = Seen { index: names.applied().0, pairs_version: names.pairs_version() };
@@ -280,9 +324,11 @@ impl Machine for NamesMachine {
                 }
             }
         }
+        let marked = names.marked();
         drop(names);
         self.board.publish(|notice| {
             notice.applied = seen.index;
+            notice.marked = marked;
             if let Some(pairs) = pairs {
                 notice.pairs = pairs;
             }
@@ -313,10 +359,15 @@ impl Machine for NamesMachine {
 
     fn snapshot(&self) -> io::Result<(LogIndex, Term, PieceStream)> {
         let store = self.flush_now()?;
-        let mut maker = snapshot::Maker::new(store.view()).map_err(io::Error::other)?;
+        let fatal = self.fatal.clone();
+        let failed = move |fault: Fault| {
+            give_up(&fatal, unreadable(&fault));
+            io::Error::other(fault)
+        };
+        let mut maker = snapshot::Maker::new(store.view()).map_err(&failed)?;
         let applied = maker.applied();
         let pieces = std::iter::from_fn(move || maker.piece().transpose());
-        let pieces = pieces.map(|piece| piece.map(|(bytes, _)| Bytes::from(bytes)).map_err(io::Error::other));
+        let pieces = pieces.map(move |piece| piece.map(|(bytes, _)| Bytes::from(bytes)).map_err(&failed));
         Ok((applied.index, applied.term, Box::new(pieces)))
     }
 

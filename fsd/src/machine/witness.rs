@@ -8,7 +8,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::codec;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
-use raidfs_common::namespace::Command;
+use raidfs_common::namespace::{Command, LifeSaid};
 use raidfs_common::rpc::peer::LogEntry;
 use std::collections::BTreeMap;
 use std::io;
@@ -61,11 +61,10 @@ impl WitnessMachine {
 }
 
 /// Takes what an entry says, as the namespace does: what does not follow from what is known was refused there.
-fn take(lives: &mut Lives, (voter, life): (ServerId, Incarnation)) {
+fn take(lives: &mut Lives, (voter, said): (ServerId, LifeSaid)) {
     let known = lives.entry(voter).or_default();
-    let gives_up = known.life() > 0 && life == known.barred();
-    if gives_up || (life.life() > 0 && known.admits(life)) {
-        *known = life;
+    if let Some(next) = said.follows(*known) {
+        *known = next;
     }
 }
 
@@ -120,10 +119,14 @@ mod tests {
 
     const TWO: ServerId = ServerId(2);
     const OLD: Incarnation = Incarnation(1 << 32 | 7);
+    const OLD_AGAIN: Incarnation = Incarnation(2 << 32 | 7);
     const NEW: Incarnation = Incarnation(1 << 32 | 8);
 
     fn entry(index: u64, event: PairEvent) -> LogEntry {
-        let change = Change::Pair { pair: PairId(0), epoch: Epoch(index), event };
+        said(index, Change::Pair { pair: PairId(0), epoch: Epoch(index), event })
+    }
+
+    fn said(index: u64, change: Change) -> LogEntry {
         let request = Request { session: SessionId::CLUSTER, seq: 0, done_below: 0, now: Time::default(), change };
         let data = codec::encode(&Command::Batch(vec![request])).into();
         LogEntry { term: Term(1), index: LogIndex(index), synced: true, data }
@@ -141,7 +144,10 @@ mod tests {
         machine.apply(&hello(1, OLD));
         machine.apply(&hello(2, NEW));
         assert_eq!(machine.lives()[&TWO], OLD, "nobody gave it up");
-        machine.apply(&entry(3, PairEvent::Replace { server: TWO, barred: OLD.barred() }));
+        machine.apply(&hello(3, OLD_AGAIN));
+        machine.apply(&entry(3, PairEvent::Replace { server: TWO, known: OLD }));
+        assert_eq!(machine.lives()[&TWO], OLD_AGAIN, "it had started meanwhile, so the namespace refused that");
+        machine.apply(&entry(3, PairEvent::Replace { server: TWO, known: OLD_AGAIN }));
         machine.keep().unwrap();
         let machine = WitnessMachine::open((LogIndex(3), Term(1)), &path).unwrap();
         assert_eq!(machine.lives()[&TWO], OLD.barred());
@@ -154,5 +160,25 @@ mod tests {
         bytes[6] ^= 1;
         std::fs::write(&path, bytes).unwrap();
         assert!(WitnessMachine::open((LogIndex(5), Term(1)), &path).is_err());
+    }
+    #[test]
+    fn a_loss_that_was_accepted_too_late_bars_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = WitnessMachine::open((LogIndex(0), Term(0)), &dir.path().join("lives")).unwrap();
+        let accept = |index, of_two| {
+            let known = [(ServerId(1), NEW), (TWO, of_two)];
+            machine.apply(&said(index, Change::AcceptLoss { pair: PairId(0), epoch: Epoch(1), known }));
+        };
+        machine.apply(&hello(1, OLD));
+        machine.apply(&hello(2, OLD_AGAIN));
+        accept(3, OLD);
+        assert_eq!(machine.lives()[&TWO], OLD_AGAIN);
+        accept(4, OLD_AGAIN);
+        assert_eq!(machine.lives()[&TWO], OLD.barred());
+        machine.apply(&hello(5, NEW));
+        accept(6, OLD_AGAIN);
+        assert_eq!(machine.lives()[&TWO], NEW, "another directory is known by now");
+        machine.apply(&entry(7, PairEvent::Replace { server: TWO, known: NEW.barred() }));
+        assert_eq!(machine.lives()[&TWO], NEW.barred(), "as older versions have said it");
     }
 }

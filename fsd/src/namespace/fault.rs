@@ -4,6 +4,7 @@
 use super::rows::FORMAT;
 use raidfs_common::id::LogIndex;
 use std::error::Error;
+use std::io;
 
 /// Why this server's namespace cannot be used. Whoever sees one stops serving names from it: the state in memory may
 /// be in the middle of a change. Opening it again, or dropping it for a snapshot, are the ways out.
@@ -59,8 +60,54 @@ impl Fault {
         Fault::Store { action, source: Box::new(source) }
     }
 
+    /// Whether the rows were not looked at for want of something else (open files, memory, room, rights, or another has the
+    /// store): nothing is known about them, and the store must not be dropped for it.
+    pub fn says_nothing_about_rows(&self) -> bool {
+        let wanting = [
+            libc::EMFILE,
+            libc::ENFILE,
+            libc::ENOMEM,
+            libc::ENOSPC,
+            libc::EDQUOT,
+            libc::EACCES,
+            libc::EPERM,
+            libc::EROFS,
+            libc::EAGAIN,
+        ];
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
+            if code.is_some_and(|code| wanting.contains(&code)) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+
     /// The row under `key` is not what it must be.
     pub fn damaged(key: &[u8], problem: &'static str) -> Fault {
         Fault::Damaged { key: key.escape_ascii().to_string(), problem }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the store's library says it.
+    #[derive(Debug, thiserror::Error)]
+    #[error("the table cannot be read")]
+    struct Above(#[source] io::Error);
+
+    #[test]
+    fn what_is_wanting_elsewhere_is_told_from_damage() {
+        let of = |code| Fault::store("read", io::Error::from_raw_os_error(code));
+        assert!(of(libc::EMFILE).says_nothing_about_rows() && of(libc::EACCES).says_nothing_about_rows());
+        let above = |code| Fault::store("read", Above(io::Error::from_raw_os_error(code)));
+        assert!(above(libc::EMFILE).says_nothing_about_rows() && !above(libc::EIO).says_nothing_about_rows());
+        assert!(!of(libc::EIO).says_nothing_about_rows(), "a disk that does not give the bytes has lost them");
+        assert!(!Fault::damaged(b"row", "is damaged").says_nothing_about_rows());
+        assert!(!Fault::store("read", io::Error::from(io::ErrorKind::UnexpectedEof)).says_nothing_about_rows());
     }
 }

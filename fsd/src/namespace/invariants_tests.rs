@@ -4,7 +4,7 @@ use super::*;
 use crate::namespace::store::{Batch, Store};
 use crate::namespace::store_memory::MemoryStore;
 use crate::namespace::testing::{Fixture, SESSION, name, populated, unlink_kept};
-use raidfs_common::id::Epoch;
+use raidfs_common::id::{Epoch, PairId};
 use raidfs_common::pair::CopyState;
 
 /// What of `populated` is damaged.
@@ -98,6 +98,14 @@ fn pairs_are_sane() {
     });
     reported("pair 1 has no copy in sync", |s| {
         s.edit_pairs(|pairs| pairs[1].members.iter_mut().for_each(|member| member.state = CopyState::Stale));
+        s.dir
+    });
+    reported("pair 1 has no copy in sync", |s| {
+        s.edit_pairs(|pairs| {
+            pairs[1].losses = 1;
+            pairs[1].members[0].state = CopyState::Stale;
+            pairs[1].members[1].state = CopyState::Syncing;
+        });
         s.dir
     });
     reported("pair 0 has fsd1 twice", |s| {
@@ -306,6 +314,32 @@ fn attributes_and_targets_belong_to_inodes() {
         s.write(&Key::Target(s.file), Some(Row::Target("x".into())));
         s.file
     });
+}
+
+#[test]
+fn what_was_lost_is_of_files_and_within_them() {
+    let lost = |ends: &[(u16, u64)]| Some(Row::Lost(ends.iter().map(|(pair, end)| (PairId(*pair), *end)).collect()));
+    for ends in [&[][..], &[(1, 5), (0, 5)], &[(0, 5), (0, 5)], &[(2, 5)]] {
+        reported("what was lost of inode {} is not said pair by pair", |s| {
+            s.write(&Key::Lost(s.file), lost(ends));
+            s.file
+        });
+    }
+    for end in [0, 11] {
+        reported("of inode {} more was lost than it has bytes, or nothing", |s| {
+            s.write(&Key::Lost(s.file), lost(&[(0, end)]));
+            s.file
+        });
+    }
+    for at in [|s: &Subject| s.dir, |_: &Subject| Ino(77)] {
+        reported("something was lost of inode {}, which is no file", |s| {
+            s.write(&Key::Lost(at(s)), lost(&[(0, 5)]));
+            at(s)
+        });
+    }
+    let s = subject();
+    s.write(&Key::Lost(s.file), lost(&[(0, 10), (1, 3)]));
+    assert_eq!(check(&s.store).unwrap(), Vec::<String>::new());
 }
 
 #[test]

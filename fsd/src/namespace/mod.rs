@@ -44,13 +44,13 @@ mod tests;
 pub use fault::Fault;
 pub use overlay::FlushBatch;
 
-use crate::board::{Doom, Dooms};
+use crate::board::{Doom, Dooms, Marked};
 use overlay::Overlay;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::id::{Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use raidfs_common::namespace::{Command, Outcome, Query, Reply};
 use raidfs_common::pair::{CopyState, Member, Pair, Space};
-use rows::{AppliedRow, Counters, InodeRow, Key, Row};
+use rows::{AppliedRow, Counters, InodeRow, Key, LosingRow, LostRow, Row, prefix};
 use state::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -229,6 +229,30 @@ impl Namespace {
     pub fn lives(&self) -> BTreeMap<ServerId, Incarnation> {
         let servers = self.state.pairs.iter().flat_map(|pair| pair.members).map(|m| (m.server, m.incarnation));
         servers.chain([(ServerId::WITNESS, self.state.witness)]).collect()
+    }
+
+    /// A page of the files of which something was marked as lost with a pair, above `after`, in order.
+    pub fn lost(&self, after: Option<Ino>, limit: usize) -> Result<Vec<(Ino, LostRow)>, Fault> {
+        if !self.state.has_lost {
+            return Ok(Vec::new());
+        }
+        let from = Key::Lost(after.map_or(Ino(0), |after| Ino(after.0.saturating_add(1)))).encode();
+        let rows = self.state.rows.rows(&prefix::lost(), &from).filter_map(|row| match row {
+            Ok((Key::Lost(ino), Row::Lost(ends))) => Some(Ok((ino, ends))),
+            Ok(_) => None,
+            Err(fault) => Some(Err(fault)),
+        });
+        rows.take(limit).collect()
+    }
+
+    /// How far it is marked what is lost with a pair whose loss is about to be accepted.
+    pub fn losing(&self) -> Option<LosingRow> {
+        self.state.losing
+    }
+
+    /// Whether some file may have lost something with a pair; and how often that was marked late, of a pair without a copy.
+    pub fn marked(&self) -> Marked {
+        Marked { any: self.state.has_lost, late: self.state.late }
     }
 
     /// How often power was lost with entries that may have been agreed.

@@ -9,7 +9,7 @@ use crate::board::Doom;
 use bytes::Bytes;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::codec;
-use raidfs_common::id::{Incarnation, Ino, LogIndex, SessionId, Term};
+use raidfs_common::id::{Epoch, Incarnation, Ino, LogIndex, PairId, SessionId, Term};
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Outcome;
 use raidfs_common::pair::Pair;
@@ -27,6 +27,8 @@ mod tag {
     pub const ENDED: u8 = 0x04;
     pub const RECOVERY: u8 = 0x05;
     pub const WITNESS: u8 = 0x06;
+    pub const LOSING: u8 = 0x07;
+    pub const LATE: u8 = 0x08;
     pub const SESSION: u8 = 0x10;
     pub const OUTCOME: u8 = 0x11;
     pub const ORPHAN: u8 = 0x12;
@@ -35,6 +37,7 @@ mod tag {
     pub const INDEX: u8 = 0x22;
     pub const XATTR: u8 = 0x23;
     pub const TARGET: u8 = 0x24;
+    pub const LOST: u8 = 0x25;
     pub const DOOM: u8 = 0x30;
 }
 
@@ -53,6 +56,10 @@ pub enum Key {
     Recovery,
     /// Which life of the witness is known.
     Witness,
+    /// A pair whose loss is about to be accepted.
+    Losing,
+    /// How often something was marked as lost with a pair that had no copy any more.
+    Late,
     /// An open session.
     Session(SessionId),
     /// The outcome of a session's request.
@@ -69,6 +76,8 @@ pub enum Key {
     Xattr(Ino, Bytes),
     /// A symbolic link's target.
     Target(Ino),
+    /// What was lost of a file, with pairs whose loss was accepted.
+    Lost(Ino),
     /// What an entry of the log doomed of an inode; this server's own list of work, not replicated.
     Doom(Ino, LogIndex),
 }
@@ -91,6 +100,8 @@ impl Key {
             Key::Ended => vec![tag::ENDED],
             Key::Recovery => vec![tag::RECOVERY],
             Key::Witness => vec![tag::WITNESS],
+            Key::Losing => vec![tag::LOSING],
+            Key::Late => vec![tag::LATE],
             Key::Session(id) => two(tag::SESSION, id.0, &[]),
             Key::Outcome(id, seq) => two(tag::OUTCOME, id.0, &seq.to_be_bytes()),
             Key::Orphan(id, ino) => two(tag::ORPHAN, id.0, &ino.0.to_be_bytes()),
@@ -99,6 +110,7 @@ impl Key {
             Key::Index(parent, cookie) => two(tag::INDEX, parent.0, &cookie.to_be_bytes()),
             Key::Xattr(ino, name) => two(tag::XATTR, ino.0, name),
             Key::Target(ino) => two(tag::TARGET, ino.0, &[]),
+            Key::Lost(ino) => two(tag::LOST, ino.0, &[]),
             Key::Doom(ino, index) => two(tag::DOOM, ino.0, &index.0.to_be_bytes()),
         }
     }
@@ -117,6 +129,8 @@ impl Key {
             tag::ENDED => rest.is_empty().then_some(Key::Ended),
             tag::RECOVERY => rest.is_empty().then_some(Key::Recovery),
             tag::WITNESS => rest.is_empty().then_some(Key::Witness),
+            tag::LOSING => rest.is_empty().then_some(Key::Losing),
+            tag::LATE => rest.is_empty().then_some(Key::Late),
             _ => {
                 let (a, rest) = rest.split_first_chunk::<8>()?;
                 let a = u64::from_be_bytes(*a);
@@ -131,6 +145,7 @@ impl Key {
                     tag::INDEX => Some(Key::Index(Ino(a), b()?)),
                     tag::XATTR => Some(Key::Xattr(Ino(a), Bytes::copy_from_slice(rest))),
                     tag::TARGET => alone(Key::Target(Ino(a))),
+                    tag::LOST => alone(Key::Lost(Ino(a))),
                     tag::DOOM => Some(Key::Doom(Ino(a), LogIndex(b()?))),
                     _ => None,
                 }
@@ -193,6 +208,10 @@ pub mod prefix {
     pub fn targets() -> Vec<u8> {
         vec![tag::TARGET]
     }
+    /// All files of which something was lost.
+    pub fn lost() -> Vec<u8> {
+        vec![tag::LOST]
+    }
     /// All dooms.
     pub fn dooms() -> Vec<u8> {
         vec![tag::DOOM]
@@ -243,6 +262,21 @@ pub struct RecoveryRow {
     pub void: Vec<SessionId>,
 }
 
+/// How far it is marked what is lost with a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LosingRow {
+    /// The pair.
+    pub pair: PairId,
+    /// As it was under this epoch.
+    pub epoch: Epoch,
+    /// Inodes from this one on are to be looked at; None: all are marked.
+    pub next: Option<Ino>,
+}
+
+/// By pair, in order: a file's chunks there are lost as far as they hold bytes before this one of the file. What was
+/// written there since is marked all the same.
+pub type LostRow = Vec<(PairId, u64)>;
+
 /// An inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InodeRow {
@@ -291,6 +325,10 @@ pub enum Row {
     Recovery(RecoveryRow),
     /// Under [`Key::Witness`].
     Witness(Incarnation),
+    /// Under [`Key::Losing`].
+    Losing(LosingRow),
+    /// Under [`Key::Late`].
+    Late(u64),
     /// Under [`Key::Session`].
     Session(SessionRow),
     /// Under [`Key::Outcome`].
@@ -307,6 +345,8 @@ pub enum Row {
     Xattr(Bytes),
     /// Under [`Key::Target`].
     Target(Bytes),
+    /// Under [`Key::Lost`]; never empty.
+    Lost(LostRow),
     /// Under [`Key::Doom`], in the order in which it happened.
     Doom(Vec<Doom>),
 }
@@ -328,6 +368,8 @@ impl Row {
             Row::Ended(row) => stored(&codec::encode(row)),
             Row::Recovery(row) => stored(&codec::encode(row)),
             Row::Witness(life) => stored(&codec::encode(life)),
+            Row::Losing(row) => stored(&codec::encode(row)),
+            Row::Late(times) => stored(&codec::encode(times)),
             Row::Session(row) => stored(&codec::encode(row)),
             Row::Outcome(row) => stored(&codec::encode(row)),
             Row::Orphan => stored(&[]),
@@ -335,6 +377,7 @@ impl Row {
             Row::Entry(row) => stored(&codec::encode(row)),
             Row::Index(row) => stored(&codec::encode(row)),
             Row::Xattr(bytes) | Row::Target(bytes) => stored(bytes),
+            Row::Lost(ends) => stored(&codec::encode(ends)),
             Row::Doom(list) => stored(&codec::encode(&list.iter().map(|doom| cut_size(*doom)).collect::<Vec<_>>())),
         }
     }
@@ -354,6 +397,8 @@ impl Row {
             tag::ENDED => Row::Ended(codec::decode(value).map_err(malformed)?),
             tag::RECOVERY => Row::Recovery(codec::decode(value).map_err(malformed)?),
             tag::WITNESS => Row::Witness(codec::decode(value).map_err(malformed)?),
+            tag::LOSING => Row::Losing(codec::decode(value).map_err(malformed)?),
+            tag::LATE => Row::Late(codec::decode(value).map_err(malformed)?),
             tag::SESSION => Row::Session(codec::decode(value).map_err(malformed)?),
             tag::OUTCOME => Row::Outcome(codec::decode(value).map_err(malformed)?),
             tag::ORPHAN => Row::Orphan,
@@ -362,6 +407,7 @@ impl Row {
             tag::INDEX => Row::Index(codec::decode(value).map_err(malformed)?),
             tag::XATTR => Row::Xattr(Bytes::copy_from_slice(value)),
             tag::TARGET => Row::Target(Bytes::copy_from_slice(value)),
+            tag::LOST => Row::Lost(codec::decode(value).map_err(malformed)?),
             tag::DOOM => {
                 let sizes: Vec<Option<u64>> = codec::decode(value).map_err(malformed)?;
                 Row::Doom(sizes.into_iter().map(|size| size.map_or(Doom::Reap, |size| Doom::Cut { size })).collect())
@@ -387,7 +433,7 @@ mod tests {
     fn keys() -> impl Strategy<Value = Key> {
         let number = prop_oneof![0u64..4, any::<u64>()];
         let name = proptest::collection::vec(prop_oneof![1u8..=3, 0x30u8..=0xff], 1..4);
-        (0u8..15, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
+        (0u8..18, number.clone(), number, name).prop_map(|(which, a, b, name)| match which {
             0 => Key::Applied,
             1 => Key::Counters,
             2 => Key::Pairs,
@@ -402,6 +448,9 @@ mod tests {
             11 => Key::Target(Ino(a)),
             12 => Key::Recovery,
             13 => Key::Witness,
+            14 => Key::Losing,
+            15 => Key::Lost(Ino(a)),
+            16 => Key::Late,
             _ => Key::Doom(Ino(a), LogIndex(b)),
         })
     }

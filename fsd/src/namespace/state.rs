@@ -4,7 +4,9 @@
 use super::Effect;
 use super::fault::Fault;
 use super::overlay::Overlay;
-use super::rows::{AppliedRow, Counters, EntryRow, IndexRow, InodeRow, Key, RecoveryRow, Row, SessionRow, prefix};
+use super::rows::{
+    AppliedRow, Counters, EntryRow, IndexRow, InodeRow, Key, LosingRow, LostRow, RecoveryRow, Row, SessionRow, prefix,
+};
 use crate::board::Doom;
 use bytes::Bytes;
 use raidfs_common::attr::{Attr, FileKind};
@@ -66,6 +68,12 @@ pub(super) struct State {
     pub ended: Vec<SessionId>,
     pub recovery: RecoveryRow,
     pub witness: Incarnation,
+    /// The pair whose loss is about to be accepted.
+    pub losing: Option<LosingRow>,
+    /// How often something was marked as lost with a pair that had no copy any more.
+    pub late: u64,
+    /// Some file may have a row that says what was lost of it.
+    pub has_lost: bool,
     pub sessions: BTreeMap<SessionId, OpenSession>,
     pub dooms: BTreeMap<(Ino, LogIndex), Vec<Doom>>,
     /// What the entry being applied has led to so far.
@@ -75,6 +83,8 @@ pub(super) struct State {
     pub ended_changed: bool,
     pub recovery_changed: bool,
     pub witness_changed: bool,
+    pub losing_changed: bool,
+    pub late_changed: bool,
 }
 
 fn missing(key: &Key, problem: &'static str) -> Fault {
@@ -104,6 +114,15 @@ impl State {
             Some(Row::Witness(life)) => life,
             _ => Incarnation(0),
         };
+        let losing = match rows.row(&Key::Losing)? {
+            Some(Row::Losing(losing)) => Some(losing),
+            _ => None,
+        };
+        let late = match rows.row(&Key::Late)? {
+            Some(Row::Late(times)) => times,
+            _ => 0,
+        };
+        let has_lost = rows.rows(&prefix::lost(), &[]).next().transpose()?.is_some();
         let (sessions, dooms) = (load_sessions(&rows)?, load_dooms(&rows)?);
         Ok(State {
             rows,
@@ -112,6 +131,9 @@ impl State {
             ended,
             recovery,
             witness,
+            losing,
+            late,
+            has_lost,
             sessions,
             dooms,
             effects: Vec::new(),
@@ -120,6 +142,8 @@ impl State {
             ended_changed: false,
             recovery_changed: false,
             witness_changed: false,
+            losing_changed: false,
+            late_changed: false,
         })
     }
 
@@ -152,6 +176,15 @@ impl State {
         }
         if std::mem::take(&mut self.witness_changed) {
             self.rows.put(&Key::Witness, Row::Witness(self.witness));
+        }
+        if std::mem::take(&mut self.losing_changed) {
+            match self.losing {
+                Some(losing) => self.rows.put(&Key::Losing, Row::Losing(losing)),
+                None => self.rows.delete(&Key::Losing),
+            }
+        }
+        if std::mem::take(&mut self.late_changed) {
+            self.rows.put(&Key::Late, Row::Late(self.late));
         }
         self.rows.put(&Key::Applied, Row::Applied(applied));
         effects
@@ -293,8 +326,32 @@ impl State {
             _ => self.counters.others -= 1,
         }
         self.counters_changed = true;
+        let lost = self.lost_of(ino)?;
+        self.set_lost(ino, &lost, LostRow::new());
         self.rows.delete(&Key::Inode(ino));
         Ok(())
+    }
+
+    /// What was lost of a file.
+    pub fn lost_of(&self, ino: Ino) -> Result<LostRow, Fault> {
+        if !self.has_lost {
+            return Ok(LostRow::new());
+        }
+        match self.rows.row(&Key::Lost(ino))? {
+            Some(Row::Lost(ends)) => Ok(ends),
+            Some(_) => Err(missing(&Key::Lost(ino), "does not say what was lost")),
+            None => Ok(LostRow::new()),
+        }
+    }
+
+    /// Replaces that.
+    pub fn set_lost(&mut self, ino: Ino, before: &LostRow, ends: LostRow) {
+        if !ends.is_empty() {
+            self.has_lost = true;
+            self.rows.put(&Key::Lost(ino), Row::Lost(ends));
+        } else if !before.is_empty() {
+            self.rows.delete(&Key::Lost(ino));
+        }
     }
 
     /// All extended attributes of an inode, by name.

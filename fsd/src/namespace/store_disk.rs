@@ -51,6 +51,8 @@ impl DiskStore {
         };
         // fjall reports most damage as an error, but asserts on some; either way this directory is not to be used.
         match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
+            // Another has it open; that says nothing about what is in it.
+            Ok(Err(fjall::Error::Locked)) => Err(Fault::store("open", std::io::Error::from_raw_os_error(libc::EAGAIN))),
             Ok(opened) => opened.map_err(|error: fjall::Error| Fault::store("open", error)),
             Err(_) => Err(Fault::damaged(ROWS.as_bytes(), "made the store's library panic")),
         }

@@ -13,7 +13,7 @@ use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_STUCK};
 use crate::chunk::{ChunkError, Intent};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
-use raidfs_common::limits::FORWARD_STUCK;
+use raidfs_common::limits::{BLOCK_BYTES, FORWARD_STUCK};
 use raidfs_common::pair::CopyState;
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
@@ -250,16 +250,19 @@ impl Replica {
             let there = local.as_ref().map_or(Applied::default(), |(applied, _)| *applied);
             return self.combine(local, Forwarded::Mirrored(there)).await;
         }
-        let (local, remote) = if self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. }) {
-            if self.both_full(&standing).await && self.needs_room(chunk, &change).await {
+        let is_short = self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. });
+        let may_meet_lost = may_meet_what_was_lost(&standing, &change) && self.store.may_have_lost(chunk);
+        let (local, remote) = if is_short || may_meet_lost {
+            if is_short && self.both_full(&standing).await && self.needs_room(chunk, &change).await {
                 return Step::End(Err(Rejection::Full));
             }
-            // A full disk here is found out before the mirror has changed anything.
+            // A full disk here is found out before the mirror has changed anything, and so is what nobody has.
             let local = self.make_here(chunk, change).await;
-            if let Err(ChunkError::Full { .. }) = local {
-                return Step::End(self.full_here(&standing).await);
+            match local {
+                Err(ChunkError::Full { .. }) => return Step::End(self.full_here(&standing).await),
+                Err(ChunkError::Lost { .. }) => return Step::End(Err(Rejection::Lost)),
+                local => (local, self.forward(forward).await),
             }
-            (local, self.forward(forward).await)
         } else {
             tokio::join!(self.make_here(chunk, change), self.forward(forward))
         };
@@ -280,7 +283,16 @@ impl Replica {
             (Ok((applied, _intent)), Forwarded::Damaged) => {
                 Step::End(self.lacking_there(applied, "its copy of a chunk is damaged, and could not be mended").await)
             }
-            (Err(ChunkError::Full { .. }), Forwarded::Full | Forwarded::Damaged) => Step::End(Err(Rejection::Full)),
+            (Ok((applied, _intent)), Forwarded::Lost) => {
+                let standing = self.standing_known().await;
+                self.missed(standing.epoch());
+                Step::End(self.lacking_there(applied, "bytes of its copy of a chunk were lost").await)
+            }
+            // Neither has what a part of is to be changed.
+            (Err(ChunkError::Lost { .. }), Forwarded::Lost) => Step::End(Err(Rejection::Lost)),
+            (Err(ChunkError::Full { .. }), Forwarded::Full | Forwarded::Damaged | Forwarded::Lost) => {
+                Step::End(Err(Rejection::Full))
+            }
             (Err(ChunkError::Full { .. }), Forwarded::Mirrored(_)) => {
                 Step::End(Err(self.lacking_here("its disk is full".into(), Rejection::Full).await))
             }
@@ -387,4 +399,16 @@ impl Replica {
         let reason = "a chunk is damaged, and could not be mended".into();
         Err(self.lacking_here(reason, Rejection::Damaged).await)
     }
+}
+
+/// Whether a change is of a part of a block, and something was lost with a pair: a mirror that catches up may not know yet that
+/// nobody has the rest of it. (Of a pair that has lost power nothing is lost in this sense, so it is asked what is marked.)
+fn may_meet_what_was_lost(standing: &Standing, change: &ChunkChange) -> bool {
+    let (offset, length) = match change {
+        ChunkChange::Write { offset, data, .. } => (u64::from(*offset), data.0.len() as u64),
+        ChunkChange::Punch { offset, length } => (u64::from(*offset), u64::from(*length)),
+        ChunkChange::Allocate { .. } => return false,
+    };
+    let is_whole = offset.is_multiple_of(BLOCK_BYTES) && length.is_multiple_of(BLOCK_BYTES);
+    standing.notice.marked.any && standing.pair.losses > 0 && !is_whole
 }

@@ -117,6 +117,7 @@ pub fn is_disk(error: &ChunkError) -> bool {
 pub fn rejection(error: ChunkError) -> Rejection {
     match error {
         ChunkError::Damaged { .. } | ChunkError::Footer { .. } => Rejection::Damaged,
+        ChunkError::Lost { .. } => Rejection::Lost,
         ChunkError::Full { .. } => Rejection::Full,
         ChunkError::Invalid { .. } => Rejection::Bad(chain(&error)),
         ChunkError::Disk { .. } | ChunkError::Store { .. } | ChunkError::Poisoned(_) => Rejection::DiskFailed,

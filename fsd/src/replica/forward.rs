@@ -41,6 +41,8 @@ pub enum Forwarded {
     Full,
     /// The mirror's copy is damaged where this writes a part of a block, and could not be mended: nothing was changed there.
     Damaged,
+    /// What this writes a part of was accepted as lost there: nothing was changed there.
+    Lost,
     /// The mirror has seen a cut or the end of the file by this entry, behind what this server went by.
     Behind(LogIndex),
     /// This server is not in sync any more: the change is not acknowledged.
@@ -167,6 +169,7 @@ fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: 
         Ok(Err(Rejection::Forgotten)) => Try::Accuse("it cannot say whether it has a change that was given up".into()),
         Ok(Err(Rejection::Full)) => Try::End(Forwarded::Full),
         Ok(Err(Rejection::Damaged)) => Try::End(Forwarded::Damaged),
+        Ok(Err(Rejection::Lost)) => Try::End(Forwarded::Lost),
         Ok(Err(Rejection::WrongEpoch { .. })) => Try::OtherEpoch,
         Ok(Err(Rejection::Behind { needed })) if needed > applied => Try::End(Forwarded::Behind(needed)),
         Ok(Err(rejection @ (Rejection::DiskFailed | Rejection::Bad(_)))) => Try::Accuse(rejection.to_string()),

@@ -7,7 +7,7 @@ use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, Replica};
 use crate::chunk::ChunkError;
 use crate::chunk::format::FormatError;
-use crate::chunk::salvage::{Trust, all_lost, merge};
+use crate::chunk::salvage::{self, Trust, all_lost, merge};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::BLOCKS_PER_CHUNK;
@@ -110,7 +110,7 @@ impl Replica {
                 return false;
             }
             match self.fetch_copy(chunk).await {
-                Ok(Some((copy, Trust::Same))) if copy.damaged.is_empty() => {
+                Ok(Some((copy, Trust::Same))) if salvage::damaged(&copy) == 0 => {
                     let work = self.disk(DISK_STUCK, "write a chunk", move |store| {
                         // Deeply: a file that is open here may have been taken away.
                         let absent = store.summary(chunk, true)?.is_none();
@@ -198,7 +198,7 @@ impl Replica {
                 matches!(store.summary(chunk, false), Err(ChunkError::Footer { reason: FormatError::Missing, .. }));
             let trust = if unfinished { Trust::Same } else { trust };
             let copy = merge(&store.salvage(chunk)?.unwrap_or_else(all_lost), &theirs, trust);
-            let left = copy.damaged.len() as u32;
+            let left = salvage::damaged(&copy);
             if left < damaged {
                 let _intent = store.note(chunk)?;
                 store.import(chunk, Some(&copy))?;

@@ -12,6 +12,7 @@
 //! | `accuse` | telling the leader, until it has had its effect |
 //! | `strain` | how slow the disk is, and whose fault that is |
 //! | `read`, `sync`, `grown`, `ends` | reading, making durable, how long files have become |
+//! | `anew` | the first copy of a pair whose loss was accepted |
 //! | `mend`, `missing` | what is damaged, or gone: mended from the mirror |
 //! | `scrub`, `pace` | looking for damage where nobody reads; how fast (pure) |
 //! | `dooms`, `reaper` | cuts and ends of files, before a change and in the background |
@@ -23,6 +24,7 @@
 //! first: between the two nothing else on this thread runs. So whatever is seen later comes later, on both servers.
 
 mod accuse;
+mod anew;
 mod change;
 mod copy;
 mod disk;
@@ -119,6 +121,8 @@ pub struct Replica {
     notes_inherited: AtomicBool,
     /// Held during a round that lets both servers forget their notes.
     settling: tokio::sync::Mutex<()>,
+    /// The data directory was made empty, and not all was brought to it yet: what is here passes for nobody's copy.
+    empty: AtomicBool,
     /// It is about to stop, and serves nobody any more.
     closed: AtomicBool,
     syncs: Mutex<sync::Syncs>,
@@ -173,6 +177,7 @@ impl Replica {
             accused: Mutex::default(),
             mending: tokio::sync::Mutex::default(),
             settling: tokio::sync::Mutex::default(),
+            empty: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             compared_later: Mutex::default(),
             lost: Mutex::default(),
@@ -198,6 +203,7 @@ impl Replica {
         tokio::spawn(self.clone().run_room());
         tokio::spawn(self.clone().run_watch());
         tokio::spawn(self.clone().run_scrub());
+        tokio::spawn(self.clone().run_anew());
     }
 
     /// How it is; answered from memory.

@@ -70,8 +70,10 @@ impl Pace {
 const COURTESY: u32 = 4;
 /// Whatever a chunk has taken.
 const COURTESY_MAX: Duration = Duration::from_millis(500);
-/// A resync that has not taken longer yet goes as fast as it can.
+/// A resync that has not taken longer yet goes as fast as it can,
 const BRISK: Duration = Duration::from_secs(4);
+/// unless it is that of a whole disk with more chunks than this, which takes longer anyway.
+const BRISK_CHUNKS: usize = 128;
 /// So long after the last request the store counts as in use.
 const IN_USE: Duration = Duration::from_millis(500);
 
@@ -79,16 +81,18 @@ const IN_USE: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Courtesy {
     /// Until then it does not: what is done in a moment is best done at once, as until then nobody stands in for the other
-    /// server.
+    /// server. What takes longer anyway gives way from its first chunk on.
     brisk_until: Instant,
     uses: u64,
     used_at: Option<Instant>,
 }
 
 impl Courtesy {
-    /// A resync begins, on a server that has served so many requests.
-    pub fn new(uses: u64, now: Instant) -> Courtesy {
-        Courtesy { brisk_until: now + BRISK, uses, used_at: None }
+    /// A resync of so many chunks begins, on a server that has served so many requests; `whole`: to a mirror that has nothing
+    /// yet. Whether the store is in use is not known yet: of a long one it is taken for that.
+    pub fn new(chunks: usize, whole: bool, uses: u64, now: Instant) -> Courtesy {
+        let is_short = !whole || chunks <= BRISK_CHUNKS;
+        Courtesy { brisk_until: if is_short { now + BRISK } else { now }, uses, used_at: (!is_short).then_some(now) }
     }
 
     /// Whether the store is in use, which has served so many requests by now.
@@ -155,7 +159,7 @@ mod tests {
     #[test]
     fn a_resync_gives_way_while_the_store_is_in_use() {
         let before = Instant::now();
-        let (mut courtesy, begun) = (Courtesy::new(6, before), before + BRISK);
+        let (mut courtesy, begun) = (Courtesy::new(BRISK_CHUNKS, true, 6, before), before + BRISK);
         assert!(!courtesy.in_use(7, begun - MS), "not in its first moments");
         assert!(!courtesy.in_use(7, begun + IN_USE));
         let begun = begun + IN_USE * 2;
@@ -163,6 +167,12 @@ mod tests {
         assert!(courtesy.in_use(8, begun + IN_USE / 2), "a moment later");
         assert!(!courtesy.in_use(8, begun + IN_USE));
         assert!(courtesy.in_use(9, begun + IN_USE));
+        let of_whole_disk = || Courtesy::new(BRISK_CHUNKS + 1, true, 6, before);
+        let mut long = of_whole_disk();
+        assert!(long.in_use(6, before) && long.in_use(7, before + IN_USE / 2), "from the first chunk on");
+        assert!(!of_whole_disk().in_use(6, before + IN_USE), "nobody uses it");
+        let mut absence = Courtesy::new(100 * BRISK_CHUNKS, false, 6, before);
+        assert!(!absence.in_use(7, before), "a short absence under an untar leaves many chunks, too");
         assert_eq!(Courtesy::pause(10 * MS), 30 * MS);
         assert_eq!(Courtesy::pause(30_000 * MS), COURTESY_MAX, "a slow disk does not stop it");
     }

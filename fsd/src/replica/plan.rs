@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 #[derive(Debug, Default)]
 pub struct Plan {
     chunks: BTreeSet<ChunkId>,
+    /// The mirror has nothing yet.
+    pub whole: bool,
 }
 
 impl Plan {

@@ -126,7 +126,7 @@ impl Replica {
                 Ok(summary) => summaries.extend(summary),
                 Err(error) if error.is_damage() => {
                     let damaged = raidfs_common::limits::BLOCKS_PER_CHUNK as u32;
-                    summaries.push(ChunkSummary { chunk, length: 0, blocks: 0, digest: 0, damaged });
+                    summaries.push(ChunkSummary { chunk, length: 0, blocks: 0, digest: 0, damaged, lost: 0 });
                 }
                 Err(error) => return Err(rejection(error)),
             }

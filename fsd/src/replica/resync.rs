@@ -14,7 +14,7 @@ use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_PATIENCE
 use crate::chunk::{ChunkError, ChunkStore};
 use futures::TryStreamExt;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Epoch, Incarnation, LogIndex, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, ServerId};
 use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::pair::CopyState;
 use raidfs_common::plant::{Bug, planted};
@@ -247,7 +247,8 @@ impl Replica {
         };
         *self.progress.lock() = Some(progress);
         let bytes_at_once = Semaphore::new(BYTES_AT_ONCE as usize);
-        let courtesy = tokio::sync::Mutex::new(Courtesy::new(self.tally.uses(), Instant::now()));
+        let courtesy =
+            tokio::sync::Mutex::new(Courtesy::new(plan.len(), plan.whole, self.tally.uses(), Instant::now()));
         futures::stream::iter(plan.chunks().map(Ok))
             .try_for_each_concurrent(AT_ONCE, |chunk| {
                 let (bytes_at_once, courtesy) = (&bytes_at_once, &courtesy);
@@ -306,6 +307,7 @@ impl Replica {
             }
             plan.add(page.chunks);
         };
+        plan.whole = high_water == Ino(0);
         let mine = self.pages(None, |store, after| store.noted(after, PAGE)).await?;
         plan.add(mine);
         if let Some(first) = lacks_from(self.store.high_water(), high_water) {

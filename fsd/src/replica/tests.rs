@@ -1,5 +1,6 @@
 //! Two replicas against each other, with everything between them that can go wrong.
 
+mod anew;
 mod copies;
 mod disks;
 mod durable;

@@ -7,17 +7,19 @@ use crate::leader::duties::Duties;
 use crate::namespace::{invariants, snapshot};
 use crate::replica::Replica;
 use crate::serve::tally::Tally;
+use crate::stop::Stop;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::log::chain;
-use raidfs_common::rpc::admin::{AdminService, Counters, NotReplaced, ScrubPass, ServerStatus};
+use raidfs_common::rpc::admin::{
+    Accepting, AdminService, Counters, LostFile, NotAccepted, NotReplaced, ScrubPass, ServerStatus,
+};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tarpc::context::Context;
-use tokio::sync::Notify;
 
 const REACH_PATIENCE: Duration = Duration::from_secs(5);
 /// Chunks of one page of an inventory; fewer where every byte is read.
@@ -42,7 +44,7 @@ pub struct AdminServer {
     /// A leader has said that this server's data directory is known.
     pub joined: Arc<AtomicBool>,
     /// Ends the server.
-    pub stop: Arc<Notify>,
+    pub stop: Arc<Stop>,
 }
 
 impl AdminService for AdminServer {
@@ -91,15 +93,16 @@ impl AdminService for AdminServer {
         let machine = self.proposer.machine;
         machine.reach(at_least, REACH_PATIENCE).await?;
         let check = move || {
-            let view = machine.flushed_view().map_err(|e| e.to_string())?;
-            let applied = snapshot::applied(view.as_ref()).map_err(|e| chain(&e))?;
-            let digest = snapshot::digest(view.as_ref()).map_err(|e| chain(&e))?;
-            let broken = invariants::check(view.as_ref()).map_err(|e| chain(&e))?;
-            Ok::<_, String>((applied.index, digest, broken))
+            let view = machine.flushed_view().map_err(|e| format!("cannot read names: {e}"))?;
+            let read = || {
+                let index = snapshot::applied(view.as_ref())?.index;
+                Ok((index, snapshot::digest(view.as_ref())?, invariants::check(view.as_ref())?))
+            };
+            read().map_err(|fault| machine.cannot_read(&fault))
         };
         match tokio::task::spawn_blocking(check).await {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(error)) => Ok((at_least, 0, vec![format!("the names cannot be read: {error}")])),
+            Ok(Err(error)) => Ok((at_least, 0, vec![error])),
             Err(_) => Err(Rejection::Away),
         }
     }
@@ -135,7 +138,7 @@ impl AdminService for AdminServer {
     }
 
     async fn stop(self, _: Context) -> bool {
-        self.stop.notify_one();
+        self.stop.ask();
         true
     }
 
@@ -143,6 +146,26 @@ impl AdminService for AdminServer {
         let duties = self.duties;
         let done = tokio::spawn(async move { duties.replace(server).await }).await;
         done.unwrap_or(Err(NotReplaced::NotAgreed))
+    }
+
+    async fn accept_loss(self, _: Context, pair: PairId, epoch: Epoch) -> Result<Accepting, NotAccepted> {
+        let duties = self.duties;
+        let done = tokio::spawn(async move { duties.accept_loss(pair, epoch).await }).await;
+        done.unwrap_or(Err(NotAccepted::NotAgreed))
+    }
+
+    async fn marked_lost(self, _: Context, at_least: LogIndex, after: Option<Ino>) -> Result<Vec<LostFile>, Rejection> {
+        let machine = self.proposer.machine;
+        machine.reach(at_least, REACH_PATIENCE).await?;
+        let look = move || machine.with(|names| names.lost(after, PAGE));
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(rows)) => Ok(rows.into_iter().map(|(ino, ends)| LostFile { ino, ends }).collect()),
+            Ok(Err(fault)) => {
+                tracing::warn!("cannot tell what was lost: {}", chain(&fault));
+                Err(Rejection::Away)
+            }
+            Err(_) => Err(Rejection::Away),
+        }
     }
 
     async fn scrub(self, _: Context) -> Result<u64, Rejection> {

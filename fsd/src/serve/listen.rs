@@ -164,12 +164,85 @@ macro_rules! serve_guest {
 
 #[cfg(test)]
 mod tests {
+    use super::judge;
+    use raidfs_common::config::{Config, Durability};
+    use raidfs_common::id::{ClusterId, ServerId};
     use raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
+    use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
     use raidfs_common::wire::Wire;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Semaphore;
+
+    fn config() -> Config {
+        let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        Config {
+            cluster: "home".into(),
+            pairs: vec![[at(1), at(2)], [at(3), at(4)]],
+            witness: at(5),
+            durability: Durability::Relaxed,
+            io_timeout: std::time::Duration::from_secs(1),
+            scrub_every: None,
+        }
+    }
+
+    #[test]
+    fn each_first_frame_that_is_not_welcome_hears_why() {
+        let config = config();
+        let hello = |to: ServerId, speaker, service| Hello {
+            version: PROTOCOL_VERSION,
+            cluster: config.cluster_id(),
+            cluster_name: "home".into(),
+            speaker,
+            to,
+            service,
+        };
+        let said = |hello: &Hello, me| judge(hello, &config, me, ([10, 0, 0, 7], 4711).into());
+        let (client, way, server) = (Speaker::Client, Speaker::ClientByWay, Speaker::Server(ServerId(2)));
+        let (one, two, witness) = (ServerId(1), ServerId(2), ServerId::WITNESS);
+        let (names, chunks, peer, admin) = (Service::Names, Service::Chunks, Service::Peer, Service::Admin);
+
+        let older = Hello { version: PROTOCOL_VERSION - 1, ..hello(one, client, names) };
+        let versions = format!(
+            "10.0.0.7 speaks protocol {}, fsd1 speaks {PROTOCOL_VERSION}; run one version everywhere",
+            PROTOCOL_VERSION - 1
+        );
+        assert_eq!(said(&older, one), Err(versions));
+        // The version first: what follows may have meant something else in another.
+        let neither = Hello { cluster: ClusterId(9), to: two, ..older };
+        assert!(said(&neither, one).unwrap_err().contains("speaks protocol"));
+
+        let foreign = Hello { cluster: ClusterId(9), cluster_name: "work".into(), ..hello(one, client, names) };
+        let clusters =
+            "10.0.0.7 is of the cluster \"work\", fsd1 is of \"home\"; one of them has the wrong configuration";
+        assert_eq!(said(&foreign, one), Err(clusters.to_owned()));
+
+        let wrong = "10.0.0.7 means to reach fsd2, this is fsd1; compare the addresses in the configurations";
+        let not_here = "the witness serves neither names nor chunks";
+        let servers_only = "agreement is among servers only";
+        let table = [
+            (one, one, client, names, None),
+            (one, one, client, chunks, None),
+            (one, one, client, admin, None),
+            (one, one, client, peer, Some(servers_only)),
+            (one, one, way, peer, Some(servers_only)),
+            (one, one, server, peer, None),
+            (one, one, server, chunks, None),
+            (one, two, client, names, Some(wrong)),
+            (one, two, server, peer, Some(wrong)),
+            (one, two, way, names, None),
+            (one, witness, way, names, Some(not_here)),
+            (witness, witness, client, names, Some(not_here)),
+            (witness, witness, server, chunks, Some(not_here)),
+            (witness, witness, client, admin, None),
+            (witness, witness, server, peer, None),
+        ];
+        for (me, to, speaker, service, why) in table {
+            let judged = said(&hello(to, speaker, service), me);
+            assert_eq!(judged.err().as_deref(), why, "{speaker:?} for {service:?} of {to} at {me}");
+        }
+    }
 
     #[tarpc::service]
     trait Patient {

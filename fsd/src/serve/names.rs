@@ -36,6 +36,12 @@ impl NamesServer {
         Rejection::NotLeader { leader: self.proposer.node.status().leader }
     }
 
+    /// What it was told holds, if it is open and from behind the last recovery; what the cluster itself asks for always does.
+    fn must_be_open(&self, session: SessionId) -> Result<(), Rejection> {
+        let is_open = || self.proposer.session() == Some(session) && !self.proposer.is_void(session);
+        if session == SessionId::CLUSTER || is_open() { Ok(()) } else { Err(Rejection::NoSession) }
+    }
+
     /// A lapsed session needs no takeover; one that is taken over or lapsed ends in good order first (rule 15). What keeps
     /// it from that is waited for by who asks again.
     async fn make_way(&self, request: &Request) -> Result<(), Rejection> {
@@ -79,7 +85,15 @@ impl NamesServer {
 
 /// What only the cluster itself may say.
 fn is_for_clients(change: &Change) -> bool {
-    !matches!(change, Change::Pair { .. } | Change::Space { .. } | Change::RecoverSizes { .. } | Change::Witness { .. })
+    !matches!(
+        change,
+        Change::Pair { .. }
+            | Change::Space { .. }
+            | Change::RecoverSizes { .. }
+            | Change::Witness { .. }
+            | Change::MarkLost { .. }
+            | Change::AcceptLoss { .. }
+    )
 }
 
 impl NamesService for NamesServer {
@@ -100,21 +114,24 @@ impl NamesService for NamesServer {
         machine.query(&query)
     }
 
-    async fn barrier(self, _: Context, index: LogIndex) -> Result<(), Rejection> {
+    async fn barrier(self, _: Context, session: SessionId, index: LogIndex) -> Result<(), Rejection> {
         if !self.proposer.leads() {
             return Err(self.not_leader());
         }
+        self.must_be_open(session)?;
         let reached = tokio::time::timeout(BARRIER_PATIENCE, self.proposer.node.barrier(index)).await;
-        if reached.unwrap_or(false) { Ok(()) } else { Err(self.not_leader()) }
+        if !reached.unwrap_or(false) {
+            return Err(self.not_leader());
+        }
+        // Should the lead have been lost and won again meanwhile, what was recovered may lack the entry that was meant.
+        self.must_be_open(session)
     }
 
     async fn keep_alive(self, _: Context, session: SessionId) -> Result<Seen, Rejection> {
         if !self.proposer.leads() {
             return Err(self.not_leader());
         }
-        if self.proposer.session() != Some(session) || self.proposer.is_void(session) {
-            return Err(Rejection::NoSession);
-        }
+        self.must_be_open(session)?;
         self.duties.session_heard(session);
         Ok(self.proposer.machine.seen())
     }

@@ -3,18 +3,20 @@
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::Node;
 use crate::machine::witness::WitnessMachine;
+use crate::stop::Stop;
 use crate::transport::PeerTransport;
 use raidfs_common::error::Rejection;
-use raidfs_common::id::{ChunkId, Incarnation, LogIndex, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId};
 use raidfs_common::limits::SERVER_LEASE;
 use raidfs_common::pair::Space;
-use raidfs_common::rpc::admin::{AdminService, Counters, NotReplaced, ScrubPass, ServerStatus};
+use raidfs_common::rpc::admin::{
+    Accepting, AdminService, Counters, LostFile, NotAccepted, NotReplaced, ScrubPass, ServerStatus,
+};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tarpc::context::Context;
-use tokio::sync::Notify;
 
 /// Agreement as the witness runs it.
 pub type WitnessNode = Node<DiskLog, WitnessMachine, PeerTransport>;
@@ -31,7 +33,7 @@ pub struct WitnessAdmin {
     /// A leader has said that its data directory is known.
     pub joined: Arc<AtomicBool>,
     /// Ends the witness.
-    pub stop: Arc<Notify>,
+    pub stop: Arc<Stop>,
 }
 
 impl AdminService for WitnessAdmin {
@@ -77,12 +79,20 @@ impl AdminService for WitnessAdmin {
     }
 
     async fn stop(self, _: Context) -> bool {
-        self.stop.notify_one();
+        self.stop.ask();
         true
     }
 
     async fn replace(self, _: Context, _: ServerId) -> Result<(), NotReplaced> {
         Err(NotReplaced::NotLeader(self.node.status().leader))
+    }
+
+    async fn accept_loss(self, _: Context, _: PairId, _: Epoch) -> Result<Accepting, NotAccepted> {
+        Err(NotAccepted::NotLeader(self.node.status().leader))
+    }
+
+    async fn marked_lost(self, _: Context, _: LogIndex, _: Option<Ino>) -> Result<Vec<LostFile>, Rejection> {
+        Err(Rejection::NotInCharge)
     }
 
     async fn scrub(self, _: Context) -> Result<u64, Rejection> {

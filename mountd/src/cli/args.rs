@@ -51,7 +51,7 @@ FILES (of a local cluster; NAME is fsd1, fsd2, ..., witness or mountd)
   DIR/mountpoint        where it is mounted
 
 EXIT STATUS
-  0 done, 1 failed (the reason is on standard error), 2 wrong usage. `status`, `verify` and `scrub` have their own: see their help.";
+  0 done, 1 failed (the reason is on standard error), 2 wrong usage. `status`, `verify`, `scrub` and `lost` have their own: see their help.";
 
 /// One command.
 #[derive(Debug, Subcommand)]
@@ -83,6 +83,9 @@ pub enum Command {
     /// Give up the data directory of a server, so that an empty one takes its place
     #[command(long_about = REPLACE)]
     Replace(ReplaceArgs),
+    /// List the files that have lost bytes with both servers of a pair; accept that loss
+    #[command(long_about = LOST)]
+    Lost(LostArgs),
     /// Take the files out of one server's data directory, with nothing running
     #[command(long_about = EXPORT)]
     Export(ExportArgs),
@@ -97,9 +100,9 @@ pub enum Command {
 impl Command {
     /// The exit code of a command that could not do what it is for. That of `status` says that nothing is known to be
     /// served: 1 is for what is served with something missing. That of `scrub` that nothing was checked: 1 is for what is
-    /// damaged for good.
+    /// damaged for good; of `lost` the same.
     pub fn failed(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Command::Status(_) | Command::Scrub(_)) { 2 } else { 1 })
+        ExitCode::from(if matches!(self, Command::Status(_) | Command::Scrub(_) | Command::Lost(_)) { 2 } else { 1 })
     }
 }
 
@@ -314,6 +317,48 @@ EXAMPLES
   raidfs scrub
   raidfs scrub --config /etc/raidfs/raidfs.toml | grep LOST";
 
+/// Arguments of `lost`.
+#[derive(Debug, Args)]
+#[command(after_long_help = LOST_EXAMPLES)]
+pub struct LostArgs {
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub target: TargetArgs,
+    /// As JSON; docs/OPERATING.md lists the keys
+    #[arg(long, conflicts_with = "accept")]
+    pub json: bool,
+    /// Accept that both servers of this pair are gone for good, with all that only they had: fsd3+fsd4, as `status` says
+    #[arg(long, value_name = "PAIR")]
+    pub accept: Option<String>,
+    /// Do not ask
+    #[arg(long, requires = "accept")]
+    pub yes: bool,
+}
+
+const LOST: &str = "\
+List the files that have lost bytes, because both servers of a pair are away or are gone for good; and accept such a loss.
+
+While no copy in sync of a pair answers, files with bytes there cannot be read or written: this lists what would be lost if \
+they never came back, with how many bytes of each. After a loss was accepted it lists what is still lost. Holes of such files \
+cannot be told from bytes, and count. It needs no mount, and changes nothing.
+
+--accept gives the pair up, if both of its servers are gone for good: their data directories are refused from then on, and the \
+pair goes on once one of the two is started with an empty one (nothing has to be said to `raidfs replace`). It says exactly what it \
+will do, and wants that confirmed. Files that lie wholly elsewhere are not touched. What is lost can never be read as zeros: it is an \
+error (EIO), until the file is removed or written anew, by whole blocks of 4 KiB; what is cut off is forgotten. It is refused \
+while either server of the pair answers, or was heard within the last 10 seconds, and it needs a leader.";
+
+const LOST_EXAMPLES: &str = "\
+EXIT STATUS
+  0  nothing is lost; with --accept: it is accepted
+  1  something is; each file has a line that begins with LOST
+  2  that cannot be told, or the loss is not accepted; also wrong usage
+
+EXAMPLES
+  raidfs lost
+  raidfs lost --json | jq -r '.files[].path'
+  raidfs lost --accept fsd3+fsd4";
+
 /// Arguments of `replace`.
 #[derive(Debug, Args)]
 #[command(after_long_help = REPLACE_EXAMPLES)]
@@ -352,8 +397,8 @@ pub struct ExportArgs {
     /// A server's data directory; no server may run in it
     #[arg(long, value_name = "DIR")]
     pub data: PathBuf,
-    /// List the names and what is here of each (the default)
-    #[arg(long, conflicts_with = "to")]
+    /// List the names and what is here of each (the default); with --to as well, before they are made again
+    #[arg(long)]
     pub list: bool,
     /// Make the files again in this directory
     #[arg(long, value_name = "OUT")]
@@ -364,10 +409,10 @@ const EXPORT: &str = "\
 Take the files out of one server's data directory, with nothing running. The directory is not changed.
 
 Every server has all names; of the contents it has those of its pair. With two pairs, that is every other file, and every \
-other chunk (4 MiB) of a large one. --list prints one line for each name: `whole`, `PARTLY` or `ELSEWHERE`, its size, its \
-path. --to makes everything again that is here, with modes, owners, times, links and extended attributes. A file that is \
-here in part becomes NAME.missing-pairN; export a server of pair N to the same directory, and it is completed and gets \
-its name.";
+other chunk (4 MiB) of a large one. --list prints one line for each name: `whole`, `PARTLY`, `ELSEWHERE` or \
+`DAMAGED` (a chunk is gone; standard error says which), its size, its path. --to makes everything again that is here, with \
+modes, owners, times, links and extended attributes. A file that is here in part becomes NAME.missing-pairN; export a server \
+of pair N to the same directory, and it is completed and gets its name. What an earlier export made there is replaced.";
 
 const EXPORT_EXAMPLES: &str = "\
 EXIT STATUS

@@ -1,12 +1,13 @@
 //! Bringing processes of a local cluster up, and waiting until they are of use; for `up` and `start`.
 
-use super::local::{Local, MountPoint, Name, port_is_free};
+use super::local::{Local, MountPoint, Name, can_listen};
 use super::mounts::{self, MountState};
 use super::process::{Started, listener};
 use super::{Failure, admin, human, wait};
 use crate::cluster::holder::Holder;
 use crate::cluster::survey::survey;
 use raidfs_common::wire::ConnectError;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -25,7 +26,12 @@ const SAY_AFTER: Duration = Duration::from_secs(5);
 /// port, so it is waited for a little.
 pub fn check_ports(wanted: impl IntoIterator<Item = (Name, SocketAddr)>) -> Result<(), Failure> {
     for (name, address) in wanted {
-        let free = wait::until(PORT_PATIENCE, || Ok::<_, Failure>(port_is_free(address).then_some(())))?;
+        let free = wait::until(PORT_PATIENCE, || match can_listen(address) {
+            Ok(()) => Ok(Some(())),
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            // Nobody has it who may let go of it.
+            Err(source) => Err(Failure::NoAddress { name, address, source }),
+        })?;
         if free.is_none() {
             let holder = listener(address.port()).unwrap_or_else(|| "something listens there".to_owned());
             return Err(Failure::PortTaken { name, address, holder });

@@ -55,8 +55,18 @@ pub enum Failure {
         name: Name,
         /// The address.
         address: std::net::SocketAddr,
-        /// Who has it, or what the system says.
+        /// Who has it.
         holder: String,
+    },
+    /// An address that cannot be listened on, though nobody does.
+    #[error("{name} cannot listen on its address {address}; nothing was started")]
+    NoAddress {
+        /// Whose it would be.
+        name: Name,
+        /// The address.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: io::Error,
     },
     /// A name of no process.
     #[error("there is no {asked:?} in this cluster; it has {}", known.join(", "))]
@@ -156,6 +166,39 @@ pub enum Failure {
         /// Why not.
         why: raidfs_common::rpc::admin::NotReplaced,
     },
+    /// The loss of a pair is not accepted.
+    #[error("the loss of {servers} is not accepted, and nothing has changed: {why}")]
+    NotAccepted {
+        /// Its servers.
+        servers: String,
+        /// Why not.
+        why: raidfs_common::rpc::admin::NotAccepted,
+    },
+    /// Whether the loss of a pair is accepted is not known.
+    #[error("whether the loss of {servers} is accepted is not known ({why}): `raidfs status` says so, or say it again")]
+    MayBeAccepted {
+        /// Its servers.
+        servers: String,
+        /// The last that was heard.
+        why: raidfs_common::rpc::admin::NotAccepted,
+    },
+    /// There is no such pair.
+    #[error("there is no pair {asked:?} in this cluster; it has {}", known.join(", "))]
+    NoSuchPair {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// What cannot be undone was not confirmed.
+    #[error("it was not confirmed, and nothing has changed (in a script: --yes)")]
+    NotConfirmed,
+    /// No server with names answers.
+    #[error("no server that has the names answers: `raidfs status` says which servers are missing")]
+    NoNames,
+    /// What is lost cannot be found out.
+    #[error("what is lost cannot be told: {0}; try again, and see `raidfs status`")]
+    NotTold(String),
     /// Nobody can decide.
     #[error("nobody leads, so nothing can be decided: `raidfs status` says which servers are missing")]
     NoLeader,
@@ -174,6 +217,14 @@ pub enum Failure {
     /// There is no such data directory.
     #[error("there is no data directory {}", .0.display())]
     NoDataDirectory(PathBuf),
+    /// A local cluster's directory where that of one of its servers is wanted.
+    #[error("{} is a cluster's directory, which has a data directory for each server: name one of them, for example {}", dir.display(), example.display())]
+    ClusterDirectory {
+        /// What was named.
+        dir: PathBuf,
+        /// One in it.
+        example: PathBuf,
+    },
     /// A data directory without files.
     #[error("{} holds no files: it is the witness's, or of a server that never was up", .0.display())]
     NoFiles(PathBuf),

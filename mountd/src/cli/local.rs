@@ -200,15 +200,15 @@ pub fn shape(servers: Option<u16>, base_port: Option<u16>) -> Result<Shape, Fail
         Some(port) => port,
         None => (7100..7900)
             .step_by(100)
-            .find(|&base| (base..base + needed).all(|port| port_is_free((Ipv4Addr::LOCALHOST, port).into())))
+            .find(|&base| (base..base + needed).all(|port| can_listen((Ipv4Addr::LOCALHOST, port).into()).is_ok()))
             .ok_or(Failure::NoPorts(needed))?,
     };
     Ok(Shape { servers, base_port })
 }
 
-/// Whether a server could listen there now.
-pub fn port_is_free(address: SocketAddr) -> bool {
-    TcpListener::bind(address).is_ok()
+/// Whether a server could listen there now, or why not.
+pub fn can_listen(address: SocketAddr) -> std::io::Result<()> {
+    TcpListener::bind(address).map(drop)
 }
 
 fn random_hex(digits: usize) -> Result<String, Failure> {

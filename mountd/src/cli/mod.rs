@@ -3,7 +3,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`args`] | the command line and its `--help` |
-//! | `up`, `down`, `one`, `status`, `placed`, `verify`, `scrub`, `replace`, `export`, `shell` | the commands |
+//! | `up`, `down`, `one`, `status`, `placed`, `verify`, `scrub`, `replace`, `lost`, `export`, `shell` | the commands |
 //! | [`local`] | the directory of a cluster on this machine: what lies where |
 //! | [`process`], `strays` | starting, finding and ending its processes |
 //! | [`mounts`] | what is mounted where, by whom it is held, taking it away |
@@ -19,6 +19,7 @@ mod export;
 mod failure;
 pub mod human;
 pub mod local;
+mod lost;
 pub mod mounts;
 mod one;
 mod placed;
@@ -52,6 +53,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Verify(args) => verify::run(&args),
         Command::Scrub(args) => scrub::run(&args),
         Command::Replace(args) => replace::run(&args),
+        Command::Lost(args) => lost::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Where(args) => placed::run(&args),
         Command::Shell(args) => shell::run(&args),

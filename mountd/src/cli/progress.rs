@@ -2,6 +2,8 @@
 //! elsewhere. Goes to standard error, so that standard output is the result alone.
 
 use super::human;
+use std::cell::RefCell;
+use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -31,6 +33,11 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// Begins, unless standard output is a terminal, too, where the result would come in between; `total` 0: not known.
+    pub fn beside_output(what: impl Into<String>, unit: Unit, total: u64) -> Option<Progress> {
+        (!std::io::stdout().is_terminal()).then(|| Progress::new(what, unit, total))
+    }
+
     /// Begins; `total` 0: not known.
     pub fn new(what: impl Into<String>, unit: Unit, total: u64) -> Progress {
         let now = Instant::now();
@@ -52,6 +59,14 @@ impl Progress {
     /// So much more is done.
     pub fn add(&mut self, more: u64) {
         self.at(self.done + more);
+    }
+
+    /// Shows it anew now and then, for as long as it is polled: for what is not heard of before it has ended.
+    pub async fn tick(shown: &RefCell<Progress>) -> Infallible {
+        loop {
+            tokio::time::sleep(TERMINAL_EVERY).await;
+            shown.borrow_mut().add(0);
+        }
     }
 
     fn show(&mut self, line: &str) {
@@ -92,8 +107,10 @@ fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> Str
     }
     if done > 0 {
         text.push_str(&format!(", {}/s", amount(rate as u64)));
-        if total > done {
-            let left = Duration::from_secs_f64((total - done) as f64 / rate);
+        // One beyond what a duration can be says nothing.
+        if total > done
+            && let Ok(left) = Duration::try_from_secs_f64((total - done) as f64 / rate)
+        {
             text.push_str(&format!(", {} left", human::span(left)));
         }
     }
@@ -112,5 +129,7 @@ mod tests {
         assert_eq!(text, "export: 10 MiB, 10 MiB/s");
         let text = line("verify", Unit::Things("chunks"), 0, 10, Duration::ZERO);
         assert_eq!(text, "verify: 0 %, 0 of 10 chunks");
+        let text = line("verify", Unit::Things("chunks"), 1, u64::MAX, Duration::from_secs(60));
+        assert!(text.ends_with(" chunks, 0/s"), "{text}");
     }
 }

@@ -198,6 +198,11 @@ impl Served {
         let in_charge = if primary { pair.primary(place) == Some(self.server) } else { pair.serves(self.server) };
         if in_charge { Ok(()) } else { Err(Rejection::NotInCharge) }
     }
+
+    fn is_open(&self, session: SessionId) -> Result<(), Rejection> {
+        let open = self.cluster.world.lock().session;
+        if open == Some(session) { Ok(()) } else { Err(Rejection::NoSession) }
+    }
 }
 
 impl Served {
@@ -244,9 +249,10 @@ impl Served {
         Ok((seen, Ok(Answer::Totals { inodes: seen.index.0, space: Vec::new() })))
     }
 
-    async fn barrier(self, index: LogIndex) -> Result<(), Rejection> {
+    async fn barrier(self, session: SessionId, index: LogIndex) -> Result<(), Rejection> {
         self.mood().await?;
         self.leads()?;
+        self.is_open(session)?;
         self.cluster.world.lock().barriers.push(index);
         Ok(())
     }
@@ -254,8 +260,8 @@ impl Served {
     async fn keep_alive(self, session: SessionId) -> Result<Seen, Rejection> {
         self.mood().await?;
         self.leads()?;
-        let world = self.cluster.world.lock();
-        if world.session == Some(session) { Ok(world.seen(self.server)) } else { Err(Rejection::NoSession) }
+        self.is_open(session)?;
+        Ok(self.cluster.world.lock().seen(self.server))
     }
 
     async fn newest(self) -> Result<Seen, Rejection> {
@@ -423,7 +429,7 @@ impl Serve for Names {
         Ok(match request {
             Ask::Change { requests } => Say::Change(self.0.change(requests).await),
             Ask::Query { at_least, query } => Say::Query(self.0.query(at_least, query).await),
-            Ask::Barrier { index } => Say::Barrier(self.0.barrier(index).await),
+            Ask::Barrier { session, index } => Say::Barrier(self.0.barrier(session, index).await),
             Ask::KeepAlive { session } => Say::KeepAlive(self.0.keep_alive(session).await),
             Ask::Watch { known } => Say::Watch(self.0.watch(known).await),
             Ask::Newest {} => Say::Newest(self.0.newest().await),

@@ -291,8 +291,9 @@ impl Cluster for ClusterClient {
 
 /// Has the log durable up to `index` on a quorum.
 async fn barrier(core: Arc<Core>, index: LogIndex) -> Result<LogIndex, FsError> {
+    let session = core.session;
     let send = move |client: NamesServiceClient, context| async move {
-        let answer = client.barrier(context, index).await?;
+        let answer = client.barrier(context, session, index).await?;
         Ok(answer.map(|()| (Seen::default(), ())))
     };
     let done = core.obtain(Aim::Leader, core.deadline(), send).await;

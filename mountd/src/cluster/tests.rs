@@ -412,6 +412,8 @@ async fn a_second_mount_is_refused_with_the_holders_name_and_may_take_over() {
     assert_eq!(error.to_string(), "mounted already by host 1, /mnt; use --takeover to end that mount");
     let second = ClusterClient::connect(&cluster.config, "second".into(), true).await.expect("takes over");
     assert_eq!(*first.session_state().borrow(), SessionState::Open);
+    assert_eq!(first.barrier().await, Err(FsError::Io), "nobody says whether what it had made is durable");
+    assert_eq!(*first.session_state().borrow(), SessionState::Lost);
     assert_eq!(first.change(vec![some_change()]).await, [Err(FsError::Io)]);
     assert_eq!(*first.session_state().borrow(), SessionState::Lost);
     assert_eq!(first.read_chunk(at(7, 0), 0, 1).await, Err(FsError::Io));

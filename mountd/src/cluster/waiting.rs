@@ -80,6 +80,7 @@ fn incarnation(pair: &Pair, server: ServerId) -> Option<Incarnation> {
 /// What a rejection of a chunk request means for the operation: go on (after a pause), or fail.
 pub fn weigh(core: &Core, pair: PairId, server: ServerId, rejection: &Rejection) -> Result<(), FsError> {
     match rejection {
+        Rejection::Lost => Err(FsError::Io),
         Rejection::NoSession => {
             core.session_lost();
             Err(FsError::Io)

@@ -414,7 +414,9 @@ fn touched(tree: &mut Tree, change: &Change) -> Vec<Ino> {
         | Change::Pair { .. }
         | Change::Space { .. }
         | Change::RecoverSizes { .. }
-        | Change::Witness { .. } => Vec::new(),
+        | Change::Witness { .. }
+        | Change::MarkLost { .. }
+        | Change::AcceptLoss { .. } => Vec::new(),
     };
     inos.sort_unstable();
     inos.dedup();

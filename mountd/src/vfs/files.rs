@@ -241,7 +241,11 @@ impl<C: Cluster> Vfs<C> {
             return self.0.sync_file(&open).await;
         }
         if self.0.allowance.is_spent() {
-            unless_stopped(async { Ok(self.0.landed(&open.file).await) }).await?;
+            let landed = async {
+                self.0.landed(&open.file).await;
+                Ok(())
+            };
+            unless_stopped(landed).await?;
             return open.late();
         }
         Ok(())

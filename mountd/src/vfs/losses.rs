@@ -66,7 +66,7 @@ impl<C: Cluster> Shared<C> {
             match again {
                 Some(pieces) => pieces.iter().for_each(|(start, bytes)| state.behind.write_older(*start, bytes, now)),
                 None if state.late.happened(FsError::Io) => tracing::warn!(
-                    "both servers of a pair lost power: what was written to inode {} since its last sync may be lost",
+                    "both servers of a pair lost power, or are gone for good: what was written to inode {} since its last sync may be lost",
                     file.ino
                 ),
                 None => {}

@@ -44,7 +44,7 @@ mod space;
 pub mod stop;
 mod sync;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub mod tree;

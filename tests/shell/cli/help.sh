@@ -1,6 +1,6 @@
 # limit: 30
 # Every command has a help with what it does, and wrong usage is refused.
-for command in up down start stop kill status where verify scrub replace export shell; do
+for command in up down start stop kill status where verify scrub replace lost export shell; do
   check "$command --help" "$BIN/raidfs" $command --help
 done
 says "the overview has examples" EXAMPLES "$BIN/raidfs" --help

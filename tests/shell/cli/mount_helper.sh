@@ -25,4 +25,8 @@ same "errors of earlier tries are not shown again" 0 "$(says_only)"
 fails_with "-o without options is refused" "-o needs options" \
   sh "$LIB/../../../packaging/mount.raidfs" "$DIR/raidfs.toml" "$MNT" -o
 fails_with "a missing configuration too" "cannot read the configuration" helper "$CASE_DIR/none" "$MNT"
-fails_with "and a missing mount point" "." helper "$DIR/raidfs.toml" "$CASE_DIR/none/x"
+fails_with "and a missing mount point" "cannot use the mount point $CASE_DIR/none: No such file" helper "$DIR/raidfs.toml" "$CASE_DIR/none"
+fails_with "also one below a missing directory" "cannot use the mount point $CASE_DIR/none/x: the directory above" \
+  helper "$DIR/raidfs.toml" "$CASE_DIR/none/x"
+refuse "nothing was made there" test -e "$CASE_DIR/none"
+refuse "and nothing of all that is mounted" grep -qF " $CASE_DIR" /proc/self/mountinfo

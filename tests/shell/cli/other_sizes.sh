@@ -10,6 +10,11 @@ for servers in 2 6; do
   need mkdir "$MNT/d"
   for i in $(seq 60); do head -c 20000 /dev/urandom > "$MNT/d/$i" || need false; done
   need dd if=/dev/urandom of="$MNT/large" bs=1M count=30 conv=fsync status=none
+  need truncate -s 30M "$MNT/holes"
+  for at in 9 21; do # chunks 2 and 5
+    need dd if=/dev/urandom of="$MNT/holes" bs=20000 count=1 seek=${at}MiB oflag=seek_bytes conv=notrunc,fsync status=none
+  done
+  holes=$(stat -c %i "$MNT/holes")
   holders=$(for n in $(seq "$servers"); do printf 'fsd%s ' "$n"; done)
   same "a large file lies on all of them" "$holders" "$(holders_of "$MNT/large")"
   sums "$MNT" > "$CASE_DIR/sums$servers"
@@ -34,4 +39,10 @@ for servers in 2 6; do
   check "verify finds nothing wrong" verify
   check "down" r down
   refuse "nothing is mounted" mounted
+  check "export takes no hole for a loss" "$BIN/raidfs" export --data "$DIR/data/fsd2" --list
+  [ $servers = 2 ] || continue
+  # All of the file is here, so that the number of its blocks tells.
+  need rm "$DIR/data/fsd2/chunks/$(printf '%013x/%016x.d/00000005' $((holes / 4096)) "$holes")"
+  fails_with "but a chunk's file that is gone it misses" "holes: 5 blocks of 4 KiB are gone with some of the chunks 0, 1, 3, 4, 5, 6 and 7," \
+    "$BIN/raidfs" export --data "$DIR/data/fsd2" --list
 done

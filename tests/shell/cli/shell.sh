@@ -23,6 +23,10 @@ refuse "nothing was made" test -e "$MNT/d"
 
 check "without a mount it may change things" r stop mountd
 for n in 1 2 3 4; do says "it reaches fsd$n" "^connection established to fsd$n$" sh_ "" quit; done
+at_once() { "$BIN/raidfs" shell --dir "$DIR" --read-only < /dev/null; }
+for n in 1 2 3 4; do
+  says "it says that, or that it does not yet, before it reads what it is to do (fsd$n)" "^(connection established to fsd$n|fsd$n is not reached: .*)$" at_once
+done
 check "mkdir, create, write" sh_ "" "mkdir /d" "create /d/a" "write /d/a some text" "create /d/b"
 says "read shows what was written" "^some text$" sh_ "" "read /d/a"
 fails_with "create of a path that is there is refused" "create: /d/a: file exists" sh_ "" "create /d/a"
@@ -35,7 +39,7 @@ done
 holders=$(sh_ "" "where /g" | grep -oE '^chunk.*' | grep -oE 'fsd[1-4]' | sort)
 same "the data is on two of them, one a mirror of the other" 2 "$(wc -l <<< "$holders")"
 check "rm" sh_ "" "rm /g" "rm -r /d"
-same "nothing is left of it" "f" "$(sh_ "" ls | grep -v '^connection')"
+same "nothing is left of it" "f" "$(sh_ "" ls | grep -vE '^connection|^fsd. is not reached')"
 odd_line() { printf 'mkdir /\377\nmkdir /behind\nls\n' | "$BIN/raidfs" shell --dir "$DIR" 2>&1; }
 fails_with "a line that is not UTF-8 is said" "line 1 is not UTF-8" odd_line
 fails_with "and those behind it are run" "mkdir: /behind: file exists" sh_ "" "mkdir /behind"

@@ -13,6 +13,7 @@ quick() { # WHAT COMMAND...
   within "$what" 0 1200 "$took"
 }
 quick "healthy: within a second" r status
+check "--wait-healthy takes the longest time that there is" r status --wait-healthy 18446744073709551615
 hang fsd1 fsd3
 quick "two hang: within a second" r status
 says "they are named" "fsd1 hangs" r status

@@ -1,4 +1,4 @@
-# limit: 180
+# limit: 240
 # verify finds nothing in a sound store, and in a damaged one each kind of damage to its chunks, under running servers.
 cluster_up
 for i in $(seq 1 20); do head -c 50000 /dev/urandom > "$MNT/f$i"; done
@@ -74,6 +74,58 @@ same "and nothing else is" 6 "$(grep -c WRONG "$CASE_DIR/said")"
 need mv "$CASE_DIR/newer" "$CASE_DIR/saved-5"
 for n in 0 1 2 3 4 5; do put_back "${files[n]}" $n; done
 check "with all of it put back the store is sound again" verify
+
+# A chunk where no file has it: on the other pair, on both of its servers alike.
+for n in 3 4; do
+  need mkdir -p "$(dirname "${files[0]/fsd1/fsd$n}")"
+  need cp --sparse=always "${files[0]}" "${files[0]/fsd1/fsd$n}"
+done
+verify > "$CASE_DIR/said"; code=$?
+cat "$CASE_DIR/said"
+same "a chunk on the wrong pair fails" 1 $code
+for n in 3 4; do
+  check "it is reported of fsd$n" grep -qx "WRONG  chunk $(chunk_of "${files[0]}") on fsd$n: it belongs on pair 1, not on pair 2" "$CASE_DIR/said"
+done
+same "and nothing else is" 2 "$(grep -c WRONG "$CASE_DIR/said")"
+need rm "${files[0]/fsd1/fsd3}" "${files[0]/fsd1/fsd4}"
+
+# One of something that has no bytes; its footer is another's besides, as no server makes such a chunk.
+need mkdir "$MNT/directory"
+inode=$(stat -c %i "$MNT/directory")
+for n in 1 2; do
+  stray[n]=$DIR/data/fsd$n/chunks/$(printf '%013x/%016x' $((inode / 4096)) "$inode")
+  need mkdir -p "$(dirname "${stray[n]}")"
+  need cp --sparse=always "${files[0]}" "${stray[n]}"
+done
+verify > "$CASE_DIR/said"; code=$?
+cat "$CASE_DIR/said"
+same "a chunk of a directory fails" 1 $code
+for n in 1 2; do
+  check "it is reported of fsd$n" \
+    grep -qx "WRONG  chunk $(printf '%x.0' "$inode") on fsd$n: it belongs to something that is no regular file" "$CASE_DIR/said"
+done
+need rm "${stray[1]}" "${stray[2]}"
+
+# What is no file at all in a chunk's place: that server's chunks are not passed over.
+need mv "${files[0]}" "$CASE_DIR/aside"; need mkdir "${files[0]}"
+fails_with "a directory in a chunk's place is reported" "WRONG  fsd1's chunks could not be checked: " verify
+need rmdir "${files[0]}"; need mv "$CASE_DIR/aside" "${files[0]}"
+check "with that put right the store is sound again" verify
+
+# The only copy that is left: its mirror cannot say that it is damaged.
+crash fsd2
+flip_at 100 "${files[0]}"
+verify > "$CASE_DIR/said"; code=$?
+cat "$CASE_DIR/said"
+same "damage of the only copy fails" 1 $code
+check "it is reported" \
+  grep -qx "WRONG  chunk $(chunk_of "${files[0]}") on fsd1: 1 blocks do not match their checksums" "$CASE_DIR/said"
+same "and nothing else is but the mirror's absence" 2 "$(grep -c WRONG "$CASE_DIR/said")"
+put_back "${files[0]}" 0
+says "put back, it is said to be alone and sound" "^ok     chunks: [0-9]+ on fsd1, without a mirror, match their checksums$" verify
+back fsd2
+need wait_healthy 60
+check "with its mirror back, all is" verify
 
 # Chunks of no file: they were taken away with their file, and come back.
 on_fsd2=${files[5]/fsd1/fsd2}

@@ -41,16 +41,7 @@ done
 
 begin log exec "$BIN/probe" log "$MNT/log"
 need wait_until 30 lines_at_least "$(output_of log)" 50
-mount=$(pid_of mountd)
-# shellcheck disable=SC2086
-cut_power $all
-# The machine of the mount goes down with the others.
-kill -KILL "$mount" "${LOADS[log]}"
-need wait_until 10 gone "$mount"
-# shellcheck disable=SC2086
-booted $all
-check "after a cut of everything it starts again" "$BIN/raidfs" up --dir "$DIR"
-check "it is healthy" wait_healthy 60
+cut_power_everywhere log
 check "every line that was synced is there" probe log-check "$MNT/log" "$(output_of log)"
 check "so is what was synced before" is_whole
 check "verify finds nothing wrong" verify

@@ -1,6 +1,7 @@
-# limit: 300
+# limit: 600
 # A server's disk is replaced by an empty one, under a load that checks what it reads: refused until `raidfs replace` says so,
 # then copied anew, with progress, killed in the middle of it, too; the old disk is refused for good. The same for the witness.
+source "$LIB/watch.sh"
 cluster_up
 need probe tree "$MNT/tree" 300 1
 for n in $(seq 1 12); do head -c 20M /dev/urandom > "$MNT/big$n"; done
@@ -75,6 +76,29 @@ need mv "$data/fsd2" "$CASE_DIR/old2"
 need mv "$CASE_DIR/second2" "$data/fsd2"
 back fsd2
 need wait_healthy 60
+
+# More than is copied in a moment, while a small program uses that pair.
+need mkdir "$MNT/many"
+for n in $(seq 1 40); do need dd if=/dev/urandom of="$MNT/many/$n" bs=1M count=40 status=none; done
+need sync -f "$MNT"
+used=$(on_pair 1 stall)
+took() { sed -n "s/.* $2=\\([0-9]*\\).*/\\1/p" "$(output_of "$1")"; }
+begin before exec "$BIN/probe" stall "${used%/*}" 500
+need finish before
+need r stop fsd2
+need mv "$data/fsd2" "$CASE_DIR/third2"
+need r replace fsd2
+back fsd2
+need wait_until 30 copying 0
+begin during exec "$BIN/probe" stall "${used%/*}"
+check "all of it is copied while the pair is in use" wait_healthy 180
+tell during
+check "which sees no error" finish during
+echo "# $CASE: reads and writes with fsync before: $(cat "$(output_of before)"), while all was copied: $(cat "$(output_of during)")" | tee /dev/fd/3
+within "in the median they take no more than twice as long" 1 $((2 * $(took before median_us))) "$(took during median_us)"
+within "nor do all but one in a hundred take much longer" 1 $((3 * $(took before p99_us) + 60000)) "$(took during p99_us)"
+within "and that was measured for a while" 200 1000000 "$(took during rounds)"
+rm -r "$MNT/many"
 
 need r stop witness
 need mv "$data/witness" "$CASE_DIR/old-witness"

@@ -12,15 +12,7 @@ need wait_until 10 sh -c "grep -F ' $MNT ' /proc/self/mountinfo | grep -qw sync"
 make() { local n=0; while mkdir "$MNT/$n"; do echo $n; n=$((n + 1)); done; }
 begin maker make
 need wait_until 60 lines_at_least "$(output_of maker)" 200
-mount=$(pid_of mountd)
-# shellcheck disable=SC2086
-cut_power $all
-kill -KILL "$mount" "${LOADS[maker]}"
-need wait_until 10 gone "$mount"
-# shellcheck disable=SC2086
-booted $all
-check "after the cut it starts again" "$BIN/raidfs" up --dir "$DIR"
-check "it is healthy" wait_healthy 60
+cut_power_everywhere maker
 made=$(grep -c . "$(output_of maker)")
 within "it was cut while names were made, of which all are there" "$made" $((made + 1)) "$(find "$MNT" -mindepth 1 -maxdepth 1 | wc -l)"
 same "the last, too" $((made - 1)) "$(cd "$MNT" && ls -d $((made - 1)))"

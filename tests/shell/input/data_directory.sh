@@ -15,18 +15,25 @@ same "neither was touched" "$before" "$(whole "$DIR/data/fsd1")"
 mkdir "$CASE_DIR/full"; echo x > "$CASE_DIR/full/something"
 fails_with "something else's" "no data directory" server 1 "" "$CASE_DIR/full"
 same "it was not touched" something "$(ls "$CASE_DIR/full")"
-cp -a "$DIR/data/fsd1" "$CASE_DIR/half"; rm -r "$CASE_DIR/half/names"
-fails_with "one with a part missing" "." server 1 "" "$CASE_DIR/half"
-cp -a "$DIR/data/fsd1" "$CASE_DIR/cut"; truncate -s 5 "$CASE_DIR/cut/identity"
-fails_with "one whose identity is cut short" "." server 1 "" "$CASE_DIR/cut"
+cp -a "$DIR/data/fsd1" "$CASE_DIR/half"; rm -r "$CASE_DIR/half/names"; half=$(whole "$CASE_DIR/half")
+fails_with "one with a part missing" "half: its directory .names. is missing; restore it, or" server 1 "" "$CASE_DIR/half"
+same "it was not touched" "$half" "$(whole "$CASE_DIR/half")"
+refuse "and the part not made" test -e "$CASE_DIR/half/names"
+cp -a "$DIR/data/fsd1" "$CASE_DIR/cut"; truncate -s 5 "$CASE_DIR/cut/identity"; cut=$(whole "$CASE_DIR/cut")
+fails_with "one whose identity is cut short" "cut: its file .identity. does not match its checksum" server 1 "" "$CASE_DIR/cut"
+same "it was not touched" "$cut" "$(whole "$CASE_DIR/cut")"
 # One that a newer program wrote: the line says so, and the sum is right, so that it is no damage.
 cp -a "$DIR/data/fsd1" "$CASE_DIR/newer"; need probe seal "$CASE_DIR/newer/identity" "raidfs data directory, format 2"
 newer=$(whole "$CASE_DIR/newer")
 fails_with "a newer format's" "format 2, and this program knows format 1" server 1 "" "$CASE_DIR/newer"
 same "it was not touched" "$newer" "$(whole "$CASE_DIR/newer")"
 fails_with "nor exported" "format 2" "$BIN/raidfs" export --data "$CASE_DIR/newer" --list
-mkdir "$CASE_DIR/begun"; echo 'raidfs data dir' > "$CASE_DIR/begun/identity"
-fails_with "one whose making was cut short in the middle of its identity" "." server 1 "" "$CASE_DIR/begun"
-fails_with "a file instead of a directory" "." server 1 "" "$DIR/raidfs.toml"
+mkdir "$CASE_DIR/begun"; echo 'raidfs data dir' > "$CASE_DIR/begun/identity"; begun=$(whole "$CASE_DIR/begun")
+fails_with "one whose making was cut short in the middle of its identity" "begun: its file .identity. does not match its checksum" \
+  server 1 "" "$CASE_DIR/begun"
+same "it was not touched" "$begun" "$(whole "$CASE_DIR/begun")"
+config=$(stat -c '%s %Y' "$DIR/raidfs.toml"; cat "$DIR/raidfs.toml")
+fails_with "a file instead of a directory" "raidfs.toml.*: Not a directory" server 1 "" "$DIR/raidfs.toml"
+same "it was not touched" "$config" "$(stat -c '%s %Y' "$DIR/raidfs.toml"; cat "$DIR/raidfs.toml")"
 check "the right one still starts" "$BIN/raidfs" up --dir "$DIR"
 fails_with "one that is in use" "already used by process" server 1 "" "$DIR/data/fsd1"

@@ -3,6 +3,9 @@
 cluster_up
 m() { timeout 20 "$BIN/mountd" --config "$DIR/raidfs.toml" "$1"; }
 fails_with "missing" "cannot use the mount point" m "$CASE_DIR/none"
+fails_with "missing, with a directory for files of its own" "cannot use the mount point" \
+  timeout 20 "$BIN/mountd" --config "$DIR/raidfs.toml" --cache "$CASE_DIR/cache/here" "$CASE_DIR/none"
+refuse "nothing was made for what was refused" test -e "$CASE_DIR/cache"
 echo x > "$CASE_DIR/file"
 fails_with "not a directory" "not a directory" m "$CASE_DIR/file"
 mkdir "$CASE_DIR/full"; echo x > "$CASE_DIR/full/x"

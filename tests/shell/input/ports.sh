@@ -9,6 +9,11 @@ config_of_second
 fails_with "fsd says so, too" "127.0.0.1:$((PORT + 1))|in use" timeout 20 "$BIN/fsd" --config "$CASE_DIR/d/raidfs.toml" --id 1 --data "$CASE_DIR/d/data"
 fails_with "the witness, too" "127.0.0.1:$PORT|in use" timeout 20 "$BIN/fsd" --config "$CASE_DIR/d/raidfs.toml" --witness --data "$CASE_DIR/d/data"
 refuse "no data directory was made" test -e "$CASE_DIR/d/data"
+mkdir "$CASE_DIR/away"; sed 's/^cluster = .*/cluster = "away"/; s/127\.0\.0\.1:/192.0.2.9:/' "$DIR/raidfs.toml" > "$CASE_DIR/away/raidfs.toml"
+fails_with "an address that is not this machine's is not said to be somebody's" \
+  "fsd1 cannot listen on its address 192.0.2.9:$((PORT + 1)); nothing was started: Cannot assign requested address" \
+  "$BIN/raidfs" up --dir "$CASE_DIR/away" --mount "$CASE_DIR/away-mnt"
+same "nothing was made for it" raidfs.toml "$(ls "$CASE_DIR/away")"
 echo before > "$MNT/f"
 begun=$(wc -l < "$DIR/log/fsd1.log")
 for n in 0 1 2 3 4; do

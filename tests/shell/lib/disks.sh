@@ -59,3 +59,15 @@ slow() {
 }
 slow_second() { freeze "$1" && pass_time 900 && thaw "$1" && pass_time 100; }
 quick() { tell slowness; need finish slowness; }
+
+# cut_power_everywhere LOAD: of all servers and the witness at one moment, and of the mount's machine, on which the load runs; then
+# all of it starts again.
+cut_power_everywhere() {
+  local mount; mount=$(pid_of mountd)
+  cut_power fsd1 fsd2 fsd3 fsd4 witness
+  kill -KILL "$mount" "${LOADS[$1]}"
+  need wait_until 10 gone "$mount"
+  booted fsd1 fsd2 fsd3 fsd4 witness
+  check "after a cut of everything it starts again" "$BIN/raidfs" up --dir "$DIR"
+  check "it is healthy" wait_healthy 60
+}

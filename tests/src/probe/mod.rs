@@ -30,7 +30,8 @@ pub fn run(arguments: &[String]) -> Found {
     match words.as_slice() {
         ["instep", rest @ ..] => crate::instep::main(rest),
         ["instep-worker", mount, local, process, rest @ ..] => crate::instep::serve(mount, local, process, rest),
-        ["stall", dir] => stall::run(dir),
+        ["stall", dir] => stall::run(dir, usize::MAX),
+        ["stall", dir, rounds] => stall::run(dir, number(rounds)?),
         ["reads", file] => stall::reads(file),
         ["log", file] => log::write(file, log::By::Fsync),
         ["log", file, by] => log::write(file, log::By::named(by)?),

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 const PERIOD: Duration = Duration::from_millis(20);
 const RECORD_BYTES: usize = 64;
 
-/// Runs until told; prints `stall_ms`, what stalled, `errors` and `rounds`. Reads back what it wrote last each time,
-/// so a read that goes back in time is an error, too.
-pub fn run(dir: &str) -> Found {
+/// Runs until told, or for so many rounds; prints `stall_ms`, what stalled, `errors`, `rounds`, and `median_us` and `p99_us`: how
+/// long half of the rounds took at most, and all but one in a hundred. Reads back what it wrote last each time, so a read that goes
+/// back in time is an error, too.
+pub fn run(dir: &str, most: usize) -> Found {
     listen();
     let path = Path::new(dir).join("stall");
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -21,8 +22,9 @@ pub fn run(dir: &str) -> Found {
     let mut longest = (Duration::ZERO, "nothing");
     let mut errors = Vec::new();
     let mut rounds = 0u64;
+    let mut took: Vec<Duration> = Vec::new();
     let mut expected: Option<u64> = None;
-    while !told_to_end() {
+    while !told_to_end() && took.len() < most {
         let began = Instant::now();
         let read = timed("read", &mut longest, || {
             let mut record = [0; RECORD_BYTES];
@@ -36,6 +38,7 @@ pub fn run(dir: &str) -> Found {
         rounds += 1;
         let written = timed("write", &mut longest, || file.write_all_at(&record(rounds), 0));
         let synced = timed("fsync", &mut longest, || file.sync_all());
+        took.push(began.elapsed());
         match written.and(synced) {
             Ok(()) => expected = Some(rounds),
             Err(e) => {
@@ -45,7 +48,16 @@ pub fn run(dir: &str) -> Found {
         }
         rest_of(PERIOD, began);
     }
-    println!("stall_ms={} at={} errors={} rounds={rounds}", longest.0.as_millis(), longest.1, errors.len());
+    took.sort_unstable();
+    let share = |percent: usize| took.get(took.len() * percent / 100).copied().unwrap_or_default();
+    println!(
+        "stall_ms={} at={} errors={} rounds={rounds} median_us={} p99_us={}",
+        longest.0.as_millis(),
+        longest.1,
+        errors.len(),
+        share(50).as_micros(),
+        share(99).as_micros()
+    );
     match errors.first() {
         None => Ok(()),
         Some(first) => Err(format!("{} errors, the first: {first}", errors.len())),

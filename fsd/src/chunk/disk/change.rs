@@ -39,6 +39,11 @@ impl Disk {
             let blocks = blocks_of(&range);
             let holes = runs(footer, blocks.clone(), true);
             let written = runs(footer, blocks.clone(), false);
+            // These are no holes by their sums, but there is nothing on the disk yet.
+            let lost = footer.sums.lost(blocks.clone());
+            if lost > 0 && !self.take_room(chunk, u64::from(lost) * BLOCK as u64)? {
+                return Err(ChunkError::Full { chunk });
+            }
             let at = |block: usize| sums[block - blocks.start];
             if !holes.is_empty() {
                 self.fill(chunk, open, &holes, length, at, |file, run| {
@@ -58,6 +63,7 @@ impl Disk {
                 overwritten.map_err(|source| self.broken("write", chunk, source))?;
                 self.put_sums(chunk, open, length, blocks.clone(), written.into_iter().flatten().map(|b| (b, at(b))))?;
             }
+            self.census.blocks_changed(i64::from(lost));
             if range.end as u64 == CHUNK_BYTES {
                 // Whoever writes on is likely to leave this chunk: the disk may as well begin with it.
                 io::start_write_back(&open.file);
@@ -108,11 +114,12 @@ impl Disk {
                 }
             }
             let kept = footer.length;
+            let lost = i64::from(footer.sums.lost(whole_blocks(&range)));
             let given_back = self.zero(open, &range).map_err(|source| self.broken("punch", chunk, source))?;
             let blocks = blocks_of(&range);
             sums.extend(whole_blocks(&range).map(|block| (block, BlockSum::HOLE)));
             self.put_sums(chunk, open, kept, blocks, sums.into_iter())?;
-            self.changed(chunk, -given_back);
+            self.changed(chunk, lost - given_back);
             Ok(Applied { blocks: -given_back, made: false })
         })
     }
@@ -167,7 +174,7 @@ impl Disk {
     }
 
     /// Makes the chunk's file, of full size and all holes.
-    fn create(&self, chunk: ChunkId) -> Result<File, ChunkError> {
+    pub(super) fn create(&self, chunk: ChunkId) -> Result<File, ChunkError> {
         if !self.take_room(chunk, BLOCK as u64)? {
             return Err(ChunkError::Full { chunk });
         }

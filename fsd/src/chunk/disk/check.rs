@@ -4,7 +4,7 @@
 //! is what mends it. Changes nothing; whoever calls holds the chunk's lock.
 
 use super::{Disk, Open, State};
-use crate::chunk::format::{FOOTER_AT, Footer, FormatError};
+use crate::chunk::format::{FOOTER_AT, Footer, FormatError, lost_in};
 use crate::chunk::{ChunkError, io};
 use bytes::Bytes;
 use raidfs_common::checksum::{BlockSum, Content};
@@ -101,21 +101,28 @@ impl Disk {
             let Some(open) = (if deep { on_disk.as_ref() } else { known }) else { return Ok(None) };
             let Ok(footer) = open.footer(chunk) else {
                 let damaged = BLOCKS_PER_CHUNK as u32;
-                return Ok(Some(ChunkSummary { chunk, length: 0, blocks: 0, digest: 0, damaged }));
+                return Ok(Some(ChunkSummary { chunk, length: 0, blocks: 0, digest: 0, damaged, lost: 0 }));
             };
             let (length, blocks) = (footer.length, footer.sums.written());
             if !deep {
                 let digest = u64::from(footer.digest());
-                return Ok(Some(ChunkSummary { chunk, length, blocks, digest, damaged: 0 }));
+                let lost = footer.sums.lost_bytes(length);
+                return Ok(Some(ChunkSummary { chunk, length, blocks, digest, damaged: 0, lost }));
             }
-            let (mut damaged, mut content) = (0, Content::default());
-            examine(&open.file, chunk, footer, |block, bytes, good| {
-                damaged += u32::from(!good);
-                if let (Some(bytes), false) = (bytes, footer.sums.is_hole(block)) {
-                    content.add(block, bytes);
+            let (mut damaged, mut lost, mut content) = (0, 0, Content::default());
+            examine(&open.file, chunk, footer, |block, bytes, good| match bytes {
+                Some(bytes) if footer.sums.get(block).is_lost(bytes) => {
+                    lost += lost_in(block, length);
+                    content.add_lost(block);
+                }
+                _ => {
+                    damaged += u32::from(!good);
+                    if let (Some(bytes), false) = (bytes, footer.sums.is_hole(block)) {
+                        content.add(block, bytes);
+                    }
                 }
             })?;
-            Ok(Some(ChunkSummary { chunk, length, blocks, digest: content.digest(length), damaged }))
+            Ok(Some(ChunkSummary { chunk, length, blocks, digest: content.digest(length), damaged, lost }))
         })
     }
 }
@@ -159,6 +166,9 @@ fn checked(
 pub fn check_block(chunk: ChunkId, footer: &Footer, block: usize, bytes: &[u8]) -> Result<(), ChunkError> {
     if footer.sums.get(block).matches(bytes) {
         return Ok(());
+    }
+    if footer.sums.get(block).is_lost(bytes) {
+        return Err(ChunkError::Lost { chunk, block: block as u16 });
     }
     // Whoever mends it says so, once for the whole chunk.
     tracing::debug!("chunk {chunk}, block {block}: the bytes do not match their checksum");

@@ -10,7 +10,6 @@ use crate::chunk::format::FOOTER_AT;
 use crate::chunk::salvage::{Block, Maker, all_lost};
 use crate::chunk::{ChunkError, io, layout};
 use raidfs_common::checksum::BlockSum;
-use raidfs_common::codec::Blob;
 use raidfs_common::id::ChunkId;
 use raidfs_common::rpc::chunks::ChunkCopy;
 use std::fs::File;
@@ -24,20 +23,21 @@ impl Disk {
         self.reading(chunk, |open| {
             let Some(open) = open else { return Ok(None) };
             let footer = open.footer(chunk)?;
-            let extents = footer.sums.extents();
-            let mut data = Vec::with_capacity(footer.sums.written() as usize * BLOCK);
+            let mut maker = Maker::with_room(footer.sums.written() as usize);
             let mut damaged = None;
-            examine(&open.file, chunk, footer, |block, bytes, good| match bytes {
-                Some(bytes) if good && !footer.sums.is_hole(block) => data.extend_from_slice(bytes),
-                _ if good => {}
-                _ => damaged = damaged.or(Some(block as u16)),
+            examine(&open.file, chunk, footer, |block, bytes, good| {
+                let sum = footer.sums.get(block);
+                match bytes {
+                    Some(bytes) if good && sum != BlockSum::HOLE => maker.push(block, Block::Good(bytes, sum)),
+                    Some(bytes) if sum.is_lost(bytes) => maker.push(block, Block::Lost(sum)),
+                    _ if good => {}
+                    _ => damaged = damaged.or(Some(block as u16)),
+                }
             })?;
-            if let Some(block) = damaged {
-                return Err(ChunkError::Damaged { chunk, block });
+            match damaged {
+                Some(block) => Err(ChunkError::Damaged { chunk, block }),
+                None => Ok(Some(maker.copy(footer.length))),
             }
-            let blocks = extents.iter().flat_map(|(first, count)| usize::from(*first)..usize::from(first + count));
-            let sums = blocks.map(|block| footer.sums.get(block).0).collect();
-            Ok(Some(ChunkCopy { length: footer.length, extents, data: Blob::from(data), sums, damaged: Vec::new() }))
         })
     }
 
@@ -72,7 +72,10 @@ impl Disk {
             };
             let mut anew = Vec::new();
             examine(&open.file, chunk, &footer, |block, bytes, good| {
-                if let (Some(bytes), false) = (bytes, good) {
+                // What was accepted as lost is known to be, whatever else is not.
+                if let (Some(bytes), false) = (bytes, good)
+                    && !footer.sums.get(block).is_lost(bytes)
+                {
                     anew.push((block, BlockSum::of(bytes)));
                 }
             })?;
@@ -135,13 +138,26 @@ impl Disk {
     }
 }
 
-/// Writes the blocks of a copy to their places.
+/// Writes the blocks of a copy to their places; what is lost has none.
 fn fill(file: &File, copy: &ChunkCopy) -> std::io::Result<()> {
-    let mut rest: &[u8] = &copy.data.0;
+    let (mut rest, mut sums): (&[u8], &[u32]) = (&copy.data.0, &copy.sums);
     for (first, count) in &copy.extents {
         let (bytes, behind) = rest.split_at(usize::from(*count) * BLOCK);
-        io::write_at(file, [bytes, &[], &[]], u64::from(*first) * BLOCK as u64)?;
-        rest = behind;
+        let (of_these, others) = sums.split_at(usize::from(*count));
+        (rest, sums) = (behind, others);
+        let is_lost = |at: usize| BlockSum(of_these[at]).is_lost(&bytes[at * BLOCK..][..BLOCK]);
+        let mut at = 0;
+        while at < of_these.len() {
+            let end = (at..of_these.len()).find(|at| is_lost(*at)).unwrap_or(of_these.len());
+            if at < end {
+                io::write_at(
+                    file,
+                    [&bytes[at * BLOCK..end * BLOCK], &[], &[]],
+                    (usize::from(*first) + at) as u64 * BLOCK as u64,
+                )?;
+            }
+            at = end + 1;
+        }
     }
     Ok(())
 }

@@ -74,15 +74,18 @@ impl Disk {
             let checked = old.and_then(|old| check_block(chunk, footer, block, &old).map(|()| old));
             match checked {
                 Ok(old) => sums.push((block, BlockSum::of(&old[..from]))),
+                // What was lost stays so as far as it is kept.
+                Err(ChunkError::Lost { .. }) => {}
                 Err(e) if e.is_damage() => {}
                 Err(e) => return Err(e),
             }
         }
+        let lost = i64::from(footer.sums.lost(kept.div_ceil(BLOCK)..end));
         let length = footer.length.min(kept as u32);
         let given_back = self.zero(open, &cut).map_err(broken)?;
         sums.extend((kept.div_ceil(BLOCK)..end).map(|block| (block, BlockSum::HOLE)));
         self.put_sums(chunk, open, length, block..end.max(block), sums.into_iter())?;
-        self.changed(chunk, -given_back);
+        self.changed(chunk, lost - given_back);
         Ok(())
     }
 

@@ -60,6 +60,10 @@ impl Proposer for Names {
         BTreeMap::new()
     }
 
+    fn losing(&self) -> Option<(PairId, Epoch, Option<Ino>)> {
+        None
+    }
+
     async fn confirm(&self) -> Option<(Term, LogIndex)> {
         None
     }

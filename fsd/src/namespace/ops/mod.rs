@@ -2,6 +2,7 @@
 //! leaves no trace. Here: who may ask for what, and exactly-once.
 
 mod link;
+mod loss;
 mod make;
 mod pair;
 mod placement;
@@ -14,6 +15,8 @@ mod xattr;
 
 #[cfg(test)]
 mod acl_tests;
+#[cfg(test)]
+mod loss_tests;
 #[cfg(test)]
 mod tests;
 
@@ -93,6 +96,8 @@ fn by_cluster(state: &mut State, change: &Change) -> Result<Done> {
         Change::Space { pairs } => pair::space(state, pairs),
         Change::RecoverSizes { sizes } => wrote::recover(state, sizes),
         Change::Witness { from, to } => pair::witness(state, *from, *to),
+        Change::MarkLost { pair, epoch } => loss::mark(state, *pair, *epoch),
+        Change::AcceptLoss { pair, epoch, known } => loss::accept(state, *pair, *epoch, *known),
         _ => Err(FsError::NotPermitted.into()),
     }
 }
@@ -123,6 +128,8 @@ fn by_session(state: &mut State, caller: Caller, change: &Change) -> Result<Done
         | Change::Pair { .. }
         | Change::Space { .. }
         | Change::RecoverSizes { .. }
-        | Change::Witness { .. } => Err(FsError::NotPermitted.into()),
+        | Change::Witness { .. }
+        | Change::MarkLost { .. }
+        | Change::AcceptLoss { .. } => Err(FsError::NotPermitted.into()),
     }
 }

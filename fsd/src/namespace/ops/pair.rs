@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// Applies a [`raidfs_common::namespace::Change::Pair`]; repeated, it is refused for its epoch.
 pub(super) fn event(state: &mut State, id: PairId, epoch: Epoch, event: PairEvent) -> Result<Done> {
     let at = usize::from(id.0);
+    // What was marked after it had begun is not lost in its chunks.
+    if matches!(event, PairEvent::Begun { late, .. } if late != state.late) {
+        return Err(FsError::Invalid.into());
+    }
     let next = state.pairs.get(at).filter(|pair| pair.epoch == epoch).and_then(|pair| pair_table::next(pair, event));
     Arc::make_mut(&mut state.pairs)[at] = next.ok_or(FsError::Invalid)?;
     state.pairs_changed = true;

@@ -1,7 +1,7 @@
 //! Attributes that are set: permission bits, owner, length, times.
 
 use super::xattr::access_list_after;
-use super::{Result, check_time};
+use super::{Result, check_time, loss};
 use crate::board::Doom;
 use crate::namespace::Effect;
 use crate::namespace::rows::InodeRow;
@@ -35,6 +35,10 @@ pub(super) fn set(state: &mut State, caller: Caller, ino: Ino, set: &SetAttr) ->
     let attr = state.edit(ino, |row| change(row, caller, set))?;
     if attr.cut_gen != before.cut_gen {
         state.effects.push(Effect::Doom { ino, doom: Doom::Cut { size: attr.size } });
+        loss::cut(state, &attr)?;
+    }
+    if attr.size > before.size {
+        loss::lengthened(state, &attr)?;
     }
     Ok(Done::Attrs(vec![attr]))
 }

@@ -1,6 +1,6 @@
 //! Bytes were written: lengths, blocks and times follow. Also lengths that are found after a session died.
 
-use super::{Result, check_time};
+use super::{Result, check_time, loss};
 use crate::namespace::fault::Fault;
 use crate::namespace::rows::InodeRow;
 use crate::namespace::state::{Caller, State};
@@ -59,10 +59,16 @@ fn check(row: &InodeRow, growth: Growth) -> Result<(), FsError> {
 }
 
 fn grow(state: &mut State, ino: Ino, growth: Growth, times: impl FnOnce(&mut Attr)) -> Result<Attr, Fault> {
-    state.edit(ino, |row| {
+    let mut before = 0;
+    let attr = state.edit(ino, |row| {
         let attr = &mut row.attr;
+        before = attr.size;
         attr.size = attr.size.max(growth.size);
         attr.blocks = attr.blocks.saturating_add_signed(growth.blocks).min(FILE_MAX_BYTES / BLOCK_BYTES);
         times(attr);
-    })
+    })?;
+    if attr.size > before {
+        loss::grown(state, &attr, before)?;
+    }
+    Ok(attr)
 }

@@ -1,7 +1,7 @@
 //! Two replicas, each on a thread and runtime of its own as in a server, over loopback; a namespace that is one struct.
 
 use super::store::TestStore;
-use crate::board::{Ask, Board, Doom};
+use crate::board::{Ask, Board, Doom, Marked};
 use crate::chunk::ChunkStore;
 use crate::peers::{CallError, Peers};
 use crate::replica::Replica;
@@ -64,6 +64,10 @@ pub struct Names {
     pub gone: BTreeSet<Ino>,
     /// Sizes that it has; of other files it has whatever was written.
     pub sizes: BTreeMap<Ino, u64>,
+    /// What was lost with the pair, which was accepted: the ends of files.
+    pub lost: BTreeMap<Ino, u64>,
+    /// How often something came late to that.
+    pub late: u64,
 }
 
 impl Names {
@@ -79,6 +83,7 @@ impl Names {
         board.publish(|n| {
             n.applied = self.applied;
             n.pairs = Arc::new(vec![self.pair.clone()]);
+            n.marked = Marked { any: !self.lost.is_empty(), late: self.late };
             n.lease_until = Instant::now() + Duration::from_secs(600);
         });
     }
@@ -113,6 +118,12 @@ impl Names {
             }
             Report::InSync { epoch, server, .. } if epoch == self.pair.epoch && self.is(server, Syncing) => {
                 self.set(server, InSync);
+            }
+            Report::Begun { epoch, incarnation, late, .. } if epoch == self.pair.epoch && late == self.late => {
+                let from = [A, B].into_iter().find(|s| self.pair.member(*s).unwrap().incarnation == incarnation);
+                if let (Some(server), true) = (from, self.is(A, Stale) && self.is(B, Stale)) {
+                    self.set(server, InSync);
+                }
             }
             _ => {}
         }
@@ -165,6 +176,8 @@ pub struct Cluster {
     pub client: Arc<Peers>,
     seq: AtomicU64,
     lives: u64,
+    /// Servers whose stores were wiped and have not been filled.
+    pub wiped: [bool; 2],
 }
 
 impl Cluster {
@@ -212,6 +225,8 @@ impl Cluster {
             barriers: 0,
             gone: BTreeSet::new(),
             sizes: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            late: 0,
         }));
         let stores = [Arc::new(TestStore::default()), Arc::new(TestStore::default())];
         let [in_a, in_b] = on.unwrap_or_else(|| [stores[0].clone(), stores[1].clone()]);
@@ -221,7 +236,8 @@ impl Cluster {
             start(&config, &names, (B, Incarnation(1)), in_b, (of_b, works)),
         ];
         let client = Peers::new(&config, ServerId::WITNESS);
-        let cluster = Cluster { names, servers, stores, config, client, seq: AtomicU64::new(1), lives: 1 };
+        let cluster =
+            Cluster { names, servers, stores, config, client, seq: AtomicU64::new(1), lives: 1, wiped: [false; 2] };
         // Each has the other end its changes of before, of which there are none.
         for turn in [0, 1] {
             let punch = ChunkChange::Punch { offset: 0, length: 1 };
@@ -240,6 +256,7 @@ impl Cluster {
 
     pub fn wipe(&mut self, id: ServerId) {
         self.stores[usize::from(id.0 - 1)] = Arc::default();
+        self.wiped[usize::from(id.0 - 1)] = true;
     }
 
     /// Starts a killed server again; its hello makes it stale.
@@ -264,6 +281,9 @@ impl Cluster {
         until("its port is free again", || !matches!(std::net::TcpListener::bind(address), Err(e) if in_use(&e))).await;
         let listener = std::net::TcpListener::bind(address).unwrap();
         self.servers[at] = start(&self.config, &self.names, (id, life), self.stores[at].clone(), (listener, true));
+        if self.wiped[at] {
+            self.servers[at].replica.directory_is_empty();
+        }
     }
 
     pub fn state(&self, id: ServerId) -> CopyState {
@@ -425,6 +445,11 @@ async fn answer(names: Arc<Mutex<Names>>, mut asks: mpsc::UnboundedReceiver<Ask>
                     false => Some(names.sizes.get(ino).copied().unwrap_or(u64::MAX)),
                 };
                 let _ = answer.send(files.iter().map(size).collect());
+            }
+            Ask::Lost(after, limit, answer) => {
+                let names = names.lock();
+                let above = names.lost.iter().filter(|(ino, _)| after.is_none_or(|after| **ino > after));
+                let _ = answer.send(above.take(limit).map(|(ino, end)| (*ino, *end)).collect());
             }
             Ask::Done(..) => {}
         }

@@ -18,10 +18,10 @@ async fn settled() -> Cluster {
 async fn a_missing_chunk_is_not_read_as_zeros_but_taken_from_the_mirror() {
     for server in [A, B] {
         let cluster = settled().await;
-        cluster.store(server).lose(chunk(1));
+        cluster.store(server).remove_file(chunk(1));
         assert_eq!(cluster.read(server, chunk(1), 5000, 10).await.unwrap(), [3; 10]);
         cluster.assert_equal();
-        cluster.store(server).lose(chunk(1));
+        cluster.store(server).remove_file(chunk(1));
         let view = cluster.view(0);
         let runs = cluster.call(server, |c, x| async move { c.extents(x, view, chunk(1)).await }).await.unwrap();
         assert_eq!(runs, Ok((10_000, vec![(0, 3)])), "nor is it a hole");
@@ -45,7 +45,7 @@ async fn a_change_of_a_missing_chunk_makes_no_zeros_of_what_was_there() {
     for server in [A, B] {
         for offset in [9_990, 8192 * 4] {
             let cluster = settled().await;
-            cluster.store(server).lose(chunk(1));
+            cluster.store(server).remove_file(chunk(1));
             cluster.change(0, chunk(1), write(offset, &[4; 20])).await;
             until("who had lost it is put out", || accused(&cluster, server)).await;
             cluster.in_sync().await;
@@ -79,7 +79,7 @@ async fn a_missing_chunk_that_is_changed_during_a_resync_is_compared_behind_it()
     for ino in 100..300 {
         cluster.change(0, chunk(ino), write(0, &[1; 50_000])).await;
     }
-    cluster.store(B).lose(chunk(1));
+    cluster.store(B).remove_file(chunk(1));
     cluster.restart(B).await;
     until("it is being brought up to date", || cluster.state(B) == CopyState::Syncing).await;
     cluster.change(0, chunk(1), write(9_990, &[4; 20])).await;
@@ -95,7 +95,7 @@ async fn a_missing_chunk_between_holes_is_found() {
         let cluster = settled().await;
         let later = ChunkId { ino: Ino(1), index: 4 };
         cluster.change(0, later, write(0, b"x")).await;
-        cluster.store(server).lose(later);
+        cluster.store(server).remove_file(later);
         let (view, from) = (cluster.view(0), ChunkId { ino: Ino(1), index: 2 });
         let next = cluster.call(server, |c, x| async move { c.next_chunk(x, view, from).await }).await.unwrap();
         assert_eq!(next, Ok(Some(4)));
@@ -105,7 +105,7 @@ async fn a_missing_chunk_between_holes_is_found() {
 #[tokio::test]
 async fn a_missing_chunk_is_not_read_as_zeros_while_the_mirror_has_a_cut_to_carry_out() {
     let cluster = settled().await;
-    cluster.store(A).lose(chunk(1));
+    cluster.store(A).remove_file(chunk(1));
     *cluster.store(B).cuts_late.lock() = Duration::from_millis(30);
     cluster.doom(1, Doom::Cut { size: 10_000 });
     assert_eq!(cluster.read(A, chunk(1), 5000, 10).await.unwrap(), [3; 10]);

@@ -1,5 +1,6 @@
 //! A chunk store in memory whose disk can stall, fail, fill up and rot.
 
+use crate::chunk::format::lost_in;
 use crate::chunk::salvage::{Block, Maker};
 use crate::chunk::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
@@ -91,7 +92,7 @@ impl TestStore {
     }
 
     /// Its file is gone.
-    pub fn lose(&self, chunk: ChunkId) {
+    pub fn remove_file(&self, chunk: ChunkId) {
         self.inner.lock().chunks.remove(&chunk).expect("it was there");
     }
 
@@ -154,7 +155,12 @@ impl Chunk {
     }
 
     fn damaged(&self) -> impl Iterator<Item = u16> {
-        self.blocks.iter().filter(|(_, (bytes, sum))| !sum.matches(bytes)).map(|(block, _)| *block)
+        let is_damaged = |bytes: &[u8], sum: BlockSum| !sum.matches(bytes) && !sum.is_lost(bytes);
+        self.blocks.iter().filter(move |(_, (bytes, sum))| is_damaged(bytes, *sum)).map(|(block, _)| *block)
+    }
+
+    fn lost(&self) -> impl Iterator<Item = u16> {
+        self.blocks.iter().filter(|(_, (bytes, sum))| sum.is_lost(bytes)).map(|(block, _)| *block)
     }
 
     fn extents(&self) -> Vec<(u16, u16)> {
@@ -190,6 +196,9 @@ impl ChunkStore for TestStore {
                 came += 1;
                 (vec![0; BLOCK], BlockSum::of(&[0; BLOCK]))
             });
+            if to - from < BLOCK && sum.is_lost(bytes) {
+                return Err(ChunkError::Lost { chunk, block });
+            }
             if to - from < BLOCK && !sum.matches(bytes) {
                 return Err(ChunkError::Damaged { chunk, block });
             }
@@ -221,6 +230,9 @@ impl ChunkStore for TestStore {
             return Err(ChunkError::Damaged { chunk, block });
         }
         let end = (offset + length).min(c.length).max(offset);
+        if let Some(block) = c.lost().find(|block| end > offset && blocks(offset, end - offset).contains(block)) {
+            return Err(ChunkError::Lost { chunk, block });
+        }
         Ok(c.bytes(offset as usize, (end - offset) as usize).into())
     }
 
@@ -265,10 +277,14 @@ impl ChunkStore for TestStore {
         {
             return Err(ChunkError::Damaged { chunk, block });
         }
-        c.blocks.values_mut().for_each(|(bytes, sum)| *sum = BlockSum::of(bytes));
+        c.blocks
+            .values_mut()
+            .filter(|(bytes, sum)| !sum.is_lost(bytes))
+            .for_each(|(bytes, sum)| *sum = BlockSum::of(bytes));
         let data: Vec<u8> = c.blocks.values().flat_map(|(bytes, _)| bytes.clone()).collect();
         let sums = c.blocks.values().map(|(_, sum)| sum.0).collect();
-        Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums, damaged: Vec::new() }))
+        let damaged = c.lost().collect();
+        Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums, damaged }))
     }
 
     fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
@@ -298,6 +314,21 @@ impl ChunkStore for TestStore {
         Ok(())
     }
 
+    fn lose(&self, chunk: ChunkId, bytes: u32) -> Result<(), ChunkError> {
+        self.disk(chunk, true)?;
+        let mut inner = self.inner.lock();
+        let c = inner.chunks.entry(chunk).or_default();
+        for block in blocks(0, bytes) {
+            c.blocks.entry(block).or_insert_with(|| (vec![0; BLOCK], BlockSum::LOST));
+        }
+        c.length = c.length.max(bytes);
+        Ok(())
+    }
+
+    fn may_have_lost(&self, chunk: ChunkId) -> bool {
+        self.inner.lock().chunks.get(&chunk).is_some_and(|c| c.lost().next().is_some())
+    }
+
     fn cut(&self, ino: Ino, size: u64, most: usize) -> Result<usize, ChunkError> {
         let (begun, late) = (Instant::now(), *self.cuts_late.lock());
         while begun.elapsed() < late {
@@ -310,8 +341,9 @@ impl ChunkStore for TestStore {
                 c.length = left;
                 c.blocks.retain(|block, _| u32::from(*block) * (BLOCK as u32) < left);
                 if let Some((bytes, sum)) = c.blocks.get_mut(&((left / BLOCK as u32) as u16)) {
+                    let is_lost = sum.is_lost(bytes);
                     bytes[left as usize % BLOCK..].fill(0);
-                    *sum = BlockSum::of(bytes);
+                    *sum = if is_lost { BlockSum::LOST } else { BlockSum::of(bytes) };
                 }
             }
         }
@@ -347,9 +379,16 @@ impl ChunkStore for TestStore {
                 .collect();
             let damaged = if deep { c.damaged().count() as u32 } else { 0 };
             let mut content = Content::default();
-            c.blocks.iter().for_each(|(n, (bytes, _))| content.add(usize::from(*n), bytes));
+            for (n, (bytes, sum)) in &c.blocks {
+                match sum.is_lost(bytes) {
+                    true => content.add_lost(usize::from(*n)),
+                    false => content.add(usize::from(*n), bytes),
+                }
+            }
+            let blocks = (c.blocks.len() - c.lost().count()) as u32;
+            let lost = c.lost().map(|block| lost_in(block.into(), c.length)).sum();
             let digest = if deep { content.digest(c.length) } else { u64::from(record(&sums)) };
-            ChunkSummary { chunk, length: c.length, blocks: c.blocks.len() as u32, digest, damaged }
+            ChunkSummary { chunk, length: c.length, blocks, digest, damaged, lost }
         }))
     }
 

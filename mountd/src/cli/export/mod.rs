@@ -11,11 +11,12 @@ mod restore;
 use super::args::ExportArgs;
 use super::human;
 use super::progress::{Progress, Unit};
-use super::{Failure, local};
-use contents::{Contents, Here};
+use super::{Failure, local, status};
+use contents::{Contents, Gone, Here};
 use names::Names;
 use raidfs_common::attr::{Attr, FileKind};
-use raidfs_common::id::Ino;
+use raidfs_common::id::{Ino, ServerId};
+use raidfs_common::pair::{CopyState, Pair};
 use raidfs_fsd::identity::OfflineDir;
 use restore::Restorer;
 use std::ffi::OsStr;
@@ -59,6 +60,9 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
             return Err(Failure::IntoData(to.clone()));
         }
     }
+    if !OfflineDir::is_made(&data) && data.join("raidfs.toml").is_file() {
+        return Err(Failure::ClusterDirectory { example: data.join("data/fsd1"), dir: data });
+    }
     let dir = OfflineDir::open(&data)?;
     let identity = dir.identity().clone();
     if identity.server.is_witness() {
@@ -66,14 +70,34 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
     }
     let names = Names::open(&dir)?;
     let contents = Contents::new(&dir, identity.server, names.pairs());
-    let mut summary = Summary::default();
     eprintln!("{} of the cluster {}, names as of log entry {}", identity.server, identity.cluster, names.applied());
-    match &args.to {
-        Some(to) => extract(&names, &contents, to, &mut summary)?,
-        None => list(&names, &contents, &mut summary)?,
+    if let Some(warning) = out_of_date(&names.pairs(), identity.server) {
+        eprintln!("{warning}");
+    }
+    let mut summary = Summary::default();
+    if args.list || args.to.is_none() {
+        list(&names, &contents, &mut summary)?;
+    }
+    if let Some(to) = &args.to {
+        summary = Summary::default();
+        extract(&names, &contents, to, &mut summary)?;
     }
     eprintln!("{}", summary.words(&contents.mates()));
     Ok(if summary.damaged + summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is to be said of a copy that was not in sync by the last that its server knew.
+fn out_of_date(pairs: &[Pair], server: ServerId) -> Option<String> {
+    let pair = pairs.iter().find(|pair| pair.member(server).is_some())?;
+    let state = pair.member(server)?.state;
+    let mirror = pair.mirror_of(server)?.server;
+    (state != CopyState::InSync).then(|| {
+        format!(
+            "this copy was out of date when the server ended: {server} was {}, and lacks what was written since; export \
+             {mirror}'s data directory instead if there is one",
+            status::copy_word(state)
+        )
+    })
 }
 
 impl Summary {
@@ -112,12 +136,22 @@ impl Summary {
 /// Prints one line for each name: what is here of it, its size, its path.
 fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let mut progress = Progress::beside_output("listing", Unit::Things("names"), names.count());
     names.walk(&mut |found| {
+        progress.iter_mut().for_each(|progress| progress.add(1));
         let word = match found.attr.kind {
             FileKind::File => {
-                let here = contents.look(&found.attr)?;
-                summary.count(&here);
-                here.word()
+                let (here, gone) = contents.look(&found.attr)?;
+                if let Some(gone) = &gone {
+                    eprintln!("{}: {gone}", found.path.display());
+                }
+                if is_damaged(&gone) {
+                    summary.damaged += 1;
+                    "DAMAGED".to_owned()
+                } else {
+                    summary.count(&here);
+                    here.word()
+                }
             }
             kind => {
                 summary.others += 1;
@@ -129,6 +163,10 @@ fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(),
         out.write_all(&line.concat()).map_err(Failure::file("write to", "standard output"))
     })?;
     out.flush().map_err(Failure::file("write to", "standard output"))
+}
+
+fn is_damaged(gone: &Option<Gone>) -> bool {
+    gone.as_ref().is_some_and(|gone| gone.certain)
 }
 
 fn kind_word(kind: FileKind) -> &'static str {
@@ -147,35 +185,46 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
     std::fs::create_dir_all(to).map_err(Failure::file("make", to))?;
     let mut restorer = Restorer::new(to);
     let mut total = 0;
+    let mut progress = Progress::new("looking at all names", Unit::Things("names"), names.count());
     names.walk(&mut |found| {
+        progress.add(1);
         total += if found.attr.kind == FileKind::File { contents.expected_bytes(&found.attr) } else { 0 };
         Ok(())
     })?;
+    drop(progress);
     let mut progress = Progress::new("extracting", Unit::Bytes, total);
     names.walk(&mut |found| {
         let extras = names.extras(&found.attr)?;
+        let mut lost = None;
         let outcome = match found.attr.kind {
             FileKind::File => {
-                let here = contents.look(&found.attr)?;
-                summary.count(&here);
+                let (here, gone) = contents.look(&found.attr)?;
+                lost = gone;
                 if here != Here::Whole {
                     println!("{:<12} {}", here.word(), found.path.display());
+                }
+                if here != Here::Whole || !is_damaged(&lost) {
+                    summary.count(&here);
                 }
                 restorer.file(&found, &extras, contents, &here, &mut |n| progress.add(n))
             }
             _ => {
                 summary.others += 1;
-                restorer.other(&found, &extras).map(|()| 0)
+                restorer.other(&found, &extras, contents.pair()).map(|()| 0)
             }
         };
         match outcome {
-            Ok(0) => {}
             Ok(blocks) => {
-                summary.damaged += 1;
-                println!(
-                    "DAMAGED      {}: {blocks} blocks of 4 KiB do not match their checksums",
-                    found.path.display()
-                );
+                let rotten = (blocks > 0).then(|| format!("{blocks} blocks of 4 KiB do not match their checksums"));
+                summary.damaged += u64::from(rotten.is_some() || is_damaged(&lost));
+                match lost {
+                    Some(gone) if gone.certain => println!("DAMAGED      {}: {gone}", found.path.display()),
+                    Some(doubt) => eprintln!("{}: {doubt}", found.path.display()),
+                    None => {}
+                }
+                if let Some(rotten) = rotten {
+                    println!("DAMAGED      {}: {rotten}", found.path.display());
+                }
             }
             Err(failure) => {
                 summary.failed += 1;

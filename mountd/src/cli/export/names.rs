@@ -4,6 +4,7 @@
 //! last entries may not have been acknowledged to anybody; nothing that was is missing.
 
 use super::super::Failure;
+use super::super::progress::{Progress, Unit};
 use super::{Found, join};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::codec;
@@ -46,9 +47,16 @@ impl Names {
             .prefix("raidfs-export")
             .tempdir_in(&temporary)
             .map_err(Failure::file("make a directory for a copy of the names in", &temporary))?;
-        for part in ["names", "log"] {
-            copy_tree(&dir.part(part), &copy.path().join(part))?;
+        let parts = ["names", "log"].map(|part| (dir.part(part), copy.path().join(part)));
+        let mut total = 0;
+        for (part, _) in &parts {
+            total += bytes_in(part)?;
         }
+        let mut progress = Progress::new("copying the names", Unit::Bytes, total);
+        for (part, to) in &parts {
+            copy_tree(part, to, &mut progress)?;
+        }
+        drop(progress);
         let names = copy.path().join("names");
         let stores = Stores::open(&names).map_err(Failure::file("open the copy of the names in", &names))?;
         let namespace = stores.existing(CACHE_BYTES)?.ok_or_else(|| Failure::NoFiles(dir.part("names")))?;
@@ -66,6 +74,8 @@ impl Names {
             // The store is from a state that another server sent, and the log begins elsewhere.
             return Ok(());
         }
+        let entries = log.last().0.0.saturating_sub(applied.0);
+        let mut progress = Progress::new("applying the log", Unit::Things("entries"), entries);
         let mut next = applied.next();
         while next <= log.last().0 {
             let entries = log.read(next, ENTRIES).map_err(failed)?;
@@ -77,6 +87,7 @@ impl Names {
                 let Ok(command) = codec::decode::<Command>(&entry.data) else { return Ok(()) };
                 self.namespace.apply(entry.index, entry.term, &command)?;
                 next = entry.index.next();
+                progress.add(1);
             }
         }
         Ok(())
@@ -85,6 +96,12 @@ impl Names {
     /// The last log entry that is in it.
     pub fn applied(&self) -> LogIndex {
         self.namespace.applied().0
+    }
+
+    /// How many inodes there are.
+    pub fn count(&self) -> u64 {
+        let (directories, others) = self.namespace.counts();
+        directories + others
     }
 
     /// How many pairs there are.
@@ -157,16 +174,27 @@ impl Names {
     }
 }
 
-fn copy_tree(from: &Path, to: &Path) -> Result<(), Failure> {
+/// The bytes of all files in a directory, however deep.
+fn bytes_in(directory: &Path) -> Result<u64, Failure> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory).map_err(Failure::file("list", directory))? {
+        let entry = entry.map_err(Failure::file("list", directory))?;
+        let found = entry.metadata().map_err(Failure::file("look at", entry.path()))?;
+        bytes += if found.is_dir() { bytes_in(&entry.path())? } else { found.len() };
+    }
+    Ok(bytes)
+}
+
+fn copy_tree(from: &Path, to: &Path, progress: &mut Progress) -> Result<(), Failure> {
     std::fs::create_dir_all(to).map_err(Failure::file("make", to))?;
     let entries = std::fs::read_dir(from).map_err(Failure::file("list", from))?;
     for entry in entries {
         let entry = entry.map_err(Failure::file("list", from))?;
         let (source, copy) = (entry.path(), to.join(entry.file_name()));
         if entry.file_type().map_err(Failure::file("look at", &source))?.is_dir() {
-            copy_tree(&source, &copy)?;
+            copy_tree(&source, &copy, progress)?;
         } else {
-            std::fs::copy(&source, &copy).map_err(Failure::file("copy", &source))?;
+            progress.add(std::fs::copy(&source, &copy).map_err(Failure::file("copy", &source))?);
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 //! Making a tree's objects again with all that belongs to them. Knows where things go, not where they come from.
 //!
 //! A file that is here in part is written as `NAME.missing-pair2` (all missing pairs, from 1); when another export
-//! brings a missing pair's bytes, it fills them in and shortens the name, until none is missing.
+//! brings a missing pair's bytes, it fills them in and shortens the name, until none is missing. Whatever else an earlier
+//! export left in an object's place is removed first, so that nothing of it is mixed into what is made, or written through.
 
 use super::super::Failure;
 use super::Found;
@@ -49,15 +50,25 @@ impl Restorer {
         progress: &mut dyn FnMut(u64),
     ) -> Result<usize, Failure> {
         let whole = self.root.join(&found.path);
-        if *here == Here::Elsewhere || self.link(found, &whole)? {
+        if *here == Here::Elsewhere || self.link(found, &whole, contents.pair())? {
             return Ok(0);
         }
-        let (path, missing) = match here {
-            Here::Partly { missing } => begun(&whole, contents.pair())?.unwrap_or((whole.clone(), missing.clone())),
-            Here::Whole | Here::Elsewhere => (whole.clone(), BTreeSet::new()),
+        let (others, missing) = match here {
+            Here::Partly { missing } => match begun(&whole, contents.pair())? {
+                Some((path, missing)) => (Some(path), missing),
+                None => (None, missing.clone()),
+            },
+            Here::Whole | Here::Elsewhere => (None, BTreeSet::new()),
         };
         // Until all that is here is in it, it has another name.
-        let path = if path == whole { with_missing(&whole, &missing) } else { path };
+        let path = match others {
+            Some(path) => path,
+            None => {
+                let path = with_missing(&whole, &missing);
+                make_way(&path).map_err(Failure::file("replace", &path))?;
+                path
+            }
+        };
         let damaged = fill(&path, &found.attr, contents, progress)?;
         shed_lists(&path, found.attr.kind)?;
         dress(&path, &found.attr, extras)?;
@@ -70,23 +81,23 @@ impl Restorer {
         Ok(damaged)
     }
 
-    /// Makes anything else again.
-    pub fn other(&mut self, found: &Found, extras: &Extras) -> Result<(), Failure> {
+    /// Makes anything else again; `pair` is the one that is exported.
+    pub fn other(&mut self, found: &Found, extras: &Extras, pair: PairId) -> Result<(), Failure> {
         let path = self.root.join(&found.path);
-        if self.link(found, &path)? {
+        if self.link(found, &path, pair)? {
             return Ok(());
         }
-        let made = match found.attr.kind {
-            FileKind::Dir => std::fs::create_dir(&path),
-            FileKind::Symlink => std::os::unix::fs::symlink(OsStr::from_bytes(&extras.target), &path),
-            _ => make_node(&path, &found.attr),
-        };
-        match made {
-            // From an earlier export to the same place.
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            made => made.map_err(Failure::file("make", &path))?,
+        let is_dir = found.attr.kind == FileKind::Dir;
+        if !(is_dir && path.symlink_metadata().is_ok_and(|there| there.is_dir())) {
+            make_way(&path).map_err(Failure::file("replace", &path))?;
+            let made = match found.attr.kind {
+                FileKind::Dir => std::fs::create_dir(&path),
+                FileKind::Symlink => std::os::unix::fs::symlink(OsStr::from_bytes(&extras.target), &path),
+                _ => make_node(&path, &found.attr),
+            };
+            made.map_err(Failure::file("make", &path))?;
         }
-        if found.attr.kind == FileKind::Dir {
+        if is_dir {
             shed_lists(&path, found.attr.kind)?;
             set_xattrs(&path, extras)?;
             self.directories.push((path, found.attr));
@@ -107,14 +118,17 @@ impl Restorer {
         Ok(())
     }
 
-    /// Gives a file that was made already one more name; false: this is its first.
-    fn link(&self, found: &Found, path: &Path) -> Result<bool, Failure> {
+    /// Gives a file that was made already one more name; false: this is its first. `pair` is the one that is exported.
+    fn link(&self, found: &Found, whole: &Path, pair: PairId) -> Result<bool, Failure> {
         let Some((first, missing)) = self.linked.get(&found.attr.ino) else { return Ok(false) };
-        let path = with_missing(path, missing);
-        match std::fs::hard_link(first, &path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(true),
-            linked => linked.map(|()| true).map_err(Failure::file("link", &path)),
+        // The name that it had before this pair's bytes were in it.
+        if let Some((before, _)) = begun(whole, pair)? {
+            make_way(&before).map_err(Failure::file("replace", &before))?;
         }
+        let path = with_missing(whole, missing);
+        make_way(&path).map_err(Failure::file("replace", &path))?;
+        std::fs::hard_link(first, &path).map_err(Failure::file("link", &path))?;
+        Ok(true)
     }
 
     fn remember(&mut self, found: &Found, path: PathBuf, missing: BTreeSet<PairId>) {
@@ -139,6 +153,14 @@ fn fill(path: &Path, attr: &Attr, contents: &Contents, progress: &mut dyn FnMut(
     Ok(damaged)
 }
 
+/// Removes what an earlier export left there: anything but a directory.
+fn make_way(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
 /// What an export of another pair made of this file, if it lacks this pair's bytes: its path, and what it is missing.
 fn begun(whole: &Path, ours: PairId) -> Result<Option<(PathBuf, BTreeSet<PairId>)>, Failure> {
     let (Some(directory), Some(name)) = (whole.parent(), whole.file_name()) else { return Ok(None) };
@@ -146,7 +168,8 @@ fn begun(whole: &Path, ours: PairId) -> Result<Option<(PathBuf, BTreeSet<PairId>
     for entry in std::fs::read_dir(directory).map_err(Failure::file("list", directory))?.flatten() {
         let name = entry.file_name();
         let Some(missing) = name.as_bytes().strip_prefix(start.as_slice()).and_then(parse_missing) else { continue };
-        if missing.contains(&ours) {
+        // What is stored may have such a name, too, and lead elsewhere.
+        if missing.contains(&ours) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             return Ok(Some((entry.path(), missing)));
         }
     }
@@ -281,6 +304,20 @@ mod tests {
         let (path, missing) = begun(&whole, PairId(1)).unwrap().unwrap();
         assert_eq!((path, missing), (dir.path().join("f.missing-pair2"), BTreeSet::from([PairId(1)])));
         assert_eq!(begun(&whole, PairId(2)).unwrap(), None);
+    }
+
+    #[test]
+    fn what_an_earlier_export_left_makes_way_and_nothing_is_written_through_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (link, led_to) = (dir.path().join("f"), dir.path().join("elsewhere"));
+        std::fs::write(&led_to, "not ours").unwrap();
+        std::os::unix::fs::symlink(&led_to, &link).unwrap();
+        make_way(&link).unwrap();
+        assert!(link.symlink_metadata().is_err());
+        assert_eq!(std::fs::read(&led_to).unwrap(), b"not ours");
+        make_way(&link).unwrap();
+        std::fs::create_dir(&link).unwrap();
+        assert!(make_way(&link).is_err(), "a directory stays");
     }
 
     #[test]

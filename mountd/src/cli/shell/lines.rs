@@ -103,9 +103,16 @@ impl Lines {
     /// The next line, or what is wrong with it; None at the end of input. Ctrl-C gives a line up, Ctrl-D ends.
     pub fn next(&mut self) -> Option<Result<String, BadInput>> {
         match &mut self.source {
-            Source::Terminal { editor, prompt, .. } => loop {
+            Source::Terminal { editor, prompt, history } => loop {
                 match editor.readline(prompt) {
-                    Ok(line) => return Some(Ok(line)),
+                    Ok(line) => {
+                        // At once, as a signal or the end of the terminal ends the program without another word. A history
+                        // that cannot be kept is no reason to complain.
+                        if let Some(path) = history {
+                            let _ = editor.append_history(path);
+                        }
+                        return Some(Ok(line));
+                    }
                     Err(ReadlineError::Interrupted) => {}
                     Err(_) => return None,
                 }
@@ -119,15 +126,6 @@ impl Lines {
                 *broken = matches!(read, Some(Err(BadInput::Broken(_))));
                 read
             }
-        }
-    }
-}
-
-impl Drop for Lines {
-    fn drop(&mut self) {
-        if let Source::Terminal { editor, history: Some(path), .. } = &mut self.source {
-            // A history that cannot be kept is no reason to complain at the end.
-            let _ = editor.save_history(path);
         }
     }
 }

@@ -30,6 +30,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 /// What the shell may do.
@@ -56,7 +57,7 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode, Failure> {
     let runtime = runtime.expect("a runtime needs only a few descriptors, which a program that just began has");
     let mut lines = Lines::open(&config.cluster);
     let client = runtime.block_on(ClusterClient::observe(&config));
-    runtime.spawn(tell(Arc::clone(&client), lines.printer()));
+    runtime.spawn(tell(greet(&client, &lines.printer()), lines.printer()));
     let access = runtime.block_on(Shell::enter(&client, args, &lines.printer()))?;
     let mut shell = Shell { config, client, access, failed: false };
     while let Some(line) = lines.next() {
@@ -78,19 +79,22 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode, Failure> {
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// Says which servers are reached, lost and back.
-async fn tell(client: Arc<ClusterClient>, printer: Printer) {
-    let mut events = client.events();
-    let mut told: BTreeSet<ServerId> = BTreeSet::new();
-    for server in client.config().servers().filter(|server| client.is_connected(*server)) {
-        printer.print(&ServerEvent::Reached(server).to_string());
-        told.insert(server);
+/// Says which servers are reached and which are not, before the first line is read; what it has said, and what comes after.
+fn greet(client: &ClusterClient, printer: &Printer) -> (Receiver<ServerEvent>, BTreeSet<ServerId>) {
+    // First, so that nothing that happens meanwhile is missed.
+    let events = client.events();
+    let told: BTreeSet<ServerId> = client.config().servers().filter(|server| client.is_connected(*server)).collect();
+    for server in &told {
+        printer.print(&ServerEvent::Reached(*server).to_string());
     }
     for (server, why) in client.missing() {
         printer.print(&format!("{server} is not reached: {why}"));
     }
-    // Whoever keeps waiting for events keeps the client: it must be let go when the shell ends.
-    drop(client);
+    (events, told)
+}
+
+/// Says which servers are reached, lost and back. It keeps no client, which must be let go when the shell ends.
+async fn tell((mut events, mut told): (Receiver<ServerEvent>, BTreeSet<ServerId>), printer: Printer) {
     loop {
         match events.recv().await {
             Ok(ServerEvent::Reached(server)) if !told.insert(server) => {}

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 use verdict::Level;
-pub use verdict::copy as copy_word;
+pub use verdict::{copy as copy_word, servers as servers_word};
 
 /// Everything that could be learnt at one moment.
 #[derive(Debug)]
@@ -47,12 +47,13 @@ const SAY_AGAIN: Duration = Duration::from_secs(10);
 /// Runs the command.
 pub fn run(args: &StatusArgs) -> Result<ExitCode, Failure> {
     let target = args.target.open()?;
-    let deadline = Instant::now() + Duration::from_secs(args.wait_healthy.unwrap_or(0));
+    // One beyond what a clock can say is none.
+    let deadline = Instant::now().checked_add(Duration::from_secs(args.wait_healthy.unwrap_or(0)));
     let mut said = None;
     let (seen, verdict) = loop {
         let seen = look(&target);
         let verdict = verdict::judge(&seen);
-        if verdict.level == Level::Healthy || Instant::now() >= deadline {
+        if verdict.level == Level::Healthy || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             break (seen, verdict);
         }
         let line = verdict.line();

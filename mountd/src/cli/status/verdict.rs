@@ -159,7 +159,11 @@ fn absence(seen: &Seen, server: ServerId) -> String {
     };
     match seen.silent_for(server) {
         Some(silent) => {
-            format!("{server} {how} since {} ({})", human::clock(seen.now - silent), human::span(silent))
+            format!(
+                "{server} {how} since {} ({})",
+                human::clock(seen.now.checked_sub(silent).unwrap_or(UNIX_EPOCH)),
+                human::span(silent)
+            )
         }
         None => format!("{server} {how}"),
     }
@@ -173,6 +177,17 @@ fn serving_mirror(seen: &Seen, server: ServerId) -> Option<ServerId> {
 }
 
 fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
+    if pair.in_sync().next().is_none() {
+        let [a, b] = pair.members.map(|m| m.server);
+        let let_in = |m: &&Member| seen.answer(m.server).is_some_and(|status| status.incarnation == m.incarnation);
+        let how = match pair.members.iter().find(let_in) {
+            Some(m) => format!("{} marks what was lost, and serves then", m.server),
+            None => format!("it goes on once {a} or {b} is started with an empty data directory"),
+        };
+        let text = format!("files on {} cannot be read or written: its loss was accepted, {how}", servers(pair));
+        found.push((Level::Unavailable, text));
+        return;
+    }
     if !pair.in_sync().any(|m| seen.answer(m.server).is_some()) {
         let members: Vec<String> = pair.members.iter().map(|m| member(seen, m)).collect();
         let text = format!("files on {} cannot be read or written: {}", servers(pair), human::list(members));
@@ -182,7 +197,10 @@ fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
     for m in pair.members.iter().filter(|m| m.state != CopyState::InSync && seen.answer(m.server).is_some()) {
         let text = match progress(seen, m.server) {
             Some(p) => format!("{} is being brought up to date: {}", m.server, resync_words(&p)),
-            None => format!("{}'s copy is {}", m.server, copy(m.state)),
+            None => {
+                let behind = names_behind(seen, m.server).map_or_else(String::new, |words| format!(", {words}"));
+                format!("{}'s copy is {}{behind}", m.server, copy(m.state))
+            }
         };
         found.push((Level::Degraded, text));
     }
@@ -191,6 +209,14 @@ fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
     for m in pair.in_sync().filter(anew) {
         found.push((Level::Degraded, format!("{} has just started, and its copy is not judged yet", m.server)));
     }
+}
+
+/// `names: entry 60 of 120 (50 %)`, of a server that still catches up with the leader's log; its chunks come after that.
+fn names_behind(seen: &Seen, server: ServerId) -> Option<String> {
+    let (applied, last) = (seen.answer(server)?.applied.0, seen.answer(seen.leader()?)?.last_index.0);
+    let percent = (u128::from(applied) * 100).checked_div(u128::from(last))?;
+    let (at, of) = (human::count(applied), human::count(last));
+    (applied < last).then(|| format!("names: entry {at} of {of} ({percent} %)"))
 }
 
 fn member(seen: &Seen, m: &Member) -> String {
@@ -240,7 +266,7 @@ pub fn time_left(p: &ResyncProgress) -> Option<Duration> {
         return None;
     }
     let each = Duration::from_millis(p.elapsed_ms).as_secs_f64() / p.done as f64;
-    Some(Duration::from_secs_f64(each * (p.total - p.done) as f64))
+    Duration::try_from_secs_f64(each * (p.total - p.done) as f64).ok()
 }
 
 /// Chunks that were looked at in a second, so far; None: it has only begun.
@@ -277,7 +303,8 @@ pub fn scrub_words(pass: &ScrubPass) -> String {
     let left = match (pass.bytes, pass.total_bytes.saturating_sub(pass.bytes)) {
         (1.., left @ 1..) => {
             let each = Duration::from_millis(pass.elapsed_ms).as_secs_f64() / pass.bytes as f64;
-            format!(", {} left", human::span(Duration::from_secs_f64(each * left as f64)))
+            let left = Duration::try_from_secs_f64(each * left as f64);
+            left.map_or_else(|_| String::new(), |left| format!(", {} left", human::span(left)))
         }
         _ => String::new(),
     };
@@ -371,6 +398,27 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_whose_loss_was_accepted_says_what_it_waits_for() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            for member in status.pairs[..].iter_mut().skip(1).flat_map(|pair| &mut pair.members) {
+                (member.state, member.incarnation) = (CopyState::Stale, Incarnation::of(7, 7).barred());
+            }
+        }
+        let line = judge(&s).line();
+        assert!(
+            line.starts_with("unavailable: files on fsd3+fsd4 cannot be read or written: its loss was accepted"),
+            "{line}"
+        );
+        assert!(line.contains("once fsd3 or fsd4 is started with an empty data directory"), "{line}");
+        let life = s.answers[&ServerId(4)].as_ref().unwrap().incarnation;
+        for status in s.answers.values_mut().flatten().filter(|status| status.pairs.len() > 1) {
+            status.pairs[1].members[1].incarnation = life;
+        }
+        assert!(judge(&s).line().contains("fsd4 marks what was lost"), "{}", judge(&s).line());
+    }
+
+    #[test]
     fn a_server_that_has_just_started_is_not_in_sync_by_what_its_earlier_life_was() {
         let mut s = seen();
         assert_eq!(judge(&s).level, Level::Healthy);
@@ -397,6 +445,24 @@ mod tests {
             ),
             "{line}"
         );
+    }
+
+    #[test]
+    fn a_stale_copy_says_how_far_its_names_are() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            if let Some(pair) = status.pairs.get_mut(0) {
+                pair.members[1].state = CopyState::Stale;
+            }
+        }
+        assert_eq!(judge(&s).line(), "degraded: fsd2's copy is stale");
+        s.answers.get_mut(&ServerId(2)).unwrap().as_mut().unwrap().applied = LogIndex(30);
+        assert_eq!(judge(&s).line(), "degraded: fsd2's copy is stale, names: entry 30 of 120 (25 %)");
+        let mut nobody = s;
+        for status in nobody.answers.values_mut().flatten() {
+            (status.leader, status.quorum) = (None, false);
+        }
+        assert!(judge(&nobody).line().contains("fsd2's copy is stale"), "without a leader nobody says how far that is");
     }
 
     #[test]

@@ -125,31 +125,12 @@ async fn still_held(config: &Config, held: &Held, dead: BTreeSet<Ino>) -> Vec<(S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vfs::testing::empty_file;
     use raidfs_common::attr::Placement;
-    use raidfs_common::time::Time;
 
     #[test]
     fn chunks_on_the_wrong_pair_or_of_no_file_are_seen() {
-        let time = Time::default();
-        let mut attr = Attr {
-            ino: Ino(9),
-            kind: FileKind::File,
-            perm: 0,
-            nlink: 1,
-            uid: 0,
-            gid: 0,
-            rdev: 0,
-            size: 0,
-            blocks: 0,
-            atime: time,
-            mtime: time,
-            ctime: time,
-            btime: time,
-            cut_gen: 0,
-            placement: Placement { first_pair: 1, turn: 0 },
-            parent: Ino::ROOT,
-            xattrs: 0,
-        };
+        let mut attr = Attr { placement: Placement { first_pair: 1, turn: 0 }, ..empty_file(Ino(9)) };
         assert_eq!(misplaced(&attr, 0, PairId(1), 2), None);
         assert_eq!(misplaced(&attr, 1, PairId(0), 2), None);
         assert_eq!(misplaced(&attr, 1, PairId(1), 2).unwrap(), "it belongs on pair 1, not on pair 2");

@@ -12,7 +12,7 @@ use raidfs_common::pair::Pair;
 use raidfs_common::rpc::admin::AdminServiceClient;
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const CONNECT: Duration = Duration::from_secs(2);
@@ -142,6 +142,22 @@ async fn look_again(
 async fn one(client: &AdminServiceClient, pair: PairId, chunk: ChunkId) -> Result<Option<ChunkSummary>, String> {
     let page = page(client, pair, chunk.before(), true).await?;
     Ok(page.into_iter().find(|s| s.chunk == chunk))
+}
+
+/// What was accepted as lost is nothing wrong any more, and is said once.
+pub fn say_lost(held: &Held, report: &Report) {
+    // Mirrors are equal in this, or that was said to be wrong.
+    let all = held.values().flatten().filter(|s| s.lost > 0);
+    let lost: BTreeMap<ChunkId, u32> = all.map(|s| (s.chunk, s.lost)).collect();
+    if !lost.is_empty() {
+        let files: BTreeSet<_> = lost.keys().map(|chunk| chunk.ino).collect();
+        let bytes: u64 = lost.values().map(|bytes| u64::from(*bytes)).sum();
+        report.accepted(format_args!(
+            "{} in {} were lost with a pair, which was accepted: `raidfs lost` lists them",
+            human::bytes(bytes),
+            human::several(files.len() as u64, "file", "files")
+        ));
+    }
 }
 
 /// Whether a server holds any chunk of a file; if it does not say, it counts as holding.

@@ -18,6 +18,8 @@ pub enum Wrong {
     Bytes,
     /// So many blocks do not match their checksums, on the first and on the second.
     Damaged(u32, u32),
+    /// So many bytes were accepted as lost, on the first and on the second.
+    Lost(u32, u32),
 }
 
 impl fmt::Display for Wrong {
@@ -30,6 +32,9 @@ impl fmt::Display for Wrong {
             Wrong::Damaged(a, 0) => write!(f, "{a} blocks do not match their checksums on the first server"),
             Wrong::Damaged(0, b) => write!(f, "{b} blocks do not match their checksums on the second server"),
             Wrong::Damaged(a, b) => write!(f, "{a} and {b} blocks do not match their checksums"),
+            Wrong::Lost(a, b) => {
+                write!(f, "{a} bytes were accepted as lost on the first server and {b} on the second")
+            }
         }
     }
 }
@@ -44,6 +49,9 @@ pub fn judge(first: Option<&ChunkSummary>, second: Option<&ChunkSummary>) -> Opt
     };
     if a.damaged > 0 || b.damaged > 0 {
         return Some(Wrong::Damaged(a.damaged, b.damaged));
+    }
+    if a.lost != b.lost {
+        return Some(Wrong::Lost(a.lost, b.lost));
     }
     if a.length != b.length {
         return Some(Wrong::Length(a.length, b.length));
@@ -81,7 +89,7 @@ mod tests {
     }
 
     fn summary(ino: u64, index: u32) -> ChunkSummary {
-        ChunkSummary { chunk: chunk(ino, index), length: 100, blocks: 1, digest: 7, damaged: 0 }
+        ChunkSummary { chunk: chunk(ino, index), length: 100, blocks: 1, digest: 7, damaged: 0, lost: 0 }
     }
 
     #[test]
@@ -96,10 +104,11 @@ mod tests {
     #[test]
     fn each_difference_is_seen_and_named() {
         let list = [summary(1, 0), summary(2, 0), summary(3, 0), summary(4, 0)];
-        let cases: [(Damage, Wrong); 5] = [
+        let cases: [(Damage, Wrong); 6] = [
             (|s| s.length = 99, Wrong::Length(100, 99)),
             (|s| s.digest = 8, Wrong::Bytes),
             (|s| s.blocks = 2, Wrong::Bytes),
+            (|s| s.lost = 1, Wrong::Lost(0, 1)),
             (|s| s.damaged = 3, Wrong::Damaged(0, 3)),
             (|s| (s.damaged, s.digest) = (1, 9), Wrong::Damaged(0, 1)),
         ];

@@ -46,6 +46,11 @@ impl Report {
         println!("ok     {text}");
     }
 
+    /// Something is as an operator has accepted it.
+    pub fn accepted(&self, text: impl std::fmt::Display) {
+        println!("lost   {text}");
+    }
+
     /// How many things are wrong.
     pub fn problems(&self) -> usize {
         self.wrong
@@ -87,6 +92,7 @@ pub async fn verify(config: &Config, report: &mut Report) {
     copies(&pairs, &answers, report);
     names::check(config, &answers, report).await;
     let held = chunks::check(config, &pairs, &answers, report).await;
+    chunks::say_lost(&held, report);
     belonging::check(config, &pairs, &answers, &held, report).await;
 }
 

@@ -2,11 +2,13 @@
 
 use super::super::admin::within;
 use super::super::human;
+use super::super::progress::{Progress, Unit};
 use super::{Answers, Report};
 use crate::cluster::survey::connect_admin;
 use futures::future::join_all;
 use raidfs_common::config::Config;
 use raidfs_common::id::{LogIndex, ServerId};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -34,7 +36,7 @@ pub async fn check(config: &Config, answers: &Answers, report: &mut Report) {
         if attempt > 0 {
             tokio::time::sleep(PAUSE).await;
         }
-        let walks = join_all(servers.iter().map(|&s| walk(config, s, at_least))).await;
+        let walks = walk_all(config, answers, &servers, at_least, attempt > 0).await;
         for (&server, walked) in servers.iter().zip(walks) {
             match walked {
                 Ok(walked) => {
@@ -109,6 +111,32 @@ fn together(seen: &BTreeMap<LogIndex, BTreeMap<u64, BTreeSet<ServerId>>>, server
         if reached.len() == before {
             return servers.iter().all(|s| reached.contains(s));
         }
+    }
+}
+
+/// Walks over all of them at once, and shows how far that is: a server says nothing before it is through.
+async fn walk_all(
+    config: &Config,
+    answers: &Answers,
+    servers: &[ServerId],
+    at_least: LogIndex,
+    again: bool,
+) -> Vec<Result<Walked, String>> {
+    let size = |server: ServerId| answers.get(&server).map_or(0, |status| status.inodes.0 + status.inodes.1);
+    let what = if again { "comparing names again" } else { "comparing names" };
+    let total = servers.iter().map(|&server| size(server)).sum();
+    let progress = RefCell::new(Progress::new(what, Unit::Things("files and directories of all servers"), total));
+    let walks = join_all(servers.iter().map(|&server| {
+        let progress = &progress;
+        async move {
+            let walked = walk(config, server, at_least).await;
+            progress.borrow_mut().add(size(server));
+            walked
+        }
+    }));
+    tokio::select! {
+        walks = walks => walks,
+        never = Progress::tick(&progress) => match never {},
     }
 }
 
