@@ -96,7 +96,7 @@ pub fn write(root: &Path, record: &LifeRecord) -> Result<(), IdentityError> {
     write_whole(root, LIFE, &record.encode())
 }
 
-/// Writes it over the one that is there, which takes no room on most file systems. Not whole or not at all, as [`write`]: half of one is
+/// Writes it over the one that is there, which takes no room on most file systems. Not whole or not at all, as [`write()`]: half of one is
 /// damaged, and stands for a life that must not be trusted. So it is for saying that.
 pub fn write_over(root: &Path, record: &LifeRecord) -> Result<(), IdentityError> {
     let path = root.join(LIFE);
