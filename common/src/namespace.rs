@@ -282,6 +282,11 @@ impl LifeSaid {
 }
 
 impl Command {
+    /// Reads an entry of the log. One without data is the first of a leader.
+    pub fn of(data: &[u8]) -> Result<Command, crate::codec::Malformed> {
+        if data.is_empty() { Ok(Command::Noop) } else { crate::codec::decode(data) }
+    }
+
     /// Whether any of its changes must be synced first.
     pub fn must_sync(&self) -> bool {
         match self {

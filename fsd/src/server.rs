@@ -108,7 +108,7 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
         strict: config.durability == Durability::Strict,
         on_recovery: codec::encode(&Command::Recovered).into(),
         read_lives: |data| {
-            let said = codec::decode::<Command>(data).map(|command| command.lives()).unwrap_or_default();
+            let said = Command::of(data).map(|command| command.lives()).unwrap_or_default();
             said.into_iter().map(|(voter, said)| (voter, said.known_after())).collect()
         },
     }

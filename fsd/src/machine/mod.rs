@@ -12,7 +12,6 @@ use crate::namespace::store::{Reader, Store};
 use crate::namespace::{Effect, Fault, FlushBatch, Namespace, Refused};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use raidfs_common::codec;
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, SessionId, Term};
@@ -301,7 +300,7 @@ impl Machine for NamesMachine {
     type Outcome = Made;
 
     fn apply(&self, entry: &LogEntry) -> Made {
-        let command = if entry.data.is_empty() { Ok(Command::Noop) } else { codec::decode(&entry.data) };
+        let command = Command::of(&entry.data);
         let mut names = self.names.write();
         let applied = match command.map_err(|e| e.to_string()) {
             Ok(command) => {

@@ -6,7 +6,6 @@ use crate::namespace::snapshot;
 use crate::sealed;
 use bytes::Bytes;
 use parking_lot::Mutex;
-use raidfs_common::codec;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::namespace::{Command, LifeSaid};
 use raidfs_common::rpc::peer::LogEntry;
@@ -75,7 +74,7 @@ impl Machine for WitnessMachine {
         *self.applied.lock() = (entry.index, entry.term);
         // What is about lives fences.
         if entry.synced
-            && let Ok(command) = codec::decode::<Command>(&entry.data)
+            && let Ok(command) = Command::of(&entry.data)
         {
             let mut lives = self.lives.lock();
             command.lives().into_iter().for_each(|said| take(&mut lives, said));
@@ -113,6 +112,7 @@ impl Machine for WitnessMachine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use raidfs_common::codec;
     use raidfs_common::id::{Epoch, PairId, SessionId};
     use raidfs_common::namespace::{Change, PairEvent, Request};
     use raidfs_common::time::Time;

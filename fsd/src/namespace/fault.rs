@@ -74,15 +74,12 @@ impl Fault {
             libc::EROFS,
             libc::EAGAIN,
         ];
-        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
-        while let Some(error) = cause {
+        let first: &(dyn Error + 'static) = self;
+        let mut chain = std::iter::successors(Some(first), |&error| error.source());
+        chain.any(|error| {
             let code = error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-            if code.is_some_and(|code| wanting.contains(&code)) {
-                return true;
-            }
-            cause = error.source();
-        }
-        false
+            code.is_some_and(|code| wanting.contains(&code))
+        })
     }
 
     /// The row under `key` is not what it must be.

@@ -48,12 +48,17 @@ impl Replica {
         }
     }
 
+    /// Reports, and waits for a moment until the pair's epoch is above `epoch`.
+    pub(super) async fn report_once(&self, report: Report, epoch: Epoch) -> Standing {
+        // Whether the leader took notice does not matter: the epoch tells.
+        let _ = tokio::time::timeout(REPORT_PATIENCE, self.board.report(report)).await;
+        self.standing_when(REPORT_AGAIN, |s| s.epoch() > epoch).await
+    }
+
     /// Reports until the pair's epoch is above `epoch`.
     pub(super) async fn report_until(&self, report: Report, epoch: Epoch) -> Standing {
         loop {
-            // Whether the leader took notice does not matter: the epoch tells.
-            let _ = tokio::time::timeout(REPORT_PATIENCE, self.board.report(report.clone())).await;
-            let standing = self.standing_when(REPORT_AGAIN, |s| s.epoch() > epoch).await;
+            let standing = self.report_once(report.clone(), epoch).await;
             if standing.epoch() > epoch {
                 return standing;
             }

@@ -3,7 +3,7 @@
 //! block, and whatever is done to chunks is done to that, too. The mirror is given all of it like any other chunk.
 
 use super::ranges::{Mode, Span};
-use super::{DISK_STUCK, REPORT_AGAIN, Replica, SYNC_STUCK};
+use super::{DISK_STUCK, Replica, SYNC_STUCK};
 use crate::chunk::ChunkError;
 use crate::replica::judge::Standing;
 use futures::StreamExt;
@@ -26,8 +26,6 @@ const AT_ONCE: usize = 64;
 const AGAIN: Duration = Duration::from_secs(1);
 /// How far it is is told so often.
 const TELL_EVERY: Duration = Duration::from_secs(5);
-/// A report that got no answer by then is repeated, if it is still true.
-const REPORT_PATIENCE: Duration = Duration::from_millis(150);
 
 #[derive(Debug, thiserror::Error)]
 enum Failed {
@@ -95,9 +93,7 @@ impl Replica {
             }
             let (epoch, incarnation) = (standing.epoch(), self.board.incarnation);
             let report = Report::Begun { pair: self.pair, epoch, incarnation, late };
-            // Whether the leader took notice does not matter: the epoch tells.
-            let _ = tokio::time::timeout(REPORT_PATIENCE, self.board.report(report)).await;
-            self.standing_when(REPORT_AGAIN, |s| s.epoch() > epoch).await;
+            self.report_once(report, epoch).await;
         }
     }
 

@@ -68,6 +68,9 @@ impl Pace {
 /// While the store is in use a resync copies one chunk at a time, for one part in so many of the time. It may be the only
 /// thing that a pair has only one copy of its files without, so it is never made to wait for good.
 const COURTESY: u32 = 4;
+/// A chunk that took no longer, as a small one, or one that is equal, is in nobody's way: then it is half of the time. There may
+/// be tens of thousands of those, and until the last one there is one copy of everything.
+const BRIEF: Duration = Duration::from_millis(10);
 /// Whatever a chunk has taken.
 const COURTESY_MAX: Duration = Duration::from_millis(500);
 /// A resync that has not taken longer yet goes as fast as it can,
@@ -105,7 +108,7 @@ impl Courtesy {
 
     /// How long to stand back after a chunk that took `took`.
     pub fn pause(took: Duration) -> Duration {
-        (took * (COURTESY - 1)).min(COURTESY_MAX)
+        if took <= BRIEF { took } else { (took * (COURTESY - 1)).min(COURTESY_MAX) }
     }
 }
 
@@ -173,7 +176,8 @@ mod tests {
         assert!(!of_whole_disk().in_use(6, before + IN_USE), "nobody uses it");
         let mut absence = Courtesy::new(100 * BRISK_CHUNKS, false, 6, before);
         assert!(!absence.in_use(7, before), "a short absence under an untar leaves many chunks, too");
-        assert_eq!(Courtesy::pause(10 * MS), 30 * MS);
+        assert_eq!(Courtesy::pause(11 * MS), 33 * MS);
+        assert_eq!(Courtesy::pause(2 * MS), 2 * MS, "tens of thousands of small chunks come to an end");
         assert_eq!(Courtesy::pause(30_000 * MS), COURTESY_MAX, "a slow disk does not stop it");
     }
 }

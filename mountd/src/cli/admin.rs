@@ -2,7 +2,10 @@
 
 use crate::cluster::survey::{SURVEY_PATIENCE, connect_admin, hello, status_of};
 use raidfs_common::config::Config;
-use raidfs_common::id::ServerId;
+use raidfs_common::error::FsError;
+use raidfs_common::id::{Ino, LogIndex, ServerId};
+use raidfs_common::limits::DIR_PAGE_ENTRIES;
+use raidfs_common::namespace::{Answer, Entry, Query};
 use raidfs_common::rpc::Service;
 use raidfs_common::rpc::names::NamesServiceClient;
 use raidfs_common::wire::{self, ConnectError};
@@ -30,6 +33,24 @@ pub async fn connect_names(config: &Config, server: ServerId) -> Result<NamesSer
     let transport = wire::connect(address, &hello(config, server, Service::Names), PATIENCE).await;
     let transport = transport.map_err(|e| e.to_string())?;
     Ok(NamesServiceClient::new(tarpc::client::Config::default(), transport).spawn())
+}
+
+/// A page of a directory's entries behind the cookie `after`, and whether they are the last; or what the names say against it.
+pub async fn entries(
+    names: &NamesServiceClient,
+    at_least: LogIndex,
+    ino: Ino,
+    after: u64,
+    attrs: bool,
+) -> Result<Result<(Vec<Entry>, bool), FsError>, String> {
+    const PATIENCE: Duration = Duration::from_secs(30);
+    let query = Query::ReadDir { ino, after, limit: DIR_PAGE_ENTRIES as u32, attrs };
+    let answer = names.query(within(PATIENCE), at_least, query).await;
+    match answer.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?.1 {
+        Ok(Answer::Entries { entries, end, .. }) => Ok(Ok((entries, end))),
+        Ok(_) => Err("it gave another answer than was asked for".to_owned()),
+        Err(error) => Ok(Err(error)),
+    }
 }
 
 /// Whether a server answers at all.

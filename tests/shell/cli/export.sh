@@ -107,6 +107,9 @@ echo missed > "$held"; need sync "$held"
 crash fsd1
 back fsd2
 need wait_until 20 copy_is fsd2 stale
+# It is told from its own names, which learn of it a moment after others do.
+knows() { [ "$(json /servers/1/applied)" -ge "$(json /servers/2/applied)" ]; }
+need wait_until 20 knows
 crash fsd2 fsd3 fsd4 witness mountd
 need umount -l "$MNT"
 says "an old copy is told" "this copy was out of date when the server ended: fsd2 was stale" \

@@ -16,6 +16,8 @@ filled_until() { local name=$1; shift; fill "$name"; "$@"; }
 names_change_until() { local i; for i in $(seq 100); do : > "$MNT/some$i"; done; rm "$MNT"/some*; "$@"; }
 lines_about_room() { grep -c "no room on the disk of .* goes on by itself" "$DIR/log/$1.log"; }
 
+both_have_room() { [ "$(json /pairs/0/space/free)" -gt 1000000 ] && [ "$(json /pairs/1/space/free)" -gt 1000000 ]; }
+
 for name in fsd2 "$(leader)"; do
   before=$(lines_about_room "$name")
   watch
@@ -33,5 +35,7 @@ for name in fsd2 "$(leader)"; do
   need rm "$(others "$name")"
   finish start
   check "$name: it is back by itself once there is room" wait_healthy 60
+  # Files go to that pair again once its servers have said so, every two seconds.
+  need wait_until 20 both_have_room
 done
 check "verify finds nothing wrong" verify

@@ -1,4 +1,5 @@
 # limit: 300
+# only when asked
 # Power is cut, for real: of one server, of a pair, of one of each, of everything, while programs append and sync line by line.
 skip_without mkfs.ext4
 skip_without mkfs.btrfs

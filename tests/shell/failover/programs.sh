@@ -1,4 +1,5 @@
 # limit: 600
+# only when asked
 # git, rsync, sqlite3 with a write-ahead log and cargo go on at the same time while servers die and return: the leader,
 # one of each pair, and the witness.
 skip_without git

@@ -1,4 +1,5 @@
 # limit: 600
+# only when asked
 # A server's disk is replaced by an empty one, under a load that checks what it reads: refused until `raidfs replace` says so,
 # then copied anew, with progress, killed in the middle of it, too; the old disk is refused for good. The same for the witness.
 source "$LIB/watch.sh"

@@ -34,7 +34,8 @@ done
 # Who catches a signal is not interrupted by it, as on a local disk.
 # shellcheck disable=SC2016
 begin waiter perl -e '$SIG{TERM} = sub { $caught = 1 }; open(F, "<", $ARGV[0]) || die; $n = sysread(F, $b, 4096); print defined $n ? "read $n" : "error: $!", ", caught $caught\n"' "${lost[0]}"
-need wait_until 20 asks "${LOADS[waiter]}"
+has_opened() { find "/proc/$1/fd" -lname "$2" | grep -q .; }
+need wait_until 20 has_opened "${LOADS[waiter]}" "${lost[0]}"
 need kill -TERM "${LOADS[waiter]}"
 pass_time 2500
 refuse "a signal that is caught ends nothing" gone "${LOADS[waiter]}"

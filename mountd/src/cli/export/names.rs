@@ -7,7 +7,6 @@ use super::super::Failure;
 use super::super::progress::{Progress, Unit};
 use super::{Found, join};
 use raidfs_common::attr::{Attr, FileKind};
-use raidfs_common::codec;
 use raidfs_common::id::{Ino, LogIndex};
 use raidfs_common::limits::DIR_PAGE_ENTRIES;
 use raidfs_common::namespace::{Answer, Command, Entry, Query};
@@ -84,7 +83,7 @@ impl Names {
             }
             for entry in entries {
                 // An entry that cannot be read ends what is known.
-                let Ok(command) = codec::decode::<Command>(&entry.data) else { return Ok(()) };
+                let Ok(command) = Command::of(&entry.data) else { return Ok(()) };
                 self.namespace.apply(entry.index, entry.term, &command)?;
                 next = entry.index.next();
                 progress.add(1);
