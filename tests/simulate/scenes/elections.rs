@@ -183,23 +183,21 @@ fn a_retry_after_a_snapshot(stage: &mut Stage) {
     millis(300);
     stage.run(away);
     stage.calm();
-    // Whoever leads stops until it is that one.
-    for _ in 0..20 {
-        let leader = stage.leader();
-        if leader == away {
-            break;
+    // Of those that are left only that one hears all others.
+    let leader = stage.leader();
+    if leader != away {
+        let others: Vec<ServerId> = Stage::everybody().into_iter().filter(|id| ![leader, away].contains(id)).collect();
+        for (n, one) in others.iter().enumerate() {
+            others[n + 1..].iter().for_each(|two| stage.cut(one.0, two.0));
         }
         stage.kill(leader);
-        millis(800);
-        let next = stage.leader();
-        stage.tell(&format!("{next} leads"));
-        stage.run(leader);
-        stage.calm();
+        while stage.leader() == leader {
+            millis(100);
+        }
     }
-    if stage.leader() != away {
-        // Chance would not have it: nothing is shown under this seed.
-        network::heal();
-        return;
+    let next = stage.leader();
+    if next != away {
+        unfit(&format!("{next} leads"));
     }
     network::heal();
     match made.end() {

@@ -6,6 +6,7 @@ use super::*;
 use raidfs_common::id::Ino;
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Change;
+use raidfs_common::pair::{CopyState, Pair};
 use raidfs_mountd::vfs::cluster::Cluster;
 
 /// The scenes.
@@ -124,8 +125,9 @@ fn a_write_and_a_read_around_an_eviction(stage: &mut Stage) {
     let (mirror, attr) = (file.mirror, file.attr);
     stage.tell(&format!("no server hears {mirror}"));
     (0..5).filter(|host| *host != mirror.0).for_each(|host| stage.cut(host, mirror.0));
-    // The news comes from the primary only.
+    // The news comes from the primary only, and takes longer than the answer, as it is asked for.
     (0..5).filter(|host| !file.servers().contains(&ServerId(*host))).for_each(|host| stage.cut(host, MOUNT));
+    network::put_apart(file.primary.0, MOUNT, Duration::from_millis(30));
     let both = a.begin(move |client| async move {
         let written = client.change_chunk(address(&attr), write_of(2, false)).await;
         let mut found = Vec::new();
@@ -195,28 +197,43 @@ fn reads_during_a_resync(stage: &mut Stage) {
     stage.expect_at_last("after all was mended", &a, &file, 2);
 }
 
-/// The same, and there is much to write.
+/// The same, and files are written to, each once: some of them while they are copied.
 fn writes_during_a_resync(stage: &mut Stage) {
     let a = stage.mount();
-    let file = file_beside(stage, &a);
-    let mut value = 1;
-    for _ in 0..4 {
-        stage.kill(file.mirror);
-        a.write(&file, value + 1).well();
-        let slow = Trouble::Slow(20 + stage.dice.below(80));
-        stage.trouble(file.primary, slow);
-        stage.run(file.mirror);
-        millis(stage.dice.below(900));
-        value += 2;
-        a.write_only(&file, value).well();
-        stage.servers.heal_disks();
-        stage.calm();
-        for _ in 0..6 {
-            let read = a.read(&file).within(PATIENCE);
-            stage.expect("after a resync", read, value);
-            millis(20);
+    let first = file_beside(stage, &a);
+    let mut files = vec![first];
+    while files.len() < 5 {
+        let file = a.file(|primary, mirror| (primary, mirror) == (first.primary, first.mirror));
+        a.write(&file, 1).well();
+        files.push(file);
+    }
+    stage.kill(first.mirror);
+    for file in &files {
+        a.write(file, 2).well();
+    }
+    let slow = 20 + stage.dice.below(60);
+    stage.trouble(first.primary, Trouble::Slow(slow));
+    stage.run(first.mirror);
+    a.pairs(move |pairs| is_syncing(pairs, &first)).end();
+    stage.tell("it is being brought up to date");
+    let mut pending = Vec::new();
+    for file in &files {
+        millis(slow / 2 + stage.dice.below(slow));
+        pending.push(a.write_only(file, 3));
+    }
+    pending.into_iter().for_each(|write| write.well());
+    stage.servers.heal_disks();
+    stage.calm();
+    for file in &files {
+        for _ in 0..4 {
+            let read = a.read(file).within(PATIENCE);
+            stage.expect("after a resync", read, 3);
         }
     }
+}
+
+fn is_syncing(pairs: &[Pair], file: &File) -> bool {
+    pairs.iter().filter_map(|pair| pair.member(file.mirror)).any(|m| m.state == CopyState::Syncing)
 }
 
 /// Somebody writes to a file that was removed, and whose chunks are gone.
