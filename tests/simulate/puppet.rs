@@ -152,8 +152,8 @@ impl Puppet {
     /// Makes a file in the root directory that lies on a pair of which `wanted` is told the primary and the mirror.
     pub fn file(&self, wanted: impl Fn(ServerId, ServerId) -> bool) -> File {
         const NAMES: [&str; 24] = [
-            "f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11", "f12", "f13", "f14", "f15", "f16",
-            "f17", "f18", "f19", "f20", "f21", "f22", "f23",
+            "f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11", "f12", "f13", "f14", "f15",
+            "f16", "f17", "f18", "f19", "f20", "f21", "f22", "f23",
         ];
         let made = NAMES.iter().filter_map(|name| match self.create(name).end() {
             Err(FsError::Exists) => None,
