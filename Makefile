@@ -20,7 +20,7 @@ RAIDFS   := $(RELEASE)/raidfs
 PROGRAMS := fsd mountd raidfs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-sim test-plants test-posix test-scale soak test-all bench bench-peers doc
+.PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-sim test-scenes test-plants test-posix test-scale soak test-all bench bench-peers doc
 
 help: ## show this
 	@echo "make TARGET [DIR=$(DIR)] [MOUNT=/mnt/raidfs] [SERVERS=4]"
@@ -90,10 +90,15 @@ test-sim: ## a whole cluster in one process, from seeds: SEEDS=100 of them FROM=
 	$(CARGO) build --locked -p raidfs-tests --bin simulate
 	@"$(dir $(RELEASE))debug/simulate" $(if $(SEED),--seed $(SEED) --tell,--from $(or $(FROM),1) --seeds $(or $(SEEDS),100))
 
-test-plants: ## bugs planted on purpose, each to be caught by one of SEEDS=200 seeds of the simulation
+test-scenes: ## the scenes of the simulation, each under SEEDS=20 seeds; ONLY=NAME plays one
+	@packaging/setup build
+	$(CARGO) build --locked -p raidfs-tests --bin simulate
+	@"$(dir $(RELEASE))debug/simulate" --scenes --from $(or $(FROM),1) --seeds $(or $(SEEDS),20) $(if $(ONLY),--only $(ONLY))
+
+test-plants: ## bugs planted on purpose, each to be caught by a scene of the simulation or by one of SEEDS=200 seeds; ONLY=BUG plants one
 	@packaging/setup build
 	$(CARGO) build --locked -p raidfs-tests --bin simulate --features planted --target-dir "$(dir $(RELEASE))planted"
-	@"$(dir $(RELEASE))planted/debug/simulate" --plants --from $(or $(FROM),1) --seeds $(or $(SEEDS),200)
+	@"$(dir $(RELEASE))planted/debug/simulate" --plants --from $(or $(FROM),1) --seeds $(or $(SEEDS),200) $(if $(ONLY),--only $(ONLY))
 
 test-posix: build ## the public suites in full, also while servers are killed and return: two hours; MINUTES= of each, OPS= of a round, SEED=
 	@packaging/setup suites

@@ -31,10 +31,46 @@ pub enum Bug {
     BarsNothing,
     /// A voter that may have forgotten entries votes.
     VotesForgetful,
+    /// After a loss of power the newest log is looked for among those voters only that happen to answer.
+    RecoversEarly,
+    /// An entry that fences counts as agreed before it is durable on a quorum.
+    FencesUnsynced,
+    /// Chunks are cut and removed before the entry that says so is durable on a quorum.
+    DestroysEarly,
+    /// Who made a change under an epoch that has passed by then is not told so.
+    HidesEpoch,
+    /// A server that has started takes for its own what is said of the life before.
+    StartsInSync,
+    /// A copy that is not in sync goes on alone once its mirror is away.
+    StaleGoesOn,
+    /// Of a server that has started nobody minds whether its machine had lost power.
+    ForgetsLoss,
+    /// A change that the mirror does not take is acknowledged while the mirror counts as in sync.
+    GivesUpMirror,
+    /// A change of a chunk whose outcome is kept, or was had, is made again.
+    ChangesTwice,
+    /// What is copied to a mirror has no turn among the changes of the chunk.
+    CopiesOutOfTurn,
+    /// A mirror counts as up to date before what it was given is durable.
+    SettlesNothing,
+    /// A mirror that is being brought up to date serves.
+    ServesSyncing,
+    /// No chunk is noted before it is changed.
+    NotesNothing,
+    /// Changes of a mount session that has ended are taken.
+    OldSessionWrites,
+    /// Changes of files that are gone are taken.
+    RaisesDead,
+    /// A sync that the disk refused counts as made.
+    ForgivesFailedSync,
+    /// Questions are answered from before what the session has seen.
+    AnswersFromPast,
+    /// A snapshot lacks the outcomes that are kept.
+    ForgetsOutcomes,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 12] = [
+pub const BUGS: [Bug; 30] = [
     Bug::AnswersBeforeMirror,
     Bug::ServesStale,
     Bug::ServesWithoutLease,
@@ -47,6 +83,24 @@ pub const BUGS: [Bug; 12] = [
     Bug::SyncsOneMirror,
     Bug::BarsNothing,
     Bug::VotesForgetful,
+    Bug::RecoversEarly,
+    Bug::FencesUnsynced,
+    Bug::DestroysEarly,
+    Bug::HidesEpoch,
+    Bug::StartsInSync,
+    Bug::StaleGoesOn,
+    Bug::ForgetsLoss,
+    Bug::GivesUpMirror,
+    Bug::ChangesTwice,
+    Bug::CopiesOutOfTurn,
+    Bug::SettlesNothing,
+    Bug::ServesSyncing,
+    Bug::NotesNothing,
+    Bug::OldSessionWrites,
+    Bug::RaisesDead,
+    Bug::ForgivesFailedSync,
+    Bug::AnswersFromPast,
+    Bug::ForgetsOutcomes,
 ];
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);

@@ -3,6 +3,7 @@
 use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
+use crate::consensus::short_log;
 use crate::identity::DataDir;
 use crate::joining;
 use crate::machine::witness::WitnessMachine;
@@ -137,6 +138,7 @@ async fn keep_log(node: Arc<WitnessNode>, machine: Arc<WitnessMachine>) {
         if !tokio::task::spawn_blocking(move || keeper.keep()).await.is_ok_and(|kept| kept.is_ok()) {
             continue;
         }
-        node.purge(LogIndex(node.status().spare.0.saturating_sub(KEEP_ENTRIES)));
+        let kept = short_log::entries_kept(KEEP_ENTRIES);
+        node.purge(LogIndex(node.status().spare.0.saturating_sub(kept)));
     }
 }

@@ -1,21 +1,23 @@
-//! The clients of a simulation: one with the mount session, whose programs collide on few names and write few files; and
-//! two that only look, from machines of their own.
+//! The clients of a simulation: one with the mount session, whose programs collide on few names and write few files, and
+//! perhaps a second one that takes the session over while the first hangs; and two that only look, from machines of their
+//! own.
 
 use super::history::{Answer, Event, Names, Op, Read, Register, SESSION, Write};
 use super::network::{self, Host};
-use super::world::world;
+use super::world::{Life, world};
 use parking_lot::Mutex;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::codec::Blob;
 use raidfs_common::config::Config;
 use raidfs_common::error::FsError;
-use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::id::{ChunkId, Ino, ServerId};
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::{self, Change, Done, Query, RenameMode, SetAttr};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
 use raidfs_mountd::cluster::ClusterClient;
+use raidfs_mountd::cluster::survey::{connect_admin, survey};
 use raidfs_mountd::vfs::cluster::{ChunkAddress, Cluster};
 use raidfs_tests::in_process::make_in_root;
 use std::collections::BTreeSet;
@@ -23,7 +25,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Files that are written.
 const REGISTERS: usize = 3;
@@ -31,8 +33,8 @@ const REGISTERS: usize = 3;
 const NAMES: u64 = 4;
 /// Programs that do so.
 const PROGRAMS: usize = 3;
-/// What each program does.
-const STEPS: usize = 40;
+/// How often each program does something.
+pub const STEPS: u64 = 40;
 /// The longest pause between two steps, in microseconds.
 const PAUSE: u64 = 400_000;
 /// Once everything is mended, all copies are in sync after this.
@@ -63,6 +65,41 @@ pub struct Shared {
     pub names_left: Mutex<Names>,
     files: Mutex<Vec<Attr>>,
     over: AtomicBool,
+    /// The second client has begun to take over: the first begins nothing any more, should it go on.
+    taken: AtomicBool,
+}
+
+impl Shared {
+    /// The files that are written have not been made yet.
+    pub fn has_no_files(&self) -> bool {
+        self.files.lock().is_empty()
+    }
+}
+
+/// What a client with the session does.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// It takes over from another.
+    pub second: bool,
+    /// How often each of its programs does something.
+    pub steps: u64,
+}
+
+impl Part {
+    /// The number of one of its programs.
+    fn program(&self, n: usize) -> usize {
+        if self.second { 20 + n } else { n }
+    }
+
+    /// Below the values that it writes.
+    fn values(&self) -> u64 {
+        if self.second { 1_000 } else { 0 }
+    }
+
+    /// It is to begin nothing more.
+    fn is_over(&self, shared: &Shared) -> bool {
+        !self.second && shared.taken.load(Ordering::SeqCst)
+    }
 }
 
 /// The time, later at each look: what happens within one turn has an order, too.
@@ -73,7 +110,8 @@ fn now() -> u64 {
     now
 }
 
-fn time() -> Time {
+/// The time, as the running client's machine has it.
+pub fn time() -> Time {
     Time::from(SystemTime::now())
 }
 
@@ -81,7 +119,8 @@ fn roll(sides: u64) -> u64 {
     world().dice.below(sides)
 }
 
-async fn pause(most: u64) {
+/// Waits for up to so many microseconds.
+pub async fn pause(most: u64) {
     let until = tokio::time::Instant::now() + Duration::from_micros(roll(most));
     tokio::time::sleep_until(until).await;
 }
@@ -96,6 +135,14 @@ fn name(n: u64) -> FileName {
 
 /// A client's thread, on a host of its own.
 pub fn on_host<F: Future<Output = ()>>(host: Host, body: impl FnOnce() -> F + Send + 'static) -> JoinHandle<()> {
+    live_on_host(host, body).1
+}
+
+/// The same, and the life that it is.
+pub fn live_on_host<F: Future<Output = ()>>(
+    host: Host,
+    body: impl FnOnce() -> F + Send + 'static,
+) -> (Life, JoinHandle<()>) {
     let life = world().new_life();
     network::settle(life, host);
     world().enter(life);
@@ -105,58 +152,75 @@ pub fn on_host<F: Future<Output = ()>>(host: Host, body: impl FnOnce() -> F + Se
     };
     let thread = std::thread::Builder::new().name(format!("client{host}")).spawn(run).expect("a thread");
     world().enter(0);
-    thread
+    (life, thread)
 }
 
 /// The client with the session, until its programs are done.
-pub async fn mount(config: Config, shared: Arc<Shared>) {
+pub async fn mount(config: Config, shared: Arc<Shared>, part: Part) {
+    if part.second {
+        shared.taken.store(true, Ordering::SeqCst);
+    }
     let client = loop {
         match ClusterClient::connect(&config, "simulated".to_owned(), true).await {
             Ok(client) => break client,
             Err(error) => shared.unanswered.lock().push(format!("connect: {error}")),
         }
     };
+    let made = shared.files.lock().clone();
+    let registers = if made.is_empty() { make_registers(&client, &shared).await } else { made };
+    let mut programs = tokio::task::JoinSet::new();
+    for (n, attr) in registers.into_iter().enumerate() {
+        programs.spawn(write_register(client.clone(), shared.clone(), n, attr, part));
+    }
+    for by in 0..PROGRAMS {
+        programs.spawn(change_names(client.clone(), shared.clone(), by, part));
+    }
+    while let Some(ended) = programs.join_next().await {
+        ended.expect("no program panics");
+    }
+    if part.is_over(&shared) {
+        return;
+    }
+    say_last_words(&client, &shared, part).await;
+    client.close().await;
+    shared.over.store(true, Ordering::SeqCst);
+}
+
+async fn make_registers(client: &ClusterClient, shared: &Shared) -> Vec<Attr> {
     let mut registers = Vec::new();
     for n in 0..REGISTERS {
-        let make = make(&client, &format!("r{n}")).await.expect("a number");
+        let make = make(client, &format!("r{n}")).await.expect("a number");
         let made = client.change(vec![(time(), make)]).await.remove(0);
         let Ok(Done::Attrs(attrs)) = made else { panic!("{made:?}") };
         registers.push(*attrs.iter().find(|a| a.kind == FileKind::File).expect("what was made"));
     }
     shared.registers.lock().resize_with(REGISTERS, Register::default);
     *shared.files.lock() = registers.clone();
-    let mut programs = tokio::task::JoinSet::new();
-    for (n, attr) in registers.into_iter().enumerate() {
-        programs.spawn(write_register(client.clone(), shared.clone(), n, attr));
-    }
-    for by in 0..PROGRAMS {
-        programs.spawn(change_names(client.clone(), shared.clone(), by));
-    }
-    while let Some(ended) = programs.join_next().await {
-        ended.expect("no program panics");
-    }
-    say_last_words(&client, &shared).await;
-    client.close().await;
-    shared.over.store(true, Ordering::SeqCst);
+    registers
 }
 
-async fn make(client: &ClusterClient, name: &str) -> Result<Change, FsError> {
+/// The change that makes a file in the root directory.
+pub async fn make(client: &ClusterClient, name: &str) -> Result<Change, FsError> {
     Ok(make_in_root(client.new_ino().await?, name, FileKind::File))
 }
 
-fn address(attr: &Attr) -> ChunkAddress {
+/// The first chunk of a file.
+pub fn address(attr: &Attr) -> ChunkAddress {
     ChunkAddress { chunk: ChunkId { ino: attr.ino, index: 0 }, placement: attr.placement }
 }
 
-async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usize, attr: Attr) {
+async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usize, attr: Attr, part: Part) {
     let at = address(&attr);
     let mut landed = 0;
-    for value in 1..=STEPS as u64 {
+    for value in (1..=part.steps).map(|value| part.values() + value) {
+        if part.is_over(&shared) {
+            return;
+        }
         if write_once(&client, &shared, n, &attr, value, roll(4) == 0).await {
             landed = value;
         }
         if roll(3) == 0 {
-            read_register(&client, &shared, n, SESSION, &attr).await;
+            read_register(&client, &shared, n, part.program(SESSION), &attr).await;
         }
         if roll(4) == 0 {
             match client.sync_chunks(vec![at]).await {
@@ -168,28 +232,42 @@ async fn write_register(client: Arc<ClusterClient>, shared: Arc<Shared>, n: usiz
     }
 }
 
-async fn values_of(client: &ClusterClient, attr: &Attr) -> Result<BTreeSet<u64>, FsError> {
+/// The values at the places of a register.
+pub async fn values_of(client: &ClusterClient, attr: &Attr) -> Result<BTreeSet<u64>, FsError> {
     let mut bytes = client.read_chunk(address(attr), 0, REGISTER_BYTES as u32).await?.to_vec();
     bytes.resize(REGISTER_BYTES, 0);
     let word = |place: &usize| bytes[*place..*place + 8].try_into().map_or(0, u64::from_le_bytes);
     Ok(PLACES.iter().map(word).collect())
 }
 
-/// Writes a value; whether that was answered.
-async fn write_once(client: &ClusterClient, shared: &Shared, n: usize, attr: &Attr, value: u64, sync: bool) -> bool {
+/// The change that writes a value to a register.
+pub fn write_of(value: u64, sync: bool) -> ChunkChange {
     let mut data = vec![0; REGISTER_BYTES];
     PLACES.iter().for_each(|place| data[*place..*place + 8].copy_from_slice(&value.to_le_bytes()));
-    shared.registers.lock()[n].writes.push(Write { value, begun: now(), ended: None });
-    let change = ChunkChange::Write { offset: 0, sync, data: Blob::from(data) };
-    match client.change_chunk(address(attr), change).await {
+    ChunkChange::Write { offset: 0, sync, data: Blob::from(data) }
+}
+
+/// Tells the names what a write has made of a register, at the time that it is.
+pub async fn tell_size(client: &ClusterClient, attr: &Attr, blocks: i64) -> Result<(), FsError> {
+    let (size, mtime) = (REGISTER_BYTES as u64, time());
+    let wrote = Change::Wrote { ino: attr.ino, cut_gen: attr.cut_gen, size, blocks, mtime };
+    client.change(vec![(time(), wrote)]).await.remove(0).map(drop)
+}
+
+/// Writes a value; whether that was answered.
+async fn write_once(client: &ClusterClient, shared: &Shared, n: usize, attr: &Attr, value: u64, sync: bool) -> bool {
+    let at = {
+        let writes = &mut shared.registers.lock()[n].writes;
+        writes.push(Write { value, begun: now(), ended: None });
+        writes.len() - 1
+    };
+    match client.change_chunk(address(attr), write_of(value, sync)).await {
         Ok(changed) => {
-            shared.registers.lock()[n].writes.last_mut().expect("it was begun").ended = Some(now());
+            shared.registers.lock()[n].writes[at].ended = Some(now());
             if changed.durable {
                 shared.registers.lock()[n].was_synced(value);
             }
-            let (size, blocks, mtime) = (REGISTER_BYTES as u64, changed.blocks, time());
-            let wrote = Change::Wrote { ino: attr.ino, cut_gen: attr.cut_gen, size, blocks, mtime };
-            if let Err(error) = client.change(vec![(time(), wrote)]).await.remove(0) {
+            if let Err(error) = tell_size(client, attr, changed.blocks).await {
                 shared.unanswered.lock().push(format!("tell what was written: {error}"));
             }
             true
@@ -202,8 +280,8 @@ async fn write_once(client: &ClusterClient, shared: &Shared, n: usize, attr: &At
 }
 
 /// Writes each register once more, makes a name, and has all of it durable: power may fail in the next moment.
-async fn say_last_words(client: &ClusterClient, shared: &Shared) {
-    let (files, value) = (shared.files.lock().clone(), STEPS as u64 + 1);
+async fn say_last_words(client: &ClusterClient, shared: &Shared, part: Part) {
+    let (files, value) = (shared.files.lock().clone(), part.values() + part.steps + 1);
     for (n, attr) in files.iter().enumerate() {
         if write_once(client, shared, n, attr, value, false).await
             && client.sync_chunks(vec![address(attr)]).await.is_ok()
@@ -212,7 +290,7 @@ async fn say_last_words(client: &ClusterClient, shared: &Shared) {
         }
     }
     if let Ok(change @ Change::Make { ino, .. }) = make(client, &text(0)).await {
-        change_name(client, shared, PROGRAMS, Op::Create(0, ino.0), change).await;
+        change_name(client, shared, part.program(PROGRAMS), Op::Create(0, ino.0), change).await;
     }
     let asked = now();
     if client.barrier().await.is_ok() {
@@ -230,8 +308,12 @@ async fn read_register(client: &ClusterClient, shared: &Shared, n: usize, by: us
     }
 }
 
-async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize) {
-    for _ in 0..STEPS {
+async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize, part: Part) {
+    let by = part.program(by);
+    for _ in 0..part.steps {
+        if part.is_over(&shared) {
+            return;
+        }
         let (a, b) = (roll(NAMES), roll(NAMES));
         if roll(3) == 0 {
             let begun = now();
@@ -350,6 +432,40 @@ pub async fn cut_old_files(config: Config) {
     }
     client.barrier().await.expect("all servers are there");
     client.close().await;
+}
+
+/// Gives up the data directory that a server had: the next other one takes its place.
+pub async fn replace(config: Config, id: ServerId) {
+    let until = world().now() + CALM.as_nanos() as u64;
+    loop {
+        let leader = leader(&config).await;
+        let mut context = tarpc::context::current();
+        context.deadline = Instant::now() + Duration::from_secs(5);
+        let asked = match connect_admin(&config, leader, Duration::from_secs(2)).await {
+            Ok(client) => client.replace(context, id).await.ok(),
+            Err(_) => None,
+        };
+        match asked {
+            Some(Ok(())) => return,
+            Some(Err(why)) if world().now() > until => {
+                println!("WRONG  the directory of {id} is not given up: {why}");
+                super::world::end(1);
+            }
+            _ => pause(PAUSE).await,
+        }
+    }
+}
+
+/// Who leads, as soon as somebody does.
+pub async fn leader(config: &Config) -> ServerId {
+    loop {
+        let said = survey(config).await.into_iter().filter_map(|(_, status)| status);
+        let newest = said.filter(|status| status.quorum).max_by_key(|status| status.term);
+        if let Some(leader) = newest.and_then(|status| status.leader) {
+            return leader;
+        }
+        pause(PAUSE / 10).await;
+    }
 }
 
 /// Waits until all copies are in sync, as long as that may take.

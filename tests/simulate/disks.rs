@@ -4,15 +4,21 @@
 //! Harsher than most disks: sectors of an unsynced file survive or not one by one, whatever their order was. The names of a
 //! directory survive all or none. Only where the store of names lives, a file's sync keeps its name, too, as on every
 //! journaling file system: that store is not ours.
+//!
+//! A disk can also be slow, full, or failing ([`trouble`]): `hooks` asks before each call that would wait for it.
 
+use super::world;
 use parking_lot::Mutex;
 use raidfs_tests::dice::Dice;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
@@ -35,6 +41,122 @@ struct Disks {
 
 static DISKS: Mutex<Option<Disks>> = Mutex::new(None);
 
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Every operation takes so long, in milliseconds.
+    Slow(u64),
+    /// Nothing is free.
+    Full,
+    /// Calls of this kind fail (EIO), on these files.
+    Fails(Call, Part),
+}
+
+/// What is asked of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// Bytes of a file.
+    Read,
+    /// To change a file.
+    Write,
+    /// To make a file or a directory durable.
+    Sync,
+}
+
+/// Files of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The chunks.
+    Chunks,
+    /// The log.
+    Log,
+    /// All of them.
+    All,
+}
+
+/// What is wrong with whose disk, by directory; without an entry: nothing ever was.
+static TROUBLES: Mutex<BTreeMap<PathBuf, Option<Trouble>>> = Mutex::new(BTreeMap::new());
+/// Something is wrong with one of them.
+static IN_TROUBLE: AtomicBool = AtomicBool::new(false);
+
+/// From now on the disk of the server with this directory is so; None: it is well.
+pub fn trouble(dir: &Path, trouble: Option<Trouble>) {
+    let mut troubles = TROUBLES.lock();
+    if trouble.is_some() || troubles.contains_key(dir) {
+        troubles.insert(dir.to_owned(), trouble);
+    }
+    IN_TROUBLE.store(troubles.values().any(Option::is_some), Ordering::SeqCst);
+}
+
+/// Whether something was ever wrong with the disk of a server.
+pub fn had_trouble(dir: &Path) -> bool {
+    TROUBLES.lock().contains_key(dir)
+}
+
+thread_local! {
+    /// What this thread reads and writes, it does for this account.
+    static OWN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something with the account, by calls that no disk gets in the way of.
+fn account<R>(work: impl FnOnce(&mut Disks) -> R) -> Option<R> {
+    OWN.set(true);
+    let done = DISKS.lock().as_mut().map(work);
+    OWN.set(false);
+    done
+}
+
+fn trouble_of(fd: RawFd) -> Option<(Trouble, PathBuf)> {
+    if !IN_TROUBLE.load(Ordering::SeqCst) || OWN.get() {
+        return None;
+    }
+    let path = fs::read_link(format!("/proc/self/fd/{fd}")).ok()?;
+    let troubles = TROUBLES.lock();
+    let found = troubles.iter().find(|(dir, _)| path.starts_with(dir)).and_then(|(_, trouble)| *trouble);
+    found.map(|trouble| (trouble, path))
+}
+
+/// Waits as long as the disk takes for this call on a descriptor. False: it fails.
+pub fn serves(fd: RawFd, call: Call) -> bool {
+    let Some((trouble, path)) = trouble_of(fd) else { return true };
+    match trouble {
+        Trouble::Slow(millis) => {
+            world::rest(Duration::from_millis(millis));
+            true
+        }
+        Trouble::Full => true,
+        Trouble::Fails(what, part) => {
+            let of = |room: &str| path.iter().any(|name| name == room);
+            let there = match part {
+                Part::Chunks => of("chunks") || of("notes"),
+                Part::Log => of("log"),
+                Part::All => true,
+            };
+            !there || what != call
+        }
+    }
+}
+
+/// Whether what is read of this descriptor may be in memory.
+pub fn is_at_hand(fd: RawFd) -> bool {
+    !matches!(trouble_of(fd), Some((Trouble::Slow(_) | Trouble::Fails(Call::Read, _), _)))
+}
+
+/// Whether the disk of this descriptor is full.
+pub fn is_full(fd: RawFd) -> bool {
+    matches!(trouble_of(fd), Some((Trouble::Full, _)))
+}
+
+/// The machine with this directory is lost, with all that it had.
+pub fn lose(dir: &Path) {
+    account(|disks| {
+        if dir.is_dir() {
+            remove(dir);
+        }
+        disks.names.retain(|path, _| !path.starts_with(dir));
+    });
+}
+
 /// From now on syncs below `root` are kept account of.
 pub fn begin(root: &Path) {
     *DISKS.lock() = Some(Disks { root: root.to_owned(), ..Disks::default() });
@@ -42,28 +164,30 @@ pub fn begin(root: &Path) {
 
 /// This descriptor's file or directory was synced.
 pub fn synced(fd: RawFd) {
-    if let Some((disks, path)) = DISKS.lock().as_mut().and_then(|disks| disks.path_of(fd).map(|path| (disks, path))) {
-        disks.keep(&path, fd);
-    }
+    account(|disks| {
+        if let Some(path) = disks.path_of(fd) {
+            disks.keep(&path, fd);
+        }
+    });
 }
 
 /// Everything on the disk that this descriptor's file is on was synced: all that its server has.
 pub fn all_synced(fd: RawFd) {
-    let mut disks = DISKS.lock();
-    let Some(disks) = disks.as_mut() else { return };
-    let Some(path) = disks.path_of(fd) else { return };
-    if let Some(server) = path.strip_prefix(&disks.root).ok().and_then(|below| below.iter().next()) {
-        disks.keep_all(&disks.root.join(server));
-    }
+    account(|disks| {
+        let Some(path) = disks.path_of(fd) else { return };
+        if let Some(server) = path.strip_prefix(&disks.root).ok().and_then(|below| below.iter().next()) {
+            disks.keep_all(&disks.root.join(server));
+        }
+    });
 }
 
 /// The power of the machine with this directory fails. `all`: whatever was not synced is gone.
 pub fn cut(dir: &Path, all: bool, dice: &mut Dice) {
-    if let Some(disks) = DISKS.lock().as_mut() {
+    account(|disks| {
         disks.cut(dir, all, dice);
         disks.names.retain(|path, _| !path.starts_with(dir));
         disks.keep_all(dir);
-    }
+    });
 }
 
 impl Disks {

@@ -2,7 +2,7 @@
 //! of this program are found before the library's, so whatever the servers and their libraries call ends up here. Threads
 //! that are not part of the simulation are passed on.
 
-use super::disks;
+use super::disks::{self, Call};
 use super::world::{self, Wait, Waiting, is_simulated, world as the_world};
 use libc::{c_char, c_int, c_long, c_uint, c_void, clockid_t, pthread_attr_t, pthread_t, size_t, timespec};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) ->
     }
     let now = the_world().look();
     let wall = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE);
-    let secs = now as i64 / 1_000_000_000 + if wall { BEGINNING } else { 1_000 };
+    let secs = now as i64 / 1_000_000_000 + if wall { BEGINNING + the_world().clock() } else { 1_000 };
     // SAFETY: the caller's room for a time.
     unsafe { *time = timespec { tv_sec: secs, tv_nsec: now as i64 % 1_000_000_000 } };
     0
@@ -183,6 +183,9 @@ macro_rules! sync {
         pub unsafe extern "C" fn $name(fd: c_int) -> c_int {
             let real = library!($literal, unsafe extern "C" fn(c_int) -> c_int);
             if is_simulated() {
+                if !disks::serves(fd, Call::Sync) {
+                    return fail(libc::EIO);
+                }
                 // In memory, where the files are, there is nothing to be waited for.
                 $told(fd);
                 return 0;
@@ -195,6 +198,70 @@ macro_rules! sync {
 sync!(fsync, "fsync", disks::synced);
 sync!(fdatasync, "fdatasync", disks::synced);
 sync!(syncfs, "syncfs", disks::all_synced);
+
+/// A call that reads or changes the file of a descriptor, which may be on a disk that is not well.
+macro_rules! on_disk {
+    ($name:ident, $literal:literal, $call:expr, $back:ty, $($argument:ident: $kind:ty),*) => {
+        /// # Safety
+        /// As of the C library's.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name(fd: c_int, $($argument: $kind),*) -> $back {
+            let real = library!($literal, unsafe extern "C" fn(c_int, $($kind),*) -> $back);
+            if is_simulated() && !disks::serves(fd, $call) {
+                return fail(libc::EIO) as $back;
+            }
+            // SAFETY: as it was called.
+            unsafe { real(fd, $($argument),*) }
+        }
+    };
+}
+on_disk!(write, "write", Call::Write, isize, bytes: *const c_void, length: size_t);
+on_disk!(pwrite64, "pwrite64", Call::Write, isize, bytes: *const c_void, length: size_t, at: i64);
+on_disk!(writev, "writev", Call::Write, isize, parts: *const libc::iovec, count: c_int);
+on_disk!(pwritev, "pwritev", Call::Write, isize, parts: *const libc::iovec, count: c_int, at: i64);
+on_disk!(ftruncate64, "ftruncate64", Call::Write, c_int, length: i64);
+on_disk!(fallocate, "fallocate", Call::Write, c_int, mode: c_int, at: i64, length: i64);
+on_disk!(read, "read", Call::Read, isize, bytes: *mut c_void, length: size_t);
+on_disk!(pread64, "pread64", Call::Read, isize, bytes: *mut c_void, length: size_t, at: i64);
+
+/// # Safety
+/// As of the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn preadv2(fd: c_int, parts: *const libc::iovec, count: c_int, at: i64, flags: c_int) -> isize {
+    type Real = unsafe extern "C" fn(c_int, *const libc::iovec, c_int, i64, c_int) -> isize;
+    let real = library!("preadv2", Real);
+    if is_simulated() {
+        if flags & libc::RWF_NOWAIT != 0 {
+            if !disks::is_at_hand(fd) {
+                return fail(libc::EAGAIN) as isize;
+            }
+        } else if !disks::serves(fd, Call::Read) {
+            return fail(libc::EIO) as isize;
+        }
+    }
+    // SAFETY: as it was called.
+    unsafe { real(fd, parts, count, at, flags) }
+}
+
+/// What a simulated disk holds in all, and has free unless it is full, in blocks.
+const DISK: (u64, u64) = (100 << 18, 50 << 18);
+
+/// # Safety
+/// As of the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fstatvfs(fd: c_int, found: *mut libc::statvfs) -> c_int {
+    let real = library!("fstatvfs", unsafe extern "C" fn(c_int, *mut libc::statvfs) -> c_int);
+    // SAFETY: as it was called.
+    let code = unsafe { real(fd, found) };
+    if is_simulated() && code == 0 {
+        let free = if disks::is_full(fd) { 0 } else { DISK.1 };
+        // SAFETY: the caller's room, which has just been filled.
+        let found = unsafe { &mut *found };
+        (found.f_frsize, found.f_bsize) = (4_096, 4_096);
+        (found.f_blocks, found.f_bavail, found.f_bfree) = (DISK.0, free, free);
+    }
+    code
+}
 
 /// # Safety
 /// As of the C library's.

@@ -47,9 +47,13 @@ struct Pipe {
 
 impl Pipe {
     fn send(&mut self, item: Item) {
-        let (world, weather) = (world(), NET.lock().weather);
+        let world = world();
+        let (weather, far) = {
+            let net = NET.lock();
+            (net.weather, net.far.get(&(self.from.0, self.to.0)).copied().unwrap_or_default())
+        };
         let slow = if world.dice.once_in(200) { world.dice.below(30_000_000) } else { 0 };
-        let delay = 30_000 + world.dice.below(weather) + slow;
+        let delay = 30_000 + world.dice.below(weather) + slow + far;
         self.newest = (world.now() + delay).max(self.newest + 1);
         world.note(u64::from(self.from.0) << 48 | u64::from(self.to.0) << 32 | self.bytes as u64);
         self.items.push_back((self.newest, item));
@@ -72,6 +76,8 @@ type Way = Arc<Mutex<Pipe>>;
 struct State {
     ports: BTreeMap<SocketAddr, (Host, Life, Arc<Door>)>,
     cuts: BTreeSet<(Host, Host)>,
+    /// So much longer a message takes on these ways, in nanoseconds.
+    far: BTreeMap<(Host, Host), u64>,
     ways: Vec<Way>,
     /// The host of each life.
     hosts: BTreeMap<Life, Host>,
@@ -112,23 +118,41 @@ pub fn settle(life: Life, host: Host) {
     NET.lock().hosts.insert(life, host);
 }
 
+/// What two hosts say to each other takes so much longer from now on, in each direction.
+pub fn put_apart(a: Host, b: Host, by: Duration) {
+    let nanos = by.as_nanos() as u64;
+    NET.lock().far.extend([((a, b), nanos), ((b, a), nanos)]);
+}
+
 /// Nothing arrives on this way any more.
 pub fn cut(from: Host, to: Host) {
     NET.lock().cuts.insert((from, to));
 }
 
-/// All ways are open.
-pub fn heal() {
+/// What was sent on this way arrives again, and so does what is still under way.
+pub fn open(from: Host, to: Host) {
     let ways = {
         let mut net = NET.lock();
-        net.cuts.clear();
+        net.cuts.remove(&(from, to));
         net.ways.clone()
     };
     ways.iter().for_each(|way| way.lock().wake());
 }
 
-/// The process of a life is gone: its port refuses, and its connections break.
-pub fn kill(life: Life) {
+/// All ways are open, and as short as they were.
+pub fn heal() {
+    let ways = {
+        let mut net = NET.lock();
+        net.cuts.clear();
+        net.far.clear();
+        net.ways.clone()
+    };
+    ways.iter().for_each(|way| way.lock().wake());
+}
+
+/// The process of a life is gone: its port refuses, and its connections break. `power`: its machine is gone with it, and so
+/// is what that had not sent yet.
+pub fn kill(life: Life, power: bool) {
     let ways = {
         let mut net = NET.lock();
         net.ports.retain(|_, (_, of, _)| *of != life);
@@ -138,6 +162,9 @@ pub fn kill(life: Life) {
     for way in ways {
         let mut pipe = way.lock();
         if pipe.from.1 == life {
+            if power {
+                pipe.items.clear();
+            }
             pipe.send(Item::Reset);
         } else if pipe.to.1 == life {
             pipe.broken = true;

@@ -82,6 +82,10 @@ enum Standing {
 pub struct World {
     threads: Vec<Thread>,
     lives: Vec<Standing>,
+    /// By how many seconds the wall clock of each life is wrong.
+    clocks: Vec<i64>,
+    /// A life that goes on by itself at a moment.
+    to_thaw: Option<(Life, u64)>,
     now: u64,
     end: u64,
     schedule: Dice,
@@ -124,6 +128,8 @@ pub fn begin(seed: u64, end: Duration) {
     let world = World {
         threads: vec![Thread::new(0)],
         lives: vec![Standing::Running],
+        clocks: vec![0],
+        to_thaw: None,
         now: 0,
         end: end.as_nanos() as u64,
         schedule: Dice::new(dice.roll()),
@@ -195,7 +201,18 @@ impl World {
     /// A new life; threads that its first one starts belong to it.
     pub fn new_life(&mut self) -> Life {
         self.lives.push(Standing::Running);
+        self.clocks.push(0);
         self.lives.len() - 1
+    }
+
+    /// From now on the wall clock of a life is wrong by so many seconds.
+    pub fn set_clock(&mut self, life: Life, wrong: i64) {
+        self.clocks[life] = wrong;
+    }
+
+    /// By how many seconds the wall clock of the running thread is wrong.
+    pub fn clock(&self) -> i64 {
+        self.clocks[self.life()]
     }
 
     /// Nothing of this life runs any more.
@@ -215,6 +232,11 @@ impl World {
         if self.lives[life] == Standing::Frozen {
             self.lives[life] = Standing::Running;
         }
+    }
+
+    /// It goes on at this moment, if somebody else runs on until then.
+    pub fn thaw_at(&mut self, life: Life, at: u64) {
+        self.to_thaw = Some((life, at));
     }
 
     /// What the running thread does from now on, it does for this life.
@@ -294,6 +316,9 @@ impl World {
 
     fn choose(&mut self) -> usize {
         loop {
+            if let Some((life, _)) = self.to_thaw.take_if(|(_, at)| *at <= self.now) {
+                self.thaw(life);
+            }
             let ready = self.ready();
             if !ready.is_empty() {
                 let chosen = ready[self.schedule.below(ready.len() as u64) as usize];

@@ -26,6 +26,13 @@ fn the_same_seed_is_the_same_run() {
 }
 
 #[test]
+fn every_scene_passes() {
+    let output = simulate(&["--scenes", "--seeds", "2"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(last_line(&output).ends_with("0 failed"), "{}", last_line(&output));
+}
+
+#[test]
 fn hundreds_of_seeds_find_nothing_wrong() {
     let output = simulate(&["--from", "1", "--seeds", "300"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));

@@ -5,14 +5,15 @@
 use raidfs_common::attr::FileKind;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::id::{Ino, ServerId};
+use raidfs_common::log::chain;
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Change;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
 use raidfs_common::stream::Port;
 use raidfs_common::wire;
 use raidfs_common::{limits, rpc};
-use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::memory::MemoryChunks;
+use raidfs_fsd::chunk::{ChunkError, ChunkStore};
 use raidfs_fsd::identity::{DataDir, Identity};
 use raidfs_fsd::server::Ended;
 use raidfs_fsd::stop::Stop;
@@ -29,7 +30,7 @@ use tokio::sync::Notify;
 struct Running {
     stop: Arc<Stop>,
     abort: Arc<Notify>,
-    thread: JoinHandle<Result<(), Ended>>,
+    thread: JoinHandle<Result<(), String>>,
 }
 
 /// Two pairs and the witness.
@@ -61,7 +62,7 @@ impl InProcess {
         let (config, ender, aborter) = (self.config.clone(), stop.clone(), abort.clone());
         let path = self.dir.path().join(id.to_string());
         let chunks = self.chunks.get(&id).cloned();
-        let chunks = move |_: &DataDir| chunks.clone().map(|chunks| chunks as Arc<dyn ChunkStore>);
+        let chunks = move |_: &DataDir| Ok(chunks.clone().map(|chunks| chunks as Arc<dyn ChunkStore>));
         let mut bound = Some(listener);
         let port = move |address| bound.take().unwrap_or_else(|| listen(address)).into();
         let body = move || lives(&config, id, &path, chunks, port, &ender, &aborter);
@@ -151,27 +152,31 @@ fn identity(config: &Config, server: ServerId) -> Identity {
 }
 
 /// Runs a server (without chunks: the witness) as its program does: again, with the names dropped, if it is to begin
-/// anew. `chunks` and `port` are opened for each life. `stop` ends it in order, `abort` where it stands.
+/// anew. `chunks` and `port` are opened for each life. `stop` ends it in order, `abort` where it stands. An error is what it
+/// would end with, in words.
 pub fn lives(
     config: &Config,
     id: ServerId,
     dir: &Path,
-    chunks: impl Fn(&DataDir) -> Option<Arc<dyn ChunkStore>>,
+    chunks: impl Fn(&DataDir) -> Result<Option<Arc<dyn ChunkStore>>, ChunkError>,
     mut port: impl FnMut(SocketAddr) -> Port,
     stop: &Arc<Stop>,
     abort: &Notify,
-) -> Result<(), Ended> {
+) -> Result<(), String> {
     let address = config.address(id).expect("it is in the configuration");
     loop {
-        let home = DataDir::open(dir, &identity(config, id)).expect("the directory is this server's");
-        let Some(ended) = live(config, &home, chunks(&home), port(address), stop, abort) else { return Ok(()) };
-        if !matches!(ended, Err(Ended::Anew(_))) {
-            if matches!(ended, Err(Ended::Failed(_))) {
-                home.distrust().expect("it is written down");
-                return ended;
+        let home = DataDir::open(dir, &identity(config, id)).map_err(|error| chain(&error))?;
+        let opened = chunks(&home).map_err(|error| chain(&error))?;
+        let Some(ended) = live(config, &home, opened, port(address), stop, abort) else { return Ok(()) };
+        match ended {
+            Err(Ended::Anew(_)) => {}
+            Ok(()) => return home.end_cleanly().map_err(|error| chain(&error)),
+            Err(ended) => {
+                if matches!(ended, Ended::Failed(_)) {
+                    home.distrust().map_err(|error| chain(&error))?;
+                }
+                return Err(chain(&ended));
             }
-            home.end_cleanly().expect("the end is written down");
-            return ended;
         }
     }
 }

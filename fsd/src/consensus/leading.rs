@@ -52,6 +52,8 @@ struct Follower {
     sync_sent: LogIndex,
     /// It did not answer, or its log does not fit: one append at a time until it does.
     probing: bool,
+    /// It did not answer, and has not since.
+    silent: bool,
     snapshot: bool,
 }
 
@@ -87,6 +89,7 @@ impl<L: LogStore> Core<L> {
             commit_sent: LogIndex(0),
             sync_sent: LogIndex(0),
             probing: true,
+            silent: false,
             snapshot: false,
         };
         let mut followers: BTreeMap<_, _> = self.others().into_iter().map(|id| (id, follower())).collect();
@@ -151,6 +154,7 @@ impl<L: LogStore> Core<L> {
         self.lives.add(std::slice::from_ref(&entry));
         if let Role::Leader(lead) = &mut self.role
             && synced
+            && !planted(Bug::FencesUnsynced)
         {
             lead.fences.insert(index);
             self.want_sync(index);
@@ -202,13 +206,15 @@ impl<L: LogStore> Core<L> {
             let Role::Leader(lead) = &mut self.role else { return };
             let sync_wanted = lead.sync_wanted;
             let Some(f) = lead.followers.get_mut(&to) else { return };
-            if f.next <= base && !f.snapshot {
+            let lacks = f.next <= base;
+            // To one who is away for days none is made five times a second: its answer to a heartbeat comes first.
+            if lacks && !f.snapshot && !f.silent {
                 f.snapshot = true;
                 self.out.push(Output::Snapshot { to, term: self.vote.term });
             }
             let Some(f) = self.follower_mut(to) else { return };
             let room = f.sent.len() < if f.probing { 1 } else { IN_FLIGHT_MAX };
-            let news = !f.snapshot && (f.next <= last || f.sync_sent < sync_wanted);
+            let news = !f.snapshot && !lacks && (f.next <= last || f.sync_sent < sync_wanted);
             // A heartbeat to one who is silent or takes a snapshot carries nothing.
             let full = news && room;
             let due = beat && f.last_sent < now;
@@ -282,6 +288,7 @@ impl<L: LogStore> Core<L> {
         }
         let Some(f) = self.follower_mut(from) else { return };
         f.heard_at = Some(now);
+        f.silent = false;
         let newest = reply.round > f.heard;
         f.heard = f.heard.max(reply.round);
         if let Some(at) = f.sent.iter().position(|(round, _)| *round == reply.round)
@@ -315,6 +322,7 @@ impl<L: LogStore> Core<L> {
         f.next = f.matched.next();
         f.sync_sent = LogIndex(0);
         f.probing = true;
+        f.silent = true;
     }
 
     /// A snapshot that was asked for in `term` was sent, of the state after `index`, or could not be. What was asked for in an

@@ -3,6 +3,7 @@
 
 use super::log::{LogStore, SyncJob, SyncMark, Vote};
 use super::segment::Segment;
+use super::short_log;
 use crate::sealed;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::LogEntry;
@@ -58,7 +59,7 @@ impl DiskLog {
             durable: LogIndex(0),
             truncations: 0,
             names_dirty: true,
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: short_log::bytes_of_a_segment(SEGMENT_BYTES),
         };
         match read_vote(dir)? {
             SavedVote::Whole(vote) => log.vote = vote,

@@ -26,6 +26,7 @@ pub mod node;
 mod node_tests;
 pub mod pieces;
 mod segment;
+pub mod short_log;
 #[cfg(test)]
 mod tests;
 pub mod timing;

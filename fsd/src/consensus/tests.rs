@@ -38,6 +38,8 @@ struct World {
     checked: BTreeMap<ServerId, LogIndex>,
     /// Entries that were agreed and fence: they must survive even if everything loses power.
     fenced: BTreeSet<LogIndex>,
+    /// Whom a snapshot was to be sent to: none arrives in this world.
+    snapshots: Vec<ServerId>,
 }
 
 fn voters(n: u16) -> Vec<ServerId> {
@@ -84,6 +86,7 @@ impl World {
             agreed: BTreeMap::new(),
             checked: BTreeMap::new(),
             fenced: BTreeSet::new(),
+            snapshots: Vec::new(),
         }
     }
 
@@ -185,7 +188,10 @@ impl World {
                         self.syncs.insert((self.now + Duration::from_millis(1), self.count), id);
                     }
                     Output::TakeOver { to, term } => self.post(id, to, Mail::TakeOver(term)),
-                    Output::Snapshot { .. } => panic!("nothing is purged in this world"),
+                    Output::Snapshot { to } => {
+                        self.snapshots.push(to);
+                        self.cores.get_mut(&id).expect("it is there").on_snapshot_sent(to, None, self.now);
+                    }
                 }
             }
         }
@@ -629,6 +635,26 @@ fn after_power_cuts_of_many_all_end_with_one_history_and_no_fence_is_lost() {
         recovered += world.recoveries();
     }
     assert!(recovered > 100 && anew > 2, "{recovered} recoveries, {anew} started anew");
+}
+
+#[test]
+fn no_snapshot_is_made_for_one_who_is_away() {
+    let mut world = World::new(5, 8);
+    world.until("a leader", |w| w.leader().is_some());
+    let leader = world.leader().unwrap();
+    let away = *voters(5).iter().rev().find(|id| **id != leader).unwrap();
+    world.kill(away, false);
+    for n in 0..20 {
+        world.propose(n, false);
+        world.run(Duration::from_millis(20));
+    }
+    let agreed = LogIndex(world.last_agreed());
+    world.cores.values_mut().for_each(|core| core.log_mut().purge(agreed).expect("memory does not fail"));
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.leader(), Some(leader));
+    assert_eq!(world.snapshots, []);
+    world.restart(away);
+    world.until("a snapshot for the one who is back", |w| w.snapshots.contains(&away));
 }
 
 #[test]

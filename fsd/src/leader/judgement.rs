@@ -3,6 +3,7 @@
 use raidfs_common::id::{Incarnation, ServerId};
 use raidfs_common::limits::SILENT;
 use raidfs_common::pair::{CopyState, Member, Pair};
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::Started;
 use std::time::Duration;
 
@@ -32,8 +33,8 @@ impl Loss {
             && member.incarnation.directory() == said.incarnation.directory();
         match (said.empty && !was_filled, said.power_lost) {
             (true, _) => Loss::All,
-            (false, true) => Loss::Unsynced,
-            (false, false) => Loss::Nothing,
+            (false, true) if !planted(Bug::ForgetsLoss) => Loss::Unsynced,
+            (false, _) => Loss::Nothing,
         }
     }
 }

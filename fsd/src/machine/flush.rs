@@ -4,6 +4,7 @@
 use super::NamesMachine;
 use crate::consensus::log::LogStore;
 use crate::consensus::node::{Node, Transport};
+use crate::consensus::short_log;
 use raidfs_common::id::LogIndex;
 use raidfs_common::limits::LOG_SYNC_EVERY;
 use std::sync::Arc;
@@ -96,7 +97,7 @@ where
         Ok(Ok(())) => {
             node.on_applied_durable(flushed);
             let spare = node.status().spare.min(flushed);
-            node.purge(LogIndex(spare.0.saturating_sub(KEEP_ENTRIES)));
+            node.purge(LogIndex(spare.0.saturating_sub(short_log::entries_kept(KEEP_ENTRIES))));
             true
         }
         Ok(Err(fault)) => {

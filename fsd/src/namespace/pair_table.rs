@@ -5,6 +5,7 @@
 use raidfs_common::id::{Epoch, Incarnation, ServerId};
 use raidfs_common::namespace::PairEvent;
 use raidfs_common::pair::{CopyState, Pair};
+use raidfs_common::plant::{Bug, planted};
 
 /// What an event says, without whom it is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ fn moved(kind: Kind, server: CopyState, mirror: CopyState) -> Option<(CopyState,
         (Kind::Hello { mirror_up: false }, InSync, InSync) => Some((InSync, Stale)),
         // The last copy in sync goes on. What it was copying to its mirror died with its last life.
         (Kind::Hello { .. }, InSync, Stale | Syncing) => Some((InSync, Stale)),
+        (Kind::Hello { mirror_up: false }, Stale | Syncing, InSync) if planted(Bug::StaleGoesOn) => {
+            Some((InSync, Stale))
+        }
         (Kind::Hello { .. }, Stale | Syncing, mirror) => Some((Stale, mirror)),
 
         (Kind::Syncing, Stale, InSync) => Some((Syncing, InSync)),

@@ -13,6 +13,7 @@ use raidfs_common::id::{Epoch, Incarnation, Ino, LogIndex, PairId, SessionId, Te
 use raidfs_common::name::FileName;
 use raidfs_common::namespace::Outcome;
 use raidfs_common::pair::Pair;
+use raidfs_common::plant::{Bug, planted};
 use serde::{Deserialize, Serialize};
 
 /// The format that this version writes, and the newest that it reads.
@@ -155,7 +156,8 @@ impl Key {
 
 /// Whether the row under this key is the same on every server.
 pub fn is_replicated(key: &[u8]) -> bool {
-    key.first() != Some(&tag::DOOM)
+    let own = |tag: &u8| *tag == tag::DOOM || *tag == tag::OUTCOME && planted(Bug::ForgetsOutcomes);
+    !key.first().is_some_and(own)
 }
 
 /// What keys of one kind begin with.

@@ -8,6 +8,7 @@ use crate::board::{Doom, Dooms};
 use crate::chunk::ChunkError;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{Ino, LogIndex};
+use raidfs_common::plant::{Bug, planted};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ impl Past {
 
     /// Whether the file is gone, as far as is remembered.
     pub fn is_gone(&self, ino: Ino) -> bool {
-        self.last.get(&ino).is_some_and(|(_, gone)| *gone)
+        self.last.get(&ino).is_some_and(|(_, gone)| *gone) && !planted(Bug::RaisesDead)
     }
 }
 
@@ -78,7 +79,9 @@ impl Replica {
     pub(super) async fn settle_dooms(self: &Arc<Self>, ino: Ino, up_to: LogIndex) -> Result<(), Rejection> {
         let ripe = self.dooms_up_to(ino, up_to);
         let Some((last, _)) = ripe.last().copied() else { return Ok(()) };
-        self.board.durable(last, DURABLE_PATIENCE).await?;
+        if !planted(Bug::DestroysEarly) {
+            self.board.durable(last, DURABLE_PATIENCE).await?;
+        }
         self.carry_out(ino, last).await
     }
 
@@ -157,7 +160,7 @@ impl Replica {
     /// Refuses what is sent to a file that is gone: one that the namespace does not know, though it knew it when it had
     /// applied `at_least`, which the caller has waited for. What ended since then and is remembered needs no question.
     pub(super) async fn is_there(&self, ino: Ino, at_least: LogIndex) -> Result<(), Rejection> {
-        if !self.past.lock().must_ask(ino, at_least, self.board.notice().applied) {
+        if planted(Bug::RaisesDead) || !self.past.lock().must_ask(ino, at_least, self.board.notice().applied) {
             return Ok(());
         }
         let sizes = self.board.sizes(vec![ino]).await.ok_or(Rejection::Away)?;

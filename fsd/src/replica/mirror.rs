@@ -114,7 +114,7 @@ impl Replica {
         standing.in_sync() || self.catches_up(standing)
     }
 
-    fn catches_up(&self, standing: &Standing) -> bool {
+    pub(super) fn catches_up(&self, standing: &Standing) -> bool {
         let me = standing.pair.member(self.me);
         me.is_some_and(|m| m.state == CopyState::Syncing && m.incarnation == self.board.incarnation)
     }

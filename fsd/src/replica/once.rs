@@ -5,6 +5,7 @@
 
 use raidfs_common::id::SessionId;
 use raidfs_common::limits::OUTCOMES_KEPT_MAX;
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::ChangeId;
 use std::collections::BTreeMap;
 
@@ -65,10 +66,10 @@ impl<T: Clone> Once<T> {
         }
         match session.changes.get(&id.seq) {
             Some(None) => Begin::Wait,
-            Some(Some(outcome)) => Begin::Made(outcome.clone()),
-            None if id.seq < session.done_below => Begin::Late,
+            Some(Some(outcome)) if !planted(Bug::ChangesTwice) => Begin::Made(outcome.clone()),
+            None if id.seq < session.done_below && !planted(Bug::ChangesTwice) => Begin::Late,
             None if session.changes.len() >= OUTCOMES_KEPT_MAX => Begin::Overloaded,
-            None => {
+            _ => {
                 session.changes.insert(id.seq, None);
                 Begin::Make
             }

@@ -263,6 +263,9 @@ impl Replica {
                 }
             })
             .await?;
+        if planted(Bug::SettlesNothing) {
+            return Ok(());
+        }
         let (me, view) = (self.me, standing.view());
         let there = self.ask(standing, SYNC_PATIENCE, move |c, x| async move { c.settle(x, me, view).await });
         let here = self.disk(SYNC_STUCK, "sync", |store| store.sync_all());
@@ -383,7 +386,9 @@ impl Replica {
         if !self.board.dooms_of(chunk.ino).is_empty() {
             return Ok(Copied::Doomed);
         }
-        let held = self.locks.hold(chunk.ino, Span::chunk(chunk), Mode::Read).await;
+        // Planted: behind everything that a file of the simulation has.
+        let turn = if planted(Bug::CopiesOutOfTurn) { ChunkId { index: 1 << 20, ..chunk } } else { chunk };
+        let held = self.locks.hold(chunk.ino, Span::chunk(turn), Mode::Read).await;
         if self.standing_known().await.epoch() != standing.epoch() {
             return Err(Failed::Epoch);
         }

@@ -278,8 +278,8 @@ impl Chunks {
     /// The servers that may serve reads of a chunk: in sync, connected if any is, without `except`.
     pub(super) fn able(&self, known: &Known, place: ChunkPlace, except: &[ServerId]) -> Vec<ServerId> {
         let Some(pair) = known.pair(place.pair) else { return Vec::new() };
-        let usable = |s: &ServerId| self.core.knows(*s) && !except.contains(s);
-        let all: Vec<ServerId> = pair.in_sync().map(|m| m.server).filter(usable).collect();
+        let usable = |s: &ServerId| pair.serves(*s) && self.core.knows(*s) && !except.contains(s);
+        let all: Vec<ServerId> = pair.members.iter().map(|m| m.server).filter(usable).collect();
         let here: Vec<ServerId> = all.iter().copied().filter(|s| self.core.attendance.is_here(*s)).collect();
         if here.is_empty() { all } else { here }
     }
