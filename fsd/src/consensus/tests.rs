@@ -188,9 +188,9 @@ impl World {
                         self.syncs.insert((self.now + Duration::from_millis(1), self.count), id);
                     }
                     Output::TakeOver { to, term } => self.post(id, to, Mail::TakeOver(term)),
-                    Output::Snapshot { to } => {
+                    Output::Snapshot { to, term } => {
                         self.snapshots.push(to);
-                        self.cores.get_mut(&id).expect("it is there").on_snapshot_sent(to, None, self.now);
+                        self.cores.get_mut(&id).expect("it is there").on_snapshot_sent(to, term, None, self.now);
                     }
                 }
             }
