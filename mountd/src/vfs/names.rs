@@ -14,6 +14,7 @@ use raidfs_common::limits::{DIR_PAGE_ENTRIES, SYMLINK_MAX_BYTES};
 use raidfs_common::name::{BadName, FileName};
 use raidfs_common::namespace::{Answer, Change, Entry, Query, RenameMode};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The set-gid bit: on a directory, what is made in it gets its group.
 pub(super) const SET_GID: u16 = 0o2000;
@@ -21,6 +22,9 @@ pub(super) const SET_GID: u16 = 0o2000;
 pub(super) const SET_UID: u16 = 0o4000;
 /// After so many names of a directory that had to be asked for one at a time, all of it is asked for.
 const MISSES: u16 = 3;
+
+/// What a rename has replaced can be opened for so long by who has looked it up before.
+const REPLACED_HELD: Duration = Duration::from_secs(1);
 
 /// What is to be made.
 #[derive(Clone, Debug)]
@@ -162,10 +166,33 @@ impl<C: Cluster> Vfs<C> {
             // The old contents must not be gone while the new ones are only here.
             unless_stopped(self.0.push_now(moved.ino)).await?;
         }
+        let held = replaced
+            .filter(|attr| mode == RenameMode::Replace && attr.ino != moved.ino)
+            .and_then(|attr| self.hold(attr));
         let rename = Change::Rename { parent, name, new_parent, new_name, mode, keep: false };
-        let attrs = self.0.take_name(rename, replaced.map(|attr| attr.ino)).await?;
-        self.0.after_unlink(&attrs);
+        let renamed = self.0.take_name(rename, replaced.map(|attr| attr.ino)).await;
+        if let Some(handle) = held {
+            self.close_after(handle, if renamed.is_ok() { REPLACED_HELD } else { Duration::ZERO });
+        }
+        self.0.after_unlink(&renamed?);
         Ok(())
+    }
+
+    /// Holds a file open that is about to be replaced. The kernel looks a name up first, and opens what it has found then:
+    /// that must not be gone meanwhile, as the name is there all the time.
+    fn hold(&self, attr: Attr) -> Option<u64> {
+        let mode = OpenMode { sync: false, reads: false, writes: false, quiet: true };
+        (attr.kind == FileKind::File && attr.nlink == 1).then(|| self.0.open(attr, mode))
+    }
+
+    fn close_after(&self, handle: u64, after: Duration) {
+        let vfs = self.clone();
+        tokio::spawn(async move {
+            let closing = vfs.0.closing.notified();
+            let _ = tokio::time::timeout(after, closing).await;
+            // It can only fail if there is no such handle.
+            let _ = vfs.release(handle);
+        });
     }
 
     /// A symbolic link's target.

@@ -1,15 +1,41 @@
 //! Files that are open while their names go, and what closing does.
 
 use super::*;
+use crate::vfs::cluster::Cluster;
 use crate::vfs::memory_cluster::{Faults, NO_FAULTS};
 use crate::vfs::{Set, SetTime};
 use bytes::Bytes;
 use raidfs_common::attr::FileKind;
 use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
-use raidfs_common::namespace::{RenameMode, XattrMode};
+use raidfs_common::namespace::{Query, RenameMode, XattrMode};
 use raidfs_common::time::Time;
 use std::sync::atomic::Ordering;
+
+#[test]
+fn what_was_looked_up_before_it_was_replaced_can_be_opened() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (old, handle) = new_file(&vfs, "f").await;
+        vfs.write(handle, 0, b"old", None).await.unwrap();
+        vfs.release(handle).unwrap();
+        let (_, handle) = new_file(&vfs, "new").await;
+        vfs.release(handle).unwrap();
+        let found = vfs.lookup(ROOT, b"f").await.unwrap().ino;
+        assert_eq!(found, old.ino);
+        vfs.rename(ROOT, b"new", ROOT, b"f", RenameMode::Replace).await.unwrap();
+        let reader = vfs.open(found, PLAIN).await.unwrap();
+        assert_eq!(vfs.read(reader, 0, 9).await.unwrap(), &b"old"[..]);
+        vfs.release(reader).unwrap();
+        assert!(vfs.open(found, PLAIN).await.is_ok_and(|handle| vfs.release(handle).is_ok()), "somebody else, too");
+        while cluster.ask(Query::GetAttr { ino: found }).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(vfs.open(found, PLAIN).await, Err(FsError::Stale));
+        no_surprises(&vfs);
+    });
+}
 
 #[test]
 fn an_open_file_outlives_its_name() {
