@@ -271,6 +271,8 @@ impl LifeSaid {
     pub fn follows(self, known: Incarnation) -> Option<Incarnation> {
         match self {
             LifeSaid::Lives(life) => (life.life() > 0 && known.admits(life)).then_some(life),
+            // Said of who was given up before, and has not come with another directory since.
+            LifeSaid::GivenUp(given) if given == known && known != Incarnation(0) && known.life() == 0 => Some(known),
             LifeSaid::GivenUp(given) => {
                 let is_known = known.life() > 0 && given.directory() == known.directory();
                 // Without a life: of the log of an older version.

@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 /// 2. copies that the servers make (`ChunkService::copy`); connections that are passed on ([`Speaker::ClientByWay`]);
 /// 3. a page of a directory says which cookie comes next (`Answer::Entries`); a barrier says whose changes it is about
 ///    (`NamesService::barrier`); a pair whose both servers are gone for good: what is lost, and accepting it
-///    (`AdminService::accept_loss`, `ChunkSummary::lost`).
-pub const PROTOCOL_VERSION: u16 = 3;
+///    (`AdminService::accept_loss`, `ChunkSummary::lost`);
+/// 4. a pair that nobody serves has no room (`Space::is_out_of_service`), and where all pairs are nearly full a new file goes
+///    to the freest: servers of both kinds would not place files alike.
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// The first bytes of every connection.
 pub const MAGIC: [u8; 4] = *b"rdfs";

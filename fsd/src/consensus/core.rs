@@ -125,8 +125,6 @@ pub struct Core<L> {
     pub(super) leader: Option<ServerId>,
     /// When the leader was last heard.
     pub(super) heard_at: Option<Now>,
-    /// When it last gave somebody its vote.
-    pub(super) voted_at: Option<Now>,
     /// Whom it followed last.
     pub(super) followed: Option<ServerId>,
     /// Since when nobody leads; while somebody does, a moment ago.
@@ -135,8 +133,6 @@ pub struct Core<L> {
     pub(super) same_history: Option<Term>,
     /// The process that led this term was seen to be gone: nobody leads in it any more.
     pub(super) gone: Option<Term>,
-    /// A leader was seen to be gone, and no other has been heard since, in whatever term.
-    pub(super) hasty: bool,
     pub(super) election_at: Now,
     pub(super) doubt: Doubt,
     pub(super) lives: Lives,
@@ -187,12 +183,10 @@ impl<L: LogStore> Core<L> {
             role: Role::Follower,
             leader: None,
             heard_at: None,
-            voted_at: None,
             followed: None,
             leaderless_since: now,
             same_history: None,
             gone: None,
-            hasty: false,
             election_at: now,
             doubt,
             lives,

@@ -22,12 +22,8 @@ impl<L: LogStore> Core<L> {
     }
 
     /// Whether nothing stands against another leader: the current one is gone, or silent for long enough that its lease
-    /// has ended. Who has just been elected is given a moment to say so: a voter that missed the election may ask meanwhile,
-    /// and would depose it.
+    /// has ended.
     fn leaderless(&self, now: Now) -> bool {
-        if self.voted_at.is_some_and(|at| now < at + self.setup.timing.vote_grace) {
-            return false;
-        }
         match (&self.role, self.heard_at) {
             (Role::Leader(_), _) => false,
             (_, None) => true,
@@ -38,8 +34,8 @@ impl<L: LogStore> Core<L> {
     /// Asks whether votes would be given: a question first, so that a voter that was cut off does not disturb.
     pub(super) fn campaign(&mut self, now: Now) {
         self.put_off_election(now);
-        if self.hasty {
-            // Others may only be about to see that the leader is gone, or have just voted in vain: they are asked again soon.
+        if self.gone == Some(self.vote.term) {
+            // Others may only be about to see that the leader is gone: they are asked again soon.
             self.election_at = now + self.setup.timing.stagger.mul_f64(2.0 + 2.0 * self.draw());
         }
         self.leader = None;
@@ -119,7 +115,6 @@ impl<L: LogStore> Core<L> {
                 }
             }
             if granted {
-                self.voted_at = Some(now);
                 if self.doubt == Doubt::Stranger {
                     // Its promise, which is on disk, makes it one of those who begin the cluster.
                     self.doubt = Doubt::Open;
@@ -235,14 +230,10 @@ impl<L: LogStore> Core<L> {
     /// The process of `server` was seen to be gone (its connections broke and its port refuses). If it led, votes are
     /// asked for at once, the voters one after the other so that they do not split.
     pub fn on_gone(&mut self, server: ServerId, now: Now) {
-        if self.vote.given == Some(server) {
-            self.voted_at = None;
-        }
         if self.leader != Some(server) || self.leads() || self.failed.is_some() {
             return;
         }
         self.gone = Some(self.vote.term);
-        self.hasty = true;
         self.heard_at = None;
         let voters = self.setup.voters.iter().filter(|v| **v != server && !v.is_witness());
         // Before the others goes who stands first in a row that turns with the term, the witness last.

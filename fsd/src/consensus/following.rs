@@ -93,7 +93,6 @@ impl<L: LogStore> Core<L> {
             // Words that were under way when the leader's process ended do not bring it back: it never goes on leading
             // in the same term (rule 1).
             self.heard_at = Some(now);
-            self.hasty = false;
             self.followed = Some(leader);
             self.put_off_election(now);
         }

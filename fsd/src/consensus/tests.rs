@@ -403,29 +403,6 @@ fn what_no_voter_says_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn who_has_just_been_elected_is_not_deposed_by_one_who_missed_it() {
-    let mut core = Core::new(setup(ServerId(1), 5, 1, false), MemoryLog::default(), LogIndex(0), Duration::ZERO);
-    let vote = |from, term, pre, transfer| VoteRequest {
-        from: ServerId(from),
-        term: Term(term),
-        pre,
-        transfer,
-        recovery: false,
-        last_term: Term(9),
-        last_index: LogIndex(9),
-    };
-    let at = |ms| Duration::from_millis(ms);
-    assert!(core.on_vote(&vote(2, 1, true, false), at(0)).granted);
-    assert!(core.on_vote(&vote(2, 1, false, true), at(1)).granted);
-    assert!(!core.on_vote(&vote(3, 2, true, false), at(20)).granted, "the one who has its vote is about to lead");
-    assert!(core.on_vote(&vote(3, 2, true, false), at(150)).granted, "it does not: another may");
-    assert!(core.on_vote(&vote(3, 2, false, true), at(151)).granted);
-    assert!(!core.on_vote(&vote(4, 3, true, false), at(152)).granted);
-    core.on_gone(ServerId(3), at(153));
-    assert!(core.on_vote(&vote(4, 3, true, false), at(154)).granted, "it is gone");
-}
-
-#[test]
 fn a_dead_leader_is_replaced_within_fifty_milliseconds() {
     for seed in 0..20 {
         let mut world = World::new(5, seed);

@@ -188,4 +188,18 @@ mod tests {
         machine.apply(&entry(7, PairEvent::Replace { server: TWO, known: NEW.barred() }));
         assert_eq!(machine.lives()[&TWO], NEW.barred(), "as older versions have said it");
     }
+
+    #[test]
+    fn a_loss_bars_both_though_one_was_to_be_replaced_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let machine = WitnessMachine::open((LogIndex(0), Term(0)), &dir.path().join("lives")).unwrap();
+        let (one, of_one) = (ServerId(1), Incarnation(5 << 32 | 9));
+        machine.apply(&entry(1, PairEvent::Hello { server: one, incarnation: of_one, mirror_up: true, lost: false }));
+        machine.apply(&hello(2, OLD));
+        machine.apply(&entry(3, PairEvent::Replace { server: TWO, known: OLD }));
+        let known = [(one, of_one), (TWO, OLD.barred())];
+        machine.apply(&said(4, Change::AcceptLoss { pair: PairId(0), epoch: Epoch(1), known }));
+        let lives = machine.lives();
+        assert_eq!((lives[&one], lives[&TWO]), (of_one.barred(), OLD.barred()));
+    }
 }

@@ -171,21 +171,21 @@ impl Replica {
     /// after a cut that has healed, when TCP may wait for seconds before it sends again.
     async fn silent(&self, line: &Arc<Line<ChunkServiceClient>>, view: View) -> Silent {
         let me = self.me;
-        let patience = FORWARD_STUCK.saturating_sub(ASK_AFTER);
+        let short = FORWARD_STUCK.saturating_sub(ASK_AFTER);
         let ask = move |client: ChunkServiceClient, context| async move { client.room(context, me, view).await };
         let ask_beside = async || match self.peers.line_beside(line) {
-            Some(other) => other.call(patience, ask).await.is_ok(),
+            Some(other) => other.call(short, ask).await.is_ok(),
             None => false,
         };
-        loop {
-            let pause = tokio::time::sleep(ASK_AFTER);
-            let (here, beside, ()) = tokio::join!(line.call(patience, ask), ask_beside(), pause);
-            match here {
-                Ok(_) => {}
-                Err(_) if beside => return Silent::Connection,
-                Err(_) => return Silent::Mirror,
-            }
+        // At once on both ways, as this is when a mirror is most often found to hang.
+        let (here, mut beside) = tokio::join!(line.call(short, ask), ask_beside());
+        let mut here = here.is_ok();
+        while here {
+            tokio::time::sleep(ASK_AFTER).await;
+            here = line.call(FORWARD_STUCK, ask).await.is_ok();
+            beside = here || ask_beside().await;
         }
+        if beside { Silent::Connection } else { Silent::Mirror }
     }
 
     pub(super) async fn epoch_passed(&self, standing: &Standing) {

@@ -41,7 +41,14 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         println!("starting {}{again}", human::list(&missing));
     }
     let mut started = Vec::new();
-    let result = bring::servers(&local, &all, &mut started).and_then(|()| {
+    let has_quorum =
+        || all.iter().filter(|name| matches!(local.state(**name), State::Running(_))).count() * 2 > all.len();
+    // A server that cannot start, as one with an empty disk in its place, keeps no store down of which enough is there.
+    let (brought, without) = match bring::servers(&local, &all, &mut started) {
+        Err(failure @ Failure::Died { .. }) if !new && has_quorum() => (Ok(()), Some(failure)),
+        brought => (brought, None),
+    };
+    let result = brought.and_then(|()| {
         if !mounted {
             println!("mounting at {}", at.path.display());
         }
@@ -49,13 +56,13 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     });
     if let Err(failure) = result {
         // Servers that are up stay: whoever lacks a mount has more of a store with them.
-        let all_servers_run = !new && all.iter().all(|name| matches!(local.state(*name), State::Running(_)));
-        started.retain(|one| one.name == Name::Mount || !all_servers_run);
+        let they_stay = !new && has_quorum();
+        started.retain(|one| one.name == Name::Mount || !they_stay);
         bring::take_back(&local, started);
-        if all_servers_run {
+        if they_stay {
             eprintln!("the servers run; `raidfs up` again once it can be mounted");
         }
-        return Err(failure);
+        return Err(without.unwrap_or(failure));
     }
     let took = human::span(began.elapsed());
     // It is usable now. A moment later it is healthy too, unless there is much to be brought up to date.
@@ -64,7 +71,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     if let Some(trouble) = trouble {
         println!("{trouble}");
     }
-    Ok(ExitCode::SUCCESS)
+    without.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
 /// The cluster in the directory; true if it was made now. Everything that can be wrong with the wishes is found before
@@ -73,6 +80,7 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
     let dir = local::absolute(&args.dir.dir)?;
     if !dir.join("raidfs.toml").exists() {
         let shape = local::shape(args.servers, args.base_port)?;
+        check_empty(&dir)?;
         let names =
             (0..=shape.servers).map(|n| (Name::Server(ServerId(n)), (Ipv4Addr::LOCALHOST, shape.base_port + n).into()));
         bring::check_ports(names)?;
@@ -102,6 +110,26 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
     let lock = Lock::take(&local.dir)?;
     check_same(&local, args)?;
     Ok((local, lock, false))
+}
+
+/// What may be in a cluster's directory before there is a cluster: disks for the servers are mounted in `data`, it may be a
+/// disk of its own, and an earlier `up` may have come to no end.
+const BEFOREHAND: [&str; 5] = ["data", "log", "run", "lost+found", "raidfs.toml.new"];
+
+/// An error if there is something in a directory that belongs to no cluster.
+fn check_empty(dir: &Path) -> Result<(), Failure> {
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Failure::file("list", dir)(error)),
+    };
+    for entry in entries {
+        let found = entry.map_err(Failure::file("list", dir))?.file_name();
+        if !BEFOREHAND.iter().any(|name| found == *name) {
+            return Err(Failure::NotEmpty { dir: dir.to_owned(), found: found.into() });
+        }
+    }
+    Ok(())
 }
 
 /// An error if one of the cluster's directory and its mount point is in the other: the mount would hide the directory, or

@@ -68,7 +68,9 @@ impl<C: Cluster> Shared<C> {
             if let Ok(Answer::Totals { space, .. }) = self.cluster.ask(Query::Totals).await {
                 let bytes = allowed(&space);
                 self.allowance.renew(bytes);
-                pause = if bytes <= UNKNOWN_BYTES { EVERY_SCARCE } else { EVERY };
+                // A pair that nobody serves may return full.
+                let is_scarce = bytes <= UNKNOWN_BYTES || space.iter().any(Space::is_out_of_service);
+                pause = if is_scarce { EVERY_SCARCE } else { EVERY };
             }
             self.send_atimes();
             self.release_again();

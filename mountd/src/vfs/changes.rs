@@ -140,7 +140,14 @@ impl Names {
                         self.unkept += 1;
                     }
                 }
-                // What was refused has changed nothing, and was not shown; all else is in doubt.
+                // What was refused has changed nothing, and was not shown; all else is in doubt. With what is forgotten then goes
+                // how long a file has become that was written meanwhile: who syncs it hears of it in any case.
+                let written: Vec<Ino> = (queued.touched.iter().copied())
+                    .filter(|ino| self.tree.node(*ino).is_some_and(|node| node.written || node.blocks != 0))
+                    .collect();
+                if (queued.expected || *error == FsError::Io) && !written.is_empty() {
+                    self.late.happened(&written, FsError::Io);
+                }
                 if queued.expected || *error == FsError::Io {
                     self.doubt(queued);
                 }

@@ -520,20 +520,21 @@ impl<C: Cluster> Shared<C> {
             state.opens -= 1;
             state.opens == 0
         };
-        let orphan = {
+        let (orphan, certain) = {
             let mut names = self.names.lock();
-            match names.tree.node(file.ino) {
-                Some(node) => {
-                    node.opens = node.opens.saturating_sub(1);
-                    node.opens == 0 && node.attr.nlink == 0
-                }
-                None => false,
-            }
+            let orphan = names.tree.node(file.ino).is_some_and(|node| {
+                node.opens = node.opens.saturating_sub(1);
+                node.opens == 0 && node.attr.nlink == 0
+            });
+            (orphan, names.tree.attr(file.ino).is_some())
         };
         if last && orphan {
-            self.doom(file.ino);
             self.release_orphan(file.ino);
+        }
+        if last && orphan && certain {
+            self.doom(file.ino);
         } else if last {
+            // If it is not known whether its last name has gone, its bytes are sent: it may be there still.
             self.push_soon(file);
         }
     }

@@ -181,6 +181,10 @@ impl<C: Cluster> Vfs<C> {
     /// Holds a file open that is about to be replaced. The kernel looks a name up first, and opens what it has found then:
     /// that must not be gone meanwhile, as the name is there all the time.
     fn hold(&self, attr: Attr) -> Option<u64> {
+        if self.0.allowance.is_spent() {
+            // Its room is needed more.
+            return None;
+        }
         let mode = OpenMode { sync: false, reads: false, writes: false, quiet: true };
         (attr.kind == FileKind::File && attr.nlink == 1).then(|| self.0.open(attr, mode))
     }
@@ -200,9 +204,12 @@ impl<C: Cluster> Vfs<C> {
         let known = self.0.names.lock().tree.node(ino).and_then(|n| n.target.clone());
         let target = match known {
             Some(target) => target,
-            None => match self.0.ask(Query::ReadLink { ino }).await? {
-                Answer::Bytes(target) => target,
-                _ => return Err(FsError::Io),
+            None => match self.0.ask(Query::ReadLink { ino }).await {
+                Ok(Answer::Bytes(target)) => target,
+                // It was replaced since its name was looked up, which is looked up once more then.
+                Err(FsError::NotFound) => return Err(FsError::Stale),
+                Err(error) => return Err(error),
+                Ok(_) => return Err(FsError::Io),
             },
         };
         self.0.link_read(ino);

@@ -102,10 +102,11 @@ impl<C: Cluster> Vfs<C> {
             let now = self.0.now();
             self.0.set_attr(ino, now, set).await?;
         }
-        if open.mode.sync {
-            self.0.sync_file(&open).await?;
+        if !open.mode.sync {
+            return Ok(());
         }
-        Ok(())
+        // It is done by now, which the kernel does not take a call that fails for.
+        self.0.sync_file(&open).await.inspect_err(|_| self.0.doubt(ino))
     }
 
     /// A moment, for [`Vfs::is_guess`].
@@ -277,7 +278,7 @@ impl<C: Cluster> Shared<C> {
         if size == attr.size && attr.blocks > 0 {
             // No byte goes, but as on a local disk room does that is reserved behind the end.
             let file = self.file(&attr, |_| {});
-            self.reshape(&file, size.next_multiple_of(BLOCK_BYTES)..FILE_MAX_BYTES, &[punch]).await?;
+            stop.scope(self.reshape(&file, size.next_multiple_of(BLOCK_BYTES)..FILE_MAX_BYTES, &[punch])).await?;
         }
         let left = stop.scope(self.left_by_cut(&attr, size)).await?;
         let file = self.file(&attr, |state| state.holds += 1);
