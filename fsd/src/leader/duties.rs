@@ -383,10 +383,10 @@ impl<P: Proposer> Duties<P> {
                 let duties = self.clone();
                 ending = Some(tokio::spawn(async move { duties.end_abandoned_session().await }));
             }
-            // What it has not heard yet stays as it was.
-            let served = |pair: &Pair| match is_young {
-                true => !pair.space.is_out_of_service(),
-                false => judgement::is_served(pair, |s| self.heard(s)),
+            // Of whom a new leader has not heard yet, all stays as it was.
+            let served = |pair: &Pair| {
+                let as_it_was = is_young && !pair.space.is_out_of_service();
+                as_it_was || judgement::is_served(pair, |s| self.heard(s))
             };
             let is_wrong = |pair: &Pair| pair.space.total == 0 || pair.space.is_out_of_service() == served(pair);
             if self.proposer.pairs().iter().any(is_wrong) || space_at.elapsed() > Duration::from_secs(2) {

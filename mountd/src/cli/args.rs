@@ -135,7 +135,7 @@ pub struct UpArgs {
 const UP: &str = "\
 Make a local cluster, or start it again, and mount it.
 
-In an empty or missing DIR this makes a whole cluster: its configuration, N servers in mirrored pairs, the witness, and \
+In a DIR that has no cluster yet this makes a whole cluster: its configuration, N servers in mirrored pairs, the witness, and \
 a mount. In the DIR of a cluster it starts whatever does not run (after a reboot: all of it) and mounts the same store \
 again. If all of it runs already, it says so and changes nothing.
 

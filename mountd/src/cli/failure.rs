@@ -217,14 +217,6 @@ pub enum Failure {
     /// There is no such data directory.
     #[error("there is no data directory {}", .0.display())]
     NoDataDirectory(PathBuf),
-    /// No place for a new cluster.
-    #[error("{} has no cluster, and is not empty: there is {}; name an empty directory, or one that does not exist yet", dir.display(), found.display())]
-    NotEmpty {
-        /// What was named.
-        dir: PathBuf,
-        /// Something in it.
-        found: PathBuf,
-    },
     /// A local cluster's directory where that of one of its servers is wanted.
     #[error("{} is a cluster's directory, which has a data directory for each server: name one of them, for example {}", dir.display(), example.display())]
     ClusterDirectory {

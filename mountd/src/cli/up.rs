@@ -80,7 +80,6 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
     let dir = local::absolute(&args.dir.dir)?;
     if !dir.join("raidfs.toml").exists() {
         let shape = local::shape(args.servers, args.base_port)?;
-        check_empty(&dir)?;
         let names =
             (0..=shape.servers).map(|n| (Name::Server(ServerId(n)), (Ipv4Addr::LOCALHOST, shape.base_port + n).into()));
         bring::check_ports(names)?;
@@ -110,26 +109,6 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
     let lock = Lock::take(&local.dir)?;
     check_same(&local, args)?;
     Ok((local, lock, false))
-}
-
-/// What may be in a cluster's directory before there is a cluster: disks for the servers are mounted in `data`, it may be a
-/// disk of its own, and an earlier `up` may have come to no end.
-const BEFOREHAND: [&str; 5] = ["data", "log", "run", "lost+found", "raidfs.toml.new"];
-
-/// An error if there is something in a directory that belongs to no cluster.
-fn check_empty(dir: &Path) -> Result<(), Failure> {
-    let entries = match std::fs::read_dir(dir) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(Failure::file("list", dir)(error)),
-    };
-    for entry in entries {
-        let found = entry.map_err(Failure::file("list", dir))?.file_name();
-        if !BEFOREHAND.iter().any(|name| found == *name) {
-            return Err(Failure::NotEmpty { dir: dir.to_owned(), found: found.into() });
-        }
-    }
-    Ok(())
 }
 
 /// An error if one of the cluster's directory and its mount point is in the other: the mount would hide the directory, or

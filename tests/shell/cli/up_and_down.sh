@@ -14,10 +14,6 @@ check "DIR/data/fsd3 is there" test -d "$DIR/data/fsd3"
 pids=$(cat "$DIR"/run/*.pid)
 says "run again, it says so" "up already" "$BIN/raidfs" up --dir "$DIR"
 same "and changes nothing" "$pids" "$(cat "$DIR"/run/*.pid)"
-mkdir "$CASE_DIR/full"; echo x > "$CASE_DIR/full/something"
-fails_with "a directory with something else in it is no place for a cluster" "is not empty: there is something" \
-  "$BIN/raidfs" up --dir "$CASE_DIR/full" --mount "$CASE_DIR/other" --base-port $((PORT + 10))
-same "it was not touched" something "$(ls "$CASE_DIR/full")"
 fails_with "another number of servers is refused" "4 servers" "$BIN/raidfs" up --dir "$DIR" --servers 6
 fails_with "another mount point too" "is mounted at" "$BIN/raidfs" up --dir "$DIR" --mount "$CASE_DIR/other"
 # Somebody took pid files away: who runs is found all the same.

@@ -30,11 +30,12 @@ pub fn place_file(number: u64, pairs: &[Pair]) -> Placement {
     let others = (1..count).map(|step| (first + step) % count);
     let others: Vec<u64> = others.filter(|at| weights[*at as usize] == ALL).collect();
     if others.is_empty() {
-        // The one with most of what is left. Where nothing is left at all, whoever writes will be told.
+        // In turn those that have about as much left as any: what is known of it is some seconds old. Where nothing is left at
+        // all, whoever writes will be told.
         let left = |at: &u64| usable(&pairs[*at as usize]);
-        let in_turn: Vec<u64> = (0..count).map(|step| (first + step) % count).collect();
-        let most = in_turn.iter().map(left).max().unwrap_or(0);
-        let at = in_turn.iter().copied().find(|at| left(at) == most).unwrap_or(first);
+        let most = (0..count).map(|at| left(&at)).max().unwrap_or(0);
+        let mut in_turn = (0..count).map(|step| (first + step) % count);
+        let at = in_turn.find(|at| left(at) >= most / 2).unwrap_or(first);
         return Placement { first_pair: at as u16, turn: (round % 2) as u8 };
     }
     let passed = round - taken;
@@ -138,6 +139,9 @@ mod tests {
         );
         some[2].space.free = FULL_BYTES / 2;
         assert_eq!(spread(1200, &some), [[0; 2], [0; 2], [600; 2]], "what is left is there");
+        some[1].space = Space { total: TIB, free: FULL_BYTES / 3 };
+        assert_eq!(spread(1200, &some), [[0; 2], [400, 400], [200; 2]], "both, as that is some seconds old");
+        some[1].space = Space::out_of_service(TIB);
         some[2].space.free = 0;
         assert_eq!(spread(1200, &some), [[200; 2]; 3], "in turn, for want of better");
     }
