@@ -4,6 +4,7 @@ use super::core::Setup;
 use super::log::{LogStore, SyncJob, SyncMark, Vote};
 use super::log_memory::MemoryLog;
 use super::node::{Machine, Node, PieceStream, Status, Transport};
+use super::tests::elects;
 use super::timing::Timing;
 use bytes::Bytes;
 use futures::FutureExt;
@@ -291,15 +292,7 @@ struct Behind {
 
 impl Transport for Behind {
     async fn vote(&self, _: ServerId, request: VoteRequest) -> Option<VoteReply> {
-        Some(VoteReply {
-            term: Term(request.term.0 - u64::from(request.pre)),
-            granted: true,
-            doubtful: false,
-            stranger: false,
-            incarnation: Incarnation(0),
-            last_term: Term(0),
-            last_index: LogIndex(0),
-        })
+        Some(elects(&request))
     }
     async fn append(&self, to: ServerId, request: AppendRequest) -> Option<AppendReply> {
         // One of them only, so that there is one snapshot; the others keep up.

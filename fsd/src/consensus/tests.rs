@@ -46,6 +46,19 @@ fn voters(n: u16) -> Vec<ServerId> {
     (0..n).map(ServerId).collect()
 }
 
+/// The answer of one who elects whoever asks, and has nothing itself.
+pub(super) fn elects(request: &VoteRequest) -> VoteReply {
+    VoteReply {
+        term: Term(request.term.0 - u64::from(request.pre)),
+        granted: true,
+        doubtful: false,
+        stranger: false,
+        incarnation: Incarnation(0),
+        last_term: Term(0),
+        last_index: LogIndex(0),
+    }
+}
+
 /// What a leader says first that was elected although voters may have forgotten entries.
 const RECOVERED: &[u8] = b"recovered";
 

@@ -140,14 +140,7 @@ impl Names {
                         self.unkept += 1;
                     }
                 }
-                // What was refused has changed nothing, and was not shown; all else is in doubt. With what is forgotten then goes
-                // how long a file has become that was written meanwhile: who syncs it hears of it in any case.
-                let written: Vec<Ino> = (queued.touched.iter().copied())
-                    .filter(|ino| self.tree.node(*ino).is_some_and(|node| node.written || node.blocks != 0))
-                    .collect();
-                if (queued.expected || *error == FsError::Io) && !written.is_empty() {
-                    self.late.happened(&written, FsError::Io);
-                }
+                // What was refused has changed nothing, and was not shown; all else is in doubt.
                 if queued.expected || *error == FsError::Io {
                     self.doubt(queued);
                 }
@@ -162,8 +155,14 @@ impl Names {
         error == FsError::Stale && self.tree.node(*ino).is_none_or(|n| n.opens == 0)
     }
 
-    /// Forgets all that a change was about, here and (later) in the kernel.
+    /// Forgets all that a change was about, here and (later) in the kernel. With it goes how long a file has become that was
+    /// written meanwhile: who syncs that hears of it.
     fn doubt(&mut self, queued: &Queued<Waiter>) {
+        let mut grows = |ino: &Ino| self.tree.node(*ino).is_some_and(|node| node.written || node.blocks != 0);
+        let written: Vec<Ino> = queued.touched.iter().copied().filter(|ino| grows(ino)).collect();
+        if !written.is_empty() {
+            self.late.happened(&written, FsError::Io);
+        }
         for (parent, name) in names_of(&queued.change) {
             self.tree.forget_name(parent, name);
             self.doubtful.push(Doubtful::Name(parent, name.to_vec()));

@@ -2,6 +2,7 @@
 
 use super::*;
 use raidfs_common::config::Config;
+use raidfs_common::id::Ino;
 use raidfs_common::namespace::{Change, SetAttr};
 
 /// The scenes.
@@ -60,21 +61,26 @@ fn a_voter_that_forgot(stage: &mut Stage) {
         [forgets.0, MOUNT, OPERATOR, SECOND].into_iter().for_each(|host| stage.open(id.0, host));
     }
     stage.run(forgets);
-    for _ in 0..20 {
-        let found = a.look_up("x").within(Duration::from_millis(500));
-        if let Some(Ok(found)) = found
-            && found.map(|attr| attr.ino) != Some(made.ino)
-        {
-            stage.problems.push(format!("a file that was made is {found:?} while those are away that know of it"));
-            break;
-        }
-    }
+    stays_made(stage, &a, made.ino, 500, "while those are away that know of it");
     network::heal();
     stage.run(have[0]);
     stage.run(have[1]);
     match a.look_up("x").end() {
         Ok(Some(attr)) if attr.ino == made.ino => {}
         other => stage.problems.push(format!("a file that was made is {other:?}")),
+    }
+}
+
+/// Looks "x" up again and again, for so many milliseconds each time: whoever answers knows the file that was made.
+fn stays_made(stage: &mut Stage, a: &Puppet, made: Ino, patience: u64, when: &str) {
+    for _ in 0..20 {
+        let found = a.look_up("x").within(Duration::from_millis(patience));
+        if let Some(Ok(found)) = found
+            && found.map(|attr| attr.ino) != Some(made)
+        {
+            stage.problems.push(format!("a file that was made is {found:?} {when}"));
+            return;
+        }
     }
 }
 
@@ -99,15 +105,7 @@ fn a_candidate_that_lags(stage: &mut Stage) {
     millis(1_000 + stage.dice.below(400));
     stage.tell(&format!("{have:?} go on"));
     have.into_iter().for_each(|id| stage.servers.thaw(id));
-    for _ in 0..20 {
-        let found = a.look_up("x").within(Duration::from_millis(300));
-        if let Some(Ok(found)) = found
-            && found.map(|attr| attr.ino) != Some(made.ino)
-        {
-            stage.problems.push(format!("a file that was made is {found:?} under another leader"));
-            break;
-        }
-    }
+    stays_made(stage, &a, made.ino, 300, "under another leader");
     network::heal();
 }
 

@@ -17,15 +17,7 @@ fn answer_all(core: &mut Core<MemoryLog>, now: Now) -> Vec<(ServerId, Term)> {
         for output in outputs {
             match output {
                 Output::Vote { to, request } => {
-                    let reply = VoteReply {
-                        term: Term(request.term.0 - u64::from(request.pre)),
-                        granted: true,
-                        doubtful: false,
-                        stranger: false,
-                        incarnation: Incarnation(0),
-                        last_term: Term(0),
-                        last_index: LogIndex(0),
-                    };
+                    let reply = elects(&request);
                     core.on_vote_reply(to, &request, reply, now);
                 }
                 Output::Append { to, request } => {

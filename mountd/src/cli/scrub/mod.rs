@@ -1,7 +1,7 @@
 //! `raidfs scrub`: has every server compare all of its chunks with their checksums and mend what is damaged from its
 //! mirror, and says what came of it. The servers do the work; this asks them now and then how far they are.
 //!
-//! Two rooms: `words` (what is said, and the exit code; pure), `paths` (which file a chunk belongs to).
+//! What is said, and the exit code, is decided in `words` (pure).
 
 mod words;
 
