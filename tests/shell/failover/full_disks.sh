@@ -7,10 +7,13 @@ avail() { df -k --output=avail "$MNT" | tail -n 1 | tr -d ' '; }
 at_least() { [ "$(avail)" -ge "$1" ]; }
 at_most() { [ "$(avail)" -le "$1" ]; }
 mib() { dd if=/dev/urandom of="$1" bs=1M count=1 status=none; }
+empty=$(avail)
 need mkdir "$MNT/kept"
 for i in 1 2 3 4 5 6; do need mib "$MNT/kept/$i"; done
 need sync "$MNT"/kept/*
 sums "$MNT/kept" > "$CASE_DIR/kept"
+# df lags by up to 2 s; what it says before it knows of the six is no promise of this moment.
+need wait_until 10 at_most $((empty - 5 * 1024))
 begun=$(avail)
 n=0
 while mib "$MNT/$n" 2> "$CASE_DIR/error"; do n=$((n + 1)); done

@@ -41,7 +41,7 @@ same() {
 # within WHAT LOW HIGH NUMBER
 within() {
   if [ -n "$4" ] && [ "$4" -ge "$2" ] && [ "$4" -le "$3" ]; then ok "$1"; return; fi
-  not_ok "$1"; echo "  (wanted $2 to $3, got ${4:-nothing})"; return 1
+  not_ok "$1 (wanted $2 to $3, got ${4:-nothing})"; return 1
 }
 
 # need COMMAND...: a step without which the case makes no sense.
