@@ -125,14 +125,20 @@ pub struct Core<L> {
     pub(super) leader: Option<ServerId>,
     /// When the leader was last heard.
     pub(super) heard_at: Option<Now>,
+    /// When it gave its vote of this term to another, until somebody leads in it or that one is seen to be gone.
+    pub(super) voted_at: Option<Now>,
+    /// A vote was written in this step, which may have taken its time ([`Core::on_written`]).
+    pub(super) wrote_vote: bool,
     /// Whom it followed last.
     pub(super) followed: Option<ServerId>,
     /// Since when nobody leads; while somebody does, a moment ago.
     pub(super) leaderless_since: Now,
     /// The newest term whose leader was seen to hold all that was agreed here before: it speaks of the same history.
     pub(super) same_history: Option<Term>,
-    /// The process that led this term was seen to be gone: nobody leads in it any more.
-    pub(super) gone: Option<Term>,
+    /// This process, which led this term or had this voter's vote in it, was seen to be gone: it does not lead in it any more.
+    pub(super) gone: Option<(Term, ServerId)>,
+    /// A leader was seen to be gone, and no other was heard since: how often that was in vain, roughly.
+    pub(super) haste: Option<u32>,
     pub(super) election_at: Now,
     pub(super) doubt: Doubt,
     pub(super) lives: Lives,
@@ -183,10 +189,13 @@ impl<L: LogStore> Core<L> {
             role: Role::Follower,
             leader: None,
             heard_at: None,
+            voted_at: None,
+            wrote_vote: false,
             followed: None,
             leaderless_since: now,
             same_history: None,
             gone: None,
+            haste: None,
             election_at: now,
             doubt,
             lives,

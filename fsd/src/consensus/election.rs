@@ -6,9 +6,12 @@ use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{VoteReply, VoteRequest};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// So much more often than after the loss of a leader it is asked whether all voters are there to begin a cluster.
 const FOUNDING_HASTE: f64 = 8.0;
+/// After so many questions since a leader was seen to be gone, or one election in vain, the wait for the next one doubles.
+const HASTY_TRIES: u32 = 4;
 
 impl<L: LogStore> Core<L> {
     /// Waits anew for the leader. The witness waits longer: it should lead only if nobody else can.
@@ -21,9 +24,22 @@ impl<L: LogStore> Core<L> {
         self.election_at = now + self.setup.timing.election.mul_f64(share);
     }
 
-    /// Whether nothing stands against another leader: the current one is gone, or silent for long enough that its lease
-    /// has ended.
-    fn leaderless(&self, now: Now) -> bool {
+    /// If a leader was seen to be gone, the next try need not wait as long as for one that may only be slow: `step` to twice
+    /// as much. The longer nobody is elected the longer the waits, up to the usual one.
+    fn hurry(&mut self, step: Duration, now: Now) {
+        let Some(tries) = self.haste else { return };
+        let wait = step.mul_f64(1.0 + self.draw()) * (1 << (tries / HASTY_TRIES).min(16));
+        self.election_at = self.election_at.min(now + wait);
+    }
+
+    /// Whether nothing stands against `candidate` as the leader: the current one is gone, or silent for long enough that
+    /// its lease has ended, and nobody else has just been given this vote. Who is elected needs a moment to say so, and one
+    /// that missed the election, and asks meanwhile, would depose it.
+    fn leaderless(&self, candidate: ServerId, now: Now) -> bool {
+        let just_voted = self.voted_at.is_some_and(|at| now < at + self.setup.timing.vote_grace);
+        if just_voted && self.vote.given != Some(candidate) {
+            return false;
+        }
         match (&self.role, self.heard_at) {
             (Role::Leader(_), _) => false,
             (_, None) => true,
@@ -34,10 +50,9 @@ impl<L: LogStore> Core<L> {
     /// Asks whether votes would be given: a question first, so that a voter that was cut off does not disturb.
     pub(super) fn campaign(&mut self, now: Now) {
         self.put_off_election(now);
-        if self.gone == Some(self.vote.term) {
-            // Others may only be about to see that the leader is gone: they are asked again soon.
-            self.election_at = now + self.setup.timing.stagger.mul_f64(2.0 + 2.0 * self.draw());
-        }
+        // Others may only be about to see that the leader is gone.
+        self.hurry(self.setup.timing.stagger * 2, now);
+        self.haste = self.haste.map(|tries| tries.saturating_add(1));
         self.leader = None;
         if self.takes_part() {
             self.ask_for_votes(now, true, false, false);
@@ -58,6 +73,7 @@ impl<L: LogStore> Core<L> {
                 return;
             }
             self.vote = vote;
+            self.voted_at = None;
         }
         let (last_index, last_term) = self.log.last();
         let own = VoteReply {
@@ -75,7 +91,31 @@ impl<L: LogStore> Core<L> {
         for to in self.others() {
             self.out.push(Output::Vote { to, request: request.clone() });
         }
+        if !pre {
+            self.wrote_vote = true;
+            self.await_outcome(now);
+            self.haste = self.haste.map(|tries| tries.saturating_add(HASTY_TRIES));
+        }
         self.count_votes(now);
+    }
+
+    /// A vote was written just before `now`, in a step that had begun earlier: from here on its outcome is waited for.
+    /// To be called after each step.
+    pub fn on_written(&mut self, now: impl FnOnce() -> Now) {
+        if std::mem::take(&mut self.wrote_vote) {
+            self.await_outcome(now());
+        }
+    }
+
+    /// Promises are written to disks before they are told, and another question would throw away what is on its way.
+    fn await_outcome(&mut self, now: Now) {
+        if self.voted_at.is_some() {
+            self.voted_at = Some(now);
+            self.put_off_election(now);
+        } else if matches!(&self.role, Role::Candidate(campaign) if !campaign.pre) {
+            self.put_off_election(now);
+            self.hurry(self.setup.timing.vote_grace, now);
+        }
     }
 
     /// Answers a request for a vote.
@@ -91,7 +131,7 @@ impl<L: LogStore> Core<L> {
             Doubt::Stranger => founding,
             Doubt::Open | Doubt::Until(_) => request.recovery || planted(Bug::VotesForgetful),
         };
-        let free = self.leaderless(now) || (!request.pre && request.transfer);
+        let free = self.leaderless(request.from, now) || (!request.pre && request.transfer);
         let asks_in_time = stands && trusted && free && request.term > self.vote.term;
         let mut granted = asks_in_time && up_to_date;
         if asks_in_time && !up_to_date && request.pre {
@@ -110,6 +150,7 @@ impl<L: LogStore> Core<L> {
                 } else {
                     self.vote = vote;
                     if newer {
+                        self.voted_at = None;
                         self.follow(None);
                     }
                 }
@@ -119,7 +160,9 @@ impl<L: LogStore> Core<L> {
                     // Its promise, which is on disk, makes it one of those who begin the cluster.
                     self.doubt = Doubt::Open;
                 }
-                self.put_off_election(now);
+                self.voted_at = Some(now);
+                self.wrote_vote = true;
+                self.await_outcome(now);
             }
         }
         VoteReply {
@@ -173,6 +216,11 @@ impl<L: LogStore> Core<L> {
                 let recovery = campaign.recovery && !campaign.founding;
                 self.lead(now, recovery);
             }
+        } else if !campaign.pre {
+            // Somebody else has a vote, and neither may have enough: who is gone says nothing, so that one can be too few.
+            if !campaign.founding && granted < campaign.answers.len() {
+                self.hurry(self.setup.timing.stagger, now);
+            }
         } else if self.may_recover(now) {
             self.ask_for_votes(now, true, true, false);
         }
@@ -210,6 +258,7 @@ impl<L: LogStore> Core<L> {
         let vote = Vote { term, given: None };
         if self.with_log(|log| log.save_vote(vote)).is_some() {
             self.vote = vote;
+            self.voted_at = None;
             let led = self.leads();
             self.follow(None);
             if led {
@@ -227,21 +276,36 @@ impl<L: LogStore> Core<L> {
         self.leader = leader;
     }
 
-    /// The process of `server` was seen to be gone (its connections broke and its port refuses). If it led, votes are
-    /// asked for at once, the voters one after the other so that they do not split.
+    /// The process of `server` was seen to be gone (its connections broke and its port refuses). If it led, or was about
+    /// to, votes are asked for at once, the voters one after the other so that they do not split.
     pub fn on_gone(&mut self, server: ServerId, now: Now) {
-        if self.leader != Some(server) || self.leads() || self.failed.is_some() {
+        let ended = Some((self.vote.term, server));
+        let led = self.leader == Some(server) && self.gone != ended;
+        // It led before the term of an election that this voter heard of first.
+        let had_led = self.leader.is_none() && self.followed == Some(server) && self.heard_at.is_some();
+        let had_vote = self.leader.is_none() && self.vote.given == Some(server) && self.voted_at.is_some();
+        if !(led || had_led || had_vote) || self.leads() || self.failed.is_some() {
             return;
         }
-        self.gone = Some(self.vote.term);
-        self.heard_at = None;
+        if led || had_led {
+            self.heard_at = None;
+        }
+        if had_vote {
+            self.voted_at = None;
+        }
+        if led || had_vote {
+            self.gone = ended;
+        }
+        self.haste = Some(0);
         let voters = self.setup.voters.iter().filter(|v| **v != server && !v.is_witness());
         // Before the others goes who stands first in a row that turns with the term, the witness last.
         let mut row: Vec<ServerId> = voters.copied().collect();
         let turn = (self.vote.term.0 as usize) % row.len().max(1);
         row.rotate_left(turn);
         let place = row.iter().position(|v| *v == self.setup.me).unwrap_or(row.len() + 4);
-        self.election_at = self.election_at.min(now + self.setup.timing.stagger * place as u32);
+        // Not before who has this vote had its time.
+        let from = self.voted_at.map_or(now, |at| now.max(at + self.setup.timing.vote_grace));
+        self.election_at = self.election_at.min(from + self.setup.timing.stagger * place as u32);
     }
 
     /// The leader's word: take over now. It has stepped back by itself.
@@ -253,7 +317,6 @@ impl<L: LogStore> Core<L> {
             && !self.setup.me.is_witness()
             && self.failed.is_none();
         if fit {
-            self.put_off_election(now);
             self.ask_for_votes(now, false, false, true);
         }
         fit

@@ -88,11 +88,13 @@ impl<L: LogStore> Core<L> {
             return None;
         }
         self.follow(Some(leader));
+        self.voted_at = None;
         self.leaderless_since = now;
-        if self.gone != Some(term) {
+        if self.gone != Some((term, leader)) {
             // Words that were under way when the leader's process ended do not bring it back: it never goes on leading
             // in the same term (rule 1).
             self.heard_at = Some(now);
+            self.haste = None;
             self.followed = Some(leader);
             self.put_off_election(now);
         }

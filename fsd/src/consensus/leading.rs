@@ -74,6 +74,7 @@ impl<L: LogStore> Core<L> {
     /// Takes the lead. `recovery`: voters that may have forgotten entries were needed for it, so that some may be lost
     /// that were agreed; everybody is told so by the first entry.
     pub(super) fn lead(&mut self, now: Now, recovery: bool) {
+        self.haste = None;
         let last = self.log.last().0;
         let follower = || Follower {
             next: last.next(),

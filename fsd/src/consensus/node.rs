@@ -386,6 +386,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         let mut inner = self.inner.lock();
         let tick = inner.core.next_tick();
         let result = step(&mut inner, self.now());
+        inner.core.on_written(|| self.now());
         let outputs = self.follow_up(&mut inner);
         if inner.core.next_tick() < tick {
             self.timer.notify_one();

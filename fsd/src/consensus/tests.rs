@@ -11,6 +11,7 @@ use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry, VoteReply, 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+mod elections;
 mod snapshots;
 mod strangers;
 
@@ -40,6 +41,8 @@ struct World {
     fenced: BTreeSet<LogIndex>,
     /// Whom a snapshot was to be sent to: none arrives in this world.
     snapshots: Vec<ServerId>,
+    /// Disks take this long to keep a promise.
+    promises_take: Duration,
 }
 
 fn voters(n: u16) -> Vec<ServerId> {
@@ -100,6 +103,7 @@ impl World {
             checked: BTreeMap::new(),
             fenced: BTreeSet::new(),
             snapshots: Vec::new(),
+            promises_take: Duration::ZERO,
         }
     }
 
@@ -110,7 +114,9 @@ impl World {
 
     fn post(&mut self, from: ServerId, to: ServerId, mail: Mail) {
         self.count += 1;
-        let at = self.now + Duration::from_micros(200 + self.random(3000));
+        let on_disk = matches!(&mail, Mail::VoteReply(asked, _) if !asked.pre);
+        let before = if on_disk { self.promises_take } else { Duration::ZERO };
+        let at = self.now + before + Duration::from_micros(200 + self.random(3000));
         self.mail.insert((at, self.count), (from, to, mail));
     }
 
@@ -161,8 +167,14 @@ impl World {
         let now = self.now;
         let reachable = !self.cut.contains(&from) && !self.cut.contains(&to);
         let Some(core) = self.cores.get_mut(&to).filter(|_| reachable) else {
-            if let (Mail::Append(request), Some(core)) = (&mail, self.cores.get_mut(&from)) {
-                core.on_unreachable(to, request.round, now);
+            // Whoever sent entries hears that they were not answered.
+            let (sender, receiver, round) = match &mail {
+                Mail::Append(request) => (from, to, request.round),
+                Mail::AppendReply(reply) => (to, from, reply.round),
+                _ => return,
+            };
+            if let Some(core) = self.cores.get_mut(&sender) {
+                core.on_unreachable(receiver, round, now);
             }
             return;
         };
@@ -173,12 +185,15 @@ impl World {
             }
             Mail::VoteReply(request, reply) => core.on_vote_reply(from, &request, reply, now),
             Mail::Append(request) => {
+                let round = request.round;
                 if let Some(mut answer) = core.on_append(request, now) {
                     if answer.after_sync.0 > 0 {
                         core.log_mut().sync();
                         answer.reply.durable = core.log().durable();
                     }
                     self.post(to, from, Mail::AppendReply(answer.reply));
+                } else if let Some(core) = self.cores.get_mut(&from) {
+                    core.on_unreachable(to, round, now);
                 }
             }
             Mail::AppendReply(reply) => core.on_append_reply(from, &reply, now),
@@ -324,7 +339,10 @@ impl World {
                     anew += 1;
                 }
             }
-            assert!(self.now < since + Duration::from_secs(60), "seed {}: they do not come to terms", self.seed);
+            if self.now >= since + Duration::from_secs(60) {
+                self.tell();
+                panic!("seed {}: they do not come to terms", self.seed);
+            }
         }
         anew
     }
@@ -337,13 +355,7 @@ impl World {
         self.agreed.last_key_value().map_or(0, |(k, _)| k.0)
     }
 
-    fn until(&mut self, what: &str, mut condition: impl FnMut(&World) -> bool) {
-        for _ in 0..2000 {
-            if condition(self) {
-                return;
-            }
-            self.run(Duration::from_millis(5));
-        }
+    fn tell(&self) {
         for (id, c) in &self.cores {
             let (term, last, commit) = (c.term(), c.log().last(), c.commit());
             eprintln!(
@@ -353,6 +365,16 @@ impl World {
                 c.doubt
             );
         }
+    }
+
+    fn until(&mut self, what: &str, mut condition: impl FnMut(&World) -> bool) {
+        for _ in 0..2000 {
+            if condition(self) {
+                return;
+            }
+            self.run(Duration::from_millis(5));
+        }
+        self.tell();
         panic!("did not happen: {what}");
     }
 }
@@ -413,41 +435,6 @@ fn what_no_voter_says_is_refused_and_changes_nothing() {
     };
     assert!(!core.on_vote(&vote(true), now).granted && !core.on_vote(&vote(false), now).granted);
     assert_eq!((core.term(), core.log().last(), core.failure().is_none()), (term, (last, last_term), true));
-}
-
-#[test]
-fn a_dead_leader_is_replaced_within_fifty_milliseconds() {
-    for seed in 0..20 {
-        let mut world = World::new(5, seed);
-        world.until("a leader", |w| w.leader().is_some());
-        world.run(Duration::from_millis(200));
-        let (old, at) = (world.leader().expect("it was just elected"), world.now);
-        world.kill(old, false);
-        world.until("another leader", |w| w.leader().is_some());
-        assert!(world.now - at <= Duration::from_millis(50), "seed {seed}: {:?}", world.now - at);
-    }
-}
-
-#[test]
-fn a_dead_leader_is_replaced_soon_also_if_some_notice_late() {
-    for seed in 0..20 {
-        let mut world = World::new(5, 300 + seed);
-        world.until("a leader", |w| w.leader().is_some());
-        world.run(Duration::from_millis(200));
-        let (old, at) = (world.leader().expect("it was just elected"), world.now);
-        let other = voters(5).into_iter().find(|v| *v != old && !v.is_witness()).expect("there are four");
-        let gone: Vec<_> = [old, other].into_iter().filter_map(|id| Some((id, world.cores.remove(&id)?))).collect();
-        let mut survivors = world.cores.keys().copied().collect::<Vec<_>>();
-        // All three must agree, and they notice one after the other.
-        for id in survivors.drain(..).rev() {
-            let now = world.now;
-            world.cores.get_mut(&id).expect("it lives").on_gone(old, now);
-            world.run(Duration::from_millis(15));
-        }
-        world.until("another leader", |w| w.leader().is_some());
-        assert!(world.now - at <= Duration::from_millis(110), "seed {seed}: {:?}", world.now - at);
-        drop(gone);
-    }
 }
 
 #[test]
@@ -748,6 +735,8 @@ fn nothing_agreed_is_lost_under_kills_cuts_and_power_cuts_of_one_at_a_time() {
         if let Some(id) = down {
             world.restart(id);
         }
+        // Who was cut off a moment ago may not know yet that another leads.
+        world.run(Duration::from_secs(2));
         let before = world.last_agreed();
         world.until("a leader at the end", |w| w.leader().is_some());
         world.propose(9999, false);

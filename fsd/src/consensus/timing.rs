@@ -12,6 +12,9 @@ pub struct Timing {
     pub election: Duration,
     /// When the leader is seen to be gone, the n-th voter waits n times this before it asks for votes.
     pub stagger: Duration,
+    /// Who has given its vote waits so long for the word of the one who has it before it would vote for another; and who
+    /// asks for votes as a leader was seen to be gone waits so long for them, and up to twice as long.
+    pub vote_grace: Duration,
     /// An agreed position is told to followers this late, in the hope of more to say with it.
     pub commit_note: Duration,
     /// Servers that may have forgotten entries wait this long for the last missing voter before they go on without.
@@ -24,6 +27,7 @@ impl Default for Timing {
             heartbeat: limits::HEARTBEAT,
             election: limits::ELECTION,
             stagger: Duration::from_millis(8),
+            vote_grace: Duration::from_millis(150),
             commit_note: Duration::from_micros(1500),
             recovery_patience: Duration::from_secs(30),
         }

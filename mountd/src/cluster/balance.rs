@@ -112,7 +112,7 @@ impl Balance {
         self.spare(server, now + SUSPECT_FOR);
     }
 
-    /// The server has said nothing since a read that is late by now was sent to it: the same, but not for long at first.
+    /// The server is silent, and owes a read that is late: the same, but not for long at first.
     pub fn doubt(&mut self, server: ServerId, now: Instant) {
         let load = self.loads.entry(server).or_default();
         load.doubt = (load.doubt * 2).clamp(DOUBT_MIN, SUSPECT_FOR);

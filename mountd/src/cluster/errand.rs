@@ -4,6 +4,7 @@
 
 use super::connection::NoAnswer;
 use super::core::Core;
+use super::hedge::is_silent;
 use super::retry::{Pauses, Retry};
 use super::router::{Aim, Search, Step};
 use futures::StreamExt;
@@ -131,9 +132,10 @@ where
         if self.aim == Aim::Leader {
             return true;
         }
-        let silent = self.asking.iter().all(|(server, asked)| self.core.link(*server).heard() < *asked);
+        let now = Instant::now();
+        let silent = self.asking.iter().all(|(server, asked)| is_silent(*asked, self.core.link(*server).heard(), now));
         for (server, _) in &self.asking {
-            self.core.router.lock().lags(*server, Instant::now());
+            self.core.router.lock().lags(*server, now);
         }
         silent || self.core.router.lock().may_hedge()
     }

@@ -1,4 +1,16 @@
-//! How often a late request may be asked of a second server: at most one in twenty, with a few in hand. Pure.
+//! How often a late request may be asked of a second server: at most one in twenty, with a few in hand; and when asking
+//! another is no hedge, because the first is as good as lost. Pure.
+
+use std::time::{Duration, Instant};
+
+/// A server that owes an answer and has said nothing to anybody for so long is silent, though it spoke after it was asked:
+/// three times the shortest time that makes a read late, so that a reader waits for less than 0.1 s.
+const SILENCE: Duration = Duration::from_millis(60);
+
+/// Whether a server whose answer to a question of `asked` is late is silent altogether.
+pub fn is_silent(asked: Instant, heard: Instant, now: Instant) -> bool {
+    heard < asked || now.saturating_duration_since(heard) >= SILENCE
+}
 
 /// One second request costs this many first ones.
 const ONE_IN: u32 = 20;
@@ -46,6 +58,18 @@ mod tests {
             hedged += u32::from(budget.spend());
         }
         assert!((495..=502).contains(&hedged), "{hedged}");
+    }
+
+    #[test]
+    fn who_stops_right_after_a_word_is_silent_too() {
+        let asked = Instant::now();
+        let after = |ms| asked + Duration::from_millis(ms);
+        assert!(
+            is_silent(asked, asked - Duration::from_millis(1), after(20)),
+            "it has said nothing since it was asked"
+        );
+        assert!(!is_silent(asked, after(3), after(20)), "it has answered others");
+        assert!(is_silent(asked, after(3), after(63)), "and then nobody");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use super::balance::Balance;
 use super::chunks::Chunks;
 use super::connection::NoAnswer;
+use super::hedge::is_silent;
 use super::waiting::{Waiting, weigh};
 use crate::vfs::cluster::ChunkAddress;
 use bytes::Bytes;
@@ -87,12 +88,15 @@ impl<'a> Reader<'a> {
         let chunks = self.chunks;
         let mut tried: Vec<ServerId> = Vec::new();
         let mut under_way: FuturesUnordered<BoxFuture<'_, ReadAnswer<'_>>> = FuturesUnordered::new();
+        // Who was asked and has not answered.
+        let mut awaited: Vec<ServerId> = Vec::new();
         let mut asked = Instant::now();
         loop {
             if under_way.is_empty() {
                 match self.next(&tried, damaged) {
                     Some(server) => {
                         asked = Instant::now();
+                        awaited.push(server);
                         under_way.push(self.ask(server, waiting.deadline(), &mut tried));
                     }
                     None if self.all_damaged(damaged) => {
@@ -102,18 +106,20 @@ impl<'a> Reader<'a> {
                     None => return Ok(Round::Again),
                 }
             }
-            let first = *tried.last().expect("somebody was asked");
-            let late = chunks.balance.lock().late_after(first);
+            let last = *awaited.last().expect("somebody is under way");
+            let late = chunks.balance.lock().late_after(last);
             tokio::select! {
                 biased;
                 Some((reading, answer)) = under_way.next() => {
+                    awaited.retain(|s| *s != reading.server);
                     if let Some(bytes) = self.judge(reading, answer, damaged)? {
                         return Ok(Round::Bytes(bytes));
                     }
                 }
-                () = waiting.superseded(self.pair, first, |p| p.serves(first)) => return Ok(Round::Again),
+                () = waiting.superseded(self.pair, last, |p| p.serves(last)) => return Ok(Round::Again),
                 () = tokio::time::sleep(late), if under_way.len() == 1 => {
-                    if let Some(other) = self.other(asked, &tried, damaged) {
+                    if let Some(other) = self.other(asked, last, &tried, damaged) {
+                        awaited.push(other);
                         under_way.push(self.ask(other, waiting.deadline(), &mut tried));
                     }
                 }
@@ -127,17 +133,17 @@ impl<'a> Reader<'a> {
         self.chunks.balance.lock().choose(self.at.chunk, &able, Instant::now())
     }
 
-    /// The mirror to ask too, if the first is late and that is allowed: a server that has said nothing at all since
-    /// then is as good as lost, and asking another is no hedge.
-    fn other(&self, asked: Instant, tried: &[ServerId], damaged: &[ServerId]) -> Option<ServerId> {
+    /// The mirror to ask too, if the first is late and that is allowed: a server that says nothing at all any more is as
+    /// good as lost, and asking another is no hedge.
+    fn other(&self, asked: Instant, first: ServerId, tried: &[ServerId], damaged: &[ServerId]) -> Option<ServerId> {
         let except: Vec<ServerId> = tried.iter().chain(damaged).copied().collect();
         let able = self.chunks.able(&self.chunks.core.pairs.now(), self.place, &except);
         let other = able.first().copied()?;
-        let first = *tried.last()?;
-        let silent = self.chunks.core.link(first).heard() < asked;
+        let now = Instant::now();
+        let silent = is_silent(asked, self.chunks.core.link(first).heard(), now);
         let mut balance = self.chunks.balance.lock();
         if silent {
-            balance.doubt(first, Instant::now());
+            balance.doubt(first, now);
         }
         (silent || balance.may_hedge()).then(|| {
             balance.begin(other);
@@ -188,6 +194,8 @@ impl<'a> Reader<'a> {
             }
             Ok(Err(rejection)) => {
                 weigh(&self.chunks.core, self.place.pair, server, &rejection)?;
+                // It may know that the one that is still awaited serves no more.
+                self.chunks.core.pairs.want();
                 Ok(None)
             }
             Err(_) => {

@@ -2,7 +2,8 @@
 
 use super::super::status::servers_word;
 use raidfs_common::attr::Attr;
-use raidfs_common::id::{Incarnation, Ino, PairId, ServerId};
+use raidfs_common::id::{ChunkId, Incarnation, Ino, PairId, ServerId};
+use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::pair::{Pair, bytes_on};
 use raidfs_common::rpc::admin::LostFile;
 use std::collections::BTreeMap;
@@ -66,7 +67,7 @@ pub struct Losses {
     /// With pairs that have no copy yet.
     marked: BTreeMap<Ino, Vec<(PairId, u64)>>,
     /// Where chunks say so.
-    found: BTreeMap<Ino, u64>,
+    found: BTreeMap<Ino, Vec<(u32, u64)>>,
 }
 
 impl Losses {
@@ -88,9 +89,9 @@ impl Losses {
         }
     }
 
-    /// So many bytes of a file.
-    pub fn found(&mut self, ino: Ino, bytes: u64) {
-        *self.found.entry(ino).or_default() += bytes;
+    /// So many bytes of a chunk.
+    pub fn found(&mut self, chunk: ChunkId, bytes: u64) {
+        self.found.entry(chunk.ino).or_default().push((chunk.index, bytes));
     }
 
     /// How many bytes of a file are lost; holes that nobody can tell from bytes count.
@@ -99,7 +100,11 @@ impl Losses {
         let away: u64 = self.away.iter().map(|pair| on(*pair, attr.size)).sum();
         let marked = self.marked.get(&attr.ino).into_iter().flatten();
         let marked: u64 = marked.map(|(pair, end)| on(*pair, (*end).min(attr.size))).sum();
-        away + marked + self.found.get(&attr.ino).copied().unwrap_or(0)
+        // A chunk is cut a moment after the file was: what lies beyond its end belongs to nobody.
+        let within = |index: u32| attr.size.saturating_sub(u64::from(index) * CHUNK_BYTES);
+        let found = self.found.get(&attr.ino).into_iter().flatten();
+        let found: u64 = found.map(|(index, bytes)| (*bytes).min(within(*index))).sum();
+        away + marked + found
     }
 }
 
@@ -109,7 +114,6 @@ mod tests {
     use crate::vfs::testing::empty_file;
     use raidfs_common::attr::Placement;
     use raidfs_common::id::Epoch;
-    use raidfs_common::limits::CHUNK_BYTES;
     use raidfs_common::pair::{CopyState, Member, Space};
 
     fn pair(a: CopyState, b: CopyState) -> Pair {
@@ -154,7 +158,9 @@ mod tests {
         assert_eq!(losses.of(&file(9, 0, 4 * CHUNK_BYTES)), 10);
         assert_eq!(losses.of(&file(9, 0, CHUNK_BYTES + 3)), 3);
         assert_eq!(losses.of(&file(8, 0, 4 * CHUNK_BYTES)), 0);
-        losses.found(Ino(8), 4096);
+        losses.found(ChunkId { ino: Ino(8), index: 1 }, 4096);
         assert_eq!(losses.of(&file(8, 0, 4 * CHUNK_BYTES)), 4096);
+        assert_eq!(losses.of(&file(8, 0, CHUNK_BYTES + 9)), 9);
+        assert_eq!(losses.of(&file(8, 0, 5)), 0, "it was cut, which its chunks will hear of");
     }
 }

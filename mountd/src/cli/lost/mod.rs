@@ -102,7 +102,7 @@ async fn list(config: &Config, seen: &Seen, only: Option<&Pair>) -> Result<Listi
             State::Served if pair.losses > 0 => {
                 let served = found::serving(pair, answers);
                 for (chunk, bytes) in lost_chunks(config, served.unwrap_or_default(), pair).await? {
-                    losses.found(chunk.ino, bytes);
+                    losses.found(chunk, bytes);
                 }
             }
             State::Served => {}

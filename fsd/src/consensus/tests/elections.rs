@@ -1,0 +1,98 @@
+//! How soon a leader that is gone has a successor, and that the successor stays.
+
+use super::{World, setup, voters};
+use crate::consensus::core::{Core, Now};
+use crate::consensus::log_memory::MemoryLog;
+use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::rpc::peer::VoteRequest;
+use std::time::Duration;
+
+/// A cluster with a leader that has led for a while: the leader, and now.
+fn led(seed: u64) -> (World, ServerId, Now) {
+    let mut world = World::new(5, seed);
+    world.until("a leader", |w| w.leader().is_some());
+    world.run(Duration::from_millis(200));
+    let (leader, now) = (world.leader().expect("it was just elected"), world.now);
+    (world, leader, now)
+}
+
+#[test]
+fn a_dead_leader_is_replaced_within_fifty_milliseconds() {
+    for seed in 0..20 {
+        let (mut world, old, at) = led(seed);
+        world.kill(old, false);
+        world.until("another leader", |w| w.leader().is_some());
+        assert!(world.now - at <= Duration::from_millis(50), "seed {seed}: {:?}", world.now - at);
+    }
+}
+
+#[test]
+fn a_dead_leader_is_replaced_soon_also_if_some_notice_late() {
+    for seed in 0..20 {
+        let (mut world, old, at) = led(300 + seed);
+        let other = voters(5).into_iter().find(|v| *v != old && !v.is_witness()).expect("there are four");
+        let gone: Vec<_> = [old, other].into_iter().filter_map(|id| Some((id, world.cores.remove(&id)?))).collect();
+        let mut survivors = world.cores.keys().copied().collect::<Vec<_>>();
+        // All three must agree, and they notice one after the other.
+        for id in survivors.drain(..).rev() {
+            let now = world.now;
+            world.cores.get_mut(&id).expect("it lives").on_gone(old, now);
+            world.run(Duration::from_millis(15));
+        }
+        world.until("another leader", |w| w.leader().is_some());
+        assert!(world.now - at <= Duration::from_millis(110), "seed {seed}: {:?}", world.now - at);
+        drop(gone);
+    }
+}
+
+#[test]
+fn votes_that_take_long_to_be_written_are_waited_for() {
+    for (seed, takes, bound) in (0..40).flat_map(|seed| [(seed, 60, 250), (seed, 280, 1200)]) {
+        let (mut world, old, at) = led(600 + seed);
+        world.promises_take = Duration::from_millis(takes);
+        world.kill(old, false);
+        world.until("another leader", |w| w.leader().is_some());
+        assert!(world.now - at <= Duration::from_millis(bound), "seed {seed}, {takes} ms: {:?}", world.now - at);
+    }
+}
+
+#[test]
+fn a_leader_that_dies_as_it_is_elected_is_replaced_as_soon_as_any_other() {
+    for seed in 0..20 {
+        let (mut world, old, _) = led(900 + seed);
+        world.kill(old, false);
+        world.until("another leader", |w| w.leader().is_some());
+        let (next, at) = (world.leader().expect("it was just elected"), world.now);
+        // It was elected a moment ago, and that it ends is noticed when its last words have arrived.
+        world.cores.remove(&next);
+        world.run(Duration::from_millis(4));
+        let now = world.now;
+        world.cores.values_mut().for_each(|core| core.on_gone(next, now));
+        world.until("a third leader", |w| w.leader().is_some());
+        assert!(world.now - at <= Duration::from_millis(150), "seed {seed}: {:?}", world.now - at);
+    }
+}
+
+#[test]
+fn who_has_just_been_elected_is_not_deposed_by_one_who_missed_it() {
+    let mut core = Core::new(setup(ServerId(1), 5, 1, false), MemoryLog::default(), LogIndex(0), Duration::ZERO);
+    let vote = |from, term, pre| VoteRequest {
+        from: ServerId(from),
+        term: Term(term),
+        pre,
+        transfer: !pre,
+        recovery: false,
+        last_term: Term(9),
+        last_index: LogIndex(9),
+    };
+    let at = |ms| Duration::from_millis(ms);
+    assert!(core.on_vote(&vote(2, 1, true), at(0)).granted);
+    assert!(core.on_vote(&vote(2, 1, false), at(1)).granted);
+    assert!(!core.on_vote(&vote(3, 2, true), at(140)).granted, "the one who has its vote is about to lead");
+    assert!(core.on_vote(&vote(2, 2, true), at(141)).granted, "it was not elected, and tries once more");
+    assert!(core.on_vote(&vote(3, 2, true), at(151)).granted, "it has said nothing: another may");
+    assert!(core.on_vote(&vote(3, 2, false), at(152)).granted);
+    assert!(!core.on_vote(&vote(4, 3, true), at(153)).granted);
+    core.on_gone(ServerId(3), at(154));
+    assert!(core.on_vote(&vote(4, 3, true), at(155)).granted, "it is gone");
+}
