@@ -99,6 +99,15 @@ pub(super) struct Campaign {
     /// A recovery in which nobody has a log: a new cluster, to which all voters must agree.
     pub founding: bool,
     pub answers: BTreeMap<ServerId, VoteReply>,
+    /// The votes of the present term that it had asked for before. They count as long as the term stands: a question about
+    /// the next one takes nothing back.
+    pub standing: Option<Box<Campaign>>,
+}
+
+impl Campaign {
+    pub fn granted(&self) -> usize {
+        self.answers.values().filter(|answer| answer.granted).count()
+    }
 }
 
 /// Whether this voter's log holds all that it ever acknowledged.
@@ -135,8 +144,9 @@ pub struct Core<L> {
     pub(super) leaderless_since: Now,
     /// The newest term whose leader was seen to hold all that was agreed here before: it speaks of the same history.
     pub(super) same_history: Option<Term>,
-    /// This process, which led this term or had this voter's vote in it, was seen to be gone: it does not lead in it any more.
-    pub(super) gone: Option<(Term, ServerId)>,
+    /// This process, which led this term or had this voter's vote in it, was seen to be gone, and when: it does not lead in
+    /// it any more.
+    pub(super) gone: Option<(Term, ServerId, Now)>,
     /// A leader was seen to be gone, and no other was heard since: how often that was in vain, roughly.
     pub(super) haste: Option<u32>,
     pub(super) election_at: Now,
@@ -395,7 +405,7 @@ impl<L: LogStore> Core<L> {
         if self.failed.is_some() {
             return;
         }
-        match self.role {
+        match &self.role {
             Role::Leader(_) => self.tick_leading(now),
             _ if now >= self.election_at => self.campaign(now),
             _ => {}

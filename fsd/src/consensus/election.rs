@@ -43,6 +43,8 @@ impl<L: LogStore> Core<L> {
         match (&self.role, self.heard_at) {
             (Role::Leader(_), _) => false,
             (_, None) => true,
+            // Who asks for votes knows that it leads no more.
+            _ if self.followed == Some(candidate) => true,
             (_, Some(at)) => now >= at + self.setup.timing.election,
         }
     }
@@ -52,7 +54,8 @@ impl<L: LogStore> Core<L> {
         self.put_off_election(now);
         // Others may only be about to see that the leader is gone.
         self.hurry(self.setup.timing.stagger * 2, now);
-        self.haste = self.haste.map(|tries| tries.saturating_add(1));
+        let was_real = matches!(&self.role, Role::Candidate(campaign) if !campaign.pre);
+        self.haste = self.haste.map(|tries| tries.saturating_add(if was_real { HASTY_TRIES } else { 1 }));
         self.leader = None;
         if self.takes_part() {
             self.ask_for_votes(now, true, false, false);
@@ -86,7 +89,13 @@ impl<L: LogStore> Core<L> {
             last_index,
         };
         let founding = recovery && last_index == LogIndex(0);
-        self.role = Role::Candidate(Campaign { pre, recovery, founding, answers: BTreeMap::from([(me, own)]) });
+        let standing = match std::mem::replace(&mut self.role, Role::Follower) {
+            Role::Candidate(before) if pre && !before.pre => Some(Box::new(before)),
+            Role::Candidate(before) if pre => before.standing,
+            _ => None,
+        };
+        let answers = BTreeMap::from([(me, own)]);
+        self.role = Role::Candidate(Campaign { pre, recovery, founding, answers, standing });
         let request = VoteRequest { from: me, term, pre, transfer, recovery, last_term, last_index };
         for to in self.others() {
             self.out.push(Output::Vote { to, request: request.clone() });
@@ -94,7 +103,6 @@ impl<L: LogStore> Core<L> {
         if !pre {
             self.wrote_vote = true;
             self.await_outcome(now);
-            self.haste = self.haste.map(|tries| tries.saturating_add(HASTY_TRIES));
         }
         self.count_votes(now);
     }
@@ -160,7 +168,12 @@ impl<L: LogStore> Core<L> {
                     // Its promise, which is on disk, makes it one of those who begin the cluster.
                     self.doubt = Doubt::Open;
                 }
-                self.voted_at = Some(now);
+                if matches!(self.role, Role::Candidate(_)) {
+                    self.follow(None);
+                }
+                if self.leader.is_none() {
+                    self.voted_at = Some(now);
+                }
                 self.wrote_vote = true;
                 self.await_outcome(now);
             }
@@ -193,11 +206,12 @@ impl<L: LogStore> Core<L> {
             return;
         }
         let current = Term(self.vote.term.0 + u64::from(asked.pre));
-        if let Role::Candidate(campaign) = &mut self.role
-            && campaign.pre == asked.pre
-            && campaign.recovery == asked.recovery
-            && asked.term == current
-        {
+        let Role::Candidate(campaign) = &mut self.role else { return };
+        let campaign = match &mut campaign.standing {
+            Some(standing) if !asked.pre => standing,
+            _ => campaign,
+        };
+        if (campaign.pre, campaign.recovery) == (asked.pre, asked.recovery) && asked.term == current {
             campaign.answers.insert(from, reply);
             self.count_votes(now);
         }
@@ -205,22 +219,23 @@ impl<L: LogStore> Core<L> {
 
     fn count_votes(&mut self, now: Now) {
         let Role::Candidate(campaign) = &self.role else { return };
-        let quorum = if campaign.founding { self.setup.voters.len() } else { self.quorum() };
-        let granted = campaign.answers.values().filter(|a| a.granted).count();
-        if granted >= quorum {
-            if campaign.pre {
-                let recovery = campaign.recovery;
-                self.ask_for_votes(now, false, recovery, true);
-            } else {
-                // Where nobody had anything, nothing is lost.
-                let recovery = campaign.recovery && !campaign.founding;
-                self.lead(now, recovery);
-            }
+        let wins = |campaign: &Campaign| {
+            let needed = if campaign.founding { self.setup.voters.len() } else { self.quorum() };
+            campaign.granted() >= needed
+        };
+        let real = campaign.standing.as_deref().or(Some(campaign)).filter(|campaign| !campaign.pre);
+        if let Some(elected) = real.filter(|real| wins(real)) {
+            // Where nobody had anything, nothing is lost.
+            let recovery = elected.recovery && !elected.founding;
+            self.lead(now, recovery);
         } else if !campaign.pre {
             // Somebody else has a vote, and neither may have enough: who is gone says nothing, so that one can be too few.
-            if !campaign.founding && granted < campaign.answers.len() {
+            if !campaign.founding && campaign.granted() < campaign.answers.len() {
                 self.hurry(self.setup.timing.stagger, now);
             }
+        } else if wins(campaign) {
+            let recovery = campaign.recovery;
+            self.ask_for_votes(now, false, recovery, true);
         } else if self.may_recover(now) {
             self.ask_for_votes(now, true, true, false);
         }
@@ -279,8 +294,8 @@ impl<L: LogStore> Core<L> {
     /// The process of `server` was seen to be gone (its connections broke and its port refuses). If it led, or was about
     /// to, votes are asked for at once, the voters one after the other so that they do not split.
     pub fn on_gone(&mut self, server: ServerId, now: Now) {
-        let ended = Some((self.vote.term, server));
-        let led = self.leader == Some(server) && self.gone != ended;
+        let known = self.gone.is_some_and(|(term, who, _)| (term, who) == (self.vote.term, server));
+        let led = self.leader == Some(server) && !known;
         // It led before the term of an election that this voter heard of first.
         let had_led = self.leader.is_none() && self.followed == Some(server) && self.heard_at.is_some();
         let had_vote = self.leader.is_none() && self.vote.given == Some(server) && self.voted_at.is_some();
@@ -290,11 +305,11 @@ impl<L: LogStore> Core<L> {
         if led || had_led {
             self.heard_at = None;
         }
-        if had_vote {
+        if self.vote.given == Some(server) {
             self.voted_at = None;
         }
         if led || had_vote {
-            self.gone = ended;
+            self.gone = Some((self.vote.term, server, now));
         }
         self.haste = Some(0);
         let voters = self.setup.voters.iter().filter(|v| **v != server && !v.is_witness());

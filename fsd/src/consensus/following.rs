@@ -90,9 +90,10 @@ impl<L: LogStore> Core<L> {
         self.follow(Some(leader));
         self.voted_at = None;
         self.leaderless_since = now;
-        if self.gone != Some((term, leader)) {
+        let is_gone = |(of, who, at)| (of, who) == (term, leader) && now < at + self.setup.timing.election;
+        if !self.gone.is_some_and(is_gone) {
             // Words that were under way when the leader's process ended do not bring it back: it never goes on leading
-            // in the same term (rule 1).
+            // in the same term (rule 1). Who speaks on and on is not gone: that was said of an earlier life.
             self.heard_at = Some(now);
             self.haste = None;
             self.followed = Some(leader);

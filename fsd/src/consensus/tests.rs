@@ -154,10 +154,12 @@ impl World {
             let (from, to, mail) = self.mail.remove(&key).expect("it was just seen");
             self.deliver(from, to, mail);
         }
+        let written = now + self.promises_take;
         for core in self.cores.values_mut() {
             if core.next_tick() <= now {
                 core.tick(now);
             }
+            core.on_written(|| written);
         }
         self.collect();
         self.check();

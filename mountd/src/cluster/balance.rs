@@ -133,8 +133,17 @@ impl Balance {
 
     /// A read of this server is late after so long: when nearly all others would have been answered.
     pub fn late_after(&self, server: ServerId) -> Duration {
-        let usual = self.loads.get(&server).map_or(Duration::ZERO, |l| l.mean + l.deviation * 4);
-        usual.clamp(LATE_MIN, LATE_MAX)
+        self.usual(server).clamp(LATE_MIN, LATE_MAX)
+    }
+
+    /// A server that owes a read and says nothing to anybody for so long is silent: so short that a reader of one that is
+    /// quick waits for less than [`LATE_MAX`].
+    pub fn quiet_after(&self, server: ServerId) -> Duration {
+        self.usual(server).max(LATE_MIN * 3)
+    }
+
+    fn usual(&self, server: ServerId) -> Duration {
+        self.loads.get(&server).map_or(Duration::ZERO, |l| l.mean + l.deviation * 4)
     }
 
     /// Whether a late read may be asked of the other mirror too.

@@ -133,7 +133,10 @@ where
             return true;
         }
         let now = Instant::now();
-        let silent = self.asking.iter().all(|(server, asked)| is_silent(*asked, self.core.link(*server).heard(), now));
+        let silent = self
+            .asking
+            .iter()
+            .all(|(server, asked)| is_silent(*asked, self.core.link(*server).heard(), QUESTION_PATIENCE, now));
         for (server, _) in &self.asking {
             self.core.router.lock().lags(*server, now);
         }

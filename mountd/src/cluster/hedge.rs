@@ -3,13 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-/// A server that owes an answer and has said nothing to anybody for so long is silent, though it spoke after it was asked:
-/// three times the shortest time that makes a read late, so that a reader waits for less than 0.1 s.
-const SILENCE: Duration = Duration::from_millis(60);
-
-/// Whether a server whose answer to a question of `asked` is late is silent altogether.
-pub fn is_silent(asked: Instant, heard: Instant, now: Instant) -> bool {
-    heard < asked || now.saturating_duration_since(heard) >= SILENCE
+/// Whether a server whose answer to a question of `asked` is late is silent altogether: it has said nothing to anybody since,
+/// or for `quiet`, though it had answered somebody after it was asked.
+pub fn is_silent(asked: Instant, heard: Instant, quiet: Duration, now: Instant) -> bool {
+    heard < asked || now.saturating_duration_since(heard) >= quiet
 }
 
 /// One second request costs this many first ones.
@@ -62,14 +59,14 @@ mod tests {
 
     #[test]
     fn who_stops_right_after_a_word_is_silent_too() {
-        let asked = Instant::now();
+        let (asked, quiet) = (Instant::now(), Duration::from_millis(60));
         let after = |ms| asked + Duration::from_millis(ms);
         assert!(
-            is_silent(asked, asked - Duration::from_millis(1), after(20)),
+            is_silent(asked, asked - Duration::from_millis(1), quiet, after(20)),
             "it has said nothing since it was asked"
         );
-        assert!(!is_silent(asked, after(3), after(20)), "it has answered others");
-        assert!(is_silent(asked, after(3), after(63)), "and then nobody");
+        assert!(!is_silent(asked, after(3), quiet, after(20)), "it has answered others");
+        assert!(is_silent(asked, after(3), quiet, after(63)), "and then nobody");
     }
 
     #[test]

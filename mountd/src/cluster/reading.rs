@@ -140,8 +140,8 @@ impl<'a> Reader<'a> {
         let able = self.chunks.able(&self.chunks.core.pairs.now(), self.place, &except);
         let other = able.first().copied()?;
         let now = Instant::now();
-        let silent = is_silent(asked, self.chunks.core.link(first).heard(), now);
         let mut balance = self.chunks.balance.lock();
+        let silent = is_silent(asked, self.chunks.core.link(first).heard(), balance.quiet_after(first), now);
         if silent {
             balance.doubt(first, now);
         }
