@@ -186,6 +186,14 @@ impl OpenFile {
 impl<C: Cluster> Vfs<C> {
     /// Opens a file; returns its handle.
     pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<u64, FsError> {
+        let opened = self.open_what_is_there(ino, mode).await;
+        if matches!(opened, Err(FsError::Stale | FsError::NotFound)) {
+            self.0.replaced.lock().miss(ino, Instant::now());
+        }
+        opened
+    }
+
+    async fn open_what_is_there(&self, ino: Ino, mode: OpenMode) -> Result<u64, FsError> {
         let attr = self.0.getattr(ino).await?;
         match attr.kind {
             FileKind::Dir => Err(FsError::IsDir),

@@ -37,6 +37,7 @@ mod place;
 pub mod predict;
 pub mod prefetch;
 mod push;
+pub mod replaced;
 mod reshape;
 pub mod retained;
 mod rhythm;
@@ -73,6 +74,7 @@ use prefetch::Prefetch;
 use push::Pusher;
 use raidfs_common::id::Ino;
 use raidfs_common::time::Time;
+use replaced::Replaced;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -119,6 +121,7 @@ struct Shared<C> {
     closing: Notify,
     /// What may be answered before it is stored, by the room on the disks.
     allowance: Allowance,
+    replaced: Mutex<Replaced>,
     /// Bytes have landed that no sync of everything has covered.
     unsynced: AtomicBool,
     /// Held while all of them are synced: who finds none may rely on that having ended.
@@ -162,6 +165,7 @@ impl<C: Cluster> Vfs<C> {
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             allowance: Allowance::default(),
+            replaced: Mutex::default(),
             unsynced: AtomicBool::new(false),
             syncing: Default::default(),
             left_unsynced: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use super::cluster::Cluster;
 use super::files::OpenMode;
+use super::replaced;
 use super::stop::unless_stopped;
 use super::tree::Named;
 use super::{Caller, Shared, Vfs};
@@ -14,7 +15,7 @@ use raidfs_common::limits::{DIR_PAGE_ENTRIES, SYMLINK_MAX_BYTES};
 use raidfs_common::name::{BadName, FileName};
 use raidfs_common::namespace::{Answer, Change, Entry, Query, RenameMode};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The set-gid bit: on a directory, what is made in it gets its group.
 pub(super) const SET_GID: u16 = 0o2000;
@@ -22,9 +23,6 @@ pub(super) const SET_GID: u16 = 0o2000;
 pub(super) const SET_UID: u16 = 0o4000;
 /// After so many names of a directory that had to be asked for one at a time, all of it is asked for.
 const MISSES: u16 = 3;
-
-/// What a rename has replaced can be opened for so long by who has looked it up before.
-const REPLACED_HELD: Duration = Duration::from_secs(1);
 
 /// What is to be made.
 #[derive(Clone, Debug)]
@@ -166,23 +164,24 @@ impl<C: Cluster> Vfs<C> {
             // The old contents must not be gone while the new ones are only here.
             unless_stopped(self.0.push_now(moved.ino)).await?;
         }
-        let held = replaced
-            .filter(|attr| mode == RenameMode::Replace && attr.ino != moved.ino)
-            .and_then(|attr| self.hold(attr));
+        let lost = replaced.filter(|attr| mode == RenameMode::Replace && attr.ino != moved.ino);
+        let held = lost.and_then(|attr| self.hold(attr));
         let rename = Change::Rename { parent, name, new_parent, new_name, mode, keep: false };
         let renamed = self.0.take_name(rename, replaced.map(|attr| attr.ino)).await;
         if let Some(handle) = held {
-            self.close_after(handle, if renamed.is_ok() { REPLACED_HELD } else { Duration::ZERO });
+            self.close_after(handle, if renamed.is_ok() { replaced::HELD } else { Duration::ZERO });
+        }
+        if let (Some(attr), true) = (lost, renamed.is_ok()) {
+            self.0.replaced.lock().note(attr.ino, Instant::now());
         }
         self.0.after_unlink(&renamed?);
         Ok(())
     }
 
-    /// Holds a file open that is about to be replaced. The kernel looks a name up first, and opens what it has found then:
-    /// that must not be gone meanwhile, as the name is there all the time.
+    /// Holds a file open that is about to be replaced, if somebody has missed such a one (see [`replaced`]).
     fn hold(&self, attr: Attr) -> Option<u64> {
-        if self.0.allowance.is_spent() {
-            // Its room is needed more.
+        if !self.0.replaced.lock().is_missed(Instant::now()) || self.0.allowance.is_spent() {
+            // Nobody needs it, or its room is needed more.
             return None;
         }
         let mode = OpenMode { sync: false, reads: false, writes: false, quiet: true };

@@ -20,6 +20,12 @@ fn what_was_looked_up_before_it_was_replaced_can_be_opened() {
         let (old, handle) = new_file(&vfs, "f").await;
         vfs.write(handle, 0, b"old", None).await.unwrap();
         vfs.release(handle).unwrap();
+        // Once more, as the kernel does it: what was looked up is gone, and so it is the next time.
+        let (before, handle) = new_file(&vfs, "before").await;
+        vfs.release(handle).unwrap();
+        vfs.rename(ROOT, b"f", ROOT, b"before", RenameMode::Replace).await.unwrap();
+        assert_eq!(vfs.open(before.ino, PLAIN).await, Err(FsError::Stale), "nobody was known to need it");
+        vfs.rename(ROOT, b"before", ROOT, b"f", RenameMode::Replace).await.unwrap();
         let (_, handle) = new_file(&vfs, "new").await;
         vfs.release(handle).unwrap();
         let found = vfs.lookup(ROOT, b"f").await.unwrap().ino;
