@@ -11,6 +11,7 @@ use raidfs_mountd::fuse::session::{self, Mounted, Unmounted};
 use raidfs_mountd::fuse::{Adapter, is_mounted_for};
 use raidfs_mountd::vfs::{self, Vfs};
 use std::error::Error;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// Everything written behind is sent within this time after an unmount, or given up.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
+/// After it was unmounted here, the kernel may need so long to let go; for longer, only who has it mounted elsewhere.
+const HELD_PATIENCE: Duration = Duration::from_secs(5);
 /// A mount that was taken away, and stores what was written, is waited for by the next one for so long.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(15);
 /// How often that is looked at.
@@ -111,7 +114,12 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
     };
     let reached = config.servers().filter(|server| cluster.is_connected(*server)).count();
     let place = mount_point.display();
-    println!("mounted raidfs '{}' at {place}, {reached} of {servers} servers reached", config.cluster);
+    // A log that cannot be written (its disk is full) is no reason not to mount.
+    let _ = writeln!(
+        std::io::stdout(),
+        "mounted raidfs '{}' at {place}, {reached} of {servers} servers reached",
+        config.cluster
+    );
 
     let mut state = cluster.session_state();
     let mut lost = false;
@@ -139,7 +147,12 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
     };
     let (mounted, result) = tokio::task::spawn_blocking(unmount).await?;
     match result {
-        Ok(Unmounted::Clean) => broken = broken.or(mounted.ended().await),
+        Ok(Unmounted::Clean) => match tokio::time::timeout(HELD_PATIENCE, mounted.ended()).await {
+            Ok(reason) => broken = broken.or(reason),
+            Err(_) => tracing::warn!(
+                "{place} is still mounted in another mount namespace, a container's perhaps: that one gets errors from now on"
+            ),
+        },
         Ok(Unmounted::Before) => {}
         Ok(Unmounted::Detached) => tracing::warn!("{place} is in use; it was detached from there"),
         Err(error) => tracing::warn!("cannot unmount {place}: {error}"),

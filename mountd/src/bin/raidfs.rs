@@ -7,7 +7,7 @@ use raidfs_mountd::cli::{self, args::Cli};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::die_quietly_on_closed_pipes();
+    cli::die_quietly_without_output();
     let cli = Cli::parse();
     let failed = cli.command.failed();
     match cli::run(cli) {

@@ -61,8 +61,17 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     }
 }
 
-/// Rust programs ignore SIGPIPE and panic when `raidfs status | head` closes their output; this one ends as others do.
-pub fn die_quietly_on_closed_pipes() {
+/// Rust programs panic when their output cannot be written; this one ends as others do, by SIGPIPE when `raidfs status |
+/// head` closes it, else with a word.
+pub fn die_quietly_without_output() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if let Some(why) = panic.payload_as_str().filter(|why| why.starts_with("failed printing to stdout")) {
+            eprintln!("raidfs: cannot write what there is to say: {why}");
+            std::process::exit(1);
+        }
+        usual(panic);
+    }));
     // SAFETY: called before any thread is started; sets a disposition and touches nothing else.
     unsafe {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);

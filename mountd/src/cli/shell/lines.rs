@@ -37,6 +37,9 @@ pub enum BadInput {
     /// The commands are text. Whoever has other names uses a mount.
     #[error("line {0} is not UTF-8 and was not run; names that are not can be reached through a mount")]
     NotText(u64),
+    /// The same of what was typed.
+    #[error("what was typed is not UTF-8 and was not run; names that are not can be reached through a mount")]
+    NotTyped,
     /// There is nothing behind it, either.
     #[error("cannot read the commands")]
     Broken(#[source] io::Error),
@@ -114,6 +117,9 @@ impl Lines {
                         return Some(Ok(line));
                     }
                     Err(ReadlineError::Interrupted) => {}
+                    Err(ReadlineError::Io(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                        return Some(Err(BadInput::NotTyped));
+                    }
                     Err(_) => return None,
                 }
             },
