@@ -31,6 +31,7 @@ mod scrub;
 mod shell;
 mod status;
 mod strays;
+mod terminal;
 #[cfg(test)]
 mod testing;
 mod up;

@@ -2,6 +2,7 @@
 //! elsewhere. Goes to standard error, so that standard output is the result alone.
 
 use super::human;
+use super::terminal::columns;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io::{IsTerminal, Write};
@@ -72,7 +73,13 @@ impl Progress {
     fn show(&mut self, line: &str) {
         let mut err = std::io::stderr().lock();
         // Progress that cannot be shown is no reason to fail.
-        let _ = if self.terminal { write!(err, "\r\x1b[K{line}") } else { writeln!(err, "{line}") };
+        let _ = if self.terminal {
+            // One that wraps could not be written over.
+            let fits = columns(&err).map_or(line.len(), |columns| columns - 1);
+            write!(err, "\r\x1b[K{}", line.chars().take(fits).collect::<String>())
+        } else {
+            writeln!(err, "{line}")
+        };
         let _ = err.flush();
         self.open_line = self.terminal;
     }

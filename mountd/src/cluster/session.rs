@@ -25,6 +25,8 @@ const INOS_LOW: u64 = INO_GRANT / 4;
 const SAY_AFTER: Duration = Duration::from_secs(2);
 /// The end of a session is not waited for longer: it lapses by itself.
 const END_PATIENCE: Duration = Duration::from_secs(5);
+/// A session is asked for so often when the one before has just ended.
+const TRIES_MAX: usize = 5;
 /// Most that a grant says for it to be believed.
 const INO_GRANT_MAX: u64 = INO_GRANT * 16;
 
@@ -76,19 +78,26 @@ pub async fn open(
     holder: String,
     takeover: bool,
 ) -> Result<InoRange, OpenError> {
-    let change = Change::OpenSession { holder, takeover };
-    let outcomes = outbox.submit(vec![(now(), change)]);
-    let outcome = saying_why_it_takes_long(core, outcomes).await.pop().unwrap_or(Err(FsError::Io));
-    match outcome {
-        Ok(Done::Session { from, to }) => {
-            core.set_session(SessionState::Open);
-            Ok(InoRange::new(from, to))
+    for _ in 0..TRIES_MAX {
+        let change = Change::OpenSession { holder: holder.clone(), takeover };
+        let outcomes = outbox.submit(vec![(now(), change)]);
+        let outcome = saying_why_it_takes_long(core, outcomes).await.pop().unwrap_or(Err(FsError::Io));
+        match outcome {
+            Ok(Done::Session { from, to }) => {
+                core.set_session(SessionState::Open);
+                return Ok(InoRange::new(from, to));
+            }
+            Ok(_) => return Err(OpenError::Refused(FsError::Io)),
+            Err(FsError::Busy) => match holder_of(core).await {
+                Some(holder) => return Err(OpenError::Busy { holder }),
+                // It has just ended.
+                None => continue,
+            },
+            Err(FsError::Io) => return Err(OpenError::NoQuorum { missing: missing(core) }),
+            Err(error) => return Err(OpenError::Refused(error)),
         }
-        Ok(_) => Err(OpenError::Refused(FsError::Io)),
-        Err(FsError::Busy) => Err(OpenError::Busy { holder: holder_of(core).await }),
-        Err(FsError::Io) => Err(OpenError::NoQuorum { missing: missing(core) }),
-        Err(error) => Err(OpenError::Refused(error)),
     }
+    Err(OpenError::Busy { holder: "mounts that come and go".to_owned() })
 }
 
 /// Logs once who is missing if the cluster does not answer soon.
@@ -106,16 +115,13 @@ async fn saying_why_it_takes_long<T>(core: &Core, opening: impl Future<Output = 
     }
 }
 
-/// Who holds the session that is open, in its own words.
-pub async fn holder_of(core: &Core) -> String {
+/// Who holds the session that is open, in its own words; None if nobody does by now, or nobody says.
+pub async fn holder_of(core: &Core) -> Option<String> {
     let statuses = survey::survey(&core.config).await;
     // The witness keeps no namespace to tell of.
     let servers = statuses.into_iter().filter(|(server, _)| !server.is_witness());
     let newest = servers.filter_map(|(_, status)| status).max_by_key(|s| s.applied);
-    match newest.and_then(|status| status.session) {
-        Some((_, holder)) => holder,
-        None => "a mount that has just ended".to_owned(),
-    }
+    newest.and_then(|status| status.session).map(|(_, holder)| holder)
 }
 
 /// The servers that are not reached, and why.

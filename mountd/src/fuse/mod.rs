@@ -269,11 +269,12 @@ fn no_entry() -> FileAttr {
 
 impl<C: Cluster> Filesystem for Adapter<C> {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> std::io::Result<()> {
+        // Not FUSE_ASYNC_DIO: with it the kernel leaves what it has cached of a file as it was before an asynchronous write
+        // with O_DIRECT (io_submit, io_uring), and reads show the old bytes from then on.
         let wanted = [
             InitFlags::FUSE_ASYNC_READ,
             InitFlags::FUSE_BIG_WRITES,
             InitFlags::FUSE_PARALLEL_DIROPS,
-            InitFlags::FUSE_ASYNC_DIO,
             InitFlags::FUSE_HANDLE_KILLPRIV_V2,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,

@@ -14,19 +14,12 @@ sit() {
   sitting=$1
 }
 shown() { grep -qaF -- "$1" "$CASE_DIR/$sitting.screen"; }
-# enter LINE: key by key, each once the one before is on the screen: what comes faster than it is read may lie unseen until
-# the next key, as the editor waits for messages, too.
+# enter LINE...: all of it at once, as what is pasted comes, or what somebody types who does not wait.
 enter() {
-  local at before screen=$CASE_DIR/$sitting.screen
   need wait_until 10 shown "> "
-  for ((at = 0; at < ${#1}; at++)); do
-    before=$(stat -c %s "$screen")
-    printf '%s' "${1:at:1}" >&8
-    need wait_until 10 larger "$screen" "$before"
-  done
-  printf '\r' >&8
+  printf '%s\r' "$@" >&8
 }
-larger() { [ "$(stat -c %s "$1")" -gt "$2" ]; }
+has_dir() { r shell -c "ls" 2> /dev/null | grep -q "$1/"; }
 kept() { grep -qx -- "$1" "$history" 2> /dev/null; }
 shell_of() { cat "/proc/${LOADS[$1]}/task/${LOADS[$1]}/children"; }
 
@@ -36,10 +29,20 @@ enter 'mkdir /typed'
 check "what was typed is kept while it runs" wait_until 10 kept "mkdir /typed"
 enter 'ls'
 check "and was done" wait_until 10 shown "typed/"
+enter 'mkdir /typed/ahead' 'create /typed/file' 'ls /typed'
+check "lines that come faster than they are read are all read" wait_until 10 shown "ahead/"
+need wait_until 10 kept "ls /typed"
+printf 'mkdir /\xff\r' >&8
+check "what is no text is said" wait_until 10 shown "is not UTF-8 and was not run"
+printf 'mkdir /half-ty' >&8
+need wait_until 10 shown "half-ty"
 need r kill fsd2
 check "a killed server is lost, though no line was typed" wait_until 10 shown "connection lost to fsd2"
 need r start fsd2
 check "and back" wait_until 10 shown "fsd2 is back"
+printf 'ped\r' >&8
+check "what was being typed then is as it was" wait_until 10 kept "mkdir /half-typed"
+check "and done" wait_until 10 has_dir half-typed
 pid=$(shell_of first); need test -n "$pid"
 need kill -TERM $pid
 need wait_until 10 gone $pid
@@ -55,4 +58,4 @@ need kill -KILL "${LOADS[second]}"
 check "with its terminal closed it ends" wait_until 10 gone $pid
 exec 8>&-
 finish second
-same "the lines of both are there, each once" "mkdir /typed ls where /typed" "$(grep -v '^#' "$history" | tr '\n' ' ' | sed 's/ $//')"
+same "the lines of both are there, each once" "mkdir /typed ls mkdir /typed/ahead create /typed/file ls /typed mkdir /half-typed where /typed" "$(grep -v '^#' "$history" | tr '\n' ' ' | sed 's/ $//')"

@@ -1,24 +1,46 @@
 //! Where the shell's lines come from, and where messages go that come by themselves: a terminal with editing and
 //! history, in which messages appear above the line that is being typed; or any other input, read line by line.
 
+use super::super::terminal::columns;
 use super::order::COMMANDS;
 use parking_lot::Mutex;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
-use rustyline::highlight::Highlighter;
+use rustyline::highlight::{CmdKind, Highlighter};
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::Validator;
-use rustyline::{Config, Context, Editor, ExternalPrinter, Helper};
-use std::io::{self, BufRead, IsTerminal};
+use rustyline::{Config, Context, Editor, Helper};
+use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Lines of history that are kept.
 const HISTORY_MAX: usize = 1000;
 
-/// Completes the names of commands.
-struct Commands;
+/// What stands on the terminal while a line is typed.
+#[derive(Debug, Default)]
+struct Typing {
+    prompt: String,
+    line: String,
+    /// The cursor stands before this byte of it.
+    at: usize,
+}
+
+impl Typing {
+    /// What puts a message of whole lines above it on a terminal so wide: the line goes, and is written anew.
+    fn below(&self, message: &str, columns: usize) -> String {
+        let (before, behind) = self.line.split_at(self.at);
+        let rows = (self.prompt.chars().count() + before.chars().count()) / columns.max(1);
+        let up = if rows > 0 { format!("\x1b[{rows}A") } else { String::new() };
+        let message = message.replace('\n', "\r\n");
+        // To the line's beginning, all below it erased; the cursor's place is kept while what is behind it is written.
+        format!("{up}\r\x1b[J{message}\r\n{}{before}\x1b7{behind}\x1b8", self.prompt)
+    }
+}
+
+/// Completes the names of commands, and sees what is typed.
+struct Commands(Arc<Mutex<Option<Typing>>>);
 
 /// Lines, until there are no more.
 pub struct Lines {
@@ -55,17 +77,22 @@ fn read_line(input: &mut impl BufRead, number: u64) -> Result<Option<String>, Ba
     }
 }
 
-/// Prints messages of whole lines, from any thread.
+/// Prints messages of whole lines, from any thread. The editor's own way for that makes it wait for keys and messages at once,
+/// and keys that came faster than it reads them lie unseen then until the next one.
 #[derive(Clone)]
-pub struct Printer(Arc<Mutex<Option<Box<dyn ExternalPrinter + Send>>>>);
+pub struct Printer(Arc<Mutex<Option<Typing>>>);
 
 impl Printer {
     /// Prints one message.
     pub fn print(&self, message: &str) {
-        let printed = self.0.lock().as_mut().map(|printer| printer.print(format!("{message}\n")));
-        if !matches!(printed, Some(Ok(()))) {
+        let typing = self.0.lock();
+        let Some(typing) = &*typing else {
             println!("{message}");
-        }
+            return;
+        };
+        let mut out = io::stdout().lock();
+        // Whoever closed the terminal misses nothing.
+        let _ = out.write_all(typing.below(message, columns(&out).unwrap_or(80)).as_bytes()).and_then(|()| out.flush());
     }
 }
 
@@ -81,14 +108,13 @@ impl Lines {
         }
         let config = Config::builder().max_history_size(HISTORY_MAX).map(|builder| builder.auto_add_history(true));
         let Ok(Ok(mut editor)) = config.map(|builder| Editor::with_config(builder.build())) else { return plain() };
-        editor.set_helper(Some(Commands));
+        let printer = Printer(Arc::default());
+        editor.set_helper(Some(Commands(printer.0.clone())));
         let history = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".raidfs_history"));
         if let Some(path) = &history {
             // There is none before the first time.
             let _ = editor.load_history(path);
         }
-        let external = editor.create_external_printer().ok().map(|p| Box::new(p) as Box<dyn ExternalPrinter + Send>);
-        let printer = Printer(Arc::new(Mutex::new(external)));
         let prompt = format!("{cluster}> ");
         Lines { source: Source::Terminal { editor: Box::new(editor), prompt, history }, printer }
     }
@@ -107,7 +133,10 @@ impl Lines {
     pub fn next(&mut self) -> Option<Result<String, BadInput>> {
         match &mut self.source {
             Source::Terminal { editor, prompt, history } => loop {
-                match editor.readline(prompt) {
+                *self.printer.0.lock() = Some(Typing { prompt: prompt.clone(), ..Typing::default() });
+                let read = editor.readline(prompt);
+                *self.printer.0.lock() = None;
+                match read {
                     Ok(line) => {
                         // At once, as a signal or the end of the terminal ends the program without another word. A history
                         // that cannot be kept is no reason to complain.
@@ -149,13 +178,28 @@ impl Completer for Commands {
 impl Hinter for Commands {
     type Hint = String;
 }
-impl Highlighter for Commands {}
+impl Highlighter for Commands {
+    /// Called whenever what is typed changes, or the cursor moves. Nothing is highlighted.
+    fn highlight_char(&self, line: &str, at: usize, _: CmdKind) -> bool {
+        if let Some(typing) = &mut *self.0.lock() {
+            (typing.line, typing.at) = (line.to_owned(), at);
+        }
+        false
+    }
+}
 impl Validator for Commands {}
 impl Helper for Commands {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_stands_above_the_line_that_is_typed() {
+        let typing = Typing { prompt: "c> ".to_owned(), line: "mkdir /aé".to_owned(), at: 7 };
+        assert_eq!(typing.below("one\ntwo", 80), "\r\x1b[Jone\r\ntwo\r\nc> mkdir /\x1b7aé\x1b8");
+        assert!(typing.below("one", 5).starts_with("\x1b[2A\r\x1b[J"), "its beginning is two rows above the cursor");
+    }
 
     #[test]
     fn a_line_that_is_no_text_is_said_and_those_behind_it_are_read() {
