@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinError;
 
 /// Everything written behind is sent within this time after an unmount, or given up.
 const LAST_FLUSH: Duration = Duration::from_secs(60);
@@ -139,16 +140,25 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
         )
         .into());
     }
-    let unmount = {
-        move || {
-            let result = mounted.unmount();
-            (mounted, result)
-        }
+    let ended = take_away(mounted, mount_point).await?;
+    finish(&vfs, &cluster).await?;
+    match broken.or(ended) {
+        Some(reason) => Err(format!("the mount at {place} broke: {reason}").into()),
+        None => Ok(()),
+    }
+}
+
+/// Unmounts. What broke the mount, if that is how it ended.
+async fn take_away(mounted: Mounted, mount_point: &Path) -> Result<Option<String>, JoinError> {
+    let place = mount_point.display();
+    let unmount = move || {
+        let result = mounted.unmount();
+        (mounted, result)
     };
     let (mounted, result) = tokio::task::spawn_blocking(unmount).await?;
     match result {
         Ok(Unmounted::Clean) => match tokio::time::timeout(HELD_PATIENCE, mounted.ended()).await {
-            Ok(reason) => broken = broken.or(reason),
+            Ok(reason) => return Ok(reason),
             Err(_) => tracing::warn!(
                 "{place} is still mounted in another mount namespace, a container's perhaps: that one gets errors from now on"
             ),
@@ -157,11 +167,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
         Ok(Unmounted::Detached) => tracing::warn!("{place} is in use; it was detached from there"),
         Err(error) => tracing::warn!("cannot unmount {place}: {error}"),
     }
-    finish(&vfs, &cluster).await?;
-    match broken {
-        Some(reason) => Err(format!("the mount at {place} broke: {reason}").into()),
-        None => Ok(()),
-    }
+    Ok(None)
 }
 
 /// Opens the mount session. umount(8) returns before what was written is stored: the end of a mount that is on its way

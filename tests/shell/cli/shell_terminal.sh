@@ -19,7 +19,7 @@ enter() {
   need wait_until 10 shown "> "
   printf '%s\r' "$@" >&8
 }
-has_dir() { r shell -c "ls" 2> /dev/null | grep -q "$1/"; }
+has_dir() { r shell <<< ls 2> /dev/null | grep -q "$1/"; }
 kept() { grep -qx -- "$1" "$history" 2> /dev/null; }
 shell_of() { cat "/proc/${LOADS[$1]}/task/${LOADS[$1]}/children"; }
 
