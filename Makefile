@@ -4,6 +4,7 @@
 DIR     ?= raidfs-data
 MOUNT   ?=
 SERVERS ?=
+PORT    ?=
 PREFIX  ?= /usr/local
 DESTDIR ?=
 SBINDIR ?= /usr/sbin
@@ -23,7 +24,7 @@ PROGRAMS := fsd mountd raidfs
 .PHONY: help setup build run stop demo install uninstall check fix test test-unit test-shell test-faults test-sim test-scenes test-plants test-posix test-scale soak test-all bench bench-peers doc
 
 help: ## show this
-	@echo "make TARGET [DIR=$(DIR)] [MOUNT=/mnt/raidfs] [SERVERS=4]"
+	@echo "make TARGET [DIR=$(DIR)] [MOUNT=/mnt/raidfs] [SERVERS=4] [PORT=7100]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## install the system packages that building and testing need, if any is missing
@@ -35,7 +36,7 @@ build: ## build the three programs, optimised, into target/release
 
 run: build ## start a cluster in DIR and mount it at MOUNT, or where it was; run again: says that it is up
 	@packaging/setup run
-	@packaging/run "$(RAIDFS)" "$(DIR)" "$(MOUNT)" "$(SERVERS)"
+	@packaging/run "$(RAIDFS)" "$(DIR)" "$(MOUNT)" "$(SERVERS)" "$(PORT)"
 
 stop: ## unmount and stop what `make run` started; the data stays in DIR
 	@if [ -f "$(DIR)/raidfs.toml" ]; then \

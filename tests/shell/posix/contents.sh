@@ -17,3 +17,4 @@ check "writes over the borders of chunks land where they should" cmp "$CASE_DIR/
 same "a longer write makes the file longer" 13000005 "$(stat -c %s large)"
 : > small
 same "opening with > empties" 0 "$(stat -c %s small)"
+check "writes past the cache that are waited for later are seen by reads through it" probe submitted submitted 300

@@ -16,6 +16,7 @@ mod mapped;
 mod race;
 mod rows;
 mod stall;
+mod submitted;
 mod tree;
 
 use crate::told::{listen, told_to_end};
@@ -49,6 +50,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["refused-ioctls", file] => files::refused_ioctls(file),
         ["holes", file] => files::holes(file),
         ["direct", file, steps, seed] => direct::run(file, number(steps)?, number(seed)? as u64),
+        ["submitted", file, writes] => submitted::run(file, number(writes)?),
         ["race", dir, processes, steps, seed] => {
             race::run(dir, number(processes)?, number(steps)?, number(seed)? as u64)
         }
