@@ -405,7 +405,7 @@ impl<L: LogStore> Core<L> {
         if self.failed.is_some() {
             return;
         }
-        match &self.role {
+        match self.role {
             Role::Leader(_) => self.tick_leading(now),
             _ if now >= self.election_at => self.campaign(now),
             _ => {}

@@ -54,12 +54,17 @@ impl<L: LogStore> Core<L> {
         self.put_off_election(now);
         // Others may only be about to see that the leader is gone.
         self.hurry(self.setup.timing.stagger * 2, now);
-        let was_real = matches!(&self.role, Role::Candidate(campaign) if !campaign.pre);
-        self.haste = self.haste.map(|tries| tries.saturating_add(if was_real { HASTY_TRIES } else { 1 }));
+        let tried = if self.asks_for_votes() { HASTY_TRIES } else { 1 };
+        self.haste = self.haste.map(|tries| tries.saturating_add(tried));
         self.leader = None;
         if self.takes_part() {
             self.ask_for_votes(now, true, false, false);
         }
+    }
+
+    /// Whether votes are asked for, not only whether they would be given.
+    fn asks_for_votes(&self) -> bool {
+        matches!(&self.role, Role::Candidate(campaign) if !campaign.pre)
     }
 
     /// Whether this voter's data directory counts, as far as its own log says.
@@ -120,7 +125,7 @@ impl<L: LogStore> Core<L> {
         if self.voted_at.is_some() {
             self.voted_at = Some(now);
             self.put_off_election(now);
-        } else if matches!(&self.role, Role::Candidate(campaign) if !campaign.pre) {
+        } else if self.asks_for_votes() {
             self.put_off_election(now);
             self.hurry(self.setup.timing.vote_grace, now);
         }

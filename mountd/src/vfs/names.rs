@@ -171,7 +171,9 @@ impl<C: Cluster> Vfs<C> {
         if let Some(handle) = held {
             self.close_after(handle, if renamed.is_ok() { replaced::HELD } else { Duration::ZERO });
         }
-        if let (Some(attr), true) = (lost, renamed.is_ok()) {
+        if renamed.is_ok()
+            && let Some(attr) = lost
+        {
             self.0.replaced.lock().note(attr.ino, Instant::now());
         }
         self.0.after_unlink(&renamed?);
