@@ -25,6 +25,7 @@ pub mod namespace;
 pub mod no_room;
 mod own_copy;
 pub mod peers;
+pub mod ping;
 pub mod replica;
 mod sealed;
 pub mod serve;

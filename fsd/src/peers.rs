@@ -4,6 +4,7 @@
 //!
 //! A connection lives on the runtime of the task that first needed it.
 
+use crate::ping::Pinger;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use raidfs_common::config::Config;
@@ -156,6 +157,7 @@ pub struct Lines {
     peer: Vec<Arc<Line<PeerServiceClient>>>,
     admin: Vec<Arc<Line<AdminServiceClient>>>,
     turn: AtomicUsize,
+    ping: Pinger,
 }
 
 /// One connection to a server, or its absence.
@@ -240,6 +242,14 @@ impl Peers {
         of_service.iter().find(|other| !Arc::ptr_eq(other, line)).cloned()
     }
 
+    /// Whether a connection to `server` can be made and carries something; see [`Pinger::ask`].
+    pub async fn ping(&self, server: ServerId) -> bool {
+        match self.servers.get(&server) {
+            Some(lines) => lines.ping.ask().await,
+            None => false,
+        }
+    }
+
     /// A connection of `server` to this one has ended: is its process gone? Tries until it answers, or its port does
     /// not, for a while at most. If it is gone, [`PeerEvent::Gone`] tells so, too.
     pub async fn probe(&self, server: ServerId) -> bool {
@@ -265,6 +275,19 @@ struct Who {
     address: SocketAddr,
 }
 
+impl Who {
+    fn hello(&self, service: Service) -> Hello {
+        Hello {
+            version: PROTOCOL_VERSION,
+            cluster: self.cluster,
+            cluster_name: self.name.clone(),
+            speaker: Speaker::Server(self.me),
+            to: self.to,
+            service,
+        }
+    }
+}
+
 impl Lines {
     fn new(who: &Who, events: &broadcast::Sender<PeerEvent>) -> Lines {
         Lines {
@@ -273,20 +296,14 @@ impl Lines {
             peer: Line::several(1, who, events),
             admin: Line::several(1, who, events),
             turn: AtomicUsize::new(0),
+            ping: Pinger::new(who.address, who.hello(Service::Peer)),
         }
     }
 }
 
 impl<C: ServiceClient> Line<C> {
     fn several(count: usize, who: &Who, events: &broadcast::Sender<PeerEvent>) -> Vec<Arc<Line<C>>> {
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            cluster: who.cluster,
-            cluster_name: who.name.clone(),
-            speaker: Speaker::Server(who.me),
-            to: who.to,
-            service: C::SERVICE,
-        };
+        let hello = who.hello(C::SERVICE);
         let line = || Line {
             server: who.to,
             address: who.address,

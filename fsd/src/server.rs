@@ -433,7 +433,9 @@ impl Server {
     async fn watch_peers(self: Arc<Self>) {
         let mut events = self.cluster.peers.subscribe();
         while let Some(peer) = next_gone(&mut events).await {
-            self.gone(peer).await;
+            // What it has to tell the leader may take its time: the next one that goes does not wait for that.
+            let server = self.clone();
+            tokio::spawn(async move { server.gone(peer).await });
         }
     }
 

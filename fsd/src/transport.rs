@@ -43,4 +43,8 @@ impl Transport for PeerTransport {
         let call = |client: PeerServiceClient, ctx| async move { client.take_over(ctx, me, term).await };
         self.peers.call(to, limits::ELECTION, call).await.ok()
     }
+
+    async fn ping(&self, to: ServerId) -> bool {
+        self.peers.ping(to).await
+    }
 }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 ///    (`AdminService::accept_loss`, `ChunkSummary::lost`);
 /// 4. a pair that nobody serves has no room (`Space::is_out_of_service`), and where all pairs are nearly full a new file goes
 ///    to the freest: servers of both kinds would not place files alike.
-pub const PROTOCOL_VERSION: u16 = 4;
+pub const PROTOCOL_VERSION: u16 = 5;
 
 /// The first bytes of every connection.
 pub const MAGIC: [u8; 4] = *b"rdfs";

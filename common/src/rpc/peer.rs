@@ -102,6 +102,8 @@ pub struct AppendReply {
     pub durable: LogIndex,
     /// It has applied up to here, durably (for the witness: held).
     pub applied_durable: LogIndex,
+    /// It gets through to the leader over a connection of its own. A leader that too few can say this of hands over.
+    pub reaches: bool,
 }
 
 /// A piece of a snapshot.

@@ -1,10 +1,11 @@
 //! The Raft state machine of one voter: what it knows, and what comes out of it. Driven by [`super::node`] with
 //! messages, time and proposals; it calls nothing but its log. The rules are in `election`,
-//! `leading` and `following`.
+//! `leading`, `following` and `reach`.
 
 use super::leading::Lead;
 use super::lives::{Lives, ReadLives};
 use super::log::{LogStore, Vote};
+use super::reach::Reach;
 use super::timing::Timing;
 use bytes::Bytes;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
@@ -20,7 +21,7 @@ pub type Now = Duration;
 pub(super) const TERM_MAX: Term = Term(u64::MAX >> 8);
 
 /// Later than any life of a process.
-const NEVER: Now = Duration::from_secs(u32::MAX as u64);
+pub(super) const NEVER: Now = Duration::from_secs(u32::MAX as u64);
 
 /// Who this voter is, among whom.
 #[derive(Clone, Debug)]
@@ -64,6 +65,11 @@ pub enum Output {
         to: ServerId,
         /// What.
         request: AppendRequest,
+    },
+    /// Ask the leader whether it is there, over a connection that nothing else uses; if it answers, call [`Core::on_pinged`].
+    Ping {
+        /// Whom.
+        to: ServerId,
     },
     /// Sync the log up to here, then call [`Core::on_synced`].
     Sync(LogIndex),
@@ -134,6 +140,8 @@ pub struct Core<L> {
     pub(super) leader: Option<ServerId>,
     /// When the leader was last heard.
     pub(super) heard_at: Option<Now>,
+    /// Whether it can be reached; of another that leads.
+    pub(super) reach: Option<Reach>,
     /// When it gave its vote of this term to another, until somebody leads in it or that one is seen to be gone.
     pub(super) voted_at: Option<Now>,
     /// A vote was written in this step, which may have taken its time ([`Core::on_written`]).
@@ -199,6 +207,7 @@ impl<L: LogStore> Core<L> {
             role: Role::Follower,
             leader: None,
             heard_at: None,
+            reach: None,
             voted_at: None,
             wrote_vote: false,
             followed: None,
@@ -396,7 +405,7 @@ impl<L: LogStore> Core<L> {
         match &self.role {
             _ if self.failed.is_some() => NEVER,
             Role::Leader(lead) => lead.next_tick(),
-            _ => self.election_at,
+            _ => self.election_at.min(self.next_ping()),
         }
     }
 
@@ -408,6 +417,7 @@ impl<L: LogStore> Core<L> {
         match self.role {
             Role::Leader(_) => self.tick_leading(now),
             _ if now >= self.election_at => self.campaign(now),
+            _ if now >= self.next_ping() => self.ping_leader(now),
             _ => {}
         }
     }

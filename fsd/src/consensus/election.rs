@@ -291,6 +291,7 @@ impl<L: LogStore> Core<L> {
     pub(super) fn follow(&mut self, leader: Option<ServerId>) {
         if self.leader != leader {
             self.answered.clear();
+            self.reach = None;
         }
         self.role = Role::Follower;
         self.leader = leader;

@@ -2,6 +2,7 @@
 
 use super::core::{Core, Doubt, Failure, Now, Output, TERM_MAX};
 use super::log::LogStore;
+use super::reach::Reach;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
 
@@ -36,7 +37,7 @@ impl<L: LogStore> Core<L> {
             return None;
         }
         if request.term < self.vote.term {
-            return Some(self.answer(&request, false, self.log.last().0));
+            return Some(self.answer(&request, false, self.log.last().0, now));
         }
         self.accept_leader(request.from, request.term, now)?;
         if self.contradicts_what_was_agreed(&request) {
@@ -47,7 +48,7 @@ impl<L: LogStore> Core<L> {
         if request.prev_index > held && self.log.term_at(request.prev_index) != Some(request.prev_term) {
             // Nothing at or after that position can be right; what is before may be.
             let hint = LogIndex(self.log.last().0.0.min(request.prev_index.0 - 1)).max(held);
-            return Some(self.answer(&request, false, hint));
+            return Some(self.answer(&request, false, hint, now));
         }
         let matched = LogIndex(request.prev_index.0 + request.entries.len() as u64);
         self.take_entries(&request.entries)?;
@@ -60,7 +61,7 @@ impl<L: LogStore> Core<L> {
         self.quorum_durable = self.quorum_durable.max(request.durable.min(self.commit));
         self.spare = self.spare.max(request.spare);
         self.weigh_doubt(request.leader_last, matched);
-        let mut answer = self.answer(&request, true, matched);
+        let mut answer = self.answer(&request, true, matched, now);
         if request.sync_to.0 > 0 && self.log.durable() < request.sync_to.min(matched) {
             answer.after_sync = request.sync_to.min(matched);
             self.out.push(Output::Sync(answer.after_sync));
@@ -68,7 +69,7 @@ impl<L: LogStore> Core<L> {
         Some(answer)
     }
 
-    fn answer(&self, request: &AppendRequest, ok: bool, matched: LogIndex) -> Answer {
+    fn answer(&self, request: &AppendRequest, ok: bool, matched: LogIndex, now: Now) -> Answer {
         let reply = AppendReply {
             incarnation: self.setup.incarnation,
             term: self.vote.term,
@@ -77,6 +78,7 @@ impl<L: LogStore> Core<L> {
             matched,
             durable: self.log.durable().min(matched),
             applied_durable: self.applied_durable,
+            reaches: self.reaches_leader(now),
         };
         Answer { reply, after_sync: LogIndex(0) }
     }
@@ -88,6 +90,7 @@ impl<L: LogStore> Core<L> {
             return None;
         }
         self.follow(Some(leader));
+        self.reach.get_or_insert(Reach::new(now));
         self.voted_at = None;
         self.leaderless_since = now;
         let is_gone = |(of, who, at)| (of, who) == (term, leader) && now < at + self.setup.timing.election;

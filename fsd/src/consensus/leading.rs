@@ -19,7 +19,7 @@ const CONFIRM_AFTER: Duration = Duration::from_micros(200);
 /// What a leader knows.
 #[derive(Debug)]
 pub(super) struct Lead {
-    followers: BTreeMap<ServerId, Follower>,
+    pub followers: BTreeMap<ServerId, Follower>,
     /// The first entry of its term.
     pub term_start: LogIndex,
     /// Entries that are not agreed yet and must be durable on a quorum first.
@@ -35,7 +35,7 @@ pub(super) struct Lead {
 }
 
 #[derive(Debug)]
-struct Follower {
+pub(super) struct Follower {
     next: LogIndex,
     matched: LogIndex,
     durable: LogIndex,
@@ -44,7 +44,9 @@ struct Follower {
     heard: u64,
     /// Rounds under way, and when they were sent.
     sent: VecDeque<(u64, Now)>,
-    heard_at: Option<Now>,
+    pub heard_at: Option<Now>,
+    /// It says that it can connect to this leader.
+    pub reaches: bool,
     /// The sending of the newest round that it answered: what leases count from.
     heard_sent_at: Option<Now>,
     last_sent: Now,
@@ -85,6 +87,7 @@ impl<L: LogStore> Core<L> {
             heard: 0,
             sent: VecDeque::new(),
             heard_at: None,
+            reaches: true,
             heard_sent_at: None,
             last_sent: now,
             commit_sent: LogIndex(0),
@@ -291,6 +294,9 @@ impl<L: LogStore> Core<L> {
         f.heard_at = Some(now);
         f.silent = false;
         let newest = reply.round > f.heard;
+        if newest {
+            f.reaches = reply.reaches;
+        }
         f.heard = f.heard.max(reply.round);
         if let Some(at) = f.sent.iter().position(|(round, _)| *round == reply.round)
             && let Some((_, sent_at)) = f.sent.remove(at)
@@ -381,6 +387,7 @@ impl<L: LogStore> Core<L> {
             }
             self.send_all(now, true);
             self.hand_over_if_witness(now);
+            self.hand_over_if_out_of_reach(now);
             return;
         }
         if lead.note_at.is_some_and(|at| now >= at) {

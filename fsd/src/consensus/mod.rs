@@ -6,7 +6,7 @@
 //! | room | what is in it |
 //! |---|---|
 //! | [`core`] | what to do at each message, time-out and proposal: pure, time passed in |
-//! | `election`, `leading`, `following` | its three parts |
+//! | `election`, `leading`, `following`, `reach` | its parts |
 //! | [`log`] | the contract of the log's storage; [`log_disk`] and [`log_memory`] |
 //! | [`pieces`] | in which order those of a snapshot are taken |
 //! | [`node`] | the core with its timers, messages and waiting callers: acts |
@@ -25,6 +25,7 @@ pub mod node;
 #[cfg(test)]
 mod node_tests;
 pub mod pieces;
+mod reach;
 mod segment;
 pub mod short_log;
 #[cfg(test)]

@@ -47,6 +47,8 @@ pub trait Transport: Send + Sync + 'static {
     fn snapshot(&self, to: ServerId, piece: SnapshotPiece) -> impl Future<Output = Option<(Term, bool)>> + Send;
     /// Tells a voter to take over.
     fn take_over(&self, to: ServerId, term: Term) -> impl Future<Output = Option<bool>> + Send;
+    /// Whether a voter answers soon over a connection that is used for this alone, and made anew whenever it did not.
+    fn ping(&self, to: ServerId) -> impl Future<Output = bool> + Send;
 }
 
 /// What is known of agreement at the moment.
@@ -513,6 +515,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             })),
             Output::TakeOver { to, term } => drop(tokio::spawn(async move {
                 node.transport.take_over(to, term).await;
+            })),
+            Output::Ping { to } => drop(tokio::spawn(async move {
+                if node.transport.ping(to).await {
+                    node.step(|inner, now| inner.core.on_pinged(to, now));
+                }
             })),
             Output::Snapshot { to, term } => drop(tokio::spawn(async move {
                 let sent = node.send_snapshot(to, term).await;

@@ -140,6 +140,9 @@ impl Transport for Alone {
     async fn take_over(&self, _: ServerId, _: Term) -> Option<bool> {
         None
     }
+    async fn ping(&self, _: ServerId) -> bool {
+        true
+    }
 }
 
 fn setup(voters: u16) -> Setup {
@@ -302,7 +305,7 @@ impl Transport for Behind {
         };
         let (incarnation, term, round) = (Incarnation(0), request.term, request.round);
         let (durable, applied_durable) = (LogIndex(0), LogIndex(0));
-        Some(AppendReply { incarnation, term, round, ok, matched, durable, applied_durable })
+        Some(AppendReply { incarnation, term, round, ok, matched, durable, applied_durable, reaches: true })
     }
     async fn snapshot(&self, _: ServerId, piece: SnapshotPiece) -> Option<(Term, bool)> {
         let term = piece.term;
@@ -311,6 +314,9 @@ impl Transport for Behind {
     }
     async fn take_over(&self, _: ServerId, _: Term) -> Option<bool> {
         None
+    }
+    async fn ping(&self, _: ServerId) -> bool {
+        true
     }
 }
 

@@ -22,6 +22,15 @@ enum Mail {
     Append(AppendRequest),
     AppendReply(AppendReply),
     TakeOver(Term),
+    Ping,
+    Pong,
+}
+
+impl Mail {
+    /// Whether it goes over a connection of its sender's, and not of who is to get it.
+    fn asks(&self) -> bool {
+        matches!(self, Mail::Vote(_) | Mail::Append(_) | Mail::TakeOver(_) | Mail::Ping)
+    }
 }
 
 struct World {
@@ -33,6 +42,10 @@ struct World {
     mail: BTreeMap<(Now, u64), (ServerId, ServerId, Mail)>,
     syncs: BTreeMap<(Now, u64), ServerId>,
     cut: BTreeSet<ServerId>,
+    /// Nobody can connect to it, while its own connections live.
+    shut: Option<ServerId>,
+    /// These connect to nobody, while others connect to them.
+    unheard: BTreeSet<ServerId>,
     count: u64,
     leaders: BTreeMap<Term, ServerId>,
     agreed: BTreeMap<LogIndex, LogEntry>,
@@ -97,6 +110,8 @@ impl World {
             mail: BTreeMap::new(),
             syncs: BTreeMap::new(),
             cut: BTreeSet::new(),
+            shut: None,
+            unheard: BTreeSet::new(),
             count: 0,
             leaders: BTreeMap::new(),
             agreed: BTreeMap::new(),
@@ -167,7 +182,8 @@ impl World {
 
     fn deliver(&mut self, from: ServerId, to: ServerId, mail: Mail) {
         let now = self.now;
-        let reachable = !self.cut.contains(&from) && !self.cut.contains(&to);
+        let shut = mail.asks() && (self.shut == Some(to) || self.unheard.contains(&from));
+        let reachable = !self.cut.contains(&from) && !self.cut.contains(&to) && !shut;
         let Some(core) = self.cores.get_mut(&to).filter(|_| reachable) else {
             // Whoever sent entries hears that they were not answered.
             let (sender, receiver, round) = match &mail {
@@ -202,6 +218,8 @@ impl World {
             Mail::TakeOver(term) => {
                 core.on_take_over(from, term, now);
             }
+            Mail::Ping => self.post(to, from, Mail::Pong),
+            Mail::Pong => core.on_pinged(from, now),
         }
     }
 
@@ -218,6 +236,7 @@ impl World {
                         self.syncs.insert((self.now + Duration::from_millis(1), self.count), id);
                     }
                     Output::TakeOver { to, term } => self.post(id, to, Mail::TakeOver(term)),
+                    Output::Ping { to } => self.post(id, to, Mail::Ping),
                     Output::Snapshot { to, term } => {
                         self.snapshots.push(to);
                         self.cores.get_mut(&id).expect("it is there").on_snapshot_sent(to, term, None, self.now);

@@ -79,6 +79,14 @@ from_nobody() {
   cut_is_real fsd2 fsd1
   check "a server that hears nobody is put out" wait_until 20 put_out fsd1
 }
+leader_shut() {
+  local victim; victim=$(leader)
+  shut "$victim"
+  cut_is_real "$(mirror_of "$victim")" "$victim"
+  check "its own connections live" reaches "$victim" "$(mirror_of "$victim")"
+  check "another leads" wait_until 20 another_leads "$victim"
+  check "and it is put out" wait_until 20 put_out "$victim"
+}
 flapping() {
   local n
   for n in 1 2 3; do
@@ -96,6 +104,7 @@ round "cut off from the mount" from_mount "$(follower)"
 round "cut off from the leader" from_leader
 round "not heard by anybody" to_nobody
 round "hearing nobody" from_nobody
+round "the leader, which nobody can connect to" leader_shut
 round "cut off every second" flapping
 round "the leader cut off from the mount" from_mount "$(leader)"
 check "verify finds nothing wrong" verify

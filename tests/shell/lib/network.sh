@@ -90,7 +90,7 @@ rules() { # add|del A B [A B...]
   {
     echo "rule add preference 1000 goto 2000"
     while [ $# -gt 0 ]; do
-      echo "rule $verb preference 10$(number_of "$1")$(number_of "$2") from $(ip_of "$1") to $(ip_of "$2") blackhole"
+      echo "rule $verb preference 10$(number_of "$1")$(number_of "$2") from $(ip_of "$1") to $(ip_of "$2") ${ONLY:-} blackhole"
       shift 2
     done
     echo "rule del preference 1000"
@@ -102,6 +102,9 @@ with_each() { local other; for other in $(others "$1"); do echo "$1 $other"; don
 each_with() { local other; for other in $(others "$1"); do echo "$other $1"; done; }
 # shellcheck disable=SC2046
 cut_off() { cut_between $(with_each "$1"); }
+# shut SERVER: nobody gets anything through over a connection to it; those that it has made itself live.
+# shellcheck disable=SC2046
+shut() { ONLY="ipproto tcp dport $SERVICE_PORT" rules add $(each_with "$1"); }
 # split "ONE SIDE" "OTHER SIDE"
 split() {
   local a b all=()

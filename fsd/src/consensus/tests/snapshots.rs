@@ -31,11 +31,12 @@ fn answer_all(core: &mut Core<MemoryLog>, now: Now) -> Vec<(ServerId, Term)> {
                         matched: LogIndex(matched),
                         durable: LogIndex(0),
                         applied_durable: LogIndex(0),
+                        reaches: true,
                     };
                     core.on_append_reply(to, &reply, now);
                 }
                 Output::Snapshot { to, term } => wanted.push((to, term)),
-                Output::Sync(_) | Output::TakeOver { .. } => {}
+                Output::Sync(_) | Output::TakeOver { .. } | Output::Ping { .. } => {}
             }
         }
     }
