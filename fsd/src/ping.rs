@@ -3,7 +3,7 @@
 //! one that outlived a cut, and waits for TCP to try again, says nothing.
 
 use parking_lot::Mutex;
-use raidfs_common::limits::PING;
+use raidfs_common::limits::ELECTION;
 use raidfs_common::rpc::Hello;
 use raidfs_common::rpc::peer::PeerServiceClient;
 use raidfs_common::wire;
@@ -25,27 +25,31 @@ impl Pinger {
         Pinger { address, hello, kept: Mutex::new(None) }
     }
 
-    /// Whether it answers within [`PING`], which a new connection is part of.
+    /// Whether it answers within [`ELECTION`], which a new connection is part of. Who asks again before that asks over another
+    /// connection, so that one that carries nothing holds nobody up, and one that is only slow is not given up.
     pub async fn ask(&self) -> bool {
         let kept = self.kept.lock().take();
-        let answered = tokio::time::timeout(PING, async {
-            let client = match kept {
-                Some(client) => client,
-                None => self.connect().await?,
-            };
-            let mut context = tarpc::context::current();
-            context.deadline = Instant::now() + PING;
-            client.ping(context).await.ok().map(|_| client)
+        let answered = tokio::time::timeout(ELECTION, async {
+            if let Some(client) = kept
+                && ping(&client).await
+            {
+                return Some(client);
+            }
+            // Its end has broken with the process there, which may have been started anew.
+            let client = self.connect().await?;
+            ping(&client).await.then_some(client)
         });
         // What did not answer is dropped, and its connection ends.
         let client = answered.await.ok().flatten();
         let is_there = client.is_some();
-        *self.kept.lock() = client;
+        if is_there {
+            *self.kept.lock() = client;
+        }
         is_there
     }
 
     async fn connect(&self) -> Option<PeerServiceClient> {
-        let wire = wire::connect(self.address, &self.hello, PING).await.ok()?;
+        let wire = wire::connect(self.address, &self.hello, ELECTION).await.ok()?;
         let made = PeerServiceClient::new(tarpc::client::Config::default(), wire);
         tokio::spawn(async move {
             if let Err(error) = made.dispatch.await {
@@ -54,6 +58,12 @@ impl Pinger {
         });
         Some(made.client)
     }
+}
+
+async fn ping(client: &PeerServiceClient) -> bool {
+    let mut context = tarpc::context::current();
+    context.deadline = Instant::now() + ELECTION;
+    client.ping(context).await.is_ok()
 }
 
 #[cfg(test)]
@@ -133,5 +143,15 @@ mod tests {
         };
         assert!(answered);
         drop(clogged);
+        // The process there has ended since, and with it that connection: it is no silence if another answers.
+        let serve = async {
+            let requests = BaseChannel::with_defaults(Wire::new(let_in(&listener).await)).execute(Other.serve());
+            requests.for_each(|answer| answer).await;
+        };
+        let answered = tokio::select! {
+            answered = pinger.ask() => answered,
+            () = serve => false,
+        };
+        assert!(answered);
     }
 }

@@ -44,10 +44,13 @@ use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
 use raidfs_common::rpc::peer::{Joining, PeerService, PeerServiceClient, Report, Started};
 use raidfs_common::rpc::{Service, Speaker};
 use raidfs_common::stream::{Listener, Moving, Port};
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Why a server ended.
 #[derive(Debug, thiserror::Error)]
@@ -425,17 +428,23 @@ impl Server {
         joining::ask(peers, &config.voters(), (*me, started), &self.node, &self.joined).await;
     }
 
-    async fn gone(self: &Arc<Self>, peer: ServerId) {
+    /// The process of another server was seen to be gone; what is still to be done about it may take its time.
+    fn gone(self: &Arc<Self>, peer: ServerId) -> impl Future<Output = ()> + Send + 'static {
         self.node.on_gone(peer);
-        self.duties.gone(peer).await;
+        self.duties.note_gone(peer);
+        let duties = self.duties.clone();
+        async move { duties.evict_gone(peer).await }
     }
 
     async fn watch_peers(self: Arc<Self>) {
         let mut events = self.cluster.peers.subscribe();
+        let mut evicting: BTreeMap<ServerId, JoinHandle<()>> = BTreeMap::new();
         while let Some(peer) = next_gone(&mut events).await {
-            // What it has to tell the leader may take its time: the next one that goes does not wait for that.
-            let server = self.clone();
-            tokio::spawn(async move { server.gone(peer).await });
+            let evict = self.gone(peer);
+            // The next one that goes does not wait for that; and each try to reach one that is gone tells so again.
+            if evicting.get(&peer).is_none_or(JoinHandle::is_finished) {
+                evicting.insert(peer, tokio::spawn(evict));
+            }
         }
     }
 

@@ -19,7 +19,8 @@ use serde::{Deserialize, Serialize};
 ///    (`NamesService::barrier`); a pair whose both servers are gone for good: what is lost, and accepting it
 ///    (`AdminService::accept_loss`, `ChunkSummary::lost`);
 /// 4. a pair that nobody serves has no room (`Space::is_out_of_service`), and where all pairs are nearly full a new file goes
-///    to the freest: servers of both kinds would not place files alike.
+///    to the freest: servers of both kinds would not place files alike;
+/// 5. a follower says whether it gets through to the leader (`AppendReply::reaches`).
 pub const PROTOCOL_VERSION: u16 = 5;
 
 /// The first bytes of every connection.

@@ -142,6 +142,8 @@ pub struct Core<L> {
     pub(super) heard_at: Option<Now>,
     /// Whether it can be reached; of another that leads.
     pub(super) reach: Option<Reach>,
+    /// When the lead was last given to it, or given away.
+    pub(super) handed_over_at: Option<Now>,
     /// When it gave its vote of this term to another, until somebody leads in it or that one is seen to be gone.
     pub(super) voted_at: Option<Now>,
     /// A vote was written in this step, which may have taken its time ([`Core::on_written`]).
@@ -208,6 +210,7 @@ impl<L: LogStore> Core<L> {
             leader: None,
             heard_at: None,
             reach: None,
+            handed_over_at: None,
             voted_at: None,
             wrote_vote: false,
             followed: None,

@@ -338,6 +338,7 @@ impl<L: LogStore> Core<L> {
             && !self.setup.me.is_witness()
             && self.failed.is_none();
         if fit {
+            self.handed_over_at = Some(now);
             self.ask_for_votes(now, false, false, true);
         }
         fit

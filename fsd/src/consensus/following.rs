@@ -97,6 +97,9 @@ impl<L: LogStore> Core<L> {
         if !self.gone.is_some_and(is_gone) {
             // Words that were under way when the leader's process ended do not bring it back: it never goes on leading
             // in the same term (rule 1). Who speaks on and on is not gone: that was said of an earlier life.
+            if let (Some(reach), Some(at)) = (&mut self.reach, self.heard_at) {
+                reach.forgive(now.saturating_sub(at), now);
+            }
             self.heard_at = Some(now);
             self.haste = None;
             self.followed = Some(leader);

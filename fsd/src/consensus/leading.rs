@@ -77,6 +77,8 @@ impl<L: LogStore> Core<L> {
     /// that were agreed; everybody is told so by the first entry.
     pub(super) fn lead(&mut self, now: Now, recovery: bool) {
         self.haste = None;
+        let unreached_since = self.unreached_since(now).filter(|_| self.leader == self.followed);
+        self.reach = None;
         let last = self.log.last().0;
         let follower = || Follower {
             next: last.next(),
@@ -98,8 +100,8 @@ impl<L: LogStore> Core<L> {
         };
         let mut followers: BTreeMap<_, _> = self.others().into_iter().map(|id| (id, follower())).collect();
         if let Some(former) = self.followed.and_then(|id| followers.get_mut(&id)) {
-            // If the lead came here because it fell silent, it has been silent since.
-            former.heard_at = self.heard_at;
+            // If the lead came here because it fell silent, it has been silent since; or because nobody gets through to it.
+            former.heard_at = unreached_since.map_or(self.heard_at, |at| self.heard_at.min(Some(at)));
         }
         self.role = Role::Leader(Box::new(Lead {
             followers,
@@ -419,6 +421,7 @@ impl<L: LogStore> Core<L> {
         let Some(to) = best else { return false };
         self.out.push(Output::TakeOver { to, term });
         self.follow(None);
+        self.handed_over_at = Some(now);
         // It keeps its peace for one whole wait, so that the other wins.
         self.heard_at = None;
         self.put_off_election(now);

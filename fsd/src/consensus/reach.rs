@@ -7,7 +7,12 @@ use super::core::{Core, NEVER, Now, Output, Role};
 use super::leading::Lead;
 use super::log::LogStore;
 use raidfs_common::id::ServerId;
-use raidfs_common::limits::PING;
+use raidfs_common::limits::{HEARTBEAT, PING};
+use std::time::Duration;
+
+/// For so long after it was given the lead, or gave it away, nobody gives it away because it cannot be reached: where nobody
+/// can be, that would go round and round.
+const ONCE_IN: Duration = Duration::from_secs(30);
 
 /// What a follower knows of its way to the leader.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +27,14 @@ impl Reach {
     /// Of a leader that was just heard for the first time.
     pub fn new(now: Now) -> Reach {
         Reach { reached_at: now, ask_at: now + PING }
+    }
+
+    /// The leader has been silent for so long by its own connections, and is heard again at `now`: that time says nothing about
+    /// the way to it.
+    pub fn forgive(&mut self, silence: Now, now: Now) {
+        if silence > HEARTBEAT * 2 {
+            self.reached_at = now.min(self.reached_at + silence);
+        }
     }
 }
 
@@ -57,16 +70,23 @@ impl<L: LogStore> Core<L> {
         self.reach.is_none_or(|reach| now < reach.reached_at + self.setup.timing.election)
     }
 
-    /// Hands the lead over if too few voters can connect to this one for it to be of any use.
+    /// Since when nothing of this voter's own has got through to the leader that it follows, if that is long; the silence of the
+    /// leader's own connections aside.
+    pub(super) fn unreached_since(&self, now: Now) -> Option<Now> {
+        self.reach.filter(|_| !self.reaches_leader(now)).map(|reach| reach.reached_at)
+    }
+
+    /// Hands the lead over if so many cannot connect to this voter that the others, itself counted, are no quorum.
     pub(super) fn hand_over_if_out_of_reach(&mut self, now: Now) {
         let (voters, quorum) = (self.setup.voters.len(), self.quorum());
         let since = now.saturating_sub(self.setup.timing.election);
         let Role::Leader(lead) = &self.role else { return };
         let without = lead.out_of_reach_for(since);
-        if voters - without < quorum && self.hand_over(now) {
+        let again = self.handed_over_at.is_some_and(|at| now < at + ONCE_IN);
+        if voters - without < quorum && !again && self.hand_over(now) {
             tracing::warn!(
-                "{without} of the {} others cannot connect to this server, though it can connect to them: another leads from \
-                 now on; is a firewall in the way?",
+                "{without} of the {} others cannot connect to this server, though it can connect to them: handing the lead \
+                 over; is a firewall in the way?",
                 voters - 1
             );
         }

@@ -46,6 +46,10 @@ struct World {
     shut: Option<ServerId>,
     /// These connect to nobody, while others connect to them.
     unheard: BTreeSet<ServerId>,
+    /// No ping gets through.
+    pings_fail: bool,
+    /// It stands still: what is sent to it waits until it goes on.
+    waiting: Option<ServerId>,
     count: u64,
     leaders: BTreeMap<Term, ServerId>,
     agreed: BTreeMap<LogIndex, LogEntry>,
@@ -112,6 +116,8 @@ impl World {
             cut: BTreeSet::new(),
             shut: None,
             unheard: BTreeSet::new(),
+            pings_fail: false,
+            waiting: None,
             count: 0,
             leaders: BTreeMap::new(),
             agreed: BTreeMap::new(),
@@ -182,8 +188,13 @@ impl World {
 
     fn deliver(&mut self, from: ServerId, to: ServerId, mail: Mail) {
         let now = self.now;
+        if self.waiting == Some(to) {
+            self.post(from, to, mail);
+            return;
+        }
+        let lost = matches!(mail, Mail::Ping) && self.pings_fail;
         let shut = mail.asks() && (self.shut == Some(to) || self.unheard.contains(&from));
-        let reachable = !self.cut.contains(&from) && !self.cut.contains(&to) && !shut;
+        let reachable = !self.cut.contains(&from) && !self.cut.contains(&to) && !shut && !lost;
         let Some(core) = self.cores.get_mut(&to).filter(|_| reachable) else {
             // Whoever sent entries hears that they were not answered.
             let (sender, receiver, round) = match &mail {

@@ -312,8 +312,12 @@ impl<P: Proposer> Duties<P> {
     }
 
     /// A server's process was seen to be gone.
-    pub async fn gone(&self, server: ServerId) {
+    pub fn note_gone(&self, server: ServerId) {
         self.memory.lock().gone.insert(server, Instant::now());
+    }
+
+    /// Puts such a server out, if this one leads.
+    pub async fn evict_gone(&self, server: ServerId) {
         if self.proposer.leads() {
             self.evict_silent("its process is gone", |s| s == server).await;
         }

@@ -28,7 +28,7 @@ fn first(version: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// The first frame of somebody who belongs to the cluster.
-fn welcome(config: &Config, to: ServerId, service: Service) -> Vec<u8> {
+pub(super) fn welcome(config: &Config, to: ServerId, service: Service) -> Vec<u8> {
     let speaker = if service == Service::Peer { Speaker::Server(ServerId(1)) } else { Speaker::Client };
     let hello = Hello {
         version: PROTOCOL_VERSION,

@@ -7,6 +7,7 @@ mod dice;
 mod direct;
 mod directory;
 mod files;
+mod flood;
 mod garbage;
 mod handles;
 mod json;
@@ -69,6 +70,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["json", pointer] => json::value(pointer),
         ["garbage", address] => garbage::throw(address),
         ["garbage", config, server] => garbage::throw_behind_hello(config, number(server)?),
+        ["flood", config, server] => flood::run(config, number(server)?),
         ["damage-names", data, name, what] => rows::damage(data, name, what),
         ["seal", file, first] => rows::seal(file, first),
         ["flock", file] => locks::flock(file),
