@@ -161,7 +161,8 @@ pub struct DownArgs {
 const DOWN: &str = "\
 Unmount a local cluster and stop it; the data stays.
 
-Everything written is brought to the servers first. If programs use the mount, nothing is stopped, and it says who they \
+Everything written is brought to the servers first; what cannot be, as its servers are away, is lost, which is said, and the \
+exit code is 1. If programs use the mount, nothing is stopped, and it says who they \
 are; --force detaches it all the same. Processes that do not end in good order within a bound are killed, which it says. \
 Nothing is left behind but the data, its configuration and the logs; `raidfs up` starts it again.";
 

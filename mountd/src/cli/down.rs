@@ -21,8 +21,10 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     let _lock = Lock::take(&local.dir)?;
     local.note_strays()?;
     let was = local.servers().into_iter().chain([Name::Mount]).any(|n| local.pid(n).is_some());
+    let (mounted, from) = (local.pid(Name::Mount).is_some(), local.log_length(Name::Mount));
     unmount(&local, args.force)?;
     stop_mountd(&local, args.force)?;
+    let complaint = local.complaint(Name::Mount, from).filter(|_| mounted);
     stop_servers(&local)?;
     let run = local.dir.join("run");
     match std::fs::remove_dir_all(&run) {
@@ -35,7 +37,10 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     } else {
         println!("it was down already; the data is in {}", data.display());
     }
-    Ok(ExitCode::SUCCESS)
+    match complaint {
+        Some(why) => Err(Failure::EndedBadly { why, log: local.log_file(Name::Mount) }),
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Takes the mount away; a busy one only with `force`.

@@ -111,6 +111,14 @@ pub enum Failure {
         /// The log's last lines.
         tail: String,
     },
+    /// mountd has ended, and something was lost with it.
+    #[error("mountd has ended, and not well: {why} (more in {})", log.display())]
+    EndedBadly {
+        /// What it said last.
+        why: String,
+        /// Its log.
+        log: PathBuf,
+    },
     /// It does not end.
     #[error("{name} (pid {pid}) is still there {seconds} s after {signal}")]
     Stuck {

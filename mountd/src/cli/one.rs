@@ -50,11 +50,15 @@ pub fn stop(args: &OneArgs) -> Result<ExitCode, Failure> {
         println!("{name} does not run; nothing was changed");
         return Ok(ExitCode::SUCCESS);
     };
+    let from = local.log_length(name);
     local.signal(name, libc::SIGTERM)?;
     if !local.wait_for_end(name, GRACE) {
         return Err(Failure::Stuck { name, pid, signal: "SIGTERM", seconds: GRACE.as_secs() });
     }
     local.forget(name)?;
+    if let Some(why) = local.complaint(name, from).filter(|_| name == Name::Mount) {
+        return Err(Failure::EndedBadly { why, log: local.log_file(name) });
+    }
     println!("{name} is stopped");
     Ok(ExitCode::SUCCESS)
 }

@@ -180,6 +180,18 @@ impl Local {
         }
     }
 
+    /// How long a log is now, in bytes.
+    pub fn log_length(&self, name: Name) -> u64 {
+        std::fs::metadata(self.log_file(name)).map_or(0, |m| m.len())
+    }
+
+    /// Why a process has not ended well, by its log from `from` on: a program that fails says so last, with its name before it.
+    pub fn complaint(&self, name: Name, from: u64) -> Option<String> {
+        let mark = if name == Name::Mount { "mountd: " } else { "fsd: " };
+        let tail = self.log_tail(name, from);
+        tail.lines().rev().find_map(|line| line.trim_start().strip_prefix(mark)).map(str::to_owned)
+    }
+
     /// The last lines of a log, from `from` on.
     pub fn log_tail(&self, name: Name, from: u64) -> String {
         const LINES: usize = 20;
@@ -422,6 +434,11 @@ mod tests {
         write_atomically(&local.log_file(name), "old\nnew\n").unwrap();
         assert_eq!(local.log_tail(name, 4), "    new");
         assert_eq!(local.log_tail(name, 0), "    old\n    new");
+        assert_eq!(local.complaint(name, 0), None);
+        write_atomically(&local.log_file(name), "mountd: earlier\nWARN mountd: no\nmountd: it broke\n").unwrap();
+        assert_eq!(local.complaint(name, 0).as_deref(), Some("it broke"));
+        assert_eq!(local.complaint(name, 16), Some("it broke".into()));
+        assert_eq!(local.complaint(name, 50), None, "that was before");
         let many: String = (0..100).map(|n| format!("{n}\n")).collect();
         write_atomically(&local.log_file(name), &many).unwrap();
         assert!(local.log_tail(name, 0).starts_with("    80\n"));

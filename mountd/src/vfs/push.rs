@@ -267,11 +267,12 @@ impl<C: Cluster> Shared<C> {
             }
             match result {
                 Ok(_) => state.landed_end = state.landed_end.max(offset + length as u64),
-                Err(FsError::NoSpace) => {
-                    self.allowance.spend();
+                Err(error) => {
+                    if error == FsError::NoSpace {
+                        self.allowance.spend();
+                    }
                     self.take_back_size(file.ino, &state);
                 }
-                Err(_) => {}
             }
             // The size must not run ahead of the blocks: one lock over both.
             let blocks = result.map_or(0, |changed| changed.blocks);
@@ -314,8 +315,8 @@ impl<C: Cluster> Shared<C> {
         }
     }
 
-    /// Bytes have found no room: the file is not longer for their sake. Before its size is reported, and with the file's
-    /// lock held.
+    /// Bytes could not be stored: unless they are kept for another try, the file is not longer for their sake. Before its size
+    /// is reported, and with the file's lock held.
     fn take_back_size(&self, ino: Ino, state: &FileData) {
         if let Some(node) = self.names.lock().tree.node(ino) {
             let kept = node.sent.max(state.landed_end).max(state.behind.end());

@@ -84,6 +84,51 @@ fn a_write_that_has_waited_in_vain_is_told_and_made_later() {
 }
 
 #[test]
+fn what_could_not_be_stored_makes_the_file_no_longer() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "log").await;
+        vfs.write(handle, 0, b"first", None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        cluster.set_faults(broken(FsError::Io));
+        vfs.write(handle, 5, b"lost", None).await.unwrap();
+        assert_eq!(vfs.fsync(handle).await, Err(FsError::Io));
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, 5);
+        cluster.set_faults(Faults::default());
+        vfs.write(handle, 5, b" second", None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        let reader = super::vfs(&cluster);
+        assert_eq!(reader.getattr(attr.ino).await.unwrap().size, 12, "so the cluster knows it");
+    });
+}
+
+#[test]
+fn what_a_mount_has_to_give_up_as_it_ends_leaves_no_zeros() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "log").await;
+        vfs.write(handle, 0, b"first", None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
+        vfs.write(handle, 5, b"unsent", None).await.unwrap();
+        vfs.release(handle).unwrap();
+        {
+            let mut end = Box::pin(vfs.close());
+            assert!(tokio::time::timeout(Duration::from_millis(1100), &mut end).await.is_err(), "it waits");
+            // It is kept for another try, which the end does not wait for.
+            cluster.set_faults(broken(FsError::Io));
+            assert_eq!(end.await, Err(FsError::Io));
+        }
+        while !vfs.0.files.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(super::vfs(&cluster).getattr(attr.ino).await.unwrap().size, 5);
+    });
+}
+
+#[test]
 fn a_lost_write_is_told_at_close() {
     run(async {
         let cluster = MemoryCluster::new();
