@@ -20,8 +20,14 @@ pub fn run(file: &str, writes: usize) -> Found {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..READERS {
-            // One that cannot read ends; that the file can be read is seen below.
-            scope.spawn(|| while !done.load(Ordering::Relaxed) && fs::read(file).is_ok() {});
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    // That the file can be read is seen below.
+                    if fs::read(file).is_err() {
+                        return;
+                    }
+                }
+            });
         }
         let found = (1..=writes).try_for_each(|n| write_and_read(&f, n));
         done.store(true, Ordering::Relaxed);
