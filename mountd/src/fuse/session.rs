@@ -97,6 +97,10 @@ fn forget(notifier: &Notifier, doubtful: &Doubtful) {
 /// them, as long as these do not wait for this.
 fn forget_pages(notifier: &Notifier, forget: Forget) {
     let Forget { ino, range, done } = forget;
+    if done.is_closed() {
+        // Nobody waits for it any more: what was opened may be written to by now.
+        return;
+    }
     // A negative offset means no pages, a length of 0 all up to the end.
     let offset = if range.is_empty() { -1 } else { range.start as i64 };
     let length = i64::try_from(range.end - range.start).unwrap_or(0);

@@ -4,6 +4,10 @@
 //! The kernel answers reads from the pages that it has, and tells nobody. So when a file is opened for reading whose
 //! access time is due, which happens once after each change, it is made to give up those pages, or those at which
 //! most readers begin if there are many. The same goes for what it knows of a directory, and of a symbolic link's target.
+//!
+//! Never while somebody may write to the file. The kernel unlocks a page that a write has filled before it sends the write,
+//! and drops it then as any other: who reads it meanwhile has the old bytes brought back, which stay in the cache behind
+//! the write.
 
 use super::atime::AtimeRule;
 use super::cluster::Cluster;
@@ -35,7 +39,8 @@ pub enum Pages {
     Keep,
     /// It drops them: the next read must be seen here.
     Drop,
-    /// It asks for each read with this handle. Of an empty file it would not ask at all.
+    /// It asks for each read with this handle. Of an empty file it would not ask at all, and of one that others write to it
+    /// must drop nothing.
     Bypass,
 }
 
@@ -71,9 +76,9 @@ impl<C: Cluster> Vfs<C> {
     /// What the kernel is to do with its pages of what was opened under this handle just now.
     pub async fn pages(&self, handle: u64) -> Pages {
         let opened = self.0.handles.lock().get(handle);
-        let (ino, mode) = match opened {
-            Ok(Handle::File(open)) => (open.file.ino, open.mode),
-            Ok(Handle::Dir(dir)) => (dir.ino, dir.mode),
+        let (ino, mode, writers) = match opened {
+            Ok(Handle::File(open)) => (open.file.ino, open.mode, open.file.data.lock().writable),
+            Ok(Handle::Dir(dir)) => (dir.ino, dir.mode, 0),
             Err(_) => return Pages::Keep,
         };
         if mode.quiet || !mode.reads {
@@ -85,7 +90,9 @@ impl<C: Cluster> Vfs<C> {
             _ => return Pages::Keep,
         };
         match attr.kind {
-            FileKind::File if attr.size == 0 && !mode.writes => Pages::Bypass,
+            FileKind::File if !mode.writes && (attr.size == 0 || writers > 0) => Pages::Bypass,
+            // What is read with this handle, too, may be seen by nobody: an access time is worth less than the bytes.
+            FileKind::File if writers > u32::from(mode.writes) => Pages::Keep,
             FileKind::File if attr.size > WHOLE_BYTES => {
                 self.0.forget(ino, 0..END_BYTES).await;
                 self.0.forget(ino, attr.size.saturating_sub(END_BYTES)..attr.size).await;

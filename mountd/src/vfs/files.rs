@@ -150,6 +150,8 @@ pub(super) struct FileData {
     pub opens: u32,
     /// Those of them for reading and writing: pages may have been changed through a mapping, which nobody tells.
     pub mappable: u32,
+    /// Those of them for writing, whether for reading, too, or not.
+    pub writable: u32,
     /// It has no name and no handle any more.
     pub doomed: bool,
     /// What could not be read a moment ago.
@@ -243,8 +245,10 @@ impl<C: Cluster> Vfs<C> {
         if let Some(caller) = strip_ids {
             self.0.strip_ids(open.file.ino, caller).await?;
         }
-        unless_stopped(self.0.room()).await?;
+        // Taken first, and waited for then, as on a local disk: the kernel may have dropped the pages that it wrote, and a
+        // read that overtook the write would leave the old bytes in its cache for good.
         self.0.write(&open.file, offset, data)?;
+        unless_stopped(self.0.room()).await?;
         if open.mode.sync {
             return self.0.sync_file(&open).await;
         }
@@ -291,6 +295,7 @@ impl<C: Cluster> Shared<C> {
                 expected: false,
                 opens: 0,
                 mappable: 0,
+                writable: 0,
                 doomed: false,
                 unreadable: Unreadable::default(),
             };
@@ -305,6 +310,7 @@ impl<C: Cluster> Shared<C> {
         let file = self.file(&attr, |state| {
             state.opens += 1;
             state.mappable += u32::from(mode.maps());
+            state.writable += u32::from(mode.writes);
             told = state.late.opened();
         });
         if let Some(node) = self.names.lock().tree.node(attr.ino) {
@@ -525,6 +531,7 @@ impl<C: Cluster> Shared<C> {
         let last = {
             let mut state = file.data.lock();
             state.mappable -= u32::from(open.mode.maps());
+            state.writable -= u32::from(open.mode.writes);
             state.opens -= 1;
             state.opens == 0
         };

@@ -18,3 +18,4 @@ same "a longer write makes the file longer" 13000005 "$(stat -c %s large)"
 : > small
 same "opening with > empties" 0 "$(stat -c %s small)"
 check "writes past the cache that are waited for later are seen by reads through it" probe submitted submitted 300
+check "what is written while others open the file is what is read then" probe reopened reopened 5000

@@ -15,6 +15,7 @@ mod locks;
 mod log;
 mod mapped;
 mod race;
+mod reopened;
 mod rows;
 mod stall;
 mod submitted;
@@ -52,6 +53,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["holes", file] => files::holes(file),
         ["direct", file, steps, seed] => direct::run(file, number(steps)?, number(seed)? as u64),
         ["submitted", file, writes] => submitted::run(file, number(writes)?),
+        ["reopened", file, writes] => reopened::run(file, number(writes)?),
         ["race", dir, processes, steps, seed] => {
             race::run(dir, number(processes)?, number(steps)?, number(seed)? as u64)
         }

@@ -112,6 +112,25 @@ fn the_kernel_gives_up_its_pages_once_after_a_change() {
 }
 
 #[test]
+fn the_kernel_gives_up_no_pages_of_a_file_that_somebody_may_write_to() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let forgets = vfs.forgets().unwrap();
+        for (name, size) in [("small", 100), ("large", 10 << 20)] {
+            let ino = read_since(&vfs, name, size).await;
+            let writer = vfs.open(ino, OpenMode { reads: false, ..PLAIN }).await.unwrap();
+            vfs.write(writer, 0, b"new", None).await.unwrap();
+            assert_eq!(pages(&vfs, ino, READ).await, Pages::Bypass, "{name}");
+            assert_eq!(pages(&vfs, ino, PLAIN).await, Pages::Keep, "{name}");
+            vfs.release(writer).unwrap();
+            assert!(forgets.try_iter().next().is_none(), "{name}");
+        }
+        let small = vfs.lookup(ROOT, b"small").await.unwrap().ino;
+        assert_eq!(pages(&vfs, small, READ).await, Pages::Drop, "nobody writes any more");
+    });
+}
+
+#[test]
 fn of_a_large_file_the_kernel_gives_up_both_ends_and_is_waited_for() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());

@@ -122,26 +122,54 @@ fn who_waits_for_servers_with_nothing_half_done_stops_at_once() {
     });
 }
 
+/// A file of which so much is on its way that a write waits for room, until the cluster does not hang any more. Returns where
+/// what was written ends.
+async fn crowded(cluster: &MemoryCluster, vfs: &Vfs<MemoryCluster>, handle: u64) -> u64 {
+    vfs.fsync(handle).await.unwrap();
+    vfs.0.allowance.renew(1 << 40);
+    cluster.set_faults(Faults { chunks_hang: true, ..NO_FAULTS });
+    let mut end = 0;
+    while let Some(result) = vfs.write_now(handle, end, &[1; CHUNK_BYTES as usize], false) {
+        result.unwrap();
+        end += CHUNK_BYTES;
+    }
+    end
+}
+
 #[test]
-fn a_write_that_is_stopped_while_it_waits_for_room_is_not_made() {
+fn a_write_that_is_stopped_while_it_waits_for_room_is_made_as_on_a_local_disk() {
     run(async {
         let cluster = MemoryCluster::new();
         cluster.set_space(Space { total: 1 << 40, free: 1 << 40 });
         let vfs = vfs(&cluster);
         let (attr, handle) = new_file(&vfs, "f").await;
-        vfs.fsync(handle).await.unwrap();
-        vfs.0.allowance.renew(1 << 40);
-        cluster.set_faults(Faults { chunks_hang: true, ..NO_FAULTS });
-        let mut end = 0;
-        while let Some(result) = vfs.write_now(handle, end, &[1; CHUNK_BYTES as usize], false) {
-            result.unwrap();
-            end += CHUNK_BYTES;
-        }
+        let end = crowded(&cluster, &vfs, handle).await;
         let writing = vfs.clone();
         let write = async move { writing.write(handle, end, b"more", None).await };
         assert_eq!(stopped(&cluster, write, || true).await, Err(FsError::Interrupted));
         vfs.fsync(handle).await.unwrap();
-        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, end);
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().size, end + 4);
+        assert_eq!(vfs.read(handle, end, 9).await.unwrap(), b"more"[..]);
+        vfs.close().await.unwrap();
+    });
+}
+
+#[test]
+fn no_read_overtakes_a_write_that_waits_for_room() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        cluster.set_space(Space { total: 1 << 40, free: 1 << 40 });
+        let vfs = vfs(&cluster);
+        let (_, small) = new_file(&vfs, "small").await;
+        vfs.write(small, 0, b"old", None).await.unwrap();
+        let (_, handle) = new_file(&vfs, "f").await;
+        crowded(&cluster, &vfs, handle).await;
+        let write = vfs.write(small, 0, b"new", None);
+        let mut write = std::pin::pin!(write);
+        assert!(futures::poll!(&mut write).is_pending(), "it waits");
+        assert_eq!(vfs.read(small, 0, 3).await.unwrap(), b"new"[..], "which came later");
+        cluster.set_faults(NO_FAULTS);
+        write.await.unwrap();
         vfs.close().await.unwrap();
     });
 }
