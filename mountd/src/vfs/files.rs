@@ -154,6 +154,9 @@ pub(super) struct FileData {
     pub writable: u32,
     /// It has no name and no handle any more.
     pub doomed: bool,
+    /// Nothing was left to be done for it, and whoever opens the file next has another of its kind. Who still holds this one
+    /// says nothing more of the file by it.
+    pub forgotten: bool,
     /// What could not be read a moment ago.
     pub unreadable: Unreadable,
 }
@@ -297,6 +300,7 @@ impl<C: Cluster> Shared<C> {
                 mappable: 0,
                 writable: 0,
                 doomed: false,
+                forgotten: false,
                 unreadable: Unreadable::default(),
             };
             Arc::new(File { ino: attr.ino, data: Mutex::new(data), moved: Notify::new() })

@@ -329,6 +329,10 @@ impl<C: Cluster> Shared<C> {
     fn report_if_landed(self: &Arc<Self>, file: &Arc<File>) {
         {
             let mut state = file.data.lock();
+            if state.forgotten {
+                // What is written to it since is kept elsewhere, and this knows nothing of it.
+                return;
+            }
             let landed = state.cutoff.is_none_or(|cutoff| state.behind.landed_until(cutoff));
             if !landed {
                 return;
@@ -486,6 +490,7 @@ impl<C: Cluster> Shared<C> {
         }
         self.retain(&mut state, |retained, _| drop(retained.take()));
         self.pusher.again.fetch_sub(std::mem::take(&mut state.again).len(), Ordering::Relaxed);
+        state.forgotten = true;
         drop(state);
         files.remove(&ino);
     }

@@ -26,7 +26,7 @@ const DRIP_EVERY: Duration = Duration::from_millis(100);
 fn questions() -> Vec<u8> {
     let mut all = Vec::new();
     for id in 0..64 {
-        let query = Query::ReadDir { ino: Ino::ROOT, after: 0, limit: 2048 };
+        let query = Query::ReadDir { ino: Ino::ROOT, after: 0, limit: 2048, attrs: true };
         let message = NamesServiceRequest::Query { at_least: LogIndex(0), query };
         let message = tarpc::Request { context: tarpc::context::current(), id, message };
         let mut header = Vec::new();

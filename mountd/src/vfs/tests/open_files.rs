@@ -341,3 +341,26 @@ fn what_is_expected_to_be_synced_is_made_durable_before_that_is_asked_for() {
         no_surprises(&vfs);
     });
 }
+
+#[test]
+fn the_size_of_what_is_opened_again_at_once_is_reported_after_its_bytes() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "log").await;
+        vfs.write(handle, 0, b"first", None).await.unwrap();
+        vfs.release(handle).unwrap();
+        while !vfs.0.files.lock().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // What was to be looked at once the first bytes are old is still on the list.
+        let handle = vfs.open(attr.ino, PLAIN).await.unwrap();
+        cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
+        vfs.write(handle, 5, b"unsent", None).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        assert_eq!(super::vfs(&cluster).getattr(attr.ino).await.unwrap().size, 5);
+        cluster.set_faults(Faults::default());
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(super::vfs(&cluster).getattr(attr.ino).await.unwrap().size, 11);
+    });
+}
