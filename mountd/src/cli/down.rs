@@ -5,6 +5,7 @@ use super::local::{Local, Lock, Name};
 use super::mounts::{self, MountState};
 use super::{Failure, admin, human};
 use crate::cluster::survey::survey;
+use raidfs_common::printed::printed;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -31,9 +32,9 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     }
     let data = local.dir.join("data");
     if was {
-        println!("it is down; the data stays in {}", data.display());
+        println!("it is down; the data stays in {}", printed(&data));
     } else {
-        println!("it was down already; the data is in {}", data.display());
+        println!("it was down already; the data is in {}", printed(&data));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -58,7 +59,7 @@ fn unmount(local: &Local, force: bool) -> Result<(), Failure> {
                 return Err(Failure::Busy { path: at.path, holders });
             }
             mounts::unmount(&at.path, true).map_err(Failure::file("unmount", &at.path))?;
-            println!("{} was in use and is detached all the same", at.path.display());
+            println!("{} was in use and is detached all the same", printed(&at.path));
             Ok(())
         }
         // It ended by itself in between.

@@ -3,6 +3,7 @@
 use super::Failure;
 use super::args::WhereArgs;
 use super::mounts;
+use raidfs_common::printed::printed;
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -20,7 +21,7 @@ pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
             _ => Failure::file("ask about", path)(e),
         })?;
         if args.paths.len() > 1 {
-            println!("{}:", path.display());
+            println!("{}:", printed(&path));
         }
         println!("{}", String::from_utf8_lossy(&text).trim_end());
     }

@@ -6,6 +6,7 @@
 
 use super::local::{Local, Name};
 use super::{Failure, wait};
+use raidfs_common::printed::printed;
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -333,7 +334,7 @@ pub fn processes() -> impl Iterator<Item = i32> {
 /// A process's name, for messages.
 pub fn process_name(pid: i32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-    name.map_or_else(|_| "?".to_owned(), |n| n.trim().to_owned())
+    name.map_or_else(|_| "?".to_owned(), |n| printed(n.trim()).to_string())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Who holds a mount session, in words that people read and that this program can read back: a session whose process
 //! is certainly gone need not be waited for.
 
+use raidfs_common::printed::printed;
 use std::path::Path;
 
 /// A process that holds a session.
@@ -54,7 +55,7 @@ impl Holder {
 
     /// For people: without what only tells lives apart.
     pub fn words(&self) -> String {
-        format!("{} on {} (pid {})", self.what, self.host, self.pid)
+        format!("{} on {} (pid {})", printed(&self.what), printed(&self.host), self.pid)
     }
 
     /// What it is for, and whether that is on this machine.

@@ -7,6 +7,7 @@ use super::super::process::State;
 use super::Seen;
 use raidfs_common::id::{LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Member, Pair};
+use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -231,7 +232,7 @@ fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
             "mountd is down (it was killed, or has ended by itself: see its log): `raidfs start mountd`".to_owned()
         }
         (Some(State::Running(_)), MountState::Answers) | (Some(State::Stopped) | None, _) => return,
-        (Some(State::Running(_)), other) => format!("the mount at {} is {}", path.display(), other.words()),
+        (Some(State::Running(_)), other) => format!("the mount at {} is {}", printed(&path), other.words()),
     };
     found.push((Level::Degraded, text));
 }
