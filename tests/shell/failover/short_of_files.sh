@@ -15,5 +15,8 @@ for victim in "$(follower)" "$(leader)"; do
   check "when it can open files again, all is in sync" wait_healthy 60
   watched "$victim is short of files" 1500
   same "it is the same process" "$pid" "$(pid_of "$victim")"
+  same "it said once that it takes no connections, however many it was asked for" 1 "$(grep -c "cannot accept connections" "$DIR/log/$victim.log")"
 done
+over() { r status > /dev/null; grep -qE "connections are accepted again, after [0-9]+ tries" "$DIR/log/$victim.log"; }
+check "and once that it is over, with how many there were" wait_until 30 over
 check "verify finds nothing wrong" verify
