@@ -36,6 +36,8 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     if local.pid(Name::Mount).is_none() {
         check_apart(&local.dir, &at.path)?;
         mounts::check_place(&at.path)?;
+        // Before anything runs: should this be interrupted, it is known what is missing, and the next one goes on with it.
+        local.remember_mount_point(&at)?;
     }
     if !missing.is_empty() {
         let again = if new || missing.len() == all.len() { "" } else { " (the others run already)" };
