@@ -22,6 +22,8 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     let _lock = Lock::take(&local.dir)?;
     local.note_strays()?;
     let was = local.servers().into_iter().chain([Name::Mount]).any(|n| local.pid(n).is_some());
+    // Before anything is taken away that the others need.
+    local.servers().into_iter().chain([Name::Mount]).try_for_each(|name| local.check_may_signal(name))?;
     unmount(&local, args.force)?;
     stop_mountd(&local, args.force)?;
     stop_servers(&local)?;

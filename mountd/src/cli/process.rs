@@ -153,6 +153,12 @@ impl Local {
         }
     }
 
+    /// An error if a process runs that this user may send no signal.
+    pub fn check_may_signal(&self, name: Name) -> Result<(), Failure> {
+        // Zero is none, and only asks.
+        self.signal(name, 0)
+    }
+
     /// Waits until a process has ended, and nothing of it holds a port or a file any more; false if it has not.
     pub fn wait_for_end(&self, name: Name, patience: Duration) -> bool {
         let Some(pid) = self.pid(name) else { return true };
