@@ -58,6 +58,11 @@ impl Holder {
         format!("{} on {} (pid {})", printed(&self.what), printed(&self.host), self.pid)
     }
 
+    /// A session's holder for people, whether it was written by [`Holder`]'s Display or not: a client may say anything.
+    pub fn words_of(text: &str) -> String {
+        Holder::parse(text).map_or_else(|| printed(text).to_string(), |holder| holder.words())
+    }
+
     /// What it is for, and whether that is on this machine.
     pub fn what_here(&self) -> Option<&str> {
         (self.host == read("/proc/sys/kernel/hostname")).then_some(&self.what)
@@ -103,6 +108,8 @@ mod tests {
             assert_eq!(back.what_here(), Some(what));
         }
         assert_eq!(Holder::parse("somebody"), None);
+        assert_eq!(Holder::words_of("a\nhealthy"), r"$'a\nhealthy'");
+        assert_eq!(Holder::words_of("/m\nt on h (pid 1, x)"), r"$'/m\nt' on h (pid 1)");
     }
 
     #[test]

@@ -51,7 +51,7 @@ fails_with "a wrong word is explained" "there is no command .format" sh_ "" "for
 fails_with "a wrong use, too" "usage: mv OLD NEW" sh_ "" "mv /f"
 
 mkfifo "$CASE_DIR/in"
-begin shell bash -c '"$1" shell --dir "$2" < "$3"' - "$BIN/raidfs" "$DIR" "$CASE_DIR/in"
+begin shell bash -c '"$1" shell --dir "$2" < "$3" 2>&1' - "$BIN/raidfs" "$DIR" "$CASE_DIR/in"
 exec 8> "$CASE_DIR/in"
 heard() { grep -qxF -- "$1" "$(output_of shell)"; }
 # One that it has not reached yet is not lost when it dies.

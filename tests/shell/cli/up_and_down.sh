@@ -48,6 +48,7 @@ if command -v setpriv > /dev/null; then
   check "it is brought up to date after its start" wait_healthy 60
 fi
 need r stop mountd
+need wait_healthy 60
 says "that it is not mounted is said, though all is well" "^healthy: .*; it is not mounted: .raidfs start mountd.$" r status
 need r start mountd
 pids=$(cat "$DIR"/run/*.pid)

@@ -297,8 +297,8 @@ mod tests {
     #[tokio::test]
     async fn no_name_forges_a_line_of_a_list() {
         let vfs = vfs();
-        let lines = [r#"write "/f\nd/" x"#, "write /\u{1b}[2J x", "ls"];
-        assert_eq!(run(&vfs, &lines).await.unwrap(), "$'\\033[2J'\n$'f\\nd/'\n");
+        let lines = [r#"write "/f\nd" x"#, "write /\u{1b}[2J x", "ls"];
+        assert_eq!(run(&vfs, &lines).await.unwrap(), "$'\\033[2J'\n$'f\\nd'\n");
         assert_eq!(run(&vfs, &["rm /\u{1b}"]).await, Err("$'/\\033': no such file or directory".into()));
     }
 

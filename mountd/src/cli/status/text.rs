@@ -131,8 +131,7 @@ fn mount_lines(seen: &Seen) -> String {
     }
     match seen.best().map(|s| &s.session) {
         Some(Some((id, holder))) => {
-            let holder = Holder::parse(holder).map_or_else(|| holder.clone(), |h| h.words());
-            text.push_str(&format!("session:   {:016x}, {holder}\n", id.0));
+            text.push_str(&format!("session:   {:016x}, {}\n", id.0, Holder::words_of(holder)));
         }
         Some(None) => text.push_str("session:   nobody has it mounted\n"),
         None => {}
