@@ -48,7 +48,7 @@ impl Restorer {
         Restorer { root: root.to_owned(), linked: BTreeMap::new(), directories: Vec::new() }
     }
 
-    /// Makes a file again. Nothing is made of a file that is elsewhere.
+    /// Makes a file again. Of one that is elsewhere nothing is made, but what others have made of it need not wait for this pair.
     pub fn file(
         &mut self,
         found: &Found,
@@ -58,18 +58,22 @@ impl Restorer {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Made, Failure> {
         let whole = self.root.join(&found.path);
-        if *here == Here::Elsewhere {
-            return Ok(Made { damaged: 0, there: by_others(&whole, &found.attr)? });
-        }
         if let Some(missing) = self.link(found, &whole, contents.pair())? {
             return Ok(Made { damaged: 0, there: lacking(missing) });
         }
-        let (others, missing) = match here {
-            Here::Partly { missing } => match begun(&whole, |missing| missing.contains(&contents.pair()))? {
-                Some((path, missing)) => (Some(path), missing),
-                None => (None, missing.clone()),
-            },
-            Here::Whole | Here::Elsewhere => (None, BTreeSet::new()),
+        let others = match here {
+            // One chunk is here or not.
+            Here::Partly { .. } | Here::Elsewhere if found.attr.size > CHUNK_BYTES => {
+                begun(&whole, |missing| missing.contains(&contents.pair()))?
+            }
+            Here::Whole | Here::Partly { .. } | Here::Elsewhere => None,
+        };
+        let (others, missing) = match (here, others) {
+            // It may lack nothing of this pair, which had only holes.
+            (_, Some((path, missing))) => (Some(path), missing),
+            (Here::Elsewhere, None) => return Ok(Made { damaged: 0, there: by_others(&whole, &found.attr)? }),
+            (Here::Partly { missing }, None) => (None, missing.clone()),
+            (Here::Whole, None) => (None, BTreeSet::new()),
         };
         // Until all that is here is in it, it has another name.
         let path = match others {
