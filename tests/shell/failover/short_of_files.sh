@@ -5,11 +5,13 @@ skip_without prlimit
 source "$LIB/watch.sh"
 cluster_up
 follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
+deaf() { r status > /dev/null; grep -q "cannot accept connections" "$DIR/log/$victim.log"; }
 
 for victim in "$(follower)" "$(leader)"; do
   pid=$(pid_of "$victim")
   watch
   no_more_files "$victim"
+  need wait_until 20 deaf
   check "$victim is short of files: the programs go on" moves_on
   more_files "$victim"
   check "when it can open files again, all is in sync" wait_healthy 60
