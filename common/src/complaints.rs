@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// The same is said once in so long.
 const EVERY: Duration = Duration::from_secs(60);
+/// What has not failed for so long is over.
+const OVER_AFTER: Duration = Duration::from_secs(10);
 /// So many different things are said in that time; others are not, until some of these are over.
 const KINDS_MAX: usize = 256;
 
@@ -31,6 +33,29 @@ impl<K: Ord> Complaints<K> {
     }
 }
 
+/// Something that fails again and again: said when it begins, and once it is over, with how often it was.
+#[derive(Debug, Default)]
+pub struct Outage {
+    failures: u64,
+    last: Option<Instant>,
+}
+
+impl Outage {
+    /// Once more; whether that is to be said.
+    pub fn failed(&mut self, now: Instant) -> bool {
+        let goes_on = self.last.is_some_and(|last| now.duration_since(last) < OVER_AFTER);
+        self.failures = if goes_on { self.failures + 1 } else { 1 };
+        self.last = Some(now);
+        !goes_on
+    }
+
+    /// It worked, `now`; if that is to be said, how often it had failed. What works only now and then is not over yet.
+    pub fn worked(&mut self, now: Instant) -> Option<u64> {
+        self.last.take_if(|last| now.duration_since(*last) >= OVER_AFTER)?;
+        Some(std::mem::take(&mut self.failures))
+    }
+}
+
 impl<K: Ord> Default for Complaints<K> {
     fn default() -> Complaints<K> {
         Complaints::new()
@@ -40,6 +65,22 @@ impl<K: Ord> Default for Complaints<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_fails_again_and_again_is_said_once_and_once_it_is_over() {
+        let (mut outage, begun) = (Outage::default(), Instant::now());
+        let at = |millis| begun + Duration::from_millis(millis);
+        assert_eq!(outage.worked(at(0)), None, "nothing has failed");
+        let said: Vec<bool> = [0, 200, 400].map(|millis| outage.failed(at(millis))).to_vec();
+        assert_eq!(said, [true, false, false]);
+        assert_eq!(outage.worked(at(500)), None, "one that got through");
+        assert!(!outage.failed(at(600)));
+        let over = begun + Duration::from_millis(600) + OVER_AFTER;
+        assert_eq!(outage.worked(over), Some(4));
+        assert_eq!(outage.worked(over), None, "that was said");
+        assert!(outage.failed(over), "another one");
+        assert!(outage.failed(over + OVER_AFTER), "and one more, though nothing has worked in between");
+    }
 
     #[test]
     fn the_same_is_said_once_a_minute_and_not_everything_by_everybody() {

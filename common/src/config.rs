@@ -19,6 +19,7 @@
 use crate::checksum;
 use crate::id::{ClusterId, PairId, ServerId};
 use crate::limits;
+use crate::printed::printed;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -63,7 +64,7 @@ pub enum Durability {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It could not be read.
-    #[error("cannot read the configuration {}", path.display())]
+    #[error("cannot read the configuration {}", printed(path))]
     Read {
         /// Which file.
         path: PathBuf,
@@ -71,19 +72,19 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// It is a directory, a device or a pipe.
-    #[error("cannot read the configuration {}: it is no regular file", path.display())]
+    #[error("cannot read the configuration {}: it is no regular file", printed(path))]
     NoFile {
         /// What.
         path: PathBuf,
     },
     /// It is too large to be one.
-    #[error("{} is no configuration: it is larger than {} KiB", path.display(), FILE_MAX_BYTES / 1024)]
+    #[error("{} is no configuration: it is larger than {} KiB", printed(path), FILE_MAX_BYTES / 1024)]
     TooLarge {
         /// Which file.
         path: PathBuf,
     },
     /// It is not of the form above.
-    #[error("{}: {text}", path.display())]
+    #[error("{}: {text}", printed(path))]
     Form {
         /// Which file.
         path: PathBuf,
@@ -91,7 +92,7 @@ pub enum ConfigError {
         text: String,
     },
     /// It is of the form, but does not describe a cluster.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", printed(path))]
     Content {
         /// Which file.
         path: PathBuf,

@@ -38,10 +38,6 @@ impl fmt::Display for ServerId {
 }
 
 number!(
-    /// A pair's number, from 0.
-    PairId(u16)
-);
-number!(
     /// An inode number; never used twice in the life of a cluster.
     Ino(u64)
 );
@@ -119,6 +115,16 @@ impl LogIndex {
     }
 }
 
+/// A pair's number, from 0; to people, from 1 like the servers': `pair 1`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PairId(pub u16);
+
+impl fmt::Display for PairId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pair {}", u32::from(self.0) + 1)
+    }
+}
+
 /// One fixed-size piece of one file's bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkId {
@@ -157,6 +163,14 @@ mod tests {
         assert!(old.admits(Incarnation::of(9, 7)) && !old.admits(new));
         let waits = old.barred();
         assert!(!waits.admits(old) && !waits.admits(Incarnation::of(4, 7)) && waits.admits(new));
+    }
+
+    #[test]
+    fn people_count_pairs_from_one() {
+        assert_eq!(PairId(0).to_string(), "pair 1");
+        assert_eq!(PairId(u16::MAX).to_string(), "pair 65536");
+        let rejection = crate::error::Rejection::WrongEpoch { pair: PairId(1), current: Epoch(7) };
+        assert_eq!(rejection.to_string(), "pair 2 is at epoch 7");
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | [`rpc`] | the services, and the first frame of every connection |
 //! | [`stream`], [`wire`], [`codec`] | connections, tarpc over them with payloads beside the header; the only use of bincode |
 //! | [`plant`] | bugs on purpose, for the simulation to find; in no usual build |
-//! | [`config`], [`limits`], [`log`] | the configuration file, every bound of the system, log lines |
+//! | [`config`], [`limits`], [`log`], [`printed`] | the configuration file, every bound of the system, log lines, names in them |
 //!
 //! One rule: apart from `stream`, `wire`, `config` and `log` nothing here does I/O or asks for the time.
 
@@ -31,6 +31,7 @@ pub mod name;
 pub mod namespace;
 pub mod pair;
 pub mod plant;
+pub mod printed;
 pub mod rpc;
 pub mod stream;
 pub mod time;

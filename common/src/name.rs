@@ -1,6 +1,7 @@
 //! One valid component of a path.
 
 use crate::limits::NAME_MAX_BYTES;
+use crate::printed::printed_bytes;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -59,7 +60,7 @@ impl fmt::Debug for FileName {
 
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        String::from_utf8_lossy(&self.0).fmt(f)
+        printed_bytes(&self.0).fmt(f)
     }
 }
 

@@ -41,7 +41,7 @@ use raidfs_common::pair::{CopyState, Member, Pair};
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::chunks::ChunkService;
 use raidfs_common::rpc::names::{NamesService, NamesServiceClient};
-use raidfs_common::rpc::peer::{Joining, PeerService, PeerServiceClient, Report, Started};
+use raidfs_common::rpc::peer::{Joining, PeerService, PeerServiceClient, Report, STOPS, Started};
 use raidfs_common::rpc::{Service, Speaker};
 use raidfs_common::stream::{Listener, Moving, Port};
 use std::collections::BTreeMap;
@@ -693,10 +693,10 @@ impl Server {
         let pairs = self.machine.pairs();
         let both = |p: &&raidfs_common::pair::Pair| p.serves(me) && p.in_sync().count() == 2;
         if let Some(pair) = pairs.iter().find(both) {
-            let reason = "it stops".to_owned();
+            let reason = STOPS.to_owned();
             let report = Report::Accuse { pair: pair.id, epoch: pair.epoch, server: me, reason };
             if tokio::time::timeout(HAND_OVER_PATIENCE, self.report(report)).await.is_err() {
-                tracing::warn!("the leader did not take notice of the stop");
+                tracing::info!("the leader did not take notice of the stop: it may stop, too");
             }
         }
     }

@@ -4,6 +4,7 @@
 use clap::Parser;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::log;
+use raidfs_common::printed::printed;
 use raidfs_mountd::cluster::holder::Holder;
 use raidfs_mountd::cluster::{ClusterClient, OpenError, SessionState};
 use raidfs_mountd::fuse::options::Options;
@@ -82,7 +83,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     // What is refused makes nothing.
     if let Some(dir) = &arguments.cache {
         std::fs::create_dir_all(dir)
-            .map_err(|e| format!("cannot make the directory {} of --cache: {e}", dir.display()))?;
+            .map_err(|e| format!("cannot make the directory {} of --cache: {e}", printed(&dir)))?;
     }
     raidfs_common::wire::tune_allocator();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -95,7 +96,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
 async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let servers = config.servers().count();
-    let holder = Holder::this_process(&mount_point.display().to_string()).to_string();
+    let holder = Holder::this_process(&mount_point.to_string_lossy()).to_string();
     let cluster = connect(&config, &holder, options.takeover).await?;
     let strict = config.durability == Durability::Strict;
     let behaviour = vfs::Options { strict, ..vfs::Options::default() };
@@ -114,7 +115,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
         }
     };
     let reached = config.servers().filter(|server| cluster.is_connected(*server)).count();
-    let place = mount_point.display();
+    let place = printed(&mount_point);
     // A log that cannot be written (its disk is full) is no reason not to mount.
     let _ = writeln!(
         std::io::stdout(),
@@ -150,7 +151,7 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
 
 /// Unmounts. What broke the mount, if that is how it ended.
 async fn take_away(mounted: Mounted, mount_point: &Path) -> Result<Option<String>, JoinError> {
-    let place = mount_point.display();
+    let place = printed(&mount_point);
     let unmount = move || {
         let result = mounted.unmount();
         (mounted, result)

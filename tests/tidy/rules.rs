@@ -131,6 +131,15 @@ fn errno_is_decided_in_one_place() {
 }
 
 #[test]
+fn names_are_printed_so_that_they_do_no_harm() {
+    let breaches = uses(&only(&["common/src/", "mountd/src/"], &[]), &[".display()"]);
+    demand(
+        breaches,
+        "Print a path through raidfs_common::printed: a name may hold line ends and orders to a terminal.",
+    );
+}
+
+#[test]
 fn the_fuse_library_stays_in_its_room() {
     let breaches = uses(&without(&["mountd/src/fuse/"]), &["fuser::"]);
     demand(breaches, "Only mountd/src/fuse/ knows fuser, so that another library can take its place.");

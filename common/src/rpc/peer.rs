@@ -5,6 +5,9 @@ use crate::id::{Epoch, Incarnation, LogIndex, PairId, ServerId, Term};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+/// The reason that a server which stops in order gives for being put out of its pair: no trouble.
+pub const STOPS: &str = "it stops";
+
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
@@ -165,7 +168,7 @@ pub enum Report {
         epoch: Epoch,
         /// Who.
         server: ServerId,
-        /// Why, in words for the log.
+        /// Why, in words for the log; [`STOPS`] of itself by who stops in order.
         reason: String,
     },
     /// I am about to copy to my mirror: log it as syncing.

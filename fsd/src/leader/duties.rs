@@ -14,7 +14,7 @@ use raidfs_common::limits;
 use raidfs_common::namespace::{Change, PairEvent};
 use raidfs_common::pair::{Member, Pair, Space};
 use raidfs_common::rpc::admin::{Accepting, NotAccepted, NotReplaced};
-use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, Started};
+use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, STOPS, Started};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -306,7 +306,10 @@ impl<P: Proposer> Duties<P> {
         }
         let done = self.pair_event(pair, epoch, PairEvent::Evict { server }).await;
         if done {
-            tracing::warn!("{server} is evicted at the word of {from}: {reason}");
+            match server == from && reason == STOPS {
+                true => tracing::info!("{server} stops: {} serves alone", mirror.server),
+                false => tracing::warn!("{server} is evicted at the word of {from}: {reason}"),
+            }
         }
         done
     }

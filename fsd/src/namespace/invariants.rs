@@ -6,7 +6,7 @@ use super::rows::{Counters, EntryRow, IndexRow, InodeRow, Key, Row, SessionRow, 
 use super::store::{KEYS_END, Reader, prefix_end};
 use raidfs_common::acl;
 use raidfs_common::attr::{FileKind, Placement};
-use raidfs_common::id::{Ino, SessionId};
+use raidfs_common::id::{Ino, PairId, SessionId};
 use raidfs_common::limits::{BLOCK_BYTES, FILE_MAX_BYTES, LINKS_MAX};
 use raidfs_common::name::FileName;
 use raidfs_common::pair::{CopyState, Pair};
@@ -126,20 +126,20 @@ impl<'a> Check<'a> {
         if pairs.is_empty() {
             self.report("there are no pairs".into());
         }
-        for (at, pair) in pairs.iter().enumerate() {
-            if usize::from(pair.id.0) != at {
-                self.report(format!("pair {} stands where pair {at} belongs", pair.id));
+        for (at, pair) in (0..).map(PairId).zip(&pairs) {
+            if pair.id != at {
+                self.report(format!("{} stands where {at} belongs", pair.id));
             }
             // Only an accepted loss leaves a pair without.
             let is_given_up = pair.losses > 0 && pair.members.iter().all(|m| m.state == CopyState::Stale);
             if pair.in_sync().next().is_none() && !is_given_up {
-                self.report(format!("pair {at} has no copy in sync"));
+                self.report(format!("{at} has no copy in sync"));
             }
             if pair.members[0].server == pair.members[1].server {
-                self.report(format!("pair {at} has {} twice", pair.members[0].server));
+                self.report(format!("{at} has {} twice", pair.members[0].server));
             }
             if pair.epoch.0 == 0 {
-                self.report(format!("pair {at} has no epoch"));
+                self.report(format!("{at} has no epoch"));
             }
         }
         Ok((counters, pairs))
@@ -228,7 +228,7 @@ impl<'a> Check<'a> {
         }
         let Placement { first_pair, turn } = attr.placement;
         if usize::from(first_pair) >= pairs.max(1) || turn > 1 {
-            self.report(format!("inode {ino} is placed on pair {first_pair}, turn {turn}, which is no place"));
+            self.report(format!("inode {ino} is placed on {}, turn {turn}, which is no place", PairId(first_pair)));
         }
         if attr.kind == FileKind::File && (attr.size > FILE_MAX_BYTES || attr.blocks > FILE_MAX_BYTES / BLOCK_BYTES) {
             self.report(format!("file {ino} is larger than files can be"));

@@ -92,15 +92,15 @@ fn pairs_are_sane() {
         s.edit_pairs(Vec::clear);
         s.dir
     });
-    reported("pair 1 stands where pair 0 belongs", |s| {
+    reported("pair 2 stands where pair 1 belongs", |s| {
         s.edit_pairs(|pairs| pairs.reverse());
         s.dir
     });
-    reported("pair 1 has no copy in sync", |s| {
+    reported("pair 2 has no copy in sync", |s| {
         s.edit_pairs(|pairs| pairs[1].members.iter_mut().for_each(|member| member.state = CopyState::Stale));
         s.dir
     });
-    reported("pair 1 has no copy in sync", |s| {
+    reported("pair 2 has no copy in sync", |s| {
         s.edit_pairs(|pairs| {
             pairs[1].losses = 1;
             pairs[1].members[0].state = CopyState::Stale;
@@ -108,11 +108,11 @@ fn pairs_are_sane() {
         });
         s.dir
     });
-    reported("pair 0 has fsd1 twice", |s| {
+    reported("pair 1 has fsd1 twice", |s| {
         s.edit_pairs(|pairs| pairs[0].members[1].server = pairs[0].members[0].server);
         s.dir
     });
-    reported("pair 0 has no epoch", |s| {
+    reported("pair 1 has no epoch", |s| {
         s.edit_pairs(|pairs| pairs[0].epoch = Epoch(0));
         s.dir
     });
@@ -148,7 +148,7 @@ fn inodes_are_sane() {
         s.edit_inode(s.file, |row| row.attr.ino = Ino(9));
         s.file
     });
-    reported("inode {} is placed on pair 2", |s| {
+    reported("inode {} is placed on pair 3", |s| {
         s.edit_inode(s.file, |row| row.attr.placement.first_pair = 2);
         s.file
     });

@@ -36,7 +36,7 @@ impl Replica {
         if !self.may_be_evicted(&standing, server) {
             return;
         }
-        tracing::warn!("pair {}: {server} is not to be relied on: {reason}", self.pair);
+        tracing::warn!("{}: {server} is not to be relied on: {reason}", self.pair);
         let report = Report::Accuse { pair: self.pair, epoch, server, reason };
         self.report_until(report, epoch).await;
     }

@@ -221,6 +221,6 @@ impl Replica {
 
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Replica of {} in pair {}", self.me, self.pair)
+        write!(f, "Replica of {} in {}", self.me, self.pair)
     }
 }

@@ -2,7 +2,7 @@
 //! is bounded here: how many connections, how long until the first frame, how much is in flight.
 
 use super::relay;
-use raidfs_common::complaints::Complaints;
+use raidfs_common::complaints::{Complaints, Outage};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::limits::CONNECTIONS_MAX;
@@ -66,12 +66,20 @@ pub async fn run(
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Strangers are complained about once a minute and address, not once a try.
     let complaints: Arc<parking_lot::Mutex<Complaints<IpAddr>>> = Arc::default();
+    let mut deaf = Outage::default();
     loop {
         let (mut stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
+            Ok(accepted) => {
+                if let Some(times) = deaf.worked(Instant::now()) {
+                    tracing::info!("connections are accepted again, after {times} tries in vain");
+                }
+                accepted
+            }
             Err(error) => {
-                // Out of file descriptors, most likely: those that are open are served on.
-                tracing::warn!("cannot accept a connection: {error}");
+                // Out of file descriptors, most likely.
+                if deaf.failed(Instant::now()) {
+                    tracing::warn!("cannot accept connections, those that are open are served on: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }

@@ -470,7 +470,7 @@ One mount or shell may change the store at a time. If a mount of this machine do
 if another does, the shell says who, and only reads. --takeover ends the other. What was changed is on stable storage when the next prompt appears.
 
 On a terminal lines can be edited, and are remembered in ~/.raidfs_history. From a pipe or a file it runs each line and \
-exits with 1 if one failed.";
+exits with 1 if one failed; on standard output is then only what the commands show, messages are on standard error.";
 
 const SHELL_EXAMPLES: &str = "\
 EXAMPLES

@@ -6,6 +6,7 @@ use super::process::{Started, listener};
 use super::{Failure, admin, human, wait};
 use crate::cluster::holder::Holder;
 use crate::cluster::survey::survey;
+use raidfs_common::printed::printed;
 use raidfs_common::wire::ConnectError;
 use std::io;
 use std::net::SocketAddr;
@@ -114,7 +115,7 @@ pub fn mount(local: &Local, at: &mut MountPoint, started: &mut Vec<Started>) -> 
         if let Some(mountd) = &mut mountd {
             mountd.check(local)?;
         }
-        said.still_waiting_for(&format!("{} to be mounted", at.path.display()));
+        said.still_waiting_for(&format!("{} to be mounted", printed(&at.path)));
         Ok::<_, Failure>((mounts::state(&at.path) == MountState::Answers).then_some(()))
     })?;
     if usable.is_some() {
@@ -122,7 +123,7 @@ pub fn mount(local: &Local, at: &mut MountPoint, started: &mut Vec<Started>) -> 
     }
     let from = mountd.map_or(0, |m| m.log_from);
     Err(Failure::Late {
-        what: format!("{} was not usable", at.path.display()),
+        what: format!("{} was not usable", printed(&at.path)),
         seconds: PATIENCE.as_secs(),
         log: local.log_file(Name::Mount),
         tail: local.log_tail(Name::Mount, from),
@@ -144,7 +145,7 @@ fn make_place(at: &mut MountPoint) -> Result<(), Failure> {
     match mounts::state(&at.path) {
         MountState::None => {}
         MountState::Dead(_) => {
-            println!("a dead mount is at {}: it makes way for the new one", at.path.display());
+            println!("a dead mount is at {}: it makes way for the new one", printed(&at.path));
             return Ok(());
         }
         other @ (MountState::Answers | MountState::Hangs | MountState::Foreign(_)) => {

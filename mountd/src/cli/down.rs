@@ -5,6 +5,7 @@ use super::local::{Local, Lock, Name};
 use super::mounts::{self, MountState};
 use super::{Failure, admin, human};
 use crate::cluster::survey::survey;
+use raidfs_common::printed::printed;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,8 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     local.note_strays()?;
     let was = local.servers().into_iter().chain([Name::Mount]).any(|n| local.pid(n).is_some());
     let (mounted, from) = (local.pid(Name::Mount).is_some(), local.log_length(Name::Mount));
+    // Before anything is taken away that the others need.
+    local.servers().into_iter().chain([Name::Mount]).try_for_each(|name| local.check_may_signal(name))?;
     unmount(&local, args.force)?;
     stop_mountd(&local, args.force)?;
     let complaint = local.complaint(Name::Mount, from).filter(|_| mounted);
@@ -33,9 +36,9 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     }
     let data = local.dir.join("data");
     if was {
-        println!("it is down; the data stays in {}", data.display());
+        println!("it is down; the data stays in {}", printed(&data));
     } else {
-        println!("it was down already; the data is in {}", data.display());
+        println!("it was down already; the data is in {}", printed(&data));
     }
     match complaint {
         Some(why) => Err(Failure::EndedBadly { why, log: local.log_file(Name::Mount) }),
@@ -63,7 +66,7 @@ fn unmount(local: &Local, force: bool) -> Result<(), Failure> {
                 return Err(Failure::Busy { path: at.path, holders });
             }
             mounts::unmount(&at.path, true).map_err(Failure::file("unmount", &at.path))?;
-            println!("{} was in use and is detached all the same", at.path.display());
+            println!("{} was in use and is detached all the same", printed(&at.path));
             Ok(())
         }
         // It ended by itself in between.

@@ -2,6 +2,7 @@
 
 use super::local::Name;
 use raidfs_common::config::ConfigError;
+use raidfs_common::printed::printed;
 use std::io;
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ pub enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The system refused something about a file.
-    #[error("cannot {action} {}", path.display())]
+    #[error("cannot {action} {}", printed(path))]
     File {
         /// What was tried.
         action: &'static str,
@@ -22,10 +23,10 @@ pub enum Failure {
         source: io::Error,
     },
     /// There is no cluster where one was looked for.
-    #[error("there is no cluster in {} (no raidfs.toml); `raidfs up --dir DIR` makes one, --dir or --config names another", .0.display())]
+    #[error("there is no cluster in {} (no raidfs.toml); `raidfs up --dir DIR` makes one, --dir or --config names another", printed(.0))]
     NoCluster(PathBuf),
     /// Options disagree with the cluster that is there.
-    #[error("{} is a cluster of {there}, not of {asked}: leave the option away, or choose another --dir", dir.display())]
+    #[error("{} is a cluster of {there}, not of {asked}: leave the option away, or choose another --dir", printed(dir))]
     OtherCluster {
         /// Where.
         dir: PathBuf,
@@ -77,7 +78,7 @@ pub enum Failure {
         known: Vec<String>,
     },
     /// One of the three programs is missing.
-    #[error("the program {} is missing: it belongs beside `raidfs`; build or install all three together", .0.display())]
+    #[error("the program {} is missing: it belongs beside `raidfs`; build or install all three together", printed(.0))]
     NoProgram(PathBuf),
     /// It could not be started.
     #[error("cannot start {name}")]
@@ -88,7 +89,7 @@ pub enum Failure {
         source: io::Error,
     },
     /// It ended when it should run.
-    #[error("{name} {how}; the end of {}:\n{tail}", log.display())]
+    #[error("{name} {how}; the end of {}:\n{tail}", printed(log))]
     Died {
         /// What.
         name: Name,
@@ -100,7 +101,7 @@ pub enum Failure {
         tail: String,
     },
     /// It runs but does not get anywhere.
-    #[error("{what} within {seconds} s; the end of {}:\n{tail}", log.display())]
+    #[error("{what} within {seconds} s; the end of {}:\n{tail}", printed(log))]
     Late {
         /// What did not happen.
         what: String,
@@ -112,7 +113,7 @@ pub enum Failure {
         tail: String,
     },
     /// mountd has ended, and something was lost with it.
-    #[error("mountd has ended, and not well: {why} (more in {})", log.display())]
+    #[error("mountd has ended, and not well: {why} (more in {})", printed(log))]
     EndedBadly {
         /// What it said last.
         why: String,
@@ -148,7 +149,7 @@ pub enum Failure {
     #[error("mounting needs root")]
     NotRoot,
     /// Something that is no place to mount on.
-    #[error("cannot mount on {}: {why}", path.display())]
+    #[error("cannot mount on {}: {why}", printed(path))]
     MountPoint {
         /// Where.
         path: PathBuf,
@@ -156,10 +157,10 @@ pub enum Failure {
         why: String,
     },
     /// A store in a store.
-    #[error("{} is on a raidfs mount, where no cluster is kept; choose another --dir", .0.display())]
+    #[error("{} is on a raidfs mount, where no cluster is kept; choose another --dir", printed(.0))]
     OnRaidfs(PathBuf),
     /// The mount is in use.
-    #[error("{} is in use, nothing was stopped (--force unmounts it all the same, and its users see it until they let go):\n{}", path.display(), holders.join("\n"))]
+    #[error("{} is in use, nothing was stopped (--force unmounts it all the same, and its users see it until they let go):\n{}", printed(path), holders.join("\n"))]
     Busy {
         /// The mount point.
         path: PathBuf,
@@ -223,10 +224,14 @@ pub enum Failure {
     #[error("cannot read the chunks")]
     Chunks(#[from] raidfs_fsd::chunk::ChunkError),
     /// There is no such data directory.
-    #[error("there is no data directory {}", .0.display())]
+    #[error("there is no data directory {}", printed(.0))]
     NoDataDirectory(PathBuf),
     /// A local cluster's directory where that of one of its servers is wanted.
-    #[error("{} is a cluster's directory, which has a data directory for each server: name one of them, for example {}", dir.display(), example.display())]
+    #[error(
+        "{} is a cluster's directory, which has a data directory for each server: name one of them, for example {}",
+        printed(dir),
+        printed(example)
+    )]
     ClusterDirectory {
         /// What was named.
         dir: PathBuf,
@@ -234,22 +239,22 @@ pub enum Failure {
         example: PathBuf,
     },
     /// A data directory without files.
-    #[error("{} holds no files: it is the witness's, or of a server that never was up", .0.display())]
+    #[error("{} holds no files: it is the witness's, or of a server that never was up", printed(.0))]
     NoFiles(PathBuf),
     /// What comes out of a data directory is to be put into it.
-    #[error("{} lies in the data directory, which is not changed: take another --to", .0.display())]
+    #[error("{} lies in the data directory, which is not changed: take another --to", printed(.0))]
     IntoItself(PathBuf),
     /// What comes out of a data directory is to be put into another.
-    #[error("{} is or lies in a data directory of raidfs: take another --to", .0.display())]
+    #[error("{} is or lies in a data directory of raidfs: take another --to", printed(.0))]
     IntoData(PathBuf),
     /// A name without an inode.
     #[error("the names are damaged: inode {:x} is missing", .0.0)]
     NoInode(raidfs_common::id::Ino),
     /// Only regular files have chunks.
-    #[error("{} is no regular file: it has no chunks, and its name and attributes are on every server", .0.display())]
+    #[error("{} is no regular file: it has no chunks, and its name and attributes are on every server", printed(.0))]
     NoChunks(PathBuf),
     /// The path is not on a raidfs mount.
-    #[error("{} is not on a raidfs mount", .0.display())]
+    #[error("{} is not on a raidfs mount", printed(.0))]
     NotRaidfs(PathBuf),
 }
 

@@ -5,9 +5,10 @@ use super::admin::{connect_names, entries};
 use raidfs_common::attr::FileKind;
 use raidfs_common::config::Config;
 use raidfs_common::id::{Ino, LogIndex, ServerId};
+use raidfs_common::printed::printed_bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// One path of each of these files, as `server` knows them; those that have none are left out.
+/// One path of each of these files, as it is printed, and as `server` knows them; those that have none are left out.
 pub async fn of(
     config: &Config,
     server: ServerId,
@@ -16,7 +17,7 @@ pub async fn of(
 ) -> Result<BTreeMap<Ino, String>, String> {
     let names = connect_names(config, server).await?;
     let mut found = BTreeMap::new();
-    let mut directories = vec![(Ino::ROOT, String::new())];
+    let mut directories = vec![(Ino::ROOT, Vec::new())];
     while let Some((ino, path)) = directories.pop() {
         let mut after = 0;
         loop {
@@ -24,9 +25,9 @@ pub async fn of(
             let (entries, end) = entries(&names, at_least, ino, after, false).await?.unwrap_or((Vec::new(), true));
             after = entries.last().map_or(after, |entry| entry.cookie);
             for entry in entries {
-                let path = format!("{path}/{}", String::from_utf8_lossy(entry.name.as_bytes()));
+                let path = [&path, &b"/"[..], entry.name.as_bytes()].concat();
                 if files.remove(&entry.ino) {
-                    found.insert(entry.ino, path);
+                    found.insert(entry.ino, printed_bytes(&path).to_string());
                 } else if entry.kind == FileKind::Dir {
                     directories.push((entry.ino, path));
                 }

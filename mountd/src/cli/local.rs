@@ -138,7 +138,7 @@ impl Local {
     /// Remembers where it is mounted.
     pub fn remember_mount_point(&self, at: &MountPoint) -> Result<(), Failure> {
         let made = if at.made { "made by raidfs up\n" } else { "" };
-        write_atomically(&self.dir.join("mountpoint"), &format!("{}\n{made}", at.path.display()))
+        write_atomically(&self.dir.join("mountpoint"), &format!("{}\n{made}", at.path.to_string_lossy()))
     }
 }
 

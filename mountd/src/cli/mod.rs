@@ -19,6 +19,7 @@ mod export;
 mod failure;
 mod file_paths;
 pub mod human;
+mod json_path;
 pub mod local;
 mod lost;
 pub mod mounts;

@@ -3,6 +3,7 @@
 use super::process::{process_name, processes};
 use super::{Failure, wait};
 use crate::fuse::table::{self, Line};
+use raidfs_common::printed::printed;
 use std::ffi::{CString, OsStr};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -98,16 +99,16 @@ pub fn holders(path: &Path) -> Vec<String> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let mut uses = Vec::new();
         if let Some(to) = below(proc.join("cwd")) {
-            uses.push(format!("works in {}", to.display()));
+            uses.push(format!("works in {}", printed(&to)));
         }
         if let Some(to) = below(proc.join("exe")) {
-            uses.push(format!("runs {}", to.display()));
+            uses.push(format!("runs {}", printed(&to)));
         }
         let open = std::fs::read_dir(proc.join("fd")).into_iter().flatten().flatten();
         let mut open: Vec<PathBuf> = open.filter_map(|d| below(d.path())).collect();
         open.sort();
         open.dedup();
-        uses.extend(open.iter().take(3).map(|to| format!("has {} open", to.display())));
+        uses.extend(open.iter().take(3).map(|to| format!("has {} open", printed(&to))));
         if open.len() > 3 {
             uses.push(format!("and {} more", open.len() - 3));
         }
@@ -137,7 +138,7 @@ pub fn check_place(path: &Path) -> Result<(), Failure> {
         MountState::None => match path.ancestors().skip(1).find(|above| above.exists()) {
             Some(above) if above.is_dir() => Ok(()),
             above => {
-                let above = above.unwrap_or(path).display().to_string();
+                let above = printed(&above.unwrap_or(path)).to_string();
                 Err(Failure::MountPoint { path: path.to_owned(), why: format!("{above} is not a directory") })
             }
         },

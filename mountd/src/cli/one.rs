@@ -4,6 +4,7 @@ use super::args::{DEFAULT_MOUNT, OneArgs};
 use super::local::{Local, Lock, MountPoint, Name};
 use super::mounts::{self, MountState};
 use super::{Failure, bring};
+use raidfs_common::printed::printed;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,7 +37,7 @@ pub fn start(args: &OneArgs) -> Result<ExitCode, Failure> {
         return Err(failure);
     }
     match (name, local.mount_point()) {
-        (Name::Mount, Some(at)) => println!("mountd runs, {} is mounted", at.path.display()),
+        (Name::Mount, Some(at)) => println!("mountd runs, {} is mounted", printed(&at.path)),
         _ => println!("{name} runs"),
     }
     Ok(ExitCode::SUCCESS)

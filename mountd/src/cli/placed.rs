@@ -3,6 +3,7 @@
 use super::Failure;
 use super::args::WhereArgs;
 use super::mounts;
+use raidfs_common::printed::{printed, printed_bytes};
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -20,9 +21,10 @@ pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
             _ => Failure::file("ask about", path)(e),
         })?;
         if args.paths.len() > 1 {
-            println!("{}:", path.display());
+            println!("{}:", printed(&path));
         }
-        println!("{}", String::from_utf8_lossy(&text).trim_end());
+        // Any file system may have such an attribute.
+        text.trim_ascii_end().split(|b| *b == b'\n').for_each(|line| println!("{}", printed_bytes(line)));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@
 
 use super::local::{Local, Name};
 use super::{Failure, wait};
+use raidfs_common::printed::printed;
 use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -150,6 +151,12 @@ impl Local {
             error if !sent && error.raw_os_error() == Some(libc::EPERM) => Err(Failure::NotPermitted { name, pid }),
             _ => Ok(()),
         }
+    }
+
+    /// An error if a process runs that this user may send no signal.
+    pub fn check_may_signal(&self, name: Name) -> Result<(), Failure> {
+        // Zero is none, and only asks.
+        self.signal(name, 0)
     }
 
     /// Waits until a process has ended, and nothing of it holds a port or a file any more; false if it has not.
@@ -345,7 +352,7 @@ pub fn processes() -> impl Iterator<Item = i32> {
 /// A process's name, for messages.
 pub fn process_name(pid: i32) -> String {
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm"));
-    name.map_or_else(|_| "?".to_owned(), |n| n.trim().to_owned())
+    name.map_or_else(|_| "?".to_owned(), |n| printed(n.trim()).to_string())
 }
 
 #[cfg(test)]

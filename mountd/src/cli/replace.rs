@@ -8,6 +8,7 @@ use super::{Failure, human};
 use crate::cluster::survey::{connect_admin, survey};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
+use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{NotReplaced, ServerStatus};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -90,7 +91,7 @@ fn next(target: &Target, server: ServerId) -> String {
     match target {
         Target::Local(local) => format!(
             "it is given up. If {} still is the old one, move it away; then `raidfs start {server}`",
-            local.data_dir(Name::Server(server)).display()
+            printed(&local.data_dir(Name::Server(server)))
         ),
         Target::Config(_) => {
             format!("it is given up. Start {server} with an empty data directory, and see `raidfs status`")

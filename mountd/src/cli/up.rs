@@ -6,6 +6,7 @@ use super::mounts::{self, MountState};
 use super::process::{State, program};
 use super::{Failure, bring, human, status};
 use raidfs_common::id::ServerId;
+use raidfs_common::printed::printed;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -29,12 +30,14 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     let missing: Vec<Name> = states.iter().filter(|(_, s)| !matches!(s, State::Running(_))).map(|(n, _)| *n).collect();
     let mounted = local.pid(Name::Mount).is_some() && mounts::state(&at.path) == MountState::Answers;
     if missing.is_empty() && mounted {
-        println!("it is up already, mounted at {}; nothing was changed", at.path.display());
+        println!("it is up already, mounted at {}; nothing was changed", printed(&at.path));
         return Ok(ExitCode::SUCCESS);
     }
     if local.pid(Name::Mount).is_none() {
         check_apart(&local.dir, &at.path)?;
         mounts::check_place(&at.path)?;
+        // Before anything runs: should this be interrupted, it is known what is missing, and the next one goes on with it.
+        local.remember_mount_point(&at)?;
     }
     if !missing.is_empty() {
         let again = if new || missing.len() == all.len() { "" } else { " (the others run already)" };
@@ -50,7 +53,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     };
     let result = brought.and_then(|()| {
         if !mounted {
-            println!("mounting at {}", at.path.display());
+            println!("mounting at {}", printed(&at.path));
         }
         bring::mount(&local, &mut at, &mut started)
     });
@@ -67,7 +70,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     let took = human::span(began.elapsed());
     // It is usable now. A moment later it is healthy too, unless there is much to be brought up to date.
     let trouble = status::settle(local, SETTLE);
-    println!("it is up: {} is mounted (took {took})", at.path.display());
+    println!("it is up: {} is mounted (took {took})", printed(&at.path));
     if let Some(trouble) = trouble {
         println!("{trouble}");
     }
@@ -94,7 +97,7 @@ fn find_or_make(args: &UpArgs) -> Result<(Local, Lock, bool), Failure> {
             println!(
                 "made the cluster {} in {}: {} servers in {} mirrored pairs, ports {} to {}, and a witness on {}",
                 local.config.cluster,
-                local.dir.display(),
+                printed(&local.dir),
                 shape.servers,
                 shape.servers / 2,
                 shape.base_port + 1,
@@ -118,7 +121,7 @@ fn check_apart(dir: &Path, place: &Path) -> Result<(), Failure> {
     if dir.starts_with(place) || place.starts_with(dir) {
         let why = format!(
             "it and the cluster's directory {} must not be one in the other; choose another --mount",
-            dir.display()
+            printed(&dir)
         );
         return Err(Failure::MountPoint { path: place.to_owned(), why });
     }
@@ -151,7 +154,7 @@ fn mount_point(local: &Local, asked: Option<&Path>) -> Result<MountPoint, Failur
         (Some(last), None) => Ok(last),
         (Some(last), Some(asked)) if last.path == asked => Ok(last),
         (Some(last), Some(asked)) if local.pid(Name::Mount).is_some() => {
-            let why = format!("this cluster is mounted at {}; `raidfs down` first", last.path.display());
+            let why = format!("this cluster is mounted at {}; `raidfs down` first", printed(&last.path));
             Err(Failure::MountPoint { path: asked, why })
         }
         (_, asked) => {

@@ -1,6 +1,7 @@
 //! Who holds a mount session, in words that people read and that this program can read back: a session whose process
 //! is certainly gone need not be waited for.
 
+use raidfs_common::printed::printed;
 use std::path::Path;
 
 /// A process that holds a session.
@@ -54,7 +55,12 @@ impl Holder {
 
     /// For people: without what only tells lives apart.
     pub fn words(&self) -> String {
-        format!("{} on {} (pid {})", self.what, self.host, self.pid)
+        format!("{} on {} (pid {})", printed(&self.what), printed(&self.host), self.pid)
+    }
+
+    /// A session's holder for people, whether it was written by [`Holder`]'s Display or not: a client may say anything.
+    pub fn words_of(text: &str) -> String {
+        Holder::parse(text).map_or_else(|| printed(text).to_string(), |holder| holder.words())
     }
 
     /// What it is for, and whether that is on this machine.
@@ -102,6 +108,8 @@ mod tests {
             assert_eq!(back.what_here(), Some(what));
         }
         assert_eq!(Holder::parse("somebody"), None);
+        assert_eq!(Holder::words_of("a\nhealthy"), r"$'a\nhealthy'");
+        assert_eq!(Holder::words_of("/m\nt on h (pid 1, x)"), r"$'/m\nt' on h (pid 1)");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, ServerId, SessionId};
 use raidfs_common::limits::{INO_GRANT, SESSION_KEEP_ALIVE, SESSION_LEASE};
 use raidfs_common::namespace::{Change, Done};
+use raidfs_common::printed::printed;
 use raidfs_common::time::Time;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -34,7 +35,7 @@ const INO_GRANT_MAX: u64 = INO_GRANT * 16;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another mount has it.
-    #[error("mounted already by {holder}; use --takeover to end that mount")]
+    #[error("mounted already by {}; `mountd --takeover` or `mount -o takeover` ends that mount", printed(holder))]
     Busy {
         /// Who, in its own words.
         holder: String,

@@ -89,7 +89,7 @@ pub fn weigh(core: &Core, pair: PairId, server: ServerId, rejection: &Rejection)
         // Somebody unlinked it while its bytes were on their way: that is no trouble of the cluster's.
         Rejection::Gone => Err(FsError::Stale),
         Rejection::Forgotten | Rejection::Bad(_) => {
-            tracing::error!("{server} refuses a request about chunks of pair {pair} for good: {rejection}");
+            tracing::error!("{server} refuses a request about chunks of {pair} for good: {rejection}");
             Err(FsError::Io)
         }
         _ => Ok(()),

@@ -6,6 +6,7 @@ use super::table::{Follower, KIND, Line, mounted_at};
 use crate::vfs::cluster::Cluster;
 use crate::vfs::{Doubtful, Forget, Vfs};
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
+use raidfs_common::printed::printed;
 use std::ffi::{CString, OsStr};
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -32,7 +33,7 @@ pub enum MountError {
     #[error("cannot open /dev/fuse; is the fuse module loaded (modprobe fuse)?")]
     NoDevice(#[source] io::Error),
     /// No such directory.
-    #[error("cannot use the mount point {}", path.display())]
+    #[error("cannot use the mount point {}", printed(path))]
     Unusable {
         /// Which.
         path: PathBuf,
@@ -40,13 +41,13 @@ pub enum MountError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("the mount point {} is not a directory", .0.display())]
+    #[error("the mount point {} is not a directory", printed(.0))]
     NotDirectory(PathBuf),
     /// It has entries, which the mount would hide.
-    #[error("the mount point {} is not empty; with -o nonempty it is mounted over", .0.display())]
+    #[error("the mount point {} is not empty; with -o nonempty it is mounted over", printed(.0))]
     NotEmpty(PathBuf),
     /// A mount of this kind is there.
-    #[error("{source_name} is mounted at {} already", path.display())]
+    #[error("{source_name} is mounted at {} already", printed(path))]
     MountedAlready {
         /// Where.
         path: PathBuf,
@@ -54,7 +55,7 @@ pub enum MountError {
         source_name: String,
     },
     /// Another file system is there.
-    #[error("a file system of type {kind} is mounted at {} already", path.display())]
+    #[error("a file system of type {kind} is mounted at {} already", printed(path))]
     Occupied {
         /// Where.
         path: PathBuf,
@@ -62,7 +63,7 @@ pub enum MountError {
         kind: String,
     },
     /// A dead mount is there and stays.
-    #[error("the dead mount at {} cannot be cleared away", path.display())]
+    #[error("the dead mount at {} cannot be cleared away", printed(path))]
     Dead {
         /// Where.
         path: PathBuf,
@@ -70,10 +71,10 @@ pub enum MountError {
         source: io::Error,
     },
     /// There is nothing to be mounted anew.
-    #[error("no raidfs is mounted at {}", .0.display())]
+    #[error("no raidfs is mounted at {}", printed(.0))]
     NotMounted(PathBuf),
     /// The kernel says no.
-    #[error("cannot mount at {}", path.display())]
+    #[error("cannot mount at {}", printed(path))]
     Mount {
         /// Where.
         path: PathBuf,
@@ -186,7 +187,7 @@ fn is_dead(path: &Path) -> bool {
 fn clear_dead(path: &Path) -> Result<(), MountError> {
     let failed = |source| MountError::Dead { path: path.to_owned(), source };
     while mounted_at(path).map_err(failed)?.is_some_and(|there| there.is_ours()) && is_dead(path) {
-        tracing::info!("clearing a dead mount away from {}", path.display());
+        tracing::info!("clearing a dead mount away from {}", printed(&path));
         unmount(path, libc::MNT_DETACH).map_err(failed)?;
     }
     Ok(())
@@ -199,7 +200,7 @@ fn tell_of_hidden(path: &Path) {
         tracing::warn!(
             "{} names in the directory {} itself are hidden by the mount: they are not in the store, but on the disk below",
             hidden,
-            path.display()
+            printed(&path)
         );
     }
 }
@@ -331,7 +332,7 @@ impl Mounted {
         };
         spawn("fuse", serve).map_err(failed)?;
         if let Err(error) = set_read_ahead(path) {
-            tracing::warn!("cannot set the kernel's read-ahead of {}: {error}", path.display());
+            tracing::warn!("cannot set the kernel's read-ahead of {}: {error}", printed(&path));
         }
         Ok(Mounted { path: path.to_owned(), ended })
     }

@@ -36,7 +36,7 @@ impl<C: Cluster> Vfs<C> {
             let Some(pair) = pairs.iter().find(|p| p.id == place.pair) else { return Err(FsError::Io) };
             let primary = pair.primary(place);
             // Writing to a string does not fail.
-            let _ = writeln!(text, "chunk {index}: pair {}: {}", place.pair.0 + 1, servers(pair, primary));
+            let _ = writeln!(text, "chunk {index}: {}: {}", place.pair, servers(pair, primary));
         }
         if chunks > LINES_MAX {
             let _ = writeln!(text, "and {} more in the same turn", chunks - LINES_MAX);

@@ -14,8 +14,10 @@ head -c 9000000 /dev/urandom > "$MNT/tree/large"
 truncate -s 5000000 "$MNT/tree/hole"
 held=$(on_pair 1 held); need test -n "$held"
 head -c 50000 /dev/urandom > "$held"; held_ino=$(stat -c %i "$held")
-# Files with chunks that are not there, and should not be.
 mkdir "$MNT/odd"
+forged=$'line\nwhole                     5  forged\e[2J'
+echo x > "$MNT/odd/$forged"
+# Files with chunks that are not there, and should not be.
 fallocate -l 6M "$MNT/odd/reserved"; fallocate -n -l 20M "$MNT/odd/reserved-behind"
 head -c 13000000 /dev/urandom > "$MNT/odd/punched"; fallocate -p -o 0 -l 4194304 "$MNT/odd/punched"
 fallocate -p -o 8388608 -l 4611392 "$MNT/odd/punched"
@@ -31,6 +33,9 @@ crash fsd1 fsd2 fsd3 fsd4 witness mountd
 need umount -l "$MNT"
 for server in fsd1 fsd3; do
   says "$server lists all names" "tree/d0/e0/file0" "$BIN/raidfs" export --data "$DIR/data/$server" --list
+  "$BIN/raidfs" export --data "$DIR/data/$server" --list > "$CASE_DIR/listed-$server" 2> /dev/null
+  check "and a name of two lines on one" grep -qF "  \$'odd/line\nwhole                     5  forged\033[2J'" "$CASE_DIR/listed-$server"
+  refuse "so that it forges none" grep -qE "^whole +5  forged" "$CASE_DIR/listed-$server"
   mkdir "$CASE_DIR/out-$server"
   "$BIN/raidfs" export --data "$DIR/data/$server" --to "$CASE_DIR/out-$server" > "$CASE_DIR/said-$server" 2>&1
   same "$server gives back all that it should have" 0 $?
@@ -59,7 +64,8 @@ fi
 refuse "of a copy in sync nothing is said to be out of date" grep -q "out of date" "$CASE_DIR/said-fsd1"
 same "links lead where they led" d0/e0 "$(readlink "$CASE_DIR/out-fsd1/tree/link")"
 both() { # the two pairs into one directory
-  "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$CASE_DIR/out-both" && "$BIN/raidfs" export --data "$DIR/data/fsd4" --to "$CASE_DIR/out-both"
+  "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$CASE_DIR/out-both" \
+    && "$BIN/raidfs" export --data "$DIR/data/fsd4" --to "$CASE_DIR/out-both" > "$CASE_DIR/said-both" 2>&1
 }
 differs() { diff -r --no-dereference "$1" "$CASE_DIR/out-both/tree" 2>&1 | head -n 5; }
 "$BIN/raidfs" export --data "$DIR/data/fsd2" --list --to "$CASE_DIR/out-listed" > "$CASE_DIR/said-listed" 2>&1
@@ -68,6 +74,7 @@ check "the list is there" grep -qE "^(whole|ELSEWHERE) +[0-9]+ +tree/d0/e0/file0
 same "and so are the files" "" "$(diff -r --no-dereference "$CASE_DIR/out-fsd1" "$CASE_DIR/out-listed" 2>&1 | head -n 5)"
 check "two pairs are exported to one directory" both
 same "which has everything then" "" "$(differs "$CASE_DIR/original")"
+same "so that nothing is said to be missing in it" "" "$(grep -E "ELSEWHERE|PARTLY|missing" "$CASE_DIR/said-both")"
 
 # A chunk's file that is gone leaves no whole file, and its zeros do not pass for one.
 need cp -a "$DIR/data/fsd1" "$CASE_DIR/lacking"

@@ -22,6 +22,15 @@ check "umount" wait_until 10 umount "$CASE_DIR/a place"
 fails_with "an unknown option is refused" "unknown mount option" helper "$DIR/raidfs.toml" "$MNT" -o nonsense
 says_only() { helper "$DIR/raidfs.toml" "$MNT" -o frobnicate 2>&1 | grep -c nonsense; }
 same "errors of earlier tries are not shown again" 0 "$(says_only)"
+sed '$a nonsense = 5' "$DIR/raidfs.toml" > "$CASE_DIR/spoilt.toml"
+fails_with "what is wrong in a configuration is said with the file's name" "^mountd: $CASE_DIR/spoilt.toml: TOML parse error" \
+  helper "$CASE_DIR/spoilt.toml" "$MNT"
+check "mount, for one at another place" helper "$DIR/raidfs.toml" "$MNT"
+need mkdir "$CASE_DIR/second"
+fails_with "which is refused with the option that helps" "mount -o takeover. ends that mount" helper "$DIR/raidfs.toml" "$CASE_DIR/second"
+check "and mounted with it" helper "$DIR/raidfs.toml" "$CASE_DIR/second" -o takeover
+check "umount" wait_until 10 umount "$CASE_DIR/second"
+need umount -l "$MNT"
 fails_with "-o without options is refused" "-o needs options" \
   sh "$LIB/../../../packaging/mount.raidfs" "$DIR/raidfs.toml" "$MNT" -o
 fails_with "a missing configuration too" "cannot read the configuration" helper "$CASE_DIR/none" "$MNT"

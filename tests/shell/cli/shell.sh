@@ -40,6 +40,9 @@ holders=$(sh_ "" "where /g" | grep -oE '^chunk.*' | grep -oE 'fsd[1-4]' | sort)
 same "the data is on two of them, one a mirror of the other" 2 "$(wc -l <<< "$holders")"
 check "rm" sh_ "" "rm /g" "rm -r /d"
 same "nothing is left of it" "f" "$(sh_ "" ls | grep -vE '^connection|^fsd. is not reached')"
+same "what is not asked for is not mixed into what is" "f" "$(r shell <<< "ls" 2> /dev/null)"
+messages() { r shell <<< "ls" 2>&1 > /dev/null; }
+says "but said on standard error" "^(connection established to fsd1|fsd1 is not reached: .*)$" messages
 odd_line() { printf 'mkdir /\377\nmkdir /behind\nls\n' | "$BIN/raidfs" shell --dir "$DIR" 2>&1; }
 fails_with "a line that is not UTF-8 is said" "line 1 is not UTF-8" odd_line
 fails_with "and those behind it are run" "mkdir: /behind: file exists" sh_ "" "mkdir /behind"
@@ -48,7 +51,7 @@ fails_with "a wrong word is explained" "there is no command .format" sh_ "" "for
 fails_with "a wrong use, too" "usage: mv OLD NEW" sh_ "" "mv /f"
 
 mkfifo "$CASE_DIR/in"
-begin shell bash -c '"$1" shell --dir "$2" < "$3"' - "$BIN/raidfs" "$DIR" "$CASE_DIR/in"
+begin shell bash -c '"$1" shell --dir "$2" < "$3" 2>&1' - "$BIN/raidfs" "$DIR" "$CASE_DIR/in"
 exec 8> "$CASE_DIR/in"
 heard() { grep -qxF -- "$1" "$(output_of shell)"; }
 # One that it has not reached yet is not lost when it dies.

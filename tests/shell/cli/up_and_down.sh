@@ -1,6 +1,8 @@
 # limit: 120
 # up makes, finds again and changes nothing; down leaves nothing but the data.
 check "up makes a cluster and mounts it" "$BIN/raidfs" up --dir "$DIR" --mount "$MNT" --base-port "$PORT"
+now=$(date +%s)
+within "the root is as old as the cluster" $((now - 60)) "$now" "$(stat -c %Y "$MNT")"
 check "it is healthy when it returns" healthy
 rooms() { for p in 0 1; do json /pairs/$p/space/total; done; }
 same "df shows the room of both pairs together, each counted once" \
@@ -31,18 +33,30 @@ check "which starts again" r start fsd2
 if command -v setpriv > /dev/null; then
   # Where these were built may be closed to others.
   need chmod 755 "$CASE_DIR"; need cp "$BIN/raidfs" "$CASE_DIR/raidfs"
-  as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$CASE_DIR/raidfs" "$1" fsd2 --dir "$DIR"; }
+  as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups "$CASE_DIR/raidfs" "$@" --dir "$DIR"; }
   runs=$(pid_of fsd2)
   for command in stop kill; do
-    took=$(millis fails_with "$command by another user is refused" "not permitted.*as root" as_nobody $command)
+    took=$(millis fails_with "$command by another user is refused" "not permitted.*as root" as_nobody $command fsd2)
     within "at once" 0 3000 "$took"
   done
+  for force in "" --force; do
+    # shellcheck disable=SC2086
+    fails_with "down $force by another user is, too, with the reason" "not permitted.*as root" as_nobody down $force
+  done
+  check "and nothing is taken away" mounted
   same "nothing happened to it" "$runs" "$(pid_of fsd2)"
   check "it is brought up to date after its start" wait_healthy 60
 fi
+need r stop mountd
+need wait_healthy 60
+says "that it is not mounted is said, though all is well" "^healthy: .*; it is not mounted: .raidfs start mountd.$" r status
+need r start mountd
 pids=$(cat "$DIR"/run/*.pid)
 need rm -r "$DIR/run"
+logged() { cat "$DIR"/log/fsd?.log "$DIR"/log/witness.log | grep -E " (WARN|ERROR) "; }
+before=$(logged | sort)
 check "down" r down
+same "warns of nothing, as all is in order" "$before" "$(logged | sort)"
 refuse "nothing is mounted" mounted
 for pid in $pids; do check "process $pid is gone" gone "$pid"; done
 refuse "no pid files stay" test -e "$DIR/run"

@@ -8,6 +8,8 @@ same "a large one on all four" "fsd1 fsd2 fsd3 fsd4 " "$(holders_of "$MNT/large"
 if command -v getfattr > /dev/null; then
   same "the attribute says the same" "$("$BIN/raidfs" where "$MNT/small")" "$(getfattr --only-values -n user.raidfs.where "$MNT/small")"
 fi
+two=$'two\nlines'; echo x > "$MNT/$two"
+says "a name of two lines stays on one" "^\\$'$MNT/two\\\\nlines':$" "$BIN/raidfs" where "$MNT/small" "$MNT/$two"
 fails_with "a file elsewhere is refused" "not on a raidfs mount" "$BIN/raidfs" where /etc/passwd
 fails_with "a directory has no chunks" "no regular file: it has no chunks" "$BIN/raidfs" where "$MNT"
 fails_with "a missing one too" "No such file" "$BIN/raidfs" where "$MNT/none"

@@ -50,7 +50,7 @@ pub(super) fn apply(state: &mut State, request: &Request) -> Result<std::result:
         _ => {}
     }
     if caller.session == SessionId::CLUSTER {
-        return outcome(by_cluster(state, &request.change)).map(Ok);
+        return outcome(by_cluster(state, request.now, &request.change)).map(Ok);
     }
     let Some(session) = state.sessions.get(&caller.session) else { return Ok(Err(Refused::NoSession)) };
     if state.recovery.void.contains(&caller.session) {
@@ -90,9 +90,9 @@ fn outcome(result: Result<Done>) -> Result<Outcome, Fault> {
     }
 }
 
-fn by_cluster(state: &mut State, change: &Change) -> Result<Done> {
+fn by_cluster(state: &mut State, now: Time, change: &Change) -> Result<Done> {
     match change {
-        Change::Pair { pair, epoch, event } => pair::event(state, *pair, *epoch, *event),
+        Change::Pair { pair, epoch, event } => pair::event(state, now, *pair, *epoch, *event),
         Change::Space { pairs } => pair::space(state, pairs),
         Change::RecoverSizes { sizes } => wrote::recover(state, sizes),
         Change::Witness { from, to } => pair::witness(state, *from, *to),

@@ -647,6 +647,27 @@ fn pair_events_are_about_one_epoch() {
 }
 
 #[test]
+fn the_root_is_as_old_as_the_cluster() {
+    let mut f = Fixture::new();
+    let hello = |epoch, life| {
+        let incarnation = Incarnation::of(life, 7);
+        let event = PairEvent::Hello { server: ServerId(3), incarnation, mirror_up: true, lost: false };
+        Change::Pair { pair: PairId(1), epoch: Epoch(epoch), event }
+    };
+    let times = |f: &Fixture| f.attr(Ino::ROOT).map(|a| [a.atime, a.mtime, a.ctime, a.btime]).unwrap();
+    assert_eq!(times(&f), [Time::default(); 4]);
+    let begun = f.time();
+    f.by_cluster(hello(1, 1)).unwrap();
+    assert_eq!(times(&f), [begun; 4]);
+    f.file(1, "file");
+    let [_, changed, ..] = times(&f);
+    assert!(changed > begun);
+    f.by_cluster(hello(2, 2)).unwrap();
+    assert_eq!(times(&f), [begun, changed, changed, begun], "only the first server says when that was");
+    f.check();
+}
+
+#[test]
 fn dooms_are_kept_until_they_are_carried_out() {
     let mut f = Fixture::new();
     let file = f.file(1, "file");

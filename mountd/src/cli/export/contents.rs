@@ -107,7 +107,8 @@ impl Contents {
         if missing.is_empty() || here == attr.blocks {
             return Ok((Here::Whole, gone));
         }
-        if indexes.is_empty() && !gone.as_ref().is_some_and(|gone| gone.certain) {
+        // Chunks of which everything was punched have files, too.
+        if here == 0 && !gone.as_ref().is_some_and(|gone| gone.certain) {
             return Ok((Here::Elsewhere, gone));
         }
         Ok((Here::Partly { missing }, gone))

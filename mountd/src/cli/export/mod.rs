@@ -17,8 +17,9 @@ use names::Names;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::id::{Ino, ServerId};
 use raidfs_common::pair::{CopyState, Pair};
+use raidfs_common::printed::printed;
 use raidfs_fsd::identity::OfflineDir;
-use restore::Restorer;
+use restore::{Made, Restorer};
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -82,7 +83,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
         summary = Summary::default();
         extract(&names, &contents, to, &mut summary)?;
     }
-    eprintln!("{}", summary.words(&contents.mates()));
+    eprintln!("{}", summary.words(&contents.mates(), args.to.as_deref()));
     Ok(if summary.damaged + summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -109,15 +110,38 @@ impl Summary {
         }
     }
 
-    fn words(&self, mates: &str) -> String {
+    /// Says what became of a file that was made, and counts it.
+    fn add(&mut self, path: &Path, made: &Made, lost: Option<Gone>) {
+        let path = printed(path);
+        if made.there != Here::Whole {
+            println!("{:<12} {path}", made.there.word());
+        }
+        if made.there != Here::Whole || !is_damaged(&lost) {
+            self.count(&made.there);
+        }
+        self.damaged += u64::from(made.damaged > 0 || is_damaged(&lost));
+        match lost {
+            Some(gone) if gone.certain => println!("DAMAGED      {path}: {gone}"),
+            Some(doubt) => eprintln!("{path}: {doubt}"),
+            None => {}
+        }
+        if made.damaged > 0 {
+            println!("DAMAGED      {path}: {} blocks of 4 KiB do not match their checksums", made.damaged);
+        }
+    }
+
+    /// In one line: of what is here, or of what is in `to` now.
+    fn words(&self, mates: &str, to: Option<&Path>) -> String {
+        let place = to.map_or_else(|| "here".to_owned(), |to| format!("in {}", printed(to)));
         let mut text = format!(
-            "{} files are whole here, {} other names (directories, links, ...)",
+            "{} files are whole {place}, {} other names (directories, links, ...)",
             human::count(self.whole),
             human::count(self.others)
         );
         if self.partial + self.elsewhere > 0 {
+            let are = if to.is_some() { "still missing there" } else { "on other pairs" };
             text.push_str(&format!(
-                "; {} files are on other pairs, {} partly: this server and its mirror ({mates}) never had those bytes; \
+                "; {} files are {are}, {} partly: this server and its mirror ({mates}) never had those bytes; \
                  export a server of each other pair to the same directory to complete them",
                 human::count(self.elsewhere),
                 human::count(self.partial)
@@ -143,7 +167,7 @@ fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(),
             FileKind::File => {
                 let (here, gone) = contents.look(&found.attr)?;
                 if let Some(gone) = &gone {
-                    eprintln!("{}: {gone}", found.path.display());
+                    eprintln!("{}: {gone}", printed(&found.path));
                 }
                 if is_damaged(&gone) {
                     summary.damaged += 1;
@@ -159,8 +183,7 @@ fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(),
             }
         };
         let head = format!("{word:<12} {:>14}  ", found.attr.size);
-        let line = [head.as_bytes(), found.path.as_os_str().as_bytes(), b"\n"];
-        out.write_all(&line.concat()).map_err(Failure::file("write to", "standard output"))
+        writeln!(out, "{head}{}", printed(&found.path)).map_err(Failure::file("write to", "standard output"))
     })?;
     out.flush().map_err(Failure::file("write to", "standard output"))
 }
@@ -200,32 +223,16 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
             FileKind::File => {
                 let (here, gone) = contents.look(&found.attr)?;
                 lost = gone;
-                if here != Here::Whole {
-                    println!("{:<12} {}", here.word(), found.path.display());
-                }
-                if here != Here::Whole || !is_damaged(&lost) {
-                    summary.count(&here);
-                }
-                restorer.file(&found, &extras, contents, &here, &mut |n| progress.add(n))
+                restorer.file(&found, &extras, contents, &here, &mut |n| progress.add(n)).map(Some)
             }
             _ => {
                 summary.others += 1;
-                restorer.other(&found, &extras, contents.pair()).map(|()| 0)
+                restorer.other(&found, &extras, contents.pair()).map(|()| None)
             }
         };
         match outcome {
-            Ok(blocks) => {
-                let rotten = (blocks > 0).then(|| format!("{blocks} blocks of 4 KiB do not match their checksums"));
-                summary.damaged += u64::from(rotten.is_some() || is_damaged(&lost));
-                match lost {
-                    Some(gone) if gone.certain => println!("DAMAGED      {}: {gone}", found.path.display()),
-                    Some(doubt) => eprintln!("{}: {doubt}", found.path.display()),
-                    None => {}
-                }
-                if let Some(rotten) = rotten {
-                    println!("DAMAGED      {}: {rotten}", found.path.display());
-                }
-            }
+            Ok(None) => {}
+            Ok(Some(made)) => summary.add(&found.path, &made, lost),
             Err(failure) => {
                 summary.failed += 1;
                 println!("FAILED       {}", raidfs_common::log::chain(&failure));

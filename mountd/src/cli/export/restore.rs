@@ -18,7 +18,7 @@ use std::ffi::{CString, OsStr};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const MISSING: &str = ".missing-";
@@ -33,14 +33,22 @@ pub struct Restorer {
     directories: Vec<(PathBuf, Attr)>,
 }
 
+/// What was made of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Made {
+    /// Its blocks that do not match their checksums.
+    pub damaged: usize,
+    /// What is there of it now, by this export and those before it.
+    pub there: Here,
+}
+
 impl Restorer {
     /// Everything goes below `root`, which is there.
     pub fn new(root: &Path) -> Restorer {
         Restorer { root: root.to_owned(), linked: BTreeMap::new(), directories: Vec::new() }
     }
 
-    /// Makes a file again; the number of its blocks that do not match their checksums. Nothing is made of a file that
-    /// is elsewhere.
+    /// Makes a file again. Of one that is elsewhere nothing is made, but what others have made of it need not wait for this pair.
     pub fn file(
         &mut self,
         found: &Found,
@@ -48,17 +56,24 @@ impl Restorer {
         contents: &Contents,
         here: &Here,
         progress: &mut dyn FnMut(u64),
-    ) -> Result<usize, Failure> {
+    ) -> Result<Made, Failure> {
         let whole = self.root.join(&found.path);
-        if *here == Here::Elsewhere || self.link(found, &whole, contents.pair())? {
-            return Ok(0);
+        if let Some(missing) = self.link(found, &whole, contents.pair())? {
+            return Ok(Made { damaged: 0, there: lacking(missing) });
         }
-        let (others, missing) = match here {
-            Here::Partly { missing } => match begun(&whole, contents.pair())? {
-                Some((path, missing)) => (Some(path), missing),
-                None => (None, missing.clone()),
-            },
-            Here::Whole | Here::Elsewhere => (None, BTreeSet::new()),
+        let others = match here {
+            // One chunk is here or not.
+            Here::Partly { .. } | Here::Elsewhere if found.attr.size > CHUNK_BYTES => {
+                begun(&whole, |missing| missing.contains(&contents.pair()))?
+            }
+            Here::Whole | Here::Partly { .. } | Here::Elsewhere => None,
+        };
+        let (others, missing) = match (here, others) {
+            // It may lack nothing of this pair, which had only holes.
+            (_, Some((path, missing))) => (Some(path), missing),
+            (Here::Elsewhere, None) => return Ok(Made { damaged: 0, there: by_others(&whole, &found.attr)? }),
+            (Here::Partly { missing }, None) => (None, missing.clone()),
+            (Here::Whole, None) => (None, BTreeSet::new()),
         };
         // Until all that is here is in it, it has another name.
         let path = match others {
@@ -77,14 +92,14 @@ impl Restorer {
         if end != path {
             std::fs::rename(&path, &end).map_err(Failure::file("rename", &path))?;
         }
-        self.remember(found, end, missing);
-        Ok(damaged)
+        self.remember(found, end, missing.clone());
+        Ok(Made { damaged, there: lacking(missing) })
     }
 
     /// Makes anything else again; `pair` is the one that is exported.
     pub fn other(&mut self, found: &Found, extras: &Extras, pair: PairId) -> Result<(), Failure> {
         let path = self.root.join(&found.path);
-        if self.link(found, &path, pair)? {
+        if self.link(found, &path, pair)?.is_some() {
             return Ok(());
         }
         let is_dir = found.attr.kind == FileKind::Dir;
@@ -118,17 +133,18 @@ impl Restorer {
         Ok(())
     }
 
-    /// Gives a file that was made already one more name; false: this is its first. `pair` is the one that is exported.
-    fn link(&self, found: &Found, whole: &Path, pair: PairId) -> Result<bool, Failure> {
-        let Some((first, missing)) = self.linked.get(&found.attr.ino) else { return Ok(false) };
+    /// Gives a file that was made already one more name, and says what it is missing; None: this is its first. `pair` is the
+    /// one that is exported.
+    fn link(&self, found: &Found, whole: &Path, pair: PairId) -> Result<Option<BTreeSet<PairId>>, Failure> {
+        let Some((first, missing)) = self.linked.get(&found.attr.ino) else { return Ok(None) };
         // The name that it had before this pair's bytes were in it.
-        if let Some((before, _)) = begun(whole, pair)? {
+        if let Some((before, _)) = begun(whole, |missing| missing.contains(&pair))? {
             make_way(&before).map_err(Failure::file("replace", &before))?;
         }
         let path = with_missing(whole, missing);
         make_way(&path).map_err(Failure::file("replace", &path))?;
         std::fs::hard_link(first, &path).map_err(Failure::file("link", &path))?;
-        Ok(true)
+        Ok(Some(missing.clone()))
     }
 
     fn remember(&mut self, found: &Found, path: PathBuf, missing: BTreeSet<PairId>) {
@@ -161,15 +177,41 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What an export of another pair made of this file, if it lacks this pair's bytes: its path, and what it is missing.
-fn begun(whole: &Path, ours: PairId) -> Result<Option<(PathBuf, BTreeSet<PairId>)>, Failure> {
+/// A file that is missing these pairs' bytes.
+fn lacking(missing: BTreeSet<PairId>) -> Here {
+    if missing.is_empty() { Here::Whole } else { Here::Partly { missing } }
+}
+
+/// What exports of other pairs have made of a file of which this one has nothing.
+fn by_others(whole: &Path, attr: &Attr) -> Result<Here, Failure> {
+    // What an export of another day left is not this file: it is as long, and was changed when this was.
+    let is_it = |path: &Path| {
+        path.symlink_metadata().is_ok_and(|there| {
+            let changed = (there.mtime(), there.mtime_nsec());
+            there.is_file() && there.len() == attr.size && changed == (attr.mtime.secs, attr.mtime.nanos.into())
+        })
+    };
+    if is_it(whole) {
+        return Ok(Here::Whole);
+    }
+    // One chunk is there or not.
+    let begun = if attr.size > CHUNK_BYTES { begun(whole, |_| true)? } else { None };
+    Ok(begun.filter(|(path, _)| is_it(path)).map_or(Here::Elsewhere, |(_, missing)| lacking(missing)))
+}
+
+/// What an export of another pair made of this file, if it lacks the bytes of pairs that are `wanted`: its path, and what it
+/// is missing.
+fn begun(
+    whole: &Path,
+    wanted: impl Fn(&BTreeSet<PairId>) -> bool,
+) -> Result<Option<(PathBuf, BTreeSet<PairId>)>, Failure> {
     let (Some(directory), Some(name)) = (whole.parent(), whole.file_name()) else { return Ok(None) };
     let start = [name.as_bytes(), MISSING.as_bytes()].concat();
     for entry in std::fs::read_dir(directory).map_err(Failure::file("list", directory))?.flatten() {
         let name = entry.file_name();
         let Some(missing) = name.as_bytes().strip_prefix(start.as_slice()).and_then(parse_missing) else { continue };
         // What is stored may have such a name, too, and lead elsewhere.
-        if missing.contains(&ours) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+        if wanted(&missing) && entry.file_type().is_ok_and(|kind| kind.is_file()) {
             return Ok(Some((entry.path(), missing)));
         }
     }
@@ -280,7 +322,6 @@ fn set_xattrs(path: &Path, extras: &Extras) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::MetadataExt;
 
     #[test]
     fn what_is_missing_is_in_the_name_and_read_back() {
@@ -298,12 +339,36 @@ mod tests {
     fn what_another_export_began_is_found() {
         let dir = tempfile::tempdir().unwrap();
         let whole = dir.path().join("f");
-        assert_eq!(begun(&whole, PairId(1)).unwrap(), None);
+        let begun = |pair| begun(&whole, |missing| missing.contains(&pair)).unwrap();
+        assert_eq!(begun(PairId(1)), None);
         std::fs::write(dir.path().join("f.missing-pair2"), "").unwrap();
         std::fs::write(dir.path().join("g.missing-pair3"), "").unwrap();
-        let (path, missing) = begun(&whole, PairId(1)).unwrap().unwrap();
+        let (path, missing) = begun(PairId(1)).unwrap();
         assert_eq!((path, missing), (dir.path().join("f.missing-pair2"), BTreeSet::from([PairId(1)])));
-        assert_eq!(begun(&whole, PairId(2)).unwrap(), None);
+        assert_eq!(begun(PairId(2)), None);
+    }
+
+    #[test]
+    fn what_others_made_is_there_unless_it_is_of_another_day() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = dir.path().join("f");
+        let make = |path: &Path, attr: &Attr| {
+            File::create(path).unwrap().set_len(attr.size).unwrap();
+            dress(path, attr, &Extras::default()).unwrap();
+        };
+        let mtime = Time { secs: 1_000_000_000, nanos: 5 };
+        let attr = Attr { size: CHUNK_BYTES + 1, mtime, perm: 0o600, ..crate::vfs::testing::empty_file(Ino(9)) };
+        assert_eq!(by_others(&whole, &attr).unwrap(), Here::Elsewhere);
+        let partly = dir.path().join("f.missing-pair3");
+        make(&partly, &attr);
+        assert_eq!(by_others(&whole, &attr).unwrap(), Here::Partly { missing: BTreeSet::from([PairId(2)]) });
+        for other in [Attr { size: 7, ..attr }, Attr { mtime: Time { nanos: 6, ..mtime }, ..attr }] {
+            make(&whole, &other);
+            std::fs::remove_file(&partly).unwrap_or_default();
+            assert_eq!(by_others(&whole, &attr).unwrap(), Here::Elsewhere);
+        }
+        make(&whole, &attr);
+        assert_eq!(by_others(&whole, &attr).unwrap(), Here::Whole);
     }
 
     #[test]

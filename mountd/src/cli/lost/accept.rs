@@ -11,6 +11,7 @@ use crate::cluster::survey::{connect_admin, survey};
 use raidfs_common::config::Config;
 use raidfs_common::id::Incarnation;
 use raidfs_common::pair::Pair;
+use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{Accepting, NotAccepted};
 use std::io::{BufRead, Write};
 use std::process::ExitCode;
@@ -182,7 +183,7 @@ fn next(target: &Target, pair: &Pair) -> String {
     let [a, b] = pair.members.map(|member| member.server);
     match target {
         Target::Local(local) => {
-            let dir = |server| local.data_dir(Name::Server(server)).display().to_string();
+            let dir = |server| printed(&local.data_dir(Name::Server(server))).to_string();
             format!(
                 "it is accepted. If {} or {} is still there, move it away; then `raidfs start {a}` and `raidfs start {b}`",
                 dir(a),

@@ -10,15 +10,16 @@ mod tree;
 use super::admin::{self, connect_names, within};
 use super::args::LostArgs;
 use super::progress::{Progress, Unit};
-use super::{Failure, human};
+use super::{Failure, human, json_path};
 use crate::cluster::survey::{connect_admin, survey};
 use found::{Losses, State, state_of};
 use raidfs_common::attr::Attr;
 use raidfs_common::config::Config;
 use raidfs_common::id::{ChunkId, Ino, ServerId};
 use raidfs_common::pair::Pair;
+use raidfs_common::printed::printed_bytes;
 use raidfs_common::rpc::admin::ServerStatus;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::process::ExitCode;
@@ -71,9 +72,9 @@ pub fn run(args: &LostArgs) -> Result<ExitCode, Failure> {
             None => {
                 let listing = list(config, &look(config).await?, None).await?;
                 if args.json {
-                    print_json(&listing)
+                    println!("{:#}", json_of(&listing));
                 } else {
-                    print_text(&listing)
+                    print_text(&listing);
                 }
                 Ok(ExitCode::from(u8::from(!listing.files.is_empty())))
             }
@@ -163,9 +164,14 @@ fn print_text(listing: &Listing) {
         }
     }
     for file in &listing.files {
-        print(&[format!("LOST {:>14} of {:>14}  ", file.bytes, file.size).as_bytes(), &file.path].concat());
+        print(line(file).as_bytes());
     }
     print(summary(listing).as_bytes());
+}
+
+/// The line of a file.
+fn line(file: &Lost) -> String {
+    format!("LOST {:>14} of {:>14}  {}", file.bytes, file.size, printed_bytes(&file.path))
 }
 
 fn summary(listing: &Listing) -> String {
@@ -180,29 +186,39 @@ fn summary(listing: &Listing) -> String {
     format!("{affected}, {} in all; {whole} lost nothing", human::bytes(listing.bytes()))
 }
 
-fn print_json(listing: &Listing) {
+fn json_of(listing: &Listing) -> Value {
     let pair = |(pair, state): &(Pair, State)| json!({ "servers": pair.members.map(|m| m.server.to_string()), "state": state.word() });
     let file = |file: &Lost| {
-        json!({
-            "path": String::from_utf8_lossy(&file.path),
-            "inode": file.ino.0,
-            "size": file.size,
-            "lost_bytes": file.bytes,
-        })
+        let mut object = json!({ "inode": file.ino.0, "size": file.size, "lost_bytes": file.bytes });
+        json_path::put(&mut object, &file.path);
+        object
     };
-    let all = json!({
+    json!({
         "pairs": listing.pairs.iter().map(pair).collect::<Vec<_>>(),
         "lost_files": listing.affected.len(),
         "lost_bytes": listing.bytes(),
         "whole_files": listing.whole.len(),
         "files": listing.files.iter().map(file).collect::<Vec<_>>(),
-    });
-    println!("{all:#}");
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_forges_a_line_or_is_spoiled_for_programs() {
+        let path = b"/f\nLOST              9 of              9  /\xff".to_vec();
+        let file = Lost { path, ino: Ino(5), size: 10, bytes: 7 };
+        assert_eq!(
+            line(&file),
+            r"LOST              7 of             10  $'/f\nLOST              9 of              9  /\377'"
+        );
+        let listing = Listing { files: vec![file], ..Listing::default() };
+        let json = json_of(&listing);
+        let hex = json["files"][0]["path_hex"].as_str().unwrap();
+        assert!(hex.starts_with("2f660a4c4f5354") && hex.ends_with("2fff"), "{json}");
+    }
 
     #[test]
     fn a_file_with_two_names_is_lost_once() {

@@ -9,6 +9,7 @@ use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
 use raidfs_common::namespace::RenameMode;
+use raidfs_common::printed::{printed, printed_bytes};
 use std::io::{self, Write};
 
 /// Bytes read at a time.
@@ -20,7 +21,7 @@ const DEPTH_MAX: usize = 256;
 #[derive(Debug, thiserror::Error)]
 pub enum Trouble {
     /// The file system says no.
-    #[error("{path}: {error}")]
+    #[error("{}: {error}", printed(path))]
     File {
         /// About this path.
         path: String,
@@ -83,7 +84,7 @@ async fn create<C: Cluster>(vfs: &Vfs<C>, path: &str, out: &mut (dyn Write + Sen
     let text = vfs.place(attr.ino).await.map_err(about(path))?;
     let text = String::from_utf8_lossy(&text);
     let servers = text.lines().next().and_then(|line| line.strip_prefix("chunk 0: ")).unwrap_or_default();
-    writeln!(out, "{path}: {servers}")?;
+    writeln!(out, "{}: {servers}", printed(path))?;
     Ok(())
 }
 
@@ -203,7 +204,7 @@ async fn list<C: Cluster>(vfs: &Vfs<C>, path: &str, long: bool, out: &mut (dyn W
     let mut rows = Vec::new();
     for (name, attr) in listed {
         let slash = if attr.is_some_and(|a| a.kind == FileKind::Dir) { "/" } else { "" };
-        let name = format!("{}{slash}", String::from_utf8_lossy(&name));
+        let name = format!("{}{slash}", printed_bytes(&name));
         match attr.filter(|_| long) {
             Some(a) => rows.push(vec![
                 format!("{}{:04o}", letter(a.kind), a.perm),
@@ -291,6 +292,14 @@ mod tests {
         assert_eq!(run(&vfs, &lines).await, Err("/d: directory not empty".into()));
         assert_eq!(run(&vfs, &["rm -r /d", "ls"]).await.unwrap(), "");
         assert_eq!(run(&vfs, &["rm -r /"]).await, Err("/: busy".into()));
+    }
+
+    #[tokio::test]
+    async fn no_name_forges_a_line_of_a_list() {
+        let vfs = vfs();
+        let lines = [r#"write "/f\nd" x"#, "write /\u{1b}[2J x", "ls"];
+        assert_eq!(run(&vfs, &lines).await.unwrap(), "$'\\033[2J'\n$'f\\nd'\n");
+        assert_eq!(run(&vfs, &["rm /\u{1b}"]).await, Err("$'/\\033': no such file or directory".into()));
     }
 
     #[tokio::test]

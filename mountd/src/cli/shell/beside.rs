@@ -4,6 +4,7 @@
 use super::order::Order;
 use crate::cli::mounts::{self, MountState};
 use crate::cli::placed;
+use raidfs_common::printed::printed;
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -29,7 +30,7 @@ fn about(path: &str) -> impl Fn(io::Error) -> String + '_ {
         let plain = text.split(" (os error").next().unwrap_or_default();
         let mut letters = plain.chars();
         let first = letters.next().map(|c| c.to_ascii_lowercase());
-        format!("{path}: {}{}", first.map(String::from).unwrap_or_default(), letters.as_str())
+        format!("{}: {}{}", printed(path), first.map(String::from).unwrap_or_default(), letters.as_str())
     }
 }
 
@@ -49,7 +50,7 @@ impl Beside {
     /// Carries out an order that changes something. It is on stable storage when this returns.
     pub fn act(&self, order: &Order, out: &mut dyn Write) -> Result<(), String> {
         // Opened anew each time: an open directory would keep the mount from being taken away.
-        let gone = || format!("the mount at {} is no more; start the shell again", self.at.display());
+        let gone = || format!("the mount at {} is no more; start the shell again", printed(&self.at));
         let root = File::open(&self.at).map_err(|_| gone())?;
         if root.metadata().map_err(|_| gone())?.dev() != self.device {
             return Err(gone());
@@ -125,7 +126,7 @@ fn create(root: &File, path: &str, out: &mut dyn Write) -> Result<(), String> {
     made.and_then(|file| file.sync_all()).and_then(|()| dir.sync()).map_err(about(path))?;
     let text = placed::read(&file).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default();
     let servers = text.lines().next().and_then(|line| line.strip_prefix("chunk 0: ")).unwrap_or_default();
-    writeln!(out, "{path}: {servers}").map_err(|e| format!("cannot write the output: {e}"))
+    writeln!(out, "{}: {servers}", printed(path)).map_err(|e| format!("cannot write the output: {e}"))
 }
 
 fn rename(root: &File, from: &str, to: &str) -> Result<(), String> {

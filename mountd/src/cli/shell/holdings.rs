@@ -32,8 +32,7 @@ pub fn of(config: &Config, answers: &[(ServerId, Option<ServerStatus>)]) -> Stri
     let mut text = table(&rows);
     match newest.and_then(|status| status.session.as_ref()) {
         Some((_, holder)) => {
-            let words = Holder::parse(holder).map_or_else(|| holder.clone(), |holder| holder.words());
-            text.push_str(&format!("session: {words}\n"));
+            text.push_str(&format!("session: {}\n", Holder::words_of(holder)));
         }
         None if newest.is_some() => text.push_str("session: none\n"),
         None => text.push_str("no server answers\n"),

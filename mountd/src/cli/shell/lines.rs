@@ -80,14 +80,23 @@ fn read_line(input: &mut impl BufRead, number: u64) -> Result<Option<String>, Ba
 /// Prints messages of whole lines, from any thread. The editor's own way for that makes it wait for keys and messages at once,
 /// and keys that came faster than it reads them lie unseen then until the next one.
 #[derive(Clone)]
-pub struct Printer(Arc<Mutex<Option<Typing>>>);
+pub struct Printer {
+    typing: Arc<Mutex<Option<Typing>>>,
+    /// Somebody sits before it. Otherwise standard output is for what the commands show, which a program reads, and messages
+    /// go to standard error.
+    is_terminal: bool,
+}
 
 impl Printer {
     /// Prints one message.
     pub fn print(&self, message: &str) {
-        let typing = self.0.lock();
+        let typing = self.typing.lock();
         let Some(typing) = &*typing else {
-            println!("{message}");
+            if self.is_terminal {
+                println!("{message}")
+            } else {
+                eprintln!("{message}")
+            }
             return;
         };
         let mut out = io::stdout().lock();
@@ -101,15 +110,15 @@ impl Lines {
     pub fn open(cluster: &str) -> Lines {
         let plain = || Lines {
             source: Source::Input { input: io::stdin().lock(), number: 0, broken: false },
-            printer: Printer(Arc::default()),
+            printer: Printer { typing: Arc::default(), is_terminal: false },
         };
         if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
             return plain();
         }
         let config = Config::builder().max_history_size(HISTORY_MAX).map(|builder| builder.auto_add_history(true));
         let Ok(Ok(mut editor)) = config.map(|builder| Editor::with_config(builder.build())) else { return plain() };
-        let printer = Printer(Arc::default());
-        editor.set_helper(Some(Commands(printer.0.clone())));
+        let printer = Printer { typing: Arc::default(), is_terminal: true };
+        editor.set_helper(Some(Commands(printer.typing.clone())));
         let history = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".raidfs_history"));
         if let Some(path) = &history {
             // There is none before the first time.
@@ -133,9 +142,9 @@ impl Lines {
     pub fn next(&mut self) -> Option<Result<String, BadInput>> {
         match &mut self.source {
             Source::Terminal { editor, prompt, history } => loop {
-                *self.printer.0.lock() = Some(Typing { prompt: prompt.clone(), ..Typing::default() });
+                *self.printer.typing.lock() = Some(Typing { prompt: prompt.clone(), ..Typing::default() });
                 let read = editor.readline(prompt);
-                *self.printer.0.lock() = None;
+                *self.printer.typing.lock() = None;
                 match read {
                     Ok(line) => {
                         // At once, as a signal or the end of the terminal ends the program without another word. A history

@@ -25,6 +25,7 @@ use order::{COMMANDS, Order};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
+use raidfs_common::printed::printed;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::path::Path;
@@ -189,13 +190,16 @@ impl Shell {
 /// What it means that another holds the session; `beside`: it is a mount of this machine that answers.
 fn busy(holder: &str, beside: bool) -> String {
     let parsed = Holder::parse(holder);
-    let words = parsed.as_ref().map_or_else(|| holder.to_owned(), Holder::words);
     match parsed.as_ref().and_then(Holder::what_here) {
         Some(at) if beside => format!(
-            "the store is mounted at {at}: this shell changes things through that mount, and does not see what it has \
-             still to send; --takeover ends it"
+            "the store is mounted at {}: this shell changes things through that mount, and does not see what it has \
+             still to send; --takeover ends it",
+            printed(at)
         ),
-        _ => format!("the store is held by {words}: this shell only reads; --takeover ends that session"),
+        _ => format!(
+            "the store is held by {}: this shell only reads; --takeover ends that session",
+            Holder::words_of(holder)
+        ),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The status as JSON, for programs. The keys are documented in docs/OPERATING.md and never change their meaning; new
 //! ones may come. What is not known is null.
 
+use super::super::json_path;
 use super::super::local::Name;
 use super::super::mounts::MountState;
 use super::super::process::State;
@@ -10,6 +11,7 @@ use raidfs_common::id::ServerId;
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::admin::{Counters, ResyncProgress, ScrubPass, ScrubState, ScrubStatus, ServerStatus};
 use serde_json::{Value, json};
+use std::os::unix::ffi::OsStrExt;
 
 /// The whole document.
 pub fn of(seen: &Seen, verdict: &Verdict) -> Value {
@@ -139,12 +141,13 @@ fn mount(seen: &Seen) -> Option<Value> {
         MountState::Dead(_) => "dead",
         MountState::Foreign(_) => "foreign",
     };
-    Some(json!({
-        "path": path.to_string_lossy(),
+    let mut object = json!({
         "state": word,
         "pid": pid(seen, Name::Mount),
         "process": seen.process(Name::Mount).map(process),
-    }))
+    });
+    json_path::put(&mut object, path.as_os_str().as_bytes());
+    Some(object)
 }
 
 fn pid(seen: &Seen, name: Name) -> Option<i32> {

@@ -9,6 +9,7 @@ use super::verdict::{Verdict, copy, ended, percent, progress, scrub_words, serve
 use crate::cluster::holder::Holder;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::CopyState;
+use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::ServerStatus;
 use std::time::Duration;
 
@@ -126,12 +127,11 @@ fn mount_lines(seen: &Seen) -> String {
         ));
     }
     if let Some((path, state)) = &seen.mount {
-        text.push_str(&format!("mount:     {}, {}\n", path.display(), state.words()));
+        text.push_str(&format!("mount:     {}, {}\n", printed(&path), state.words()));
     }
     match seen.best().map(|s| &s.session) {
         Some(Some((id, holder))) => {
-            let holder = Holder::parse(holder).map_or_else(|| holder.clone(), |h| h.words());
-            text.push_str(&format!("session:   {:016x}, {holder}\n", id.0));
+            text.push_str(&format!("session:   {:016x}, {}\n", id.0, Holder::words_of(holder)));
         }
         Some(None) => text.push_str("session:   nobody has it mounted\n"),
         None => {}
@@ -162,7 +162,7 @@ fn advice(seen: &Seen) -> Option<String> {
     let processes = seen.processes.as_ref()?;
     let dead: Vec<String> =
         processes.iter().filter(|(_, s)| **s == State::Crashed).map(|(n, _)| n.to_string()).collect();
-    let logs = seen.logs.as_ref().map_or_else(|| "DIR/log".to_owned(), |dir| dir.display().to_string());
+    let logs = seen.logs.as_ref().map_or_else(|| "DIR/log".to_owned(), |dir| printed(&dir).to_string());
     let how = match dead.as_slice() {
         [] => return None,
         [one] => format!("`raidfs start {one}` brings it back; why it ended: {logs}/{one}.log"),

@@ -7,6 +7,7 @@ use super::super::process::State;
 use super::Seen;
 use raidfs_common::id::{LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Member, Pair};
+use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -104,7 +105,8 @@ pub fn judge(seen: &Seen) -> Verdict {
     let level = found.first().map_or(Level::Healthy, |(level, _)| *level);
     let mut reasons: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
     if reasons.is_empty() {
-        reasons.push("all servers are up, and both copies of everything are in sync".to_owned());
+        let hint = if lacks_mount(seen) { "; it is not mounted: `raidfs start mountd`" } else { "" };
+        reasons.push(format!("all servers are up, and both copies of everything are in sync{hint}"));
     }
     Verdict { level, reasons }
 }
@@ -224,6 +226,14 @@ fn member(seen: &Seen, m: &Member) -> String {
     format!("{} is {up} and {}", m.server, if m.state == CopyState::InSync { "was in sync" } else { copy(m.state) })
 }
 
+/// Whether it is known where a cluster of this machine is to be mounted, and nobody has it mounted, here or elsewhere. Nothing
+/// is wrong with that if it was asked for; if an `up` was interrupted it was not, and nothing tells the two apart.
+fn lacks_mount(seen: &Seen) -> bool {
+    let nobody_has_it = seen.best().is_some_and(|best| best.session.is_none());
+    let is_stopped = seen.process(Name::Mount) == Some(State::Stopped);
+    nobody_has_it && is_stopped && seen.mount.as_ref().is_some_and(|(_, state)| *state == MountState::None)
+}
+
 fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
     let Some((path, state)) = &seen.mount else { return };
     let text = match (seen.process(Name::Mount), state) {
@@ -231,7 +241,7 @@ fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
             "mountd is down (it was killed, or has ended by itself: see its log): `raidfs start mountd`".to_owned()
         }
         (Some(State::Running(_)), MountState::Answers) | (Some(State::Stopped) | None, _) => return,
-        (Some(State::Running(_)), other) => format!("the mount at {} is {}", path.display(), other.words()),
+        (Some(State::Running(_)), other) => format!("the mount at {} is {}", printed(&path), other.words()),
     };
     found.push((Level::Degraded, text));
 }
@@ -334,6 +344,20 @@ mod tests {
     fn all_up_and_in_sync_is_healthy() {
         let verdict = judge(&seen());
         assert_eq!(verdict.level, Level::Healthy, "{verdict:?}");
+    }
+
+    #[test]
+    fn a_store_that_nobody_has_mounted_is_healthy_and_said_to_be_unmounted() {
+        let mut s = seen();
+        s.processes = Some([(Name::Mount, State::Stopped)].into());
+        s.mount = Some(("/mnt".into(), MountState::None));
+        assert!(!judge(&s).line().contains("mounted"), "somebody has");
+        s.answers.values_mut().flatten().for_each(|status| status.session = None);
+        let verdict = judge(&s);
+        assert_eq!(verdict.level, Level::Healthy);
+        assert!(verdict.line().ends_with("; it is not mounted: `raidfs start mountd`"), "{}", verdict.line());
+        s.processes = None;
+        assert!(!judge(&s).line().contains("mounted"), "of a cluster of several machines nobody knows");
     }
 
     #[test]

@@ -70,7 +70,7 @@ fn misplaced(attr: &Attr, index: u32, here: PairId, pairs: usize) -> Option<Stri
         return Some("it belongs to something that is no regular file".to_owned());
     }
     let right = place(attr.placement, index, pairs).pair;
-    (right != here).then(|| format!("it belongs on pair {}, not on pair {}", right.0 + 1, here.0 + 1))
+    (right != here).then(|| format!("it belongs on {right}, not on {here}"))
 }
 
 /// The attributes of these inodes; None of those that there are none of.
