@@ -80,6 +80,10 @@ pub fn cannot<E: Into<Box<dyn std::error::Error + Send + Sync>>>(action: &'stati
     move |source| Ended::Start { action, source: source.into() }
 }
 
+/// The name of the thread that serves chunks. Who looks from outside tells by it a server that is still on its way to serve
+/// from one that hangs.
+pub const CHUNK_THREAD: &str = "chunks";
+
 const REPORT_TIMEOUT: Duration = Duration::from_secs(2);
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Whether there is room is asked so often once the chunks cannot be relied on.
@@ -366,7 +370,10 @@ fn start_chunk_thread(
             }
         });
     };
-    std::thread::Builder::new().name("chunks".into()).spawn(serve).map_err(cannot("start the thread for chunks"))?;
+    std::thread::Builder::new()
+        .name(CHUNK_THREAD.into())
+        .spawn(serve)
+        .map_err(cannot("start the thread for chunks"))?;
     Ok((replica, bulk))
 }
 

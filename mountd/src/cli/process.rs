@@ -61,6 +61,15 @@ impl Local {
         }
     }
 
+    /// How long the process of a server with chunks has run, if it is still on its way to serve them: it looks through what is
+    /// stored, for minutes in a large store. None if it serves, was stopped by a signal, or does not run.
+    pub fn starting_for(&self, name: Name) -> Option<Duration> {
+        let pid = self.pid(name).filter(|_| matches!(name, Name::Server(id) if !id.is_witness()))?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let is_on_its_way = !is_stopped(&stat) && !has_thread(pid, raidfs_fsd::server::CHUNK_THREAD)?;
+        is_on_its_way.then(|| age(&stat)).flatten()
+    }
+
     /// Whether a process is that one, by its arguments.
     pub(super) fn is(&self, name: Name, pid: i32) -> bool {
         // A zombie has no arguments any more, so it does not count.
@@ -297,10 +306,35 @@ fn is_killed(status: &str) -> bool {
 /// Whether /proc/PID/stat has the kernel's mark of a task that is exiting (`PF_EXITING`) among the flags.
 fn is_exiting(stat: &str) -> bool {
     const EXITING: u64 = 4;
-    // Behind the program's name, which may have blanks and brackets in it: state, parent, group, session, terminal,
-    // its group, flags.
-    let flags = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(6));
-    flags.and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & EXITING != 0)
+    // State, parent, group, session, terminal, its group, flags.
+    behind_name(stat).nth(6).and_then(|flags| flags.parse::<u64>().ok()).is_some_and(|flags| flags & EXITING != 0)
+}
+
+/// The fields of /proc/PID/stat from the state on: behind the program's name, which may have blanks and brackets in it.
+fn behind_name(stat: &str) -> impl Iterator<Item = &str> {
+    stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace()
+}
+
+/// Whether a signal, or a debugger, has stopped it.
+fn is_stopped(stat: &str) -> bool {
+    matches!(behind_name(stat).next(), Some("T" | "t"))
+}
+
+/// How long a process has run.
+fn age(stat: &str) -> Option<Duration> {
+    let ticks: f64 = behind_name(stat).nth(19)?.parse().ok()?;
+    let up = std::fs::read_to_string("/proc/uptime").ok()?;
+    let up: f64 = up.split_whitespace().next()?.parse().ok()?;
+    // SAFETY: sysconf only tells a number.
+    let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) } as f64;
+    Duration::try_from_secs_f64((up - ticks / ticks_per_s).max(0.0)).ok()
+}
+
+/// Whether a process has a thread of that name; None if it has ended.
+fn has_thread(pid: i32, name: &str) -> Option<bool> {
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten();
+    let comm = |thread: &Path| std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+    Some(threads.any(|thread| comm(&thread.path()).trim_end() == name))
 }
 
 /// Whether threads of a process still run: of one that was killed, some may be inside the kernel for a while after the
@@ -430,6 +464,45 @@ mod tests {
         assert!(is_killed(&status("0000000000000000", "0000000000000100")));
         assert!(!is_exiting("7 (a) 4 b) R 1 7 7 0 -1 4194304 0"));
         assert!(is_exiting("7 (a) 4 b) R 1 7 7 0 -1 4194308 0"));
+    }
+
+    #[test]
+    fn a_server_is_starting_until_it_has_the_thread_that_serves() {
+        let me = std::process::id() as i32;
+        assert_eq!(has_thread(me, "no-such-thread"), Some(false));
+        assert_eq!(has_thread(-1, "chunks"), None);
+        let (named, end) = (std::thread::Builder::new().name("one-more".into()), std::sync::mpsc::channel::<()>());
+        let thread = named.spawn(move || end.1.recv()).unwrap();
+        let seen = wait::until(Duration::from_secs(10), || {
+            Ok::<_, Failure>((has_thread(me, "one-more") == Some(true)).then_some(()))
+        });
+        assert!(seen.unwrap().is_some());
+        drop(end.0);
+        thread.join().unwrap().unwrap_err();
+
+        let dir = tempfile::tempdir().unwrap();
+        let local = local(dir.path());
+        let name = Name::Server(ServerId(1));
+        assert_eq!(local.starting_for(name), None, "it does not run");
+        // Called fsd, with its arguments, and without its threads.
+        let program = dir.path().join("fsd");
+        std::os::unix::fs::symlink("/bin/sh", &program).unwrap();
+        let data = local.data_dir(name);
+        let mut command = Command::new(&program);
+        command.args(["-c", "read line; exit", "--data"]).arg(data);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        write_atomically(&local.pid_file(name), &format!("{}\n", child.id())).unwrap();
+        let starts = || local.starting_for(name).is_some_and(|age| age < Duration::from_secs(600));
+        let until = |what: &str, is: &dyn Fn() -> bool| {
+            let seen = wait::until(Duration::from_secs(10), || Ok::<_, Failure>(is().then_some(())));
+            assert!(seen.unwrap().is_some(), "{what}");
+        };
+        until("it is starting", &starts);
+        local.signal(name, libc::SIGSTOP).unwrap();
+        until("who is stopped is not", &|| !starts());
+        assert!(local.pid(name).is_some());
+        local.signal(name, libc::SIGKILL).unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

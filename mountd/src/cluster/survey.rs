@@ -6,11 +6,20 @@ use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::rpc::admin::{AdminServiceClient, ServerStatus};
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
-use raidfs_common::wire;
+use raidfs_common::wire::{self, ConnectError};
 use std::time::{Duration, Instant};
 
 /// A server that has not answered by then counts as not answering.
 pub const SURVEY_PATIENCE: Duration = Duration::from_millis(700);
+
+/// Why a server does not say how it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// It is not reached, or says nothing in time.
+    Silent,
+    /// Who answers at its address wants nothing of us: it is of another cluster or version, or no server. In its words.
+    Refused(String),
+}
 
 /// What a client says first to `server`.
 pub fn hello(config: &Config, server: ServerId, service: Service) -> Hello {
@@ -29,7 +38,7 @@ pub async fn connect_admin(
     config: &Config,
     server: ServerId,
     patience: Duration,
-) -> Result<AdminServiceClient, wire::ConnectError> {
+) -> Result<AdminServiceClient, ConnectError> {
     let address = config.address(server).ok_or_else(|| {
         let text = format!("the configuration has no {server}");
         std::io::Error::new(std::io::ErrorKind::NotFound, text)
@@ -45,17 +54,30 @@ pub async fn connect_admin(
 
 /// Asks one server how it is; None if it does not answer within `patience`.
 pub async fn status_of(config: &Config, server: ServerId, patience: Duration) -> Option<ServerStatus> {
-    let ask = async {
-        let client = connect_admin(config, server, patience).await.ok()?;
+    ask(config, server, patience).await.ok()
+}
+
+async fn ask(config: &Config, server: ServerId, patience: Duration) -> Result<ServerStatus, NoAnswer> {
+    let asked = async {
+        let client = connect_admin(config, server, patience).await.map_err(|error| match error {
+            ConnectError::Refused(_) | ConnectError::Foreign => NoAnswer::Refused(error.to_string()),
+            ConnectError::Network(_) | ConnectError::Timeout => NoAnswer::Silent,
+        })?;
         let mut context = tarpc::context::current();
         context.deadline = Instant::now() + patience;
-        client.status(context).await.ok()
+        client.status(context).await.map_err(|_| NoAnswer::Silent)
     };
-    tokio::time::timeout(patience, ask).await.ok().flatten()
+    tokio::time::timeout(patience, asked).await.unwrap_or(Err(NoAnswer::Silent))
 }
 
 /// Asks all servers and the witness (last) at once; returns within [`SURVEY_PATIENCE`].
 pub async fn survey(config: &Config) -> Vec<(ServerId, Option<ServerStatus>)> {
-    let ask = |server| async move { (server, status_of(config, server, SURVEY_PATIENCE).await) };
+    let answers = survey_with_reasons(config).await.into_iter();
+    answers.map(|(server, answer)| (server, answer.ok())).collect()
+}
+
+/// The same, with why there is no answer.
+pub async fn survey_with_reasons(config: &Config) -> Vec<(ServerId, Result<ServerStatus, NoAnswer>)> {
+    let ask = |server| async move { (server, ask(config, server, SURVEY_PATIENCE).await) };
     join_all(config.voters().into_iter().map(ask)).await
 }

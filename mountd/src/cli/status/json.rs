@@ -45,6 +45,8 @@ fn server(seen: &Seen, id: ServerId) -> Value {
         "up": answer.is_some(),
         "pid": pid(seen, Name::Server(id)),
         "process": seen.process(Name::Server(id)).map(process),
+        "starting": answer.is_none() && seen.starting.contains_key(&id),
+        "refusal": seen.refusals.get(&id),
         "silent_ms": if answer.is_some() { None } else { seen.silent_for(id).map(|d| d.as_millis() as u64) },
         "leader": seen.leader() == Some(id),
         "hears_leader": answer.map(|s| s.quorum),
@@ -121,12 +123,11 @@ fn resync(p: &ResyncProgress) -> Value {
 }
 
 fn pair(seen: &Seen, pair: &Pair) -> Value {
-    let serving = pair.in_sync().filter(|m| seen.answer(m.server).is_some());
     json!({
         "pair": pair.id.0,
         "servers": pair.members.iter().map(|m| m.server.to_string()).collect::<Vec<_>>(),
         "copies": pair.members.iter().map(|m| copy(m.state)).collect::<Vec<_>>(),
-        "serving": serving.map(|m| m.server.to_string()).collect::<Vec<_>>(),
+        "serving": seen.serving(pair).map(|server| server.to_string()).collect::<Vec<_>>(),
         "epoch": pair.epoch.0,
         "space": { "total": pair.space.total, "free": pair.space.usable() },
     })
@@ -194,5 +195,13 @@ mod tests {
         assert_eq!(server("fsd4")["replacing"], false);
         assert_eq!(j["pairs"][1]["serving"], json!(["fsd4"]));
         assert_eq!(j["session"]["id"], "0000000000000abc");
+        assert_eq!(
+            (server("fsd3")["starting"].clone(), server("fsd3")["refusal"].clone()),
+            (false.into(), Value::Null)
+        );
+        s.refusals.insert(ServerId(3), "refused: x".into());
+        s.answers.values_mut().flatten().for_each(|status| (status.leader, status.quorum) = (None, false));
+        let j = of(&s, &judge(&s));
+        assert_eq!((&j["servers"][2]["refusal"], &j["pairs"][1]["serving"]), (&"refused: x".into(), &json!([])));
     }
 }

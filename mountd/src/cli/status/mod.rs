@@ -10,11 +10,11 @@ use super::local::{Local, Name};
 use super::mounts::{self, MountState};
 use super::process::State;
 use super::{Failure, admin};
-use crate::cluster::survey::{SURVEY_PATIENCE, connect_admin, survey};
+use crate::cluster::survey::{NoAnswer, survey_with_reasons};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
+use raidfs_common::pair::Pair;
 use raidfs_common::rpc::admin::ServerStatus;
-use raidfs_common::wire::ConnectError;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,10 +29,12 @@ pub struct Seen {
     pub config: Config,
     /// What each server says of itself and the others, the witness too; None: no answer.
     pub answers: BTreeMap<ServerId, Option<ServerStatus>>,
-    /// Why the first server refuses to talk to us, if it does: another cluster's, or another version.
-    pub refusal: Option<String>,
+    /// In whose place somebody answers who refuses to talk to us, and the words for it: another cluster's, or another version.
+    pub refusals: BTreeMap<ServerId, String>,
     /// Of a local cluster: its processes.
     pub processes: Option<BTreeMap<Name, State>>,
+    /// Of a local cluster: whose process is still on its way to serve, and for how long it has run.
+    pub starting: BTreeMap<ServerId, Duration>,
     /// Of a local cluster: where its logs are.
     pub logs: Option<PathBuf>,
     /// Of a local cluster: where it is mounted, and how the mount is.
@@ -107,8 +109,20 @@ fn look(target: &Target) -> Seen {
         Target::Config(_) => None,
     };
     let mount = std::thread::spawn(move || place.map(|path| (path.clone(), mounts::state(&path))));
-    let (answers, refusal) = admin::runtime().block_on(futures::future::join(survey(config), refusal(config)));
-    let answers = answers.into_iter().collect();
+    // Before they are asked: one that comes up meanwhile was starting when it did not answer.
+    let starting = match target {
+        Target::Local(local) => {
+            config.servers().filter_map(|s| Some((s, local.starting_for(Name::Server(s))?))).collect()
+        }
+        Target::Config(_) => BTreeMap::new(),
+    };
+    let (mut answers, mut refusals) = (BTreeMap::new(), BTreeMap::new());
+    for (server, answer) in admin::runtime().block_on(survey_with_reasons(config)) {
+        if let Err(NoAnswer::Refused(words)) = &answer {
+            refusals.insert(server, words.clone());
+        }
+        answers.insert(server, answer.ok());
+    }
     let processes = match target {
         Target::Local(local) => {
             let names = local.servers().into_iter().chain([Name::Mount]);
@@ -121,15 +135,7 @@ fn look(target: &Target) -> Seen {
         Target::Config(_) => None,
     };
     let mount = mount.join().expect("asking for the state of a mount does not panic");
-    Seen { config: config.clone(), answers, refusal, processes, logs, mount, now: SystemTime::now() }
-}
-
-/// Why the first server does not want us, if it does not.
-async fn refusal(config: &Config) -> Option<String> {
-    match connect_admin(config, ServerId(1), SURVEY_PATIENCE).await {
-        Err(refused @ (ConnectError::Refused(_) | ConnectError::Foreign)) => Some(refused.to_string()),
-        _ => None,
-    }
+    Seen { config: config.clone(), answers, refusals, processes, starting, logs, mount, now: SystemTime::now() }
 }
 
 impl Seen {
@@ -148,6 +154,17 @@ impl Seen {
     /// A server's own answer.
     pub fn answer(&self, server: ServerId) -> Option<&ServerStatus> {
         self.answers.get(&server).and_then(Option::as_ref)
+    }
+
+    /// How many voters answer, and how many have to: with fewer nobody gets a lease, and without one no server serves.
+    pub fn attendance(&self) -> (usize, usize) {
+        (self.answers.values().flatten().count(), self.answers.len() / 2 + 1)
+    }
+
+    /// Who serves a pair's files: whose copy is in sync, and who hears a leader, without whom it has no lease.
+    pub fn serving<'a>(&'a self, pair: &'a Pair) -> impl Iterator<Item = ServerId> + 'a {
+        let hears = |server: &ServerId| self.answer(*server).is_some_and(|status| status.quorum);
+        pair.in_sync().map(|m| m.server).filter(hears)
     }
 
     /// How long a server has not answered the leader; None: not known.

@@ -23,8 +23,9 @@ pub fn seen() -> Seen {
     Seen {
         config,
         answers,
-        refusal: None,
+        refusals: Default::default(),
         processes: None,
+        starting: Default::default(),
         logs: None,
         mount: None,
         now: UNIX_EPOCH + Duration::from_secs(1_000_000),

@@ -79,7 +79,9 @@ fn state(seen: &Seen, server: ServerId) -> String {
                 if s.uptime_s < 10 { format!("{} s", s.uptime_s) } else { span(Duration::from_secs(s.uptime_s)) };
             format!("up {uptime}{leads}")
         }
+        None if seen.refusals.contains_key(&server) => "REFUSED".to_owned(),
         None => match seen.process(Name::Server(server)) {
+            Some(State::Running(pid)) if seen.starting.contains_key(&server) => format!("STARTING, pid {pid}"),
             Some(State::Running(pid)) => format!("HANGS, pid {pid}"),
             Some(State::Crashed) => "DIED".to_owned(),
             Some(State::Stopped) => "STOPPED".to_owned(),
@@ -103,8 +105,7 @@ fn copy_words(seen: &Seen, server: ServerId) -> String {
 fn pair_rows(seen: &Seen) -> Vec<Vec<String>> {
     let mut rows = vec![row(["PAIR", "SERVED BY", "EPOCH", "FREE", "OF"])];
     for pair in seen.best().map(|s| s.pairs.as_slice()).unwrap_or_default() {
-        let serving: Vec<String> =
-            pair.in_sync().filter(|m| seen.answer(m.server).is_some()).map(|m| m.server.to_string()).collect();
+        let serving: Vec<String> = seen.serving(pair).map(|server| server.to_string()).collect();
         let by = match serving.as_slice() {
             [] => "NOBODY".to_owned(),
             [one] => format!("{one} alone"),
@@ -215,6 +216,33 @@ mod tests {
             "{text}"
         );
         assert_eq!(lines.len(), 2, "{text}");
+    }
+
+    #[test]
+    fn without_a_quorum_nobody_serves() {
+        let mut s = seen();
+        for gone in [ServerId(1), ServerId(3), ServerId::WITNESS] {
+            s.answers.insert(gone, None);
+        }
+        for status in s.answers.values_mut().flatten() {
+            (status.leader, status.quorum) = (None, false);
+        }
+        let text = of(&s, &judge(&s));
+        assert!(text.contains("fsd1+fsd2  NOBODY") && text.contains("fsd3+fsd4  NOBODY"), "{text}");
+        assert!(!text.contains("serves,") && !text.contains("alone") && !text.contains("is served"), "{text}");
+    }
+
+    #[test]
+    fn who_starts_or_is_another_is_not_called_hung() {
+        let mut s = seen();
+        let two = ServerId(2);
+        s.answers.insert(two, None);
+        s.processes = Some([(Name::Server(two), State::Running(77))].into());
+        assert!(of(&s, &judge(&s)).contains("fsd2     HANGS, pid 77"));
+        s.starting.insert(two, Duration::from_secs(3));
+        assert!(of(&s, &judge(&s)).contains("fsd2     STARTING, pid 77"));
+        s.refusals.insert(two, "refused: x".into());
+        assert!(of(&s, &judge(&s)).contains("fsd2     REFUSED"));
     }
 
     #[test]

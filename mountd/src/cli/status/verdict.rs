@@ -62,15 +62,43 @@ fn waits_for_its_parts(seen: &Seen) -> String {
     }
 }
 
+/// With enough voters that is a moment without a leader, as a rule; with fewer nobody serves.
+fn nobody_leads(seen: &Seen) -> String {
+    let ((answering, needed), all) = (seen.attendance(), seen.answers.len());
+    let text = format!("nobody leads ({answering} of {all} voters answer, {needed} are needed)");
+    let more = match needed.saturating_sub(answering) {
+        0 => {
+            return format!(
+                "{text}: programs wait until a leader is elected, as a rule for a moment; if this lasts, the servers do not \
+                 reach each other: see their logs"
+            );
+        }
+        1 => "one more answers".to_owned(),
+        n => format!("{n} more answer"),
+    };
+    let wait = human::span(seen.config.io_timeout);
+    let absent = || seen.config.voters().into_iter().filter(|server| seen.answer(*server).is_none());
+    let is_down = |server| matches!(seen.process(Name::Server(server)), Some(State::Crashed | State::Stopped));
+    let how = if absent().any(is_down) {
+        "`raidfs up` starts what is down".to_owned()
+    } else {
+        format!("what does not answer: {}", human::list(absent()))
+    };
+    format!(
+        "{text}, so nobody serves: nothing can be read or changed until {more}, and programs get EIO after {wait}; {how}"
+    )
+}
+
 /// Judges.
 pub fn judge(seen: &Seen) -> Verdict {
     let mut found: Vec<(Level, String)> = Vec::new();
-    let answering = seen.answers.values().flatten().count();
+    let (answering, _) = seen.attendance();
     match seen.leader() {
         None if answering == 0 => {
-            let why = match &seen.refusal {
+            let mut voters = seen.config.voters().into_iter();
+            let why = match voters.find_map(|server| Some((server, seen.refusals.get(&server)?))) {
                 _ if nothing_runs(seen) => "nothing of it runs".to_owned(),
-                Some(why) => format!("no server answers: fsd1 {why}"),
+                Some((server, words)) => format!("no server answers: {server} is not reached ({words})"),
                 None => "no server answers".to_owned(),
             };
             found.push((Level::Unavailable, why));
@@ -78,14 +106,7 @@ pub fn judge(seen: &Seen) -> Verdict {
         None if seen.answers.values().flatten().all(|status| status.last_index == LogIndex(0)) => {
             found.push((Level::Unavailable, waits_for_its_parts(seen)));
         }
-        None => {
-            let text = format!(
-                "nobody leads ({answering} of {} voters answer, {} are needed): names can be read but not changed",
-                seen.answers.len(),
-                seen.answers.len() / 2 + 1
-            );
-            found.push((Level::Unavailable, text));
-        }
+        None => found.push((Level::Unavailable, nobody_leads(seen))),
         Some(_) => {}
     }
     if answering > 0 {
@@ -120,7 +141,10 @@ fn judge_server(seen: &Seen, server: ServerId, found: &mut Vec<(Level, String)>)
     let Some(answer) = seen.answer(server) else {
         let mut text = absence(seen, server);
         if server.is_witness() {
-            text.push_str(" (all is served, but the loss of two servers at once might not be survived)");
+            // Without a leader nothing is, which is said where that is.
+            if seen.leader().is_some() {
+                text.push_str(" (all is served, but the loss of two servers at once might not be survived)");
+            }
         } else if let Some(mirror) = serving_mirror(seen, server) {
             text.push_str(&format!(", its mirror {mirror} serves"));
         }
@@ -154,6 +178,14 @@ fn waits_for_a_directory(seen: &Seen, server: ServerId) -> String {
 /// `fsd2 is down since 14:02:11 (3 min 20 s)`.
 fn absence(seen: &Seen, server: ServerId) -> String {
     let how = match seen.process(Name::Server(server)) {
+        _ if seen.refusals.contains_key(&server) => format!("is not reached ({})", seen.refusals[&server]),
+        Some(State::Running(pid)) if seen.starting.contains_key(&server) => {
+            let span = human::span(seen.starting[&server]);
+            // How long the leader has missed it says nothing of that.
+            return format!(
+                "{server} is starting (pid {pid} runs for {span}, and still looks through what it has stored)"
+            );
+        }
         Some(State::Running(pid)) => format!("hangs (pid {pid} runs, but does not answer)"),
         Some(State::Crashed) => "is down (it was killed, or has ended by itself: see its log)".to_owned(),
         Some(State::Stopped) => "is down (it was stopped)".to_owned(),
@@ -171,11 +203,11 @@ fn absence(seen: &Seen, server: ServerId) -> String {
     }
 }
 
-/// The mirror of `server`, if that is in sync and answers.
+/// The mirror of `server`, if that is in sync and serves.
 fn serving_mirror(seen: &Seen, server: ServerId) -> Option<ServerId> {
     let pair = seen.best()?.pairs.iter().find(|p| p.member(server).is_some())?;
     let mirror = pair.mirror_of(server)?;
-    (mirror.state == CopyState::InSync && seen.answer(mirror.server).is_some()).then_some(mirror.server)
+    seen.serving(pair).find(|serving| *serving == mirror.server)
 }
 
 fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
@@ -500,6 +532,74 @@ mod tests {
         assert_eq!(judge(&s).line(), "unavailable: no server answers");
         s.processes = Some([(Name::Mount, State::Stopped)].into());
         assert_eq!(judge(&s).line(), "unavailable: nothing of it runs");
+    }
+
+    #[test]
+    fn without_a_quorum_nothing_can_be_read_and_nobody_is_said_to_serve() {
+        let mut s = seen();
+        for gone in [ServerId(1), ServerId(3), ServerId::WITNESS] {
+            s.answers.insert(gone, None);
+        }
+        for status in s.answers.values_mut().flatten() {
+            (status.leader, status.quorum) = (None, false);
+        }
+        let line = judge(&s).line();
+        assert!(
+            line.starts_with(
+                "unavailable: nobody leads (2 of 5 voters answer, 3 are needed), so nobody serves: nothing can be read or \
+                 changed until one more answers, and programs get EIO after 30 s; what does not answer: "
+            ),
+            "{line}"
+        );
+        assert!(line.contains("fsd1") && !line.contains(" serves,") && !line.contains("mirror"), "{line}");
+        assert!(!line.contains("served"), "{line}");
+        s.processes = Some([(Name::Server(ServerId(3)), State::Crashed)].into());
+        assert!(judge(&s).line().contains("after 30 s; `raidfs up` starts what is down; "), "{}", judge(&s).line());
+        s.answers.insert(ServerId(2), None);
+        assert!(judge(&s).line().contains("until 2 more answer,"), "{}", judge(&s).line());
+    }
+
+    #[test]
+    fn with_a_quorum_it_is_a_leader_that_is_waited_for() {
+        let mut s = seen();
+        s.answers.insert(ServerId(1), None);
+        for status in s.answers.values_mut().flatten() {
+            (status.leader, status.quorum) = (None, false);
+        }
+        let line = judge(&s).line();
+        assert!(
+            line.contains("(4 of 5 voters answer, 3 are needed): programs wait until a leader is elected"),
+            "{line}"
+        );
+        assert!(!line.contains("nothing can be read"), "leases may last through the election: {line}");
+    }
+
+    #[test]
+    fn who_refuses_says_why_though_others_answer() {
+        let mut s = seen();
+        s.answers.insert(ServerId(2), None);
+        s.refusals.insert(ServerId(2), "refused: one of them has the wrong configuration".into());
+        s.processes = Some([(Name::Server(ServerId(2)), State::Stopped)].into());
+        let line = judge(&s).line();
+        let words = "degraded: fsd2 is not reached (refused: one of them has the wrong configuration) since ";
+        assert!(line.starts_with(words) && line.contains("its mirror fsd1 serves"), "{line}");
+        s.answers.values_mut().for_each(|answer| *answer = None);
+        s.processes = None;
+        assert_eq!(
+            judge(&s).line(),
+            "unavailable: no server answers: fsd2 is not reached (refused: one of them has the wrong configuration)"
+        );
+    }
+
+    #[test]
+    fn who_starts_does_not_hang() {
+        let mut s = seen();
+        s.answers.insert(ServerId(2), None);
+        s.processes = Some([(Name::Server(ServerId(2)), State::Running(77))].into());
+        assert!(judge(&s).line().contains("fsd2 hangs (pid 77"), "{}", judge(&s).line());
+        s.starting.insert(ServerId(2), Duration::from_secs(12));
+        let words = "degraded: fsd2 is starting (pid 77 runs for 12 s, and still looks through what it has stored), its mirror fsd1 serves";
+        assert_eq!(judge(&s).line(), words);
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod names;
 
 use super::args::VerifyArgs;
 use super::{Failure, admin, human};
-use crate::cluster::survey::survey;
+use crate::cluster::survey::{NoAnswer, survey_with_reasons};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::{CopyState, Pair};
@@ -99,12 +99,12 @@ pub async fn verify(config: &Config, report: &mut Report) {
 /// Who does not answer is not verified, and that is said.
 async fn attendance(config: &Config, report: &mut Report) -> Answers {
     let mut answers = Answers::new();
-    for (server, answer) in survey(config).await {
+    for (server, answer) in survey_with_reasons(config).await {
         match answer {
-            Some(status) => {
+            Ok(status) => {
                 answers.insert(server, status);
             }
-            None => report.wrong("no answer", format_args!("{server} does not answer; what it has is not verified")),
+            Err(why) => report.wrong("no answer", absence(server, &why)),
         }
     }
     if !answers.values().any(|s| s.quorum) {
@@ -113,11 +113,35 @@ async fn attendance(config: &Config, report: &mut Report) -> Answers {
     answers
 }
 
+fn absence(server: ServerId, why: &NoAnswer) -> String {
+    let how = match why {
+        NoAnswer::Silent => "does not answer".to_owned(),
+        NoAnswer::Refused(words) => format!("is not reached ({words})"),
+    };
+    format!("{server} {how}; what it has is not verified")
+}
+
 fn copies(pairs: &[Pair], answers: &Answers, report: &mut Report) {
     for member in pairs.iter().flat_map(|p| &p.members) {
         if member.state != CopyState::InSync && answers.contains_key(&member.server) {
             let state = super::status::copy_word(member.state);
             report.wrong("not in sync", format_args!("{}'s copy is {state}; it was not compared", member.server));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_refuses_is_not_said_to_be_silent() {
+        let said = |why| absence(ServerId(1), &why);
+        assert_eq!(said(NoAnswer::Silent), "fsd1 does not answer; what it has is not verified");
+        let refused = said(NoAnswer::Refused("refused: one of them has the wrong configuration".into()));
+        assert_eq!(
+            refused,
+            "fsd1 is not reached (refused: one of them has the wrong configuration); what it has is not verified"
+        );
     }
 }
