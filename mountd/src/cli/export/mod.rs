@@ -143,6 +143,7 @@ fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(),
             FileKind::File => {
                 let (here, gone) = contents.look(&found.attr)?;
                 if let Some(gone) = &gone {
+                    progress.iter_mut().for_each(Progress::wipe);
                     eprintln!("{}: {gone}", found.path.display());
                 }
                 if is_damaged(&gone) {
@@ -201,7 +202,7 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
                 let (here, gone) = contents.look(&found.attr)?;
                 lost = gone;
                 if here != Here::Whole {
-                    println!("{:<12} {}", here.word(), found.path.display());
+                    progress.say(format_args!("{:<12} {}", here.word(), found.path.display()));
                 }
                 if here != Here::Whole || !is_damaged(&lost) {
                     summary.count(&here);
@@ -218,17 +219,19 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
                 let rotten = (blocks > 0).then(|| format!("{blocks} blocks of 4 KiB do not match their checksums"));
                 summary.damaged += u64::from(rotten.is_some() || is_damaged(&lost));
                 match lost {
-                    Some(gone) if gone.certain => println!("DAMAGED      {}: {gone}", found.path.display()),
-                    Some(doubt) => eprintln!("{}: {doubt}", found.path.display()),
+                    Some(gone) if gone.certain => {
+                        progress.say(format_args!("DAMAGED      {}: {gone}", found.path.display()));
+                    }
+                    Some(doubt) => progress.note(format_args!("{}: {doubt}", found.path.display())),
                     None => {}
                 }
                 if let Some(rotten) = rotten {
-                    println!("DAMAGED      {}: {rotten}", found.path.display());
+                    progress.say(format_args!("DAMAGED      {}: {rotten}", found.path.display()));
                 }
             }
             Err(failure) => {
                 summary.failed += 1;
-                println!("FAILED       {}", raidfs_common::log::chain(&failure));
+                progress.say(format_args!("FAILED       {}", raidfs_common::log::chain(&failure)));
             }
         }
         Ok(())
