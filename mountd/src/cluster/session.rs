@@ -34,7 +34,9 @@ const INO_GRANT_MAX: u64 = INO_GRANT * 16;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another mount has it.
-    #[error("mounted already by {holder}; use --takeover to end that mount")]
+    #[error(
+        "mounted already by {holder}; unmount it there, or end that mount by `mountd --takeover --config FILE MOUNTPOINT` here"
+    )]
     Busy {
         /// Who, in its own words.
         holder: String,

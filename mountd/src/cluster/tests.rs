@@ -409,7 +409,10 @@ async fn a_second_mount_is_refused_with_the_holders_name_and_may_take_over() {
     let cluster = FakeCluster::start().await;
     let first = ClusterClient::connect(&cluster.config, "host 1, /mnt".into(), false).await.expect("a session");
     let error = ClusterClient::connect(&cluster.config, "second".into(), false).await.err().expect("refused");
-    assert_eq!(error.to_string(), "mounted already by host 1, /mnt; use --takeover to end that mount");
+    assert_eq!(
+        error.to_string(),
+        "mounted already by host 1, /mnt; unmount it there, or end that mount by `mountd --takeover --config FILE MOUNTPOINT` here"
+    );
     let second = ClusterClient::connect(&cluster.config, "second".into(), true).await.expect("takes over");
     assert_eq!(*first.session_state().borrow(), SessionState::Open);
     assert_eq!(first.barrier().await, Err(FsError::Io), "nobody says whether what it had made is durable");
