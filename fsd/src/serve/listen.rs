@@ -52,6 +52,9 @@ pub fn judge(hello: &Hello, config: &Config, me: ServerId, place: &str) -> Resul
     }
 }
 
+/// An address, and which of the cluster's servers calls from there, as it says.
+type Caller = (IpAddr, Option<ServerId>);
+
 /// Accepts connections for ever, and hands over those that are welcome.
 pub async fn run(
     listener: Listener,
@@ -61,7 +64,7 @@ pub async fn run(
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     // Strangers are complained about once a minute and address, and server that they say they are, not once a try.
-    let complaints: Arc<parking_lot::Mutex<Complaints<(IpAddr, Option<ServerId>)>>> = Arc::default();
+    let complaints: Arc<parking_lot::Mutex<Complaints<Caller>>> = Arc::default();
     loop {
         let (mut stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,
