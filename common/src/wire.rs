@@ -254,12 +254,15 @@ pub async fn open(address: SocketAddr, hello: &Hello, timeout: Duration) -> Resu
     let attempt = async {
         let mut stream = Connection::connect(address).await?;
         write_first(&mut stream, hello).await?;
-        match read_first::<Welcome, _>(&mut stream).await {
-            Ok((PROTOCOL_VERSION, Welcome::Yes)) => Ok(stream),
-            Ok((_, Welcome::No(why))) => Err(ConnectError::Refused(why)),
-            Ok((version, Welcome::Yes)) => {
-                Err(ConnectError::Refused(format!("it speaks protocol {version}, not {PROTOCOL_VERSION}")))
+        match read_first(&mut stream).await {
+            Ok(First::Ours(Welcome::Yes)) => Ok(stream),
+            Ok(First::Ours(Welcome::No(why)) | First::Other(_, Some(Welcome::No(why)))) => {
+                Err(ConnectError::Refused(why))
             }
+            Ok(First::Other(version, _)) => Err(ConnectError::Refused(format!(
+                "it speaks protocol {version}, not {PROTOCOL_VERSION}; run one version everywhere"
+            ))),
+            Ok(First::None) => Err(ConnectError::Network(io::ErrorKind::UnexpectedEof.into())),
             Err(e) if e.kind() == io::ErrorKind::InvalidData => Err(ConnectError::Foreign),
             Err(e) => Err(e.into()),
         }
@@ -267,21 +270,48 @@ pub async fn open(address: SocketAddr, hello: &Hello, timeout: Duration) -> Resu
     tokio::time::timeout(timeout, attempt).await.unwrap_or(Err(ConnectError::Timeout))
 }
 
-/// Reads a caller's first frame; its version is checked by [`welcome`]'s caller.
-pub async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Hello> {
-    let read = read_first::<Hello, _>(stream);
-    let (version, mut hello) =
-        tokio::time::timeout(HELLO_TIMEOUT, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-    hello.version = version;
-    Ok(hello)
+/// Why a caller's first frame is none to go on with.
+#[derive(Debug, thiserror::Error)]
+pub enum HelloError {
+    /// The caller went before it said anything.
+    #[error("it ended before a first frame")]
+    Gone,
+    /// It speaks this other version of the protocol; what the rest of its frame means, only that one knows.
+    #[error("its protocol is {0}, not {PROTOCOL_VERSION}")]
+    Version(u16),
+    /// What came is no first frame, or was not whole in time.
+    #[error("no proper first frame")]
+    Broken(#[from] io::Error),
 }
 
-/// Answers a caller's first frame.
+/// Reads a caller's first frame.
+pub async fn read_hello(stream: &mut (impl AsyncRead + Unpin)) -> Result<Hello, HelloError> {
+    let read = read_first::<Hello>(stream);
+    match tokio::time::timeout(HELLO_TIMEOUT, read).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?? {
+        First::None => Err(HelloError::Gone),
+        First::Ours(hello) => Ok(Hello { version: PROTOCOL_VERSION, ..hello }),
+        First::Other(version, _) => Err(HelloError::Version(version)),
+    }
+}
+
+/// Answers a caller's first frame; one of another version reads why it is refused if its answers have the same form.
 pub async fn welcome(stream: &mut (impl AsyncWrite + Unpin), answer: &Welcome) -> io::Result<()> {
     write_first(stream, answer).await
 }
 
-// The first frame is `MAGIC, version: u16, length: u16, body`, so that other versions can be told apart for ever.
+/// What a connection begins with.
+#[derive(Debug)]
+enum First<T> {
+    /// Nothing: it ended.
+    None,
+    /// A frame of this version.
+    Ours(T),
+    /// One of another version; its body, if it happens to have the form of ours.
+    Other(u16, Option<T>),
+}
+
+// The first frame is `MAGIC, version: u16, length: u16, body`, so that other versions can be told apart for ever: their
+// bodies may have any length and any form.
 async fn write_first<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value: &T) -> io::Result<()> {
     let body = codec::encode(value);
     let mut frame = Vec::with_capacity(8 + body.len());
@@ -292,22 +322,42 @@ async fn write_first<T: Serialize>(stream: &mut (impl AsyncWrite + Unpin), value
     stream.write_all(&frame).await
 }
 
-async fn read_first<T: DeserializeOwned, S: AsyncRead + Unpin>(stream: &mut S) -> io::Result<(u16, T)> {
+async fn read_first<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<First<T>> {
     let invalid = |text: &'static str| io::Error::new(io::ErrorKind::InvalidData, text);
     let mut head = [0; 8];
-    stream.read_exact(&mut head).await?;
+    let begun = match stream.read(&mut head).await {
+        Ok(0) => return Ok(First::None),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(First::None),
+        read => read?,
+    };
+    stream.read_exact(&mut head[begun..]).await?;
     if head[..4] != MAGIC {
         return Err(invalid("the first bytes are not raidfs's"));
     }
     let version = u16::from_le_bytes([head[4], head[5]]);
     let length = usize::from(u16::from_le_bytes([head[6], head[7]]));
+    if version != PROTOCOL_VERSION {
+        return Ok(First::Other(version, read_foreign_body(stream, length).await));
+    }
     if length > HELLO_MAX_BYTES {
         return Err(invalid("the first frame is too long"));
     }
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await?;
-    let value = codec::decode(&body).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-    Ok((version, value))
+    codec::decode(&body).map(First::Ours).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+/// Reads a body of another version: it may be anything, and is read to its end, as bytes that were not read would have the
+/// answer lost when the connection is closed.
+async fn read_foreign_body<T: DeserializeOwned>(stream: &mut (impl AsyncRead + Unpin), length: usize) -> Option<T> {
+    let mut body = vec![0; length.min(HELLO_MAX_BYTES)];
+    stream.read_exact(&mut body).await.ok()?;
+    if length > HELLO_MAX_BYTES {
+        let mut rest = stream.take((length - HELLO_MAX_BYTES) as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.ok()?;
+        return None;
+    }
+    codec::decode(&body).ok()
 }
 
 /// Keeps buffers of a megabyte in the heap: with glibc's defaults each is mapped and unmapped anew, which costs more
@@ -368,12 +418,14 @@ mod tests {
 
     #[tokio::test]
     async fn garbage_and_oversized_frames_end_the_connection() {
-        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], b"rdfs\x01\x00\xff\xffxxxx"] {
+        let too_long = [&MAGIC[..], &PROTOCOL_VERSION.to_le_bytes(), b"\xff\xffxxxx"].concat();
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &too_long] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             client.write_all(bytes).await.unwrap();
             let (mut stream, _) = listener.accept().await.unwrap();
-            assert_eq!(read_hello(&mut stream).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
+            let read = read_hello(&mut stream).await;
+            assert!(matches!(&read, Err(HelloError::Broken(e)) if e.kind() == io::ErrorKind::InvalidData), "{read:?}");
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -381,6 +433,71 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         let mut wire: Wire<Message, Message> = Wire::new(stream);
         assert_eq!(wire.next().await.unwrap().unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    /// A first frame of another version of the protocol.
+    fn foreign(body: &[u8]) -> Vec<u8> {
+        let length = (body.len() as u16).to_le_bytes();
+        [&MAGIC[..], &99u16.to_le_bytes(), &length, body].concat()
+    }
+
+    /// Bodies of other forms than today's, of lengths that are and are not those of today's.
+    fn foreign_bodies() -> Vec<Vec<u8>> {
+        let mut bodies: Vec<Vec<u8>> = [0, 1, 7, 1024, 1025, 65_535].map(|length| vec![0xff; length]).to_vec();
+        bodies.push(codec::encode(&hello()));
+        bodies.push([codec::encode(&hello()), vec![1]].concat());
+        bodies
+    }
+
+    #[tokio::test]
+    async fn a_caller_of_another_version_is_told_apart_whatever_its_hello_looks_like() {
+        for body in foreign_bodies() {
+            let (mut client, mut server) = tokio::io::duplex(1 << 20);
+            client.write_all(&foreign(&body)).await.unwrap();
+            let read = read_hello(&mut server).await;
+            assert!(matches!(read, Err(HelloError::Version(99))), "{} bytes: {read:?}", body.len());
+            drop(client);
+            assert_eq!(server.read(&mut [0]).await.unwrap(), 0, "nothing is left unread, or the answer might be lost");
+        }
+        // One that stops in the middle is told apart by what it said.
+        let (mut client, mut server) = tokio::io::duplex(1 << 20);
+        client.write_all(&foreign(&[1; 100])[..20]).await.unwrap();
+        drop(client);
+        assert!(matches!(read_hello(&mut server).await, Err(HelloError::Version(99))));
+    }
+
+    #[tokio::test]
+    async fn a_server_of_another_version_is_told_apart_whatever_its_welcome_looks_like() {
+        let mut cases: Vec<(Vec<u8>, &str)> =
+            foreign_bodies().into_iter().map(|body| (body, "it speaks protocol 99, not ")).collect();
+        cases.push((codec::encode(&Welcome::Yes), "it speaks protocol 99, not "));
+        // What it says is passed on if it can be read.
+        cases.push((codec::encode(&Welcome::No("too old".into())), "too old"));
+        for (body, said) in cases {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                read_hello(&mut stream).await.unwrap();
+                stream.write_all(&foreign(&body)).await.unwrap();
+                stream
+            };
+            let hello = hello();
+            let (opened, _) = tokio::join!(open(address, &hello, HELLO_TIMEOUT), server);
+            let why = opened.unwrap_err().to_string();
+            assert!(why.starts_with(&format!("refused: {said}")), "{} bytes: {why}", body.len());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_before_any_byte_is_no_broken_frame() {
+        let (client, mut server) = tokio::io::duplex(64);
+        drop(client);
+        assert!(matches!(read_hello(&mut server).await, Err(HelloError::Gone)));
+        let (mut client, mut server) = tokio::io::duplex(64);
+        client.write_all(b"r").await.unwrap();
+        drop(client);
+        assert!(matches!(read_hello(&mut server).await, Err(HelloError::Broken(_))));
     }
 
     #[tokio::test]

@@ -22,7 +22,7 @@ use raidfs_common::rpc::chunks::ChunkSummary;
 use raidfs_common::rpc::{Service, Welcome};
 use raidfs_common::stream::{Listener, Stream};
 use raidfs_common::wire;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -121,14 +121,14 @@ async fn answer(config: &Config, me: ServerId, said: Said) {
     };
     let (places, started) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Instant::now());
     loop {
-        let Ok((stream, peer)) = listener.accept().await else {
+        let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         let (config, waits) = (config.clone(), Waits { me, started, said: said.clone() });
         tokio::spawn(async move {
-            if let Some(stream) = admit(stream, &config, peer, &waits).await {
+            if let Some(stream) = admit(stream, &config, &waits).await {
                 serve_guest!(stream, waits.serve());
             }
             drop(place);
@@ -137,9 +137,9 @@ async fn answer(config: &Config, me: ServerId, said: Said) {
 }
 
 /// Lets in who asks how it is.
-async fn admit(mut stream: Stream, config: &Config, peer: SocketAddr, waits: &Waits) -> Option<Stream> {
-    let hello = wire::read_hello(&mut stream).await.ok()?;
-    let judged = listen::judge(&hello, config, waits.me, peer);
+async fn admit(mut stream: Stream, config: &Config, waits: &Waits) -> Option<Stream> {
+    let hello = listen::hello(&mut stream, waits.me).await.ok()?;
+    let judged = listen::judge(&hello, config, waits.me, &stream.peer());
     let wanted = match judged {
         Ok(()) if hello.to == waits.me && hello.service == Service::Admin => Welcome::Yes,
         Ok(()) => Welcome::No(format!("{} waits: {}", waits.me, waits.said.lock().1)),

@@ -91,7 +91,18 @@ impl CallError {
 
     /// Whether something is there, and wants nothing to do with the caller.
     pub fn is_refused(&self) -> bool {
-        matches!(self, CallError::Connect(_, e) if matches!(**e, ConnectError::Refused(_)))
+        self.refusal().is_some()
+    }
+
+    /// Why it is so, in the other's words.
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            CallError::Connect(_, error) => match &**error {
+                ConnectError::Refused(why) => Some(why),
+                _ => None,
+            },
+            _ => None,
+        }
     }
 }
 

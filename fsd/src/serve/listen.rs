@@ -8,8 +8,8 @@ use raidfs_common::id::ServerId;
 use raidfs_common::limits::CONNECTIONS_MAX;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker, Welcome};
 use raidfs_common::stream::{Listener, Stream};
-use raidfs_common::wire;
-use std::net::{IpAddr, SocketAddr};
+use raidfs_common::wire::{self, HelloError};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,25 +27,21 @@ pub struct Guest {
     pub place: OwnedSemaphorePermit,
 }
 
-/// Whether a first frame is welcome; else why not.
-pub fn judge(hello: &Hello, config: &Config, me: ServerId, peer: SocketAddr) -> Result<(), String> {
-    // Without its port, so that a client that tries again hears the same and need not say it again.
-    let peer = peer.ip();
-    if hello.version != PROTOCOL_VERSION {
-        let theirs = hello.version;
-        return Err(format!(
-            "{peer} speaks protocol {theirs}, {me} speaks {PROTOCOL_VERSION}; run one version everywhere"
-        ));
-    }
+/// Whether a first frame is welcome; else why not. `place`: where it comes from.
+pub fn judge(hello: &Hello, config: &Config, me: ServerId, place: &str) -> Result<(), String> {
+    let who = match hello.speaker {
+        Speaker::Server(server) => server.to_string(),
+        Speaker::Client | Speaker::ClientByWay => place.to_owned(),
+    };
     if hello.cluster != config.cluster_id() {
         let (theirs, ours) = (&hello.cluster_name, &config.cluster);
         return Err(format!(
-            "{peer} is of the cluster {theirs:?}, {me} is of {ours:?}; one of them has the wrong configuration"
+            "{who} is of the cluster {theirs:?}, {me} is of {ours:?}; one of them has the wrong configuration"
         ));
     }
     if hello.to != me && hello.speaker != Speaker::ClientByWay {
         return Err(format!(
-            "{peer} means to reach {}, this is {me}; compare the addresses in the configurations",
+            "{who} means to reach {}, this is {me}; compare the addresses in the configurations",
             hello.to
         ));
     }
@@ -56,6 +52,9 @@ pub fn judge(hello: &Hello, config: &Config, me: ServerId, peer: SocketAddr) -> 
     }
 }
 
+/// An address, and which of the cluster's servers calls from there, as it says.
+type Caller = (IpAddr, Option<ServerId>);
+
 /// Accepts connections for ever, and hands over those that are welcome.
 pub async fn run(
     listener: Listener,
@@ -64,8 +63,8 @@ pub async fn run(
     hand_over: impl Fn(Guest) + Clone + Send + Sync + 'static,
 ) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // Strangers are complained about once a minute and address, not once a try.
-    let complaints: Arc<parking_lot::Mutex<Complaints<IpAddr>>> = Arc::default();
+    // Strangers are complained about once a minute and address, and server that they say they are, not once a try.
+    let complaints: Arc<parking_lot::Mutex<Complaints<Caller>>> = Arc::default();
     let mut deaf = Outage::default();
     loop {
         let (mut stream, peer) = match listener.accept().await {
@@ -85,23 +84,24 @@ pub async fn run(
             }
         };
         let Ok(place) = places.clone().try_acquire_owned() else {
-            if complaints.lock().due(peer.ip(), Instant::now()) {
+            if complaints.lock().due((peer.ip(), None), Instant::now()) {
                 tracing::warn!("{CONNECTIONS_MAX} connections are open: that from {peer} is refused");
             }
             continue;
         };
         let (config, complaints, hand_over) = (config.clone(), complaints.clone(), hand_over.clone());
         tokio::spawn(async move {
-            match admit(&mut stream, &config, me, peer).await {
+            let from = stream.peer();
+            match admit(&mut stream, &config, me).await {
                 Ok((hello, None)) => hand_over(Guest { stream, speaker: hello.speaker, service: hello.service, place }),
                 Ok((_, Some(way))) => {
                     relay::carry(stream, way).await;
                     drop(place);
                 }
-                Err((Refused::NoNews, why)) => tracing::debug!("connection from {peer} refused: {why}"),
-                Err((Refused::Unwelcome, why)) => {
-                    if complaints.lock().due(peer.ip(), Instant::now()) {
-                        tracing::warn!("connection from {peer} refused: {why}");
+                Err((Refused::NoNews, why)) => tracing::debug!("connection from {from} refused: {why}"),
+                Err((Refused::Unwelcome(who), why)) => {
+                    if complaints.lock().due((peer.ip(), who), Instant::now()) {
+                        tracing::warn!("connection from {from} refused: {why}");
                     }
                 }
             }
@@ -110,11 +110,29 @@ pub async fn run(
 }
 
 /// Why a connection is not served.
-enum Refused {
-    /// It is not welcome.
-    Unwelcome,
+#[derive(Debug)]
+pub enum Refused {
+    /// It is not welcome; which of the cluster's servers it says that it is.
+    Unwelcome(Option<ServerId>),
     /// It is for another server, which is not reached from here; the client asks others at the same time, too. Or it has gone.
     NoNews,
+}
+
+/// Reads a caller's first frame. One of another version of the protocol is told so here, as nothing else is known of it.
+pub async fn hello(stream: &mut Stream, me: ServerId) -> Result<Hello, (Refused, String)> {
+    let place = stream.peer();
+    match wire::read_hello(stream).await {
+        Ok(hello) => Ok(hello),
+        // Programs that look whether anybody is here do so, and those that end while they connect.
+        Err(HelloError::Gone) => Err((Refused::NoNews, HelloError::Gone.to_string())),
+        Err(HelloError::Version(theirs)) => {
+            let why =
+                format!("{place} speaks protocol {theirs}, {me} speaks {PROTOCOL_VERSION}; run one version everywhere");
+            let _ = wire::welcome(stream, &Welcome::No(why.clone())).await;
+            Err((Refused::Unwelcome(None), why))
+        }
+        Err(HelloError::Broken(error)) => Err((Refused::Unwelcome(None), format!("no proper first frame: {error}"))),
+    }
 }
 
 /// Whether a connection is welcome: then also the one to the server that it is passed on to, if that is another.
@@ -122,15 +140,17 @@ async fn admit(
     stream: &mut Stream,
     config: &Config,
     me: ServerId,
-    peer: SocketAddr,
 ) -> Result<(Hello, Option<Stream>), (Refused, String)> {
-    let unwelcome = |why| (Refused::Unwelcome, why);
-    let hello = wire::read_hello(stream).await.map_err(|e| unwelcome(format!("no proper first frame: {e}")))?;
-    let found = match judge(&hello, config, me, peer) {
+    let hello = hello(stream, me).await?;
+    let who = match hello.speaker {
+        Speaker::Server(server) => config.address(server).map(|_| server),
+        Speaker::Client | Speaker::ClientByWay => None,
+    };
+    let found = match judge(&hello, config, me, &stream.peer()) {
         Ok(()) if hello.to != me => {
             relay::find(config, me, &hello).await.map(Some).map_err(|why| (Refused::NoNews, why))
         }
-        judged => judged.map(|()| None).map_err(unwelcome),
+        judged => judged.map(|()| None).map_err(|why| (Refused::Unwelcome(who), why)),
     };
     let answer = found.as_ref().map_or_else(|(_, why)| Welcome::No(why.clone()), |_| Welcome::Yes);
     wire::welcome(stream, &answer).await.map_err(|e| (Refused::NoNews, e.to_string()))?;
@@ -171,14 +191,15 @@ macro_rules! serve_guest {
 
 #[cfg(test)]
 mod tests {
-    use super::judge;
+    use super::{Refused, admit, judge};
     use raidfs_common::config::{Config, Durability};
     use raidfs_common::id::{ClusterId, ServerId};
     use raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
-    use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
+    use raidfs_common::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Service, Speaker, Welcome};
     use raidfs_common::wire::Wire;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Semaphore;
 
@@ -205,27 +226,21 @@ mod tests {
             to,
             service,
         };
-        let said = |hello: &Hello, me| judge(hello, &config, me, ([10, 0, 0, 7], 4711).into());
+        let said = |hello: &Hello, me| judge(hello, &config, me, "10.0.0.7");
         let (client, way, server) = (Speaker::Client, Speaker::ClientByWay, Speaker::Server(ServerId(2)));
         let (one, two, witness) = (ServerId(1), ServerId(2), ServerId::WITNESS);
         let (names, chunks, peer, admin) = (Service::Names, Service::Chunks, Service::Peer, Service::Admin);
 
-        let older = Hello { version: PROTOCOL_VERSION - 1, ..hello(one, client, names) };
-        let versions = format!(
-            "10.0.0.7 speaks protocol {}, fsd1 speaks {PROTOCOL_VERSION}; run one version everywhere",
-            PROTOCOL_VERSION - 1
-        );
-        assert_eq!(said(&older, one), Err(versions));
-        // The version first: what follows may have meant something else in another.
-        let neither = Hello { cluster: ClusterId(9), to: two, ..older };
-        assert!(said(&neither, one).unwrap_err().contains("speaks protocol"));
-
-        let foreign = Hello { cluster: ClusterId(9), cluster_name: "work".into(), ..hello(one, client, names) };
-        let clusters =
-            "10.0.0.7 is of the cluster \"work\", fsd1 is of \"home\"; one of them has the wrong configuration";
-        assert_eq!(said(&foreign, one), Err(clusters.to_owned()));
+        for (speaker, who) in [(client, "10.0.0.7"), (server, "fsd2")] {
+            let foreign = Hello { cluster: ClusterId(9), cluster_name: "work".into(), ..hello(one, speaker, names) };
+            let clusters = format!(
+                "{who} is of the cluster \"work\", fsd1 is of \"home\"; one of them has the wrong configuration"
+            );
+            assert_eq!(said(&foreign, one), Err(clusters));
+        }
 
         let wrong = "10.0.0.7 means to reach fsd2, this is fsd1; compare the addresses in the configurations";
+        let wrong_server = "fsd2 means to reach fsd2, this is fsd1; compare the addresses in the configurations";
         let not_here = "the witness serves neither names nor chunks";
         let servers_only = "agreement is among servers only";
         let table = [
@@ -237,7 +252,7 @@ mod tests {
             (one, one, server, peer, None),
             (one, one, server, chunks, None),
             (one, two, client, names, Some(wrong)),
-            (one, two, server, peer, Some(wrong)),
+            (one, two, server, peer, Some(wrong_server)),
             (one, two, way, names, None),
             (one, witness, way, names, Some(not_here)),
             (witness, witness, client, names, Some(not_here)),
@@ -248,6 +263,58 @@ mod tests {
         for (me, to, speaker, service, why) in table {
             let judged = said(&hello(to, speaker, service), me);
             assert_eq!(judged.err().as_deref(), why, "{speaker:?} for {service:?} of {to} at {me}");
+        }
+    }
+
+    /// What comes of a connection on which a caller says so much, and what the caller reads.
+    async fn admitted(bytes: &[u8]) -> (Refused, String, Vec<u8>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut stream = listener.accept().await.unwrap().0.into();
+        let (refused, why) = admit(&mut stream, &config(), ServerId(1)).await.unwrap_err();
+        drop(stream);
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).await.unwrap();
+        (refused, why, answer)
+    }
+
+    #[tokio::test]
+    async fn a_caller_of_another_version_hears_both_versions_and_one_that_says_nothing_is_no_news() {
+        let wanted =
+            format!("127.0.0.1 speaks protocol 99, fsd1 speaks {PROTOCOL_VERSION}; run one version everywhere");
+        for length in [0u16, 3, 3000] {
+            let body = vec![0xff; usize::from(length)];
+            let frame = [&MAGIC[..], &99u16.to_le_bytes(), &length.to_le_bytes(), &body].concat();
+            let (refused, why, answer) = admitted(&frame).await;
+            assert!(matches!(refused, Refused::Unwelcome(None)), "{refused:?}");
+            assert_eq!(why, wanted);
+            let body: Welcome = raidfs_common::codec::decode(&answer[8..]).unwrap();
+            assert_eq!(body, Welcome::No(wanted.clone()));
+        }
+        let (refused, _, _) = admitted(b"").await;
+        assert!(matches!(refused, Refused::NoNews), "{refused:?}");
+        let (refused, why, _) = admitted(b"GET /").await;
+        assert!(matches!(refused, Refused::Unwelcome(None)) && why.starts_with("no proper first frame"), "{why}");
+    }
+
+    #[tokio::test]
+    async fn a_server_of_another_cluster_is_named_as_what_it_says_it_is() {
+        for (speaker, named) in [(ServerId(2), Some(ServerId(2))), (ServerId(77), None)] {
+            let hello = Hello {
+                version: PROTOCOL_VERSION,
+                cluster: ClusterId(9),
+                cluster_name: "work".into(),
+                speaker: Speaker::Server(speaker),
+                to: ServerId(1),
+                service: Service::Peer,
+            };
+            let body = raidfs_common::codec::encode(&hello);
+            let (version, length) = (PROTOCOL_VERSION.to_le_bytes(), (body.len() as u16).to_le_bytes());
+            let (refused, why, _) = admitted(&[&MAGIC[..], &version, &length, &body].concat()).await;
+            assert!(matches!(refused, Refused::Unwelcome(who) if who == named), "{refused:?}");
+            assert!(why.starts_with(&format!("{speaker} is of the cluster")), "{why}");
         }
     }
 

@@ -5,6 +5,7 @@ use super::human;
 use super::terminal::columns;
 use std::cell::RefCell;
 use std::convert::Infallible;
+use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,32 @@ impl Progress {
         }
     }
 
+    /// Prints a line of the result, which goes to standard output; it takes the place of what is shown.
+    pub fn say(&mut self, line: impl Display) {
+        self.wipe();
+        println!("{line}");
+    }
+
+    /// The same of a line for standard error.
+    pub fn note(&mut self, line: impl Display) {
+        self.wipe();
+        eprintln!("{line}");
+    }
+
+    /// Takes away what is shown: something else is about to be printed. The next step shows it again.
+    pub fn wipe(&mut self) {
+        // Progress that cannot be taken away is no reason to fail.
+        let _ = self.wipe_on(&mut std::io::stderr());
+    }
+
+    fn wipe_on(&mut self, terminal: &mut impl Write) -> std::io::Result<()> {
+        if std::mem::take(&mut self.open_line) {
+            write!(terminal, "\r\x1b[K").and_then(|()| terminal.flush())
+        } else {
+            Ok(())
+        }
+    }
+
     fn show(&mut self, line: &str) {
         let mut err = std::io::stderr().lock();
         // Progress that cannot be shown is no reason to fail.
@@ -87,9 +114,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.open_line {
-            eprint!("\r\x1b[K");
-        }
+        self.wipe();
     }
 }
 
@@ -127,6 +152,23 @@ fn line(what: &str, unit: Unit, done: u64, total: u64, elapsed: Duration) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_shown_is_wiped_once_and_only_on_a_terminal() {
+        let wiped = |progress: &mut Progress| {
+            let mut terminal = Vec::new();
+            progress.wipe_on(&mut terminal).unwrap();
+            String::from_utf8(terminal).unwrap()
+        };
+        let mut progress = Progress::new("reading", Unit::Bytes, 10);
+        assert_eq!(wiped(&mut progress), "", "nothing was shown yet");
+        for (terminal, wanted) in [(true, "\r\x1b[K"), (false, "")] {
+            progress.terminal = terminal;
+            progress.show("reading: 50 %");
+            assert_eq!(wiped(&mut progress), wanted);
+            assert_eq!(wiped(&mut progress), "");
+        }
+    }
 
     #[test]
     fn a_line_says_percent_rate_and_time_left() {

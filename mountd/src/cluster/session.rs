@@ -35,7 +35,10 @@ const INO_GRANT_MAX: u64 = INO_GRANT * 16;
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another mount has it.
-    #[error("mounted already by {}; `mountd --takeover` or `mount -o takeover` ends that mount", printed(holder))]
+    #[error(
+        "mounted already by {}; `mountd --takeover --config FILE MOUNTPOINT` or `mount -o takeover` ends that mount",
+        printed(holder)
+    )]
     Busy {
         /// Who, in its own words.
         holder: String,

@@ -411,7 +411,7 @@ async fn a_second_mount_is_refused_with_the_holders_name_and_may_take_over() {
     let error = ClusterClient::connect(&cluster.config, "second".into(), false).await.err().expect("refused");
     assert_eq!(
         error.to_string(),
-        "mounted already by host 1, /mnt; `mountd --takeover` or `mount -o takeover` ends that mount"
+        "mounted already by host 1, /mnt; `mountd --takeover --config FILE MOUNTPOINT` or `mount -o takeover` ends that mount"
     );
     let second = ClusterClient::connect(&cluster.config, "second".into(), true).await.expect("takes over");
     assert_eq!(*first.session_state().borrow(), SessionState::Open);

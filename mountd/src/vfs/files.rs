@@ -278,6 +278,8 @@ impl<C: Cluster> Shared<C> {
             // Looked up under the lock of the files: whoever learns the placement later finds this one.
             let (placement, synced, since) = (self.names.lock().tree.node(attr.ino))
                 .map_or((attr.placement, false, None), |n| (n.attr.placement, n.synced, n.unsynced_since));
+            let left = self.left_unsynced.lock().remove(attr.ino);
+            let since = [since, left].into_iter().flatten().min();
             let data = FileData {
                 behind: WriteBehind::default(),
                 landed_end: attr.size,

@@ -11,6 +11,7 @@ use super::retained::{Landing, Retained};
 use raidfs_common::error::FsError;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::CHUNK_BYTES;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -98,10 +99,43 @@ impl<C: Cluster> Shared<C> {
             self.make_up_for_all();
         }
     }
+}
 
-    /// Bytes of a file that nobody has open any more have landed, and were not synced.
-    pub(super) fn left_unsynced(&self, since: LossMark) {
-        let mut left = self.left_unsynced.lock();
-        *left = Some(left.map_or(since, |before| before.min(since)));
+/// More files than this are not remembered by number.
+pub(super) const LEFT_MAX: usize = 1 << 16;
+
+/// Files that nobody has open any more, and of which bytes have landed that were not synced: from before the oldest of
+/// them were sent. One that is opened, or loses its last name, is none of them.
+#[derive(Debug, Default)]
+pub(super) struct Left {
+    files: BTreeMap<Ino, LossMark>,
+    others: Option<LossMark>,
+}
+
+impl Left {
+    /// This file, too.
+    pub fn insert(&mut self, ino: Ino, since: LossMark) {
+        if self.files.len() < LEFT_MAX || self.files.contains_key(&ino) {
+            let of_file = self.files.entry(ino).or_insert(since);
+            *of_file = since.min(*of_file);
+        } else {
+            self.others = Some(self.others.map_or(since, |others| others.min(since)));
+        }
+    }
+
+    /// Not this file; since when it was one of them, if that is known.
+    pub fn remove(&mut self, ino: Ino) -> Option<LossMark> {
+        self.files.remove(&ino)
+    }
+
+    /// These, too.
+    pub fn extend(&mut self, more: Left) {
+        more.files.into_iter().for_each(|(ino, since)| self.insert(ino, since));
+        self.others = [self.others, more.others].into_iter().flatten().min();
+    }
+
+    /// From before the oldest bytes of all of them were sent.
+    pub fn since(&self) -> Option<LossMark> {
+        self.files.values().copied().chain(self.others).min()
     }
 }

@@ -66,7 +66,7 @@ pub use space::{Allocate, Seek, Totals};
 use care::Allowance;
 use change_queue::Ticket;
 use changes::Names;
-use cluster::{Cluster, LossMark};
+use cluster::Cluster;
 use files::File;
 use handles::Handles;
 use parking_lot::Mutex;
@@ -126,8 +126,8 @@ struct Shared<C> {
     unsynced: AtomicBool,
     /// Held while all of them are synced: who finds none may rely on that having ended.
     syncing: tokio::sync::Mutex<()>,
-    /// Such bytes of files that nobody has open any more: from before the oldest of them were sent.
-    left_unsynced: Mutex<Option<LossMark>>,
+    /// Files that nobody has open any more, of which there are such bytes. A leaf: no other lock is taken under it.
+    left_unsynced: Mutex<losses::Left>,
     /// Bytes that are kept although they have landed, of all files together.
     retained: AtomicUsize,
     doubtful: mpsc::Sender<Doubtful>,

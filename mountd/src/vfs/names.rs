@@ -330,6 +330,7 @@ impl<C: Cluster> Shared<C> {
     fn after_unlink(&self, attrs: &[Attr]) {
         for attr in attrs.iter().filter(|a| a.nlink == 0 && a.kind == FileKind::File) {
             self.doom(attr.ino);
+            self.left_unsynced.lock().remove(attr.ino);
         }
     }
 }

@@ -480,15 +480,19 @@ impl<C: Cluster> Shared<C> {
         if node.as_ref().is_some_and(|n| n.written || n.blocks != 0) {
             return;
         }
+        let mut kept = None;
+        self.retain(&mut state, |retained, _| kept = retained.take());
+        // Of what a sync of everything has stored, nothing can be lost any more.
+        let stored = state.doomed || kept.is_some_and(|pieces| pieces.is_empty());
+        let since = state.unsynced.since.filter(|_| !stored);
         if let Some(node) = node {
             node.synced = synced;
-            node.unsynced_since = state.unsynced.since;
+            node.unsynced_since = since;
         }
         drop(names);
-        if let Some(since) = state.unsynced.since {
-            self.left_unsynced(since);
+        if let Some(since) = since {
+            self.left_unsynced.lock().insert(ino, since);
         }
-        self.retain(&mut state, |retained, _| drop(retained.take()));
         self.pusher.again.fetch_sub(std::mem::take(&mut state.again).len(), Ordering::Relaxed);
         state.forgotten = true;
         drop(state);

@@ -100,17 +100,17 @@ impl<C: Cluster> Shared<C> {
         if !self.unsynced.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
-        let left = self.left_unsynced.lock().take();
+        let left = std::mem::take(&mut *self.left_unsynced.lock());
         let synced = self.cluster.sync_whole(None).await;
         if synced.is_err() {
             self.unsynced.store(true, Ordering::Relaxed);
-            left.into_iter().for_each(|since| self.left_unsynced(since));
+            self.left_unsynced.lock().extend(left);
+            return synced;
         }
-        synced?;
-        match left.is_some_and(|since| self.cluster.loss_mark() > since) {
+        match left.since().is_some_and(|since| self.cluster.loss_mark() > since) {
             true => {
                 tracing::warn!(
-                    "both servers of a pair lost power: of what was written since the last sync, something may be lost"
+                    "both servers of a pair lost power, or are gone for good: of what was written to files that were closed, and not synced, something may be lost"
                 );
                 Err(FsError::Io)
             }

@@ -118,4 +118,7 @@ crash fsd4
 check "either copy has all" sh -c 'cd "$1/new" && sha256sum --quiet -c "$2"' - "$MNT" "$CASE_DIR/new"
 back fsd4
 need wait_healthy 60
+# What was written before the loss was synced, or removed.
+check "mountd ends" r stop mountd
+refuse "and does not take what was synced or removed before the loss for lost" grep "something may be lost\|not everything" "$DIR/log/mountd.log"
 check "verify finds nothing wrong" verify

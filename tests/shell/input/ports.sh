@@ -28,6 +28,18 @@ says "with both names" "mountd: .*is of the cluster .second., fsd1 is of .local-
 same "said once for each server" 1 "$(grep -c "WARN fsd1: refused" "$CASE_DIR/refused")"
 says "and status says why nobody answers" "fsd1 refused: .* is of the cluster .second." "$BIN/raidfs" status --config "$CASE_DIR/d/raidfs.toml"
 
+# A server with another cluster's name in the place of one of ours.
+need r stop fsd2
+begin stranger "$BIN/fsd" --config "$CASE_DIR/d/raidfs.toml" --id 2 --data "$CASE_DIR/d/fsd2"
+check "a server of another cluster says that others refuse it, in their words" wait_until 20 \
+  grep -q 'WARN fsd1 does not let fsd2 take part: fsd2 is of the cluster "second", fsd1 is of "local-' "$CASE_DIR/stranger.err"
+check "and they say which it is" wait_until 20 grep -q 'refused: fsd2 is of the cluster "second"' "$DIR/log/fsd1.log"
+same "each once a minute at most" "1 1" \
+  "$(grep -c "WARN fsd1 does not let" "$CASE_DIR/stranger.err") $(grep -c 'refused: fsd2 is of' "$DIR/log/fsd1.log")"
+tell stranger
+finish stranger
+need r start fsd2
+
 for n in 0 1 2 3 4; do
   check "garbage behind a right first frame, and names that are none, too (server $n)" probe garbage "$DIR/raidfs.toml" $n
 done

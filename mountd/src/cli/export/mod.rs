@@ -111,22 +111,25 @@ impl Summary {
     }
 
     /// Says what became of a file that was made, and counts it.
-    fn add(&mut self, path: &Path, made: &Made, lost: Option<Gone>) {
+    fn add(&mut self, path: &Path, made: &Made, lost: Option<Gone>, progress: &mut Progress) {
         let path = printed(path);
         if made.there != Here::Whole {
-            println!("{:<12} {path}", made.there.word());
+            progress.say(format_args!("{:<12} {path}", made.there.word()));
         }
         if made.there != Here::Whole || !is_damaged(&lost) {
             self.count(&made.there);
         }
         self.damaged += u64::from(made.damaged > 0 || is_damaged(&lost));
         match lost {
-            Some(gone) if gone.certain => println!("DAMAGED      {path}: {gone}"),
-            Some(doubt) => eprintln!("{path}: {doubt}"),
+            Some(gone) if gone.certain => progress.say(format_args!("DAMAGED      {path}: {gone}")),
+            Some(doubt) => progress.note(format_args!("{path}: {doubt}")),
             None => {}
         }
         if made.damaged > 0 {
-            println!("DAMAGED      {path}: {} blocks of 4 KiB do not match their checksums", made.damaged);
+            progress.say(format_args!(
+                "DAMAGED      {path}: {} blocks of 4 KiB do not match their checksums",
+                made.damaged
+            ));
         }
     }
 
@@ -167,6 +170,7 @@ fn list(names: &Names, contents: &Contents, summary: &mut Summary) -> Result<(),
             FileKind::File => {
                 let (here, gone) = contents.look(&found.attr)?;
                 if let Some(gone) = &gone {
+                    progress.iter_mut().for_each(Progress::wipe);
                     eprintln!("{}: {gone}", printed(&found.path));
                 }
                 if is_damaged(&gone) {
@@ -232,10 +236,10 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
         };
         match outcome {
             Ok(None) => {}
-            Ok(Some(made)) => summary.add(&found.path, &made, lost),
+            Ok(Some(made)) => summary.add(&found.path, &made, lost, &mut progress),
             Err(failure) => {
                 summary.failed += 1;
-                println!("FAILED       {}", raidfs_common::log::chain(&failure));
+                progress.say(format_args!("FAILED       {}", raidfs_common::log::chain(&failure)));
             }
         }
         Ok(())

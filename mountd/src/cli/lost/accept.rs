@@ -162,7 +162,9 @@ async fn accept(config: &Config, pair: &Pair) -> Ended {
                 continue;
             }
             Some(Err(NotAccepted::Heard(server))) if !std::mem::replace(&mut said, true) => {
-                eprintln!("{server} was heard of a moment ago: waiting until it has been silent for long enough");
+                progress.note(format_args!(
+                    "{server} was heard of a moment ago: waiting until it has been silent for long enough"
+                ));
             }
             _ => {}
         }

@@ -37,6 +37,7 @@ pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, report: &
     for pair in pairs {
         let servers = serving(pair);
         let lists = futures::future::join_all(servers.iter().map(|&s| list(config, s, pair.id, &progress))).await;
+        progress.borrow_mut().wipe();
         let mut whole = Vec::new();
         for (&server, list) in servers.iter().zip(lists) {
             match list {

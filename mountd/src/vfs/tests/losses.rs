@@ -141,6 +141,74 @@ fn of_a_file_that_was_closed_the_next_sync_tells() {
 }
 
 #[test]
+fn of_what_was_closed_and_then_synced_or_removed_nothing_is_lost() {
+    run(async {
+        let (cluster, vfs, synced, handle) = written(&[1; 100]).await;
+        let (removed, other) = new_file(&vfs, "removed").await;
+        vfs.write(other, 0, &[2; 100], None).await.unwrap();
+        for (ino, handle) in [(synced, handle), (removed.ino, other)] {
+            vfs.release(handle).unwrap();
+            until(|| first_chunk(&cluster, ino).is_some()).await;
+        }
+        until(|| vfs.0.files.lock().is_empty()).await;
+        let handle = vfs.open(synced, PLAIN).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        vfs.release(handle).unwrap();
+        vfs.unlink(Ino::ROOT, b"removed").await.unwrap();
+        until(|| vfs.0.files.lock().is_empty()).await;
+        lose_power(&cluster);
+        assert_eq!(vfs.sync_all().await, Ok(()));
+    });
+}
+
+#[test]
+fn of_what_was_closed_after_a_sync_of_everything_nothing_is_lost() {
+    run(async {
+        let (cluster, vfs, ino, handle) = written(&vec![1; 2 * RETAINED_BYTES_MAX]).await;
+        vfs.sync_all().await.unwrap();
+        vfs.release(handle).unwrap();
+        until(|| vfs.0.files.lock().is_empty()).await;
+        lose_power(&cluster);
+        assert_eq!(vfs.sync_all().await, Ok(()));
+        let handle = vfs.open(ino, PLAIN).await.unwrap();
+        assert_eq!(vfs.fsync(handle).await, Ok(()));
+    });
+}
+
+#[test]
+fn of_a_file_that_was_closed_and_is_open_again_its_loss_is_told() {
+    run(async {
+        let (cluster, vfs, ino, handle) = written(&[1; 100]).await;
+        vfs.release(handle).unwrap();
+        until(|| first_chunk(&cluster, ino).is_some() && vfs.0.files.lock().is_empty()).await;
+        let handle = vfs.open(ino, PLAIN).await.unwrap();
+        vfs.release(handle).unwrap();
+        lose_power(&cluster);
+        assert_eq!(vfs.sync_all().await, Err(FsError::Io), "it was opened and not synced");
+        assert_eq!(vfs.sync_all().await, Ok(()));
+    });
+}
+
+#[test]
+fn so_many_files_that_were_closed_are_told_apart_and_the_oldest_of_all_counts() {
+    use crate::vfs::cluster::LossMark;
+    use crate::vfs::losses::{LEFT_MAX, Left};
+    let mut left = Left::default();
+    assert_eq!(left.since(), None);
+    (0..LEFT_MAX as u64).for_each(|n| left.insert(Ino(n + 1), LossMark(5)));
+    left.insert(Ino(1), LossMark(7));
+    assert_eq!(left.remove(Ino(1)), Some(LossMark(5)));
+    left.insert(Ino(1), LossMark(6));
+    assert_eq!(left.since(), Some(LossMark(5)));
+    left.insert(Ino(1 << 40), LossMark(4));
+    assert_eq!((left.remove(Ino(1 << 40)), left.since()), (None, Some(LossMark(4))), "it is one of too many");
+    let mut all = Left::default();
+    all.insert(Ino(1), LossMark(3));
+    all.extend(left);
+    assert_eq!((all.remove(Ino(1)), all.since()), (Some(LossMark(3)), Some(LossMark(4))));
+}
+
+#[test]
 fn a_sync_of_everything_that_a_loss_overtook_makes_durable_what_was_written() {
     run(async {
         let (cluster, vfs, ino, _) = written(b"kept").await;
