@@ -140,6 +140,12 @@ impl Local {
         let made = if at.made { "made by raidfs up\n" } else { "" };
         write_atomically(&self.dir.join("mountpoint"), &format!("{}\n{made}", at.path.to_string_lossy()))
     }
+
+    /// Forgets where it was to be mounted.
+    pub fn forget_mount_point(&self) {
+        // What is left tells of a wish that was refused, and harms nothing.
+        let _ = std::fs::remove_file(self.dir.join("mountpoint"));
+    }
 }
 
 /// `path` from the root on, whether it exists or not.

@@ -33,6 +33,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         println!("it is up already, mounted at {}; nothing was changed", printed(&at.path));
         return Ok(ExitCode::SUCCESS);
     }
+    let remembered = local.mount_point().is_some();
     if local.pid(Name::Mount).is_none() {
         check_apart(&local.dir, &at.path)?;
         mounts::check_place(&at.path)?;
@@ -64,6 +65,8 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         bring::take_back(&local, started);
         if they_stay {
             eprintln!("the servers run; `raidfs up` again once it can be mounted");
+        } else if !remembered {
+            local.forget_mount_point();
         }
         return Err(without.unwrap_or(failure));
     }
