@@ -118,10 +118,14 @@ impl Replica {
 
     /// A change was made on both, and one of them had no such chunk before. Most often it was under way with another change
     /// at the same time. If the copies differ, the one who had none has lost it: it is put out, and brought up to date.
-    /// While the mirror is brought up to date it has not got everything: they are compared once it has.
+    /// A mirror that is just brought up to date has not got everything, but must have this chunk when it is in sync, as it may
+    /// be the only copy then: the attempt copies it. If that is about to end, they are compared behind it.
     pub(super) async fn compare_with_mirror(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
         let standing = self.standing_known().await;
         let catches_up = standing.in_sync() && standing.mirror.state == CopyState::Syncing;
+        if catches_up && self.state.lock().doubt(standing.epoch(), chunk) {
+            return;
+        }
         // The mirror has it right.
         let lost_here = lost_here && !catches_up;
         if catches_up || !self.compare_now(chunk, lost_here).await {
@@ -129,7 +133,7 @@ impl Replica {
         }
     }
 
-    fn compare_later(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
+    pub(super) fn compare_later(self: &Arc<Self>, chunk: ChunkId, lost_here: bool) {
         let is_first = {
             let mut later = self.compared_later.lock();
             later.insert(chunk, lost_here);

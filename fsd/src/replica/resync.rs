@@ -42,6 +42,9 @@ const HELD_UP_MAX: u32 = 3;
 const HELD_UP_PAUSE: Duration = Duration::from_millis(200);
 /// A chunk whose file is being cut meanwhile is copied anew so often before the attempt is given up.
 const COPY_TRIES: u32 = 20;
+/// Chunks that turn out to be doubtful meanwhile are copied in so many rounds; what is left then is compared behind the end.
+/// That happens only to who goes on making chunks by several changes at the same time, which are few in any one round.
+const DOUBTFUL_ROUNDS: u32 = 10;
 /// After a failed attempt; doubled by each further one, up to the second value.
 const BACKOFF: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
@@ -201,6 +204,9 @@ impl Replica {
         match result {
             Ok(()) => {
                 let report = Report::InSync { pair: self.pair, epoch: standing.epoch(), server, incarnation };
+                for chunk in self.state.lock().doubtful(standing.epoch()) {
+                    self.compare_later(chunk, false);
+                }
                 self.report_until(report, standing.epoch()).await;
                 if let Some(progress) = self.progress.lock().take() {
                     let shown = progress.shown();
@@ -266,12 +272,39 @@ impl Replica {
         if planted(Bug::SettlesNothing) {
             return Ok(());
         }
+        self.settle_copies(standing).await?;
+        self.copy_doubtful(standing, &bytes_at_once).await
+    }
+
+    /// Makes what was copied durable.
+    async fn settle_copies(self: &Arc<Self>, standing: &Standing) -> Result<(), Failed> {
         let (me, view) = (self.me, standing.view());
         let there = self.ask(standing, SYNC_PATIENCE, move |c, x| async move { c.settle(x, me, view).await });
         let here = self.disk(SYNC_STUCK, "sync", |store| store.sync_all());
         let (there, here) = tokio::join!(there, here);
         here.map_err(Failed::Own)?;
         there
+    }
+
+    /// Copies what a change has made on one of the two only since it was copied, or though it was not to be copied. No await
+    /// lies between the last look and the end.
+    async fn copy_doubtful(self: &Arc<Self>, standing: &Standing, bytes_at_once: &Semaphore) -> Result<(), Failed> {
+        for _ in 0..DOUBTFUL_ROUNDS {
+            let doubtful = self.state.lock().doubtful(standing.epoch());
+            if doubtful.is_empty() {
+                break;
+            }
+            let mut bytes = 0;
+            for chunk in doubtful {
+                bytes += self.copy_chunk(standing, chunk, bytes_at_once).await?;
+            }
+            // Most often the mirror has all of it.
+            if bytes > 0 {
+                tracing::warn!("{} lacked {bytes} bytes of chunks that nobody had noted", standing.mirror.server);
+                self.settle_copies(standing).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Copies a chunk: at once if nobody uses the store, else when no other is copied and some time has passed since.
@@ -392,6 +425,7 @@ impl Replica {
         if self.standing_known().await.epoch() != standing.epoch() {
             return Err(Failed::Epoch);
         }
+        self.state.lock().copies(standing.epoch(), chunk);
         let sent = AtomicBool::new(false);
         tokio::select! {
             copied = self.copy_held(standing, position, chunk, damage, &sent) => copied,

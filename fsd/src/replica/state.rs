@@ -5,20 +5,23 @@
 //! | in sync all the time | outcomes of changes are kept |
 //! | not in sync in between, or not known | outcomes are forgotten: the copy is the mirror's now |
 //! | came into sync beside a mirror that is | no change is ordered here before the mirror's older ones have ended |
-//! | the mirror is syncing | one attempt to bring it up to date; a forward that fails ends it |
+//! | the mirror is syncing | one attempt to bring it up to date; a forward that fails ends it; a chunk that only one had is copied |
 
-use raidfs_common::id::{Epoch, Incarnation, ServerId};
+use raidfs_common::id::{ChunkId, Epoch, Incarnation, ServerId};
 use raidfs_common::pair::{CopyState, Pair};
 use raidfs_common::plant::{Bug, planted};
+use std::collections::BTreeSet;
 
 /// One attempt to bring the mirror up to date: it lasts for one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Attempt {
     epoch: Epoch,
     /// The mirror missed a change.
     failed: bool,
     /// The leader was told that the mirror has everything: from then on a forward must not fail.
     sealed: bool,
+    /// Chunks that a change has made on one of the two only: of the others' bytes the mirror may have none.
+    doubtful: BTreeSet<ChunkId>,
 }
 
 /// What this server remembers of the epochs that it saw.
@@ -51,7 +54,8 @@ impl State {
         let continuous = self.in_sync && in_sync && pair.epoch.0 == self.epoch.0 + 1;
         self.must_open = both && (!continuous || self.must_open);
         let syncing = in_sync && mirror == Some(CopyState::Syncing);
-        self.attempt = syncing.then_some(Attempt { epoch: pair.epoch, failed: false, sealed: false });
+        self.attempt =
+            syncing.then(|| Attempt { epoch: pair.epoch, failed: false, sealed: false, doubtful: BTreeSet::new() });
         self.epoch = pair.epoch;
         self.in_sync = in_sync;
         !continuous
@@ -71,7 +75,7 @@ impl State {
 
     /// Whether changes are worth forwarding to a mirror that catches up.
     pub fn attempt_good(&self) -> bool {
-        self.attempt.is_some_and(|a| !a.failed)
+        self.attempt.as_ref().is_some_and(|a| !a.failed)
     }
 
     /// The mirror, catching up under `epoch`, misses a change.
@@ -83,6 +87,31 @@ impl State {
             }
             _ => Missed::MustEvict,
         }
+    }
+
+    /// A change has made the chunk on one of the two only, and `epoch` is that of an attempt. True: that copies it before it
+    /// ends, or has failed already, and the next one does. False: it may have ended.
+    pub fn doubt(&mut self, epoch: Epoch, chunk: ChunkId) -> bool {
+        match &mut self.attempt {
+            Some(attempt) if attempt.epoch == epoch && !attempt.sealed => {
+                attempt.doubtful.insert(chunk);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The chunk is copied as a whole now, in its turn among its changes.
+    pub fn copies(&mut self, epoch: Epoch, chunk: ChunkId) {
+        if let Some(attempt) = self.attempt.as_mut().filter(|a| a.epoch == epoch) {
+            attempt.doubtful.remove(&chunk);
+        }
+    }
+
+    /// Chunks that are to be copied (once more) under `epoch`.
+    pub fn doubtful(&self, epoch: Epoch) -> Vec<ChunkId> {
+        let attempt = self.attempt.as_ref().filter(|a| a.epoch == epoch);
+        attempt.map_or(Vec::new(), |a| a.doubtful.iter().copied().collect())
     }
 
     /// The mirror has everything; false if it missed something meanwhile. From now on it must not.
@@ -97,6 +126,13 @@ impl State {
     }
 }
 
+#[cfg(test)]
+impl State {
+    pub fn is_sealed(&self) -> bool {
+        self.attempt.as_ref().is_some_and(|a| a.sealed)
+    }
+}
+
 /// Whether this life of server `me` is in sync: what the pair says of an earlier life does not hold for this one.
 pub fn in_sync(me: ServerId, life: Incarnation, pair: &Pair) -> bool {
     let is_this = |of: Incarnation| of == life || planted(Bug::StartsInSync);
@@ -107,7 +143,7 @@ pub fn in_sync(me: ServerId, life: Incarnation, pair: &Pair) -> bool {
 mod tests {
     use super::*;
     use CopyState::*;
-    use raidfs_common::id::PairId;
+    use raidfs_common::id::{Ino, PairId};
     use raidfs_common::pair::{Member, Space};
 
     fn pair(epoch: u64, me: CopyState, mirror: CopyState) -> Pair {
@@ -157,6 +193,27 @@ mod tests {
         assert!(!state.seal(Epoch(5)));
         state.see(ServerId(1), Incarnation(1), &pair(6, InSync, Stale));
         assert!(!state.seal(Epoch(6)));
+    }
+
+    #[test]
+    fn what_is_doubtful_is_copied_by_the_attempt_that_is_under_way_and_not_sealed() {
+        let chunk = |ino| ChunkId { ino: Ino(ino), index: 0 };
+        let (mut state, _) = after(&[(5, InSync, Syncing)]);
+        assert!(!state.doubt(Epoch(4), chunk(1)));
+        assert!(state.doubt(Epoch(5), chunk(1)) && state.doubt(Epoch(5), chunk(2)));
+        assert_eq!(state.doubtful(Epoch(5)), [chunk(1), chunk(2)]);
+        assert_eq!(state.doubtful(Epoch(4)), []);
+        state.copies(Epoch(4), chunk(1));
+        state.copies(Epoch(5), chunk(2));
+        assert_eq!(state.doubtful(Epoch(5)), [chunk(1)]);
+        assert!(state.seal(Epoch(5)));
+        assert!(!state.doubt(Epoch(5), chunk(3)));
+        state.see(ServerId(1), Incarnation(1), &pair(6, InSync, Syncing));
+        assert_eq!(state.doubtful(Epoch(6)), []);
+        state.missed(Epoch(6));
+        assert!(state.doubt(Epoch(6), chunk(1)), "the next attempt copies it: it is noted");
+        state.see(ServerId(1), Incarnation(1), &pair(7, InSync, InSync));
+        assert!(!state.doubt(Epoch(7), chunk(1)));
     }
 
     #[test]

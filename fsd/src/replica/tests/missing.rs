@@ -72,18 +72,50 @@ async fn changes_that_make_a_chunk_at_the_same_time_put_nobody_out() {
     assert_eq!(cluster.names.lock().pair.epoch, Epoch(1));
 }
 
-#[tokio::test]
-async fn a_missing_chunk_that_is_changed_during_a_resync_is_compared_behind_it() {
+/// B, which has lost chunk 1, catches up: what is to be copied is known, chunk 1 is not among it, and chunk 101 is not read at
+/// A before it is told.
+async fn half_caught_up() -> Cluster {
     let mut cluster = settled().await;
     cluster.server(B).kill();
-    for ino in 100..300 {
-        cluster.change(0, chunk(ino), write(0, &[1; 50_000])).await;
+    for ino in [100, 101] {
+        cluster.change(0, chunk(ino), write(0, b"a")).await;
     }
     cluster.store(B).remove_file(chunk(1));
+    cluster.store(A).stall_chunk(Some(chunk(101)));
     cluster.restart(B).await;
-    until("it is being brought up to date", || cluster.state(B) == CopyState::Syncing).await;
+    until("the first is copied", || cluster.store(B).contents().contains_key(&chunk(100))).await;
+    cluster
+}
+
+/// B has a chunk 1, of what was written last only.
+fn has_zeros(cluster: &Cluster) -> bool {
+    cluster.store(B).contents().get(&chunk(1)).is_some_and(|bytes| bytes[..9_990] == [0; 9_990])
+}
+
+#[tokio::test]
+async fn a_missing_chunk_that_is_changed_during_a_resync_is_whole_before_its_server_may_be_the_only_one() {
+    let mut cluster = half_caught_up().await;
     cluster.change(0, chunk(1), write(9_990, &[4; 20])).await;
+    assert!(has_zeros(&cluster), "what it had lost was changed there before it was copied");
+    cluster.store(A).stall_chunk(None);
     cluster.in_sync().await;
+    cluster.server(A).kill();
+    assert_eq!(cluster.read(B, chunk(1), 9_000, 990).await.unwrap(), [3; 990]);
+    assert_eq!(cluster.read(B, chunk(1), 9_990, 20).await.unwrap(), [4; 20]);
+    let names = cluster.names.lock();
+    let found_late = |r: &Report| matches!(r, Report::Accuse { reason, .. } if reason.contains("was missing"));
+    assert!(!names.reports.iter().any(found_late), "nor was it in sync before: {:?}", names.reports);
+}
+
+#[tokio::test]
+async fn a_missing_chunk_that_is_changed_at_the_end_of_a_resync_is_compared_behind_it() {
+    let cluster = half_caught_up().await;
+    cluster.names.lock().no_quorum = true;
+    cluster.store(A).stall_chunk(None);
+    until("the leader is told of the end", || cluster.servers[0].replica.state.lock().is_sealed()).await;
+    cluster.change(0, chunk(1), write(9_990, &[4; 20])).await;
+    assert!(has_zeros(&cluster) && cluster.state(B) == CopyState::Syncing);
+    cluster.names.lock().no_quorum = false;
     until("the copies are alike", || cluster.stores[0].contents() == cluster.stores[1].contents()).await;
     cluster.in_sync().await;
     assert_eq!(cluster.read(B, chunk(1), 9_000, 990).await.unwrap(), [3; 990]);
