@@ -7,6 +7,7 @@
 use crate::codec;
 use crate::complaints::Complaints;
 use crate::limits::{FRAME_HEADER_MAX_BYTES, FRAME_PAYLOAD_MAX_BYTES, HELLO_MAX_BYTES, HELLO_TIMEOUT};
+use crate::printed::printed;
 use crate::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Welcome};
 use crate::stream::Stream as Connection;
 use bytes::{Buf, Bytes, BytesMut};
@@ -257,7 +258,7 @@ pub async fn open(address: SocketAddr, hello: &Hello, timeout: Duration) -> Resu
         match read_first(&mut stream).await {
             Ok(First::Ours(Welcome::Yes)) => Ok(stream),
             Ok(First::Ours(Welcome::No(why)) | First::Other(_, Some(Welcome::No(why)))) => {
-                Err(ConnectError::Refused(why))
+                Err(ConnectError::Refused(printed(&why).to_string()))
             }
             Ok(First::Other(version, _)) => Err(ConnectError::Refused(format!(
                 "it speaks protocol {version}, not {PROTOCOL_VERSION}; run one version everywhere"

@@ -204,7 +204,8 @@ impl Replica {
         match result {
             Ok(()) => {
                 let report = Report::InSync { pair: self.pair, epoch: standing.epoch(), server, incarnation };
-                for chunk in self.state.lock().doubtful(standing.epoch()) {
+                let doubtful = self.state.lock().doubtful(standing.epoch());
+                for chunk in doubtful {
                     self.compare_later(chunk, false);
                 }
                 self.report_until(report, standing.epoch()).await;

@@ -33,7 +33,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         println!("it is up already, mounted at {}; nothing was changed", printed(&at.path));
         return Ok(ExitCode::SUCCESS);
     }
-    let remembered = local.mount_point().is_some();
+    let before = local.mount_point();
     if local.pid(Name::Mount).is_none() {
         check_apart(&local.dir, &at.path)?;
         mounts::check_place(&at.path)?;
@@ -65,8 +65,13 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         bring::take_back(&local, started);
         if they_stay {
             eprintln!("the servers run; `raidfs up` again once it can be mounted");
-        } else if !remembered {
-            local.forget_mount_point();
+        } else {
+            match before {
+                Some(before) => local.remember_mount_point(&before)?,
+                // What was made for it is known for as long as it is there.
+                None if !at.made => local.forget_mount_point(),
+                None => {}
+            }
         }
         return Err(without.unwrap_or(failure));
     }

@@ -39,8 +39,7 @@ pub enum Pages {
     Keep,
     /// It drops them: the next read must be seen here.
     Drop,
-    /// It asks for each read with this handle. Of an empty file it would not ask at all, and of one that others write to it
-    /// must drop nothing.
+    /// It asks for each read with this handle. Of an empty file it would not ask at all.
     Bypass,
 }
 
@@ -90,9 +89,10 @@ impl<C: Cluster> Vfs<C> {
             _ => return Pages::Keep,
         };
         match attr.kind {
-            FileKind::File if !mode.writes && (attr.size == 0 || writers > 0) => Pages::Bypass,
-            // What is read with this handle, too, may be seen by nobody: an access time is worth less than the bytes.
+            // What is read with this handle may be seen by nobody: an access time is worth less than the bytes. Past the kernel's
+            // pages it would be seen, but a mapping of such a handle drops them.
             FileKind::File if writers > u32::from(mode.writes) => Pages::Keep,
+            FileKind::File if attr.size == 0 && !mode.writes => Pages::Bypass,
             FileKind::File if attr.size > WHOLE_BYTES => {
                 self.0.forget(ino, 0..END_BYTES).await;
                 self.0.forget(ino, attr.size.saturating_sub(END_BYTES)..attr.size).await;

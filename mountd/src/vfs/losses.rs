@@ -134,6 +134,16 @@ impl Left {
         self.others = [self.others, more.others].into_iter().flatten().min();
     }
 
+    /// Whether this is one of them, as far as that is known.
+    pub fn has(&self, ino: Ino) -> bool {
+        self.files.contains_key(&ino)
+    }
+
+    /// Those of them that are known.
+    pub fn known(&self) -> impl Iterator<Item = Ino> {
+        self.files.keys().copied()
+    }
+
     /// From before the oldest bytes of all of them were sent.
     pub fn since(&self) -> Option<LossMark> {
         self.files.values().copied().chain(self.others).min()

@@ -379,7 +379,9 @@ impl<C: Cluster> Shared<C> {
     pub(super) fn report_written(&self, ino: Ino) {
         let Some(file) = self.files.lock().get(&ino).cloned() else { return };
         let state = file.data.lock();
-        self.report(ino, &state.behind);
+        if !state.forgotten {
+            self.report(ino, &state.behind);
+        }
     }
 
     /// Sends everything of a file, and waits until it has landed and its size has been reported and taken. The error

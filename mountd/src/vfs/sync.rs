@@ -4,6 +4,7 @@ use super::change_queue::Ticket;
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File, OpenFile, Unsynced};
 use super::late::LateNames;
+use super::losses::Left;
 use super::stop::{self, unless_stopped, waits_unless_stopped};
 use super::{Shared, Vfs};
 use raidfs_common::attr::Placement;
@@ -114,7 +115,22 @@ impl<C: Cluster> Shared<C> {
                 );
                 Err(FsError::Io)
             }
-            false => Ok(()),
+            false => {
+                self.are_stored(&left);
+                Ok(())
+            }
+        }
+    }
+
+    /// Files that nobody has opened since are on stable storage: nothing of them can be lost any more.
+    fn are_stored(&self, left: &Left) {
+        let files = self.files.lock();
+        let mut names = self.names.lock();
+        let again = self.left_unsynced.lock();
+        for ino in left.known().filter(|ino| !files.contains_key(ino) && !again.has(*ino)) {
+            if let Some(node) = names.tree.node(ino) {
+                node.unsynced_since = None;
+            }
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{Found, demand, tried};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 const LENGTH: usize = 256 << 10;
 /// Of one write: several pages, of which the kernel may have to wait for one.
@@ -17,22 +17,24 @@ pub fn run(file: &str, writes: usize) -> Found {
     let f = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(file);
     let f = tried(file, f)?;
     tried(file, f.write_all_at(&vec![0; LENGTH], 0))?;
-    let done = AtomicBool::new(false);
+    let (done, read) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for _ in 0..READERS {
             scope.spawn(|| {
                 while !done.load(Ordering::Relaxed) {
-                    // That the file can be read is seen below.
-                    if fs::read(file).is_err() {
-                        return;
-                    }
+                    match fs::read(file) {
+                        Ok(_) => read.fetch_add(1, Ordering::Relaxed),
+                        Err(_) => return,
+                    };
                 }
             });
         }
         let found = (1..=writes).try_for_each(|n| write_and_read(&f, n));
         done.store(true, Ordering::Relaxed);
         found
-    })
+    })?;
+    let read = read.into_inner();
+    demand(read > writes / 100, format!("it was opened and read {read} times only beside {writes} writes"))
 }
 
 fn write_and_read(f: &File, n: usize) -> Found {

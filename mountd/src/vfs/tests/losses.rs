@@ -176,6 +176,22 @@ fn of_what_was_closed_after_a_sync_of_everything_nothing_is_lost() {
 }
 
 #[test]
+fn of_what_was_closed_before_a_sync_of_everything_nothing_is_lost() {
+    run(async {
+        let (cluster, vfs, ino, handle) = written(&[1; 100]).await;
+        vfs.release(handle).unwrap();
+        until(|| first_chunk(&cluster, ino).is_some() && vfs.0.files.lock().is_empty()).await;
+        vfs.sync_all().await.unwrap();
+        lose_power(&cluster);
+        let handle = vfs.open(ino, PLAIN).await.unwrap();
+        assert_eq!(vfs.fsync(handle).await, Ok(()));
+        vfs.release(handle).unwrap();
+        until(|| vfs.0.files.lock().is_empty()).await;
+        assert_eq!(vfs.sync_all().await, Ok(()));
+    });
+}
+
+#[test]
 fn of_a_file_that_was_closed_and_is_open_again_its_loss_is_told() {
     run(async {
         let (cluster, vfs, ino, handle) = written(&[1; 100]).await;
