@@ -57,8 +57,8 @@ pub fn stop(args: &OneArgs) -> Result<ExitCode, Failure> {
         return Err(Failure::Stuck { name, pid, signal: "SIGTERM", seconds: GRACE.as_secs() });
     }
     local.forget(name)?;
-    if let Some(why) = local.complaint(name, from).filter(|_| name == Name::Mount) {
-        return Err(Failure::EndedBadly { why, log: local.log_file(name) });
+    if name == Name::Mount {
+        local.check_mountd_ended_well(from)?;
     }
     println!("{name} is stopped");
     Ok(ExitCode::SUCCESS)

@@ -201,11 +201,17 @@ impl Local {
         std::fs::metadata(self.log_file(name)).map_or(0, |m| m.len())
     }
 
-    /// Why a process has not ended well, by its log from `from` on: a program that fails says so last, with its name before it.
-    pub fn complaint(&self, name: Name, from: u64) -> Option<String> {
-        let mark = if name == Name::Mount { "mountd: " } else { "fsd: " };
-        let tail = self.log_tail(name, from);
-        tail.lines().rev().find_map(|line| line.trim_start().strip_prefix(mark)).map(str::to_owned)
+    /// Whether mountd, which has ended, ended well, by its log from `from` on: if it fails it says so last, with its name before it.
+    pub fn check_mountd_ended_well(&self, from: u64) -> Result<(), Failure> {
+        match self.complaint(from) {
+            Some(why) => Err(Failure::EndedBadly { why, log: self.log_file(Name::Mount) }),
+            None => Ok(()),
+        }
+    }
+
+    fn complaint(&self, from: u64) -> Option<String> {
+        let tail = self.log_tail(Name::Mount, from);
+        tail.lines().rev().find_map(|line| line.trim_start().strip_prefix("mountd: ")).map(str::to_owned)
     }
 
     /// The last lines of a log, from `from` on.
@@ -514,11 +520,11 @@ mod tests {
         write_atomically(&local.log_file(name), "old\nnew\n").unwrap();
         assert_eq!(local.log_tail(name, 4), "    new");
         assert_eq!(local.log_tail(name, 0), "    old\n    new");
-        assert_eq!(local.complaint(name, 0), None);
+        assert_eq!(local.complaint(0), None);
         write_atomically(&local.log_file(name), "mountd: earlier\nWARN mountd: no\nmountd: it broke\n").unwrap();
-        assert_eq!(local.complaint(name, 0).as_deref(), Some("it broke"));
-        assert_eq!(local.complaint(name, 16), Some("it broke".into()));
-        assert_eq!(local.complaint(name, 50), None, "that was before");
+        assert_eq!(local.complaint(0).as_deref(), Some("it broke"));
+        assert_eq!(local.complaint(16), Some("it broke".into()));
+        assert_eq!(local.complaint(50), None, "that was before");
         let many: String = (0..100).map(|n| format!("{n}\n")).collect();
         write_atomically(&local.log_file(name), &many).unwrap();
         assert!(local.log_tail(name, 0).starts_with("    80\n"));

@@ -59,8 +59,6 @@ from_mount() { # SERVER: that costs the path to it, and nothing else.
   pass_time 2000
   check "$1, which only the mount does not reach, stays in sync" both_in_sync "$1" "$(mirror_of "$1")"
 }
-# Not the leader, which has a round of its own.
-follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
 from_leader() {
   local leads; leads=$(leader)
   case $leads in fsd1 | fsd2) victim=fsd3 ;; *) victim=fsd1 ;; esac

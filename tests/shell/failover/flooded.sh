@@ -5,7 +5,6 @@
 skip_without prlimit
 source "$LIB/watch.sh"
 cluster_up
-follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
 memory() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$(pid_of "$1")/status"; }
 files_open() { find "/proc/$(pid_of "$1")/fd" -mindepth 1 | wc -l; }
 has_many_files() { [ "$(files_open "$1")" -gt 300 ]; }

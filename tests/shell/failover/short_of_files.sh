@@ -4,7 +4,6 @@
 skip_without prlimit
 source "$LIB/watch.sh"
 cluster_up
-follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
 deaf() { r status > /dev/null; grep -q "cannot accept connections" "$DIR/log/$victim.log"; }
 
 for victim in "$(follower)" "$(leader)"; do

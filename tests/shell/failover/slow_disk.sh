@@ -31,7 +31,6 @@ times_let_back() { cat "$DIR"/log/fsd?.log | grep -c "INFO $1 is in sync again";
 # Who wrote to it now could not even be killed; that it is frozen shows in that it cannot be once more.
 hangs() { freeze "$1"; fails_with "the disk of $1 takes nothing" "busy" fsfreeze --freeze "$DIR/data/$1"; }
 well() { thaw_all; }
-follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
 
 round "a disk hangs" "$(follower)" hangs "$(follower)"
 leads=$(leader)

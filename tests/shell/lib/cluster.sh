@@ -48,6 +48,8 @@ pid_of() { cat "$DIR/run/$1.pid"; }
 # most_mib fsd1: the memory that it had resident at most, in MiB.
 most_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$(pid_of "$1")/status"; }
 mirror_of() { local n=${1#fsd}; echo "fsd$((n % 2 ? n + 1 : n - 1))"; }
+# A server that is not the leader.
+follower() { case $(leader) in fsd3) echo fsd4 ;; *) echo fsd3 ;; esac; }
 mounted() { grep -qF " $MNT " /proc/self/mountinfo; }
 
 # Which servers hold a file, by the mount's word: `fsd1 fsd2`.

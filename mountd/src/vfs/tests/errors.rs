@@ -13,6 +13,14 @@ fn broken(error: FsError) -> Faults {
     Faults { chunk_changes: Some(error), ..Faults::default() }
 }
 
+/// What becomes of an operation that has waited for servers that hang, for so long that it is tried once more, and then fails.
+async fn in_vain<T>(cluster: &MemoryCluster, operation: impl Future<Output = T>) -> T {
+    let mut operation = Box::pin(operation);
+    assert!(tokio::time::timeout(Duration::from_millis(1100), &mut operation).await.is_err(), "it waits");
+    cluster.set_faults(broken(FsError::Io));
+    operation.await
+}
+
 #[test]
 fn a_lost_write_is_told_at_fsync() {
     run(async {
@@ -66,12 +74,7 @@ fn a_write_that_has_waited_in_vain_is_told_and_made_later() {
         vfs.fsync(handle).await.unwrap();
         cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
         vfs.write(handle, 6, b"second ", None).await.unwrap();
-        {
-            let mut sync = Box::pin(vfs.fsync(handle));
-            assert!(tokio::time::timeout(Duration::from_millis(1100), &mut sync).await.is_err(), "it waits");
-            cluster.set_faults(broken(FsError::Io));
-            assert_eq!(sync.await, Err(FsError::Io));
-        }
+        assert_eq!(in_vain(&cluster, vfs.fsync(handle)).await, Err(FsError::Io));
         assert_eq!(super::vfs(&cluster).getattr(attr.ino).await.unwrap().size, 6, "no longer than its bytes");
         cluster.set_faults(Faults::default());
         vfs.write(handle, 13, b"third", None).await.unwrap();
@@ -114,13 +117,8 @@ fn what_a_mount_has_to_give_up_as_it_ends_leaves_no_zeros() {
         cluster.set_faults(Faults { chunks_hang: true, ..Faults::default() });
         vfs.write(handle, 5, b"unsent", None).await.unwrap();
         vfs.release(handle).unwrap();
-        {
-            let mut end = Box::pin(vfs.close());
-            assert!(tokio::time::timeout(Duration::from_millis(1100), &mut end).await.is_err(), "it waits");
-            // It is kept for another try, which the end does not wait for.
-            cluster.set_faults(broken(FsError::Io));
-            assert_eq!(end.await, Err(FsError::Io));
-        }
+        // It is kept for another try, which the end does not wait for.
+        assert_eq!(in_vain(&cluster, vfs.close()).await, Err(FsError::Io));
         while !vfs.0.files.lock().is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
