@@ -38,6 +38,7 @@ pub fn simulate(seed: u64, arguments: &Arguments) -> ! {
             return;
         }
         println!("WRONG  somebody panicked: {info}");
+        say_trace(seed);
         world::end(1);
     }));
     if let Some(name) = &arguments.plant {
@@ -66,11 +67,16 @@ pub fn simulate(seed: u64, arguments: &Arguments) -> ! {
     for problem in &problems {
         println!("WRONG  {problem}");
     }
+    say_trace(seed);
+    let _ = std::fs::remove_dir_all(&dir);
+    world::end(i32::from(!problems.is_empty()))
+}
+
+/// The last line: by it two runs are told apart that should be the same.
+fn say_trace(seed: u64) {
     let (trace, steps) = world().trace();
     let seconds = world().now() as f64 / 1e9;
     println!("seed {seed}: {seconds:.3} s, {steps} turns, trace {trace:016x}");
-    let _ = std::fs::remove_dir_all(&dir);
-    world::end(i32::from(!problems.is_empty()))
 }
 
 fn run(script: &Script, dir: &Path, arguments: &Arguments) -> Vec<String> {

@@ -143,7 +143,10 @@ pub fn two_pairs(cluster: &str, at: impl Fn(usize) -> SocketAddr) -> Config {
 
 /// Makes the next life of a server that does not run one whose machine has lost power.
 pub fn lose_power(config: &Config, id: ServerId, dir: &Path) {
-    let home = DataDir::open(dir, &identity(config, id)).expect("it does not run");
+    let home = DataDir::open(dir, &identity(config, id)).unwrap_or_else(|error| {
+        let found = std::fs::read(dir.join("identity")).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        panic!("{id} does not run, and its directory is not opened: {error:?}; its file `identity` is {found:?}")
+    });
     home.distrust().expect("it is written down");
 }
 

@@ -41,16 +41,19 @@ pub fn check_ports(wanted: impl IntoIterator<Item = (Name, SocketAddr)>) -> Resu
     Ok(())
 }
 
-/// Starts those of the servers that do not run, and waits until each answers. What was started is added to `started`,
-/// also if this fails.
-pub fn servers(local: &Local, names: &[Name], started: &mut Vec<Started>) -> Result<(), Failure> {
-    let missing: Vec<Name> = names.iter().copied().filter(|&n| local.pid(n).is_none()).collect();
-    check_ports(missing.iter().filter_map(|&name| match name {
+/// The same of those of the servers that do not run.
+pub fn check_ports_of(local: &Local, names: &[Name]) -> Result<(), Failure> {
+    check_ports(names.iter().filter(|&&name| local.pid(name).is_none()).filter_map(|&name| match name {
         Name::Server(id) => local.config.address(id).map(|a| (name, a)),
         Name::Mount => None,
-    }))?;
+    }))
+}
+
+/// Starts those of the servers that do not run, whose ports are free, and waits until each answers. What was started is
+/// added to `started`, also if this fails.
+pub fn servers(local: &Local, names: &[Name], started: &mut Vec<Started>) -> Result<(), Failure> {
     let first = started.len();
-    for &name in &missing {
+    for &name in names.iter().filter(|&&name| local.pid(name).is_none()) {
         started.push(local.start_server(name)?);
     }
     for one in &mut started[first..] {
@@ -136,7 +139,7 @@ fn is_held_from_here(local: &Local, place: &Path) -> bool {
     let answers = admin::runtime().block_on(survey(&local.config));
     let sessions = answers.into_iter().filter_map(|(_, status)| status?.session);
     let mut holders = sessions.filter_map(|(_, holder)| Holder::parse(&holder));
-    holders.any(|h| h.what_here().is_some_and(|what| Path::new(what) == place))
+    holders.any(|holder| holder.is_at(place))
 }
 
 /// Makes `at` a place to mount on: makes the directory if it is missing. What a dead mountd left stays until the new one can

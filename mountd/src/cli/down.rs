@@ -46,7 +46,8 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
 /// Takes the mount away; a busy one only with `force`.
 fn unmount(local: &Local, force: bool) -> Result<(), Failure> {
     let Some(at) = local.mount_point() else { return Ok(()) };
-    let lazy = match mounts::state(&at.path) {
+    let state = mounts::state(&at.path);
+    let lazy = match state {
         MountState::None | MountState::Foreign(_) => return Ok(()),
         // The mount of another cluster, or of a mountd that was started by hand, is not ours to take away.
         MountState::Answers | MountState::Hangs if local.pid(Name::Mount).is_none() => return Ok(()),
@@ -57,6 +58,9 @@ fn unmount(local: &Local, force: bool) -> Result<(), Failure> {
         Ok(()) => Ok(()),
         Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
             let holders = mounts::holders(&at.path);
+            if !force && state == MountState::Hangs && holders.is_empty() {
+                return Err(Failure::MountHangs(at.path));
+            }
             if !force {
                 let holders =
                     if holders.is_empty() { vec!["    (who it is cannot be seen)".to_owned()] } else { holders };

@@ -2,6 +2,7 @@
 
 use super::local::Name;
 use raidfs_common::config::ConfigError;
+use raidfs_common::log::chain;
 use raidfs_common::printed::printed;
 use std::io;
 use std::path::PathBuf;
@@ -167,6 +168,12 @@ pub enum Failure {
         /// By whom, one line each.
         holders: Vec<String>,
     },
+    /// The mount does not answer, so that nothing in it can be waited for.
+    #[error(
+        "{} does not answer, nothing was stopped: mountd hangs, or the servers that it waits for are away (`raidfs status`); \
+         --force takes all down nevertheless, and what was written and not synced may be lost then", printed(.0)
+    )]
+    MountHangs(PathBuf),
     /// A data directory is not given up.
     #[error("the data directory of {server} is not given up, and nothing has changed: {why}")]
     NotReplaced {
@@ -253,6 +260,9 @@ pub enum Failure {
     /// Only regular files have chunks.
     #[error("{} is no regular file: it has no chunks, and its name and attributes are on every server", printed(.0))]
     NoChunks(PathBuf),
+    /// What failed of several things that were asked for, each in a line of its own.
+    #[error("{}", .0.iter().map(|failure| chain(failure)).collect::<Vec<_>>().join("\n"))]
+    Several(Vec<Failure>),
     /// The path is not on a raidfs mount.
     #[error("{} is not on a raidfs mount", printed(.0))]
     NotRaidfs(PathBuf),

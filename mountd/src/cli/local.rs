@@ -3,12 +3,17 @@
 use super::Failure;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+/// What stands behind a mount point that is to be removed when it is not mounted any more.
+const MADE_HERE: &[u8] = b"made by raidfs up\n";
 
 /// One process of a local cluster; its name is also that of its files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -129,16 +134,18 @@ impl Local {
 
     /// Where it is, or was last, mounted.
     pub fn mount_point(&self) -> Option<MountPoint> {
-        let text = std::fs::read_to_string(self.dir.join("mountpoint")).ok()?;
-        let mut lines = text.lines();
-        let path = lines.next().filter(|l| !l.is_empty())?;
-        Some(MountPoint { path: path.into(), made: lines.next() == Some("made by raidfs up") })
+        // A name may have ends of lines in it.
+        let text = std::fs::read(self.dir.join("mountpoint")).ok()?;
+        let path = text.strip_suffix(MADE_HERE);
+        let (path, made) = (path.unwrap_or(&text), path.is_some());
+        let path = path.strip_suffix(b"\n").unwrap_or(path);
+        (!path.is_empty()).then(|| MountPoint { path: OsStr::from_bytes(path).into(), made })
     }
 
     /// Remembers where it is mounted.
     pub fn remember_mount_point(&self, at: &MountPoint) -> Result<(), Failure> {
-        let made = if at.made { "made by raidfs up\n" } else { "" };
-        write_atomically(&self.dir.join("mountpoint"), &format!("{}\n{made}", at.path.to_string_lossy()))
+        let made = if at.made { MADE_HERE } else { b"" };
+        write_atomically(&self.dir.join("mountpoint"), [at.path.as_os_str().as_bytes(), b"\n", made].concat())
     }
 
     /// Forgets where it was to be mounted.
@@ -158,7 +165,7 @@ pub fn absolute(path: &Path) -> Result<PathBuf, Failure> {
 }
 
 /// Writes a file that is there wholly or not at all, and survives a power cut.
-pub fn write_atomically(path: &Path, text: &str) -> Result<(), Failure> {
+pub fn write_atomically(path: &Path, text: impl AsRef<[u8]>) -> Result<(), Failure> {
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory).map_err(Failure::file("make", directory))?;
     let mut next = path.as_os_str().to_owned();
@@ -166,7 +173,7 @@ pub fn write_atomically(path: &Path, text: &str) -> Result<(), Failure> {
     let next = PathBuf::from(next);
     let write = || {
         let mut file = File::create(&next)?;
-        file.write_all(text.as_bytes())?;
+        file.write_all(text.as_ref())?;
         file.sync_all()?;
         std::fs::rename(&next, path)?;
         File::open(directory)?.sync_all()
@@ -265,10 +272,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let local = Local::create(dir.path(), Shape { servers: 2, base_port: 9000 }).unwrap();
         assert_eq!(local.mount_point(), None);
-        for made in [false, true] {
-            let at = MountPoint { path: "/mnt/x y".into(), made };
-            local.remember_mount_point(&at).unwrap();
-            assert_eq!(local.mount_point(), Some(at));
+        for name in [&b"/mnt/x y"[..], b"/mnt/\xff\nz"] {
+            for made in [false, true] {
+                let at = MountPoint { path: OsStr::from_bytes(name).into(), made };
+                local.remember_mount_point(&at).unwrap();
+                assert_eq!(local.mount_point(), Some(at));
+            }
         }
     }
 

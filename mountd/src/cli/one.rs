@@ -5,6 +5,7 @@ use super::local::{Local, Lock, MountPoint, Name};
 use super::mounts::{self, MountState};
 use super::{Failure, bring};
 use raidfs_common::printed::printed;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,7 +26,10 @@ pub fn start(args: &OneArgs) -> Result<ExitCode, Failure> {
     }
     let mut started = Vec::new();
     let result = match name {
-        Name::Server(_) => bring::servers(&local, &[name], &mut started),
+        Name::Server(_) => {
+            bring::check_ports_of(&local, &[name])?;
+            bring::servers(&local, &[name], &mut started)
+        }
         Name::Mount => {
             mounts::check_may_mount()?;
             let mut at = at.unwrap_or(MountPoint { path: DEFAULT_MOUNT.into(), made: false });
@@ -52,6 +56,7 @@ pub fn stop(args: &OneArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     };
     let from = local.log_length(name);
+    let users = users_of(&local, name);
     local.signal(name, libc::SIGTERM)?;
     if !local.wait_for_end(name, GRACE) {
         return Err(Failure::Stuck { name, pid, signal: "SIGTERM", seconds: GRACE.as_secs() });
@@ -61,7 +66,21 @@ pub fn stop(args: &OneArgs) -> Result<ExitCode, Failure> {
         local.check_mountd_ended_well(from)?;
     }
     println!("{name} is stopped");
+    if let Some((path, users)) = users.filter(|(_, users)| !users.is_empty()) {
+        println!(
+            "{} was in use and is detached all the same; who used it gets errors now:\n{}",
+            printed(&path),
+            users.join("\n")
+        );
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Of mountd: where it is mounted, and who uses that, one line each.
+fn users_of(local: &Local, name: Name) -> Option<(PathBuf, Vec<String>)> {
+    let at = local.mount_point().filter(|_| name == Name::Mount)?;
+    let users = mounts::holders(&at.path);
+    Some((at.path, users))
 }
 
 /// Ends it as a crash would. Its pid file stays, as after a crash, so that `status` says that it died.

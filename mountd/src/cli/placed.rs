@@ -12,21 +12,34 @@ use std::process::ExitCode;
 
 const ATTRIBUTE: &std::ffi::CStr = c"user.raidfs.where";
 
-/// Runs the command.
+/// Runs the command. One file that cannot be told of hides none of the others.
 pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
+    let mut failures = Vec::new();
     for path in &args.paths {
-        let text = read(path).map_err(|e| match e.raw_os_error() {
-            Some(libc::ENODATA | libc::EOPNOTSUPP) if mounts::is_raidfs(path) => Failure::NoChunks(path.clone()),
-            Some(libc::ENODATA | libc::EOPNOTSUPP) => Failure::NotRaidfs(path.clone()),
-            _ => Failure::file("ask about", path)(e),
-        })?;
-        if args.paths.len() > 1 {
-            println!("{}:", printed(&path));
+        match told(path) {
+            Ok(text) => {
+                if args.paths.len() > 1 {
+                    println!("{}:", printed(&path));
+                }
+                // Any file system may have such an attribute.
+                text.trim_ascii_end().split(|b| *b == b'\n').for_each(|line| println!("{}", printed_bytes(line)));
+            }
+            Err(failure) => failures.push(failure),
         }
-        // Any file system may have such an attribute.
-        text.trim_ascii_end().split(|b| *b == b'\n').for_each(|line| println!("{}", printed_bytes(line)));
     }
-    Ok(ExitCode::SUCCESS)
+    match failures.len() {
+        0 => Ok(ExitCode::SUCCESS),
+        1 => Err(failures.remove(0)),
+        _ => Err(Failure::Several(failures)),
+    }
+}
+
+fn told(path: &Path) -> Result<Vec<u8>, Failure> {
+    read(path).map_err(|e| match e.raw_os_error() {
+        Some(libc::ENODATA | libc::EOPNOTSUPP) if mounts::is_raidfs(path) => Failure::NoChunks(path.to_owned()),
+        Some(libc::ENODATA | libc::EOPNOTSUPP) => Failure::NotRaidfs(path.to_owned()),
+        _ => Failure::file("ask about", path)(e),
+    })
 }
 
 /// What the mount says of a file: one line for each chunk.
@@ -51,5 +64,9 @@ mod tests {
         assert!(matches!(run(&args), Err(Failure::NotRaidfs(_))));
         let args = WhereArgs { paths: vec![dir.path().join("missing")] };
         assert!(matches!(run(&args), Err(Failure::File { .. })));
+        let args = WhereArgs { paths: vec![dir.path().to_owned(), dir.path().join("missing")] };
+        let said = run(&args).unwrap_err().to_string();
+        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(said.contains("is not on a raidfs mount") && said.contains("No such file"), "{said}");
     }
 }

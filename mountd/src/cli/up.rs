@@ -41,6 +41,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         local.remember_mount_point(&at)?;
     }
     if !missing.is_empty() {
+        bring::check_ports_of(&local, &missing)?;
         let again = if new || missing.len() == all.len() { "" } else { " (the others run already)" };
         println!("starting {}{again}", human::list(&missing));
     }

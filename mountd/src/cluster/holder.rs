@@ -63,6 +63,11 @@ impl Holder {
         Holder::parse(text).map_or_else(|| printed(text).to_string(), |holder| holder.words())
     }
 
+    /// Whether it is the mount at this place of this machine. Of a place whose name is no text it has what can be read of it.
+    pub fn is_at(&self, place: &Path) -> bool {
+        self.what_here().is_some_and(|what| what == place.to_string_lossy())
+    }
+
     /// What it is for, and whether that is on this machine.
     pub fn what_here(&self) -> Option<&str> {
         (self.host == read("/proc/sys/kernel/hostname")).then_some(&self.what)

@@ -63,7 +63,7 @@ impl Line {
 
 /// What is mounted at exactly this path, the uppermost.
 pub fn mounted_at(path: &Path) -> io::Result<Option<Line>> {
-    Ok(uppermost(&std::fs::read(TABLE)?, path))
+    Ok(uppermost(&std::fs::read(TABLE)?, |there| there == path))
 }
 
 /// Whether the mount with this device number, `major:minor`, is a raidfs mount.
@@ -75,11 +75,13 @@ pub fn is_ours(device: &str) -> bool {
 /// Whether raidfs is mounted at this path where a process sees it; also if that cannot be known.
 pub fn is_mounted_for(process: u32, path: &Path) -> bool {
     let table = std::fs::read(format!("/proc/{process}/mountinfo"));
-    table.map_or(true, |table| uppermost(&table, path).is_some_and(|line| line.is_ours()))
+    // The path comes from a session's holder, which has what can be read of it.
+    let same = |there: &Path| there.to_string_lossy() == path.to_string_lossy();
+    table.map_or(true, |table| uppermost(&table, same).is_some_and(|line| line.is_ours()))
 }
 
-fn uppermost(table: &[u8], path: &Path) -> Option<Line> {
-    table.split(|b| *b == b'\n').filter_map(line).rfind(|line| line.path == path)
+fn uppermost(table: &[u8], is_there: impl Fn(&Path) -> bool) -> Option<Line> {
+    table.split(|b| *b == b'\n').filter_map(line).rfind(|line| is_there(&line.path))
 }
 
 /// Follows one mount for as long as it is there.
@@ -116,7 +118,7 @@ impl Follower {
         let mut text = Vec::new();
         self.table.rewind()?;
         self.table.read_to_end(&mut text)?;
-        Ok(uppermost(&text, &self.path))
+        Ok(uppermost(&text, |there| there == self.path))
     }
 }
 

@@ -1,5 +1,5 @@
 # limit: 90
-# down refuses while the mount is in use, and says by whom; --force goes on.
+# down refuses while the mount is in use, and says by whom; --force goes on. stop detaches it, and says from whom.
 cluster_up
 echo x > "$MNT/f"
 begin user tail -f "$MNT/f"
@@ -13,3 +13,10 @@ fails_with "a working directory counts, too" "works in $MNT" r down
 # Nobody waits for those who still use it.
 check "--force goes on" timeout 30 "$BIN/raidfs" down --dir "$DIR" --force
 refuse "nothing is mounted" mounted
+check "up" "$BIN/raidfs" up --dir "$DIR"
+begin reader tail -f "$MNT/f"
+need wait_until 10 lines_at_least "$(output_of reader)" 1
+says "stop says who used it" "pid ${LOADS[reader]} .tail.* has .*/f open" r stop mountd
+refuse "nothing is mounted" mounted
+check "start mountd mounts" r start mountd
+same "what was written is there" x "$(cat "$MNT/f")"

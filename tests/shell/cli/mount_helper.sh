@@ -9,6 +9,25 @@ check "it mounts, and returns when the mount is there" helper "$DIR/raidfs.toml"
 same "with what is in the store" kept "$(cat "$MNT/f")"
 check "umount" umount "$MNT"
 refuse "takes it away" mounted
+server_of_mount() { r status | sed -n 's/^session:.*(pid \([0-9]*\)).*/\1/p'; }
+# over_a_dead_one WORDS COMMAND...: mounts, kills, and mounts again by the command, which must come to an end.
+over_a_dead_one() {
+  local words=$1 pid
+  shift
+  need helper "$DIR/raidfs.toml" "$MNT"
+  need stat "$MNT"
+  pid=$(server_of_mount)
+  need kill -KILL "$pid"
+  need wait_until 10 gone "$pid"
+  check "$words" "$@"
+  same "once" 1 "$(grep -cF " $MNT " /proc/self/mountinfo)"
+  same "with what is in the store" kept "$(cat "$MNT/f")"
+  check "umount" wait_until 10 umount "$MNT"
+}
+export -f helper
+export BIN LIB CASE_DIR
+over_a_dead_one "a mount that died makes way, though the kernel remembers its attributes" \
+  timeout 40 bash -c 'helper "$@"' - "$DIR/raidfs.toml" "$MNT"
 check "read-only" helper "$DIR/raidfs.toml" "$MNT" -o ro
 fails_with "nothing is written then" "Read-only" touch "$MNT/g"
 fails_with "a second mount at the same place is refused" "mounted" helper "$DIR/raidfs.toml" "$MNT"

@@ -13,3 +13,5 @@ says "a name of two lines stays on one" "^\\$'$MNT/two\\\\nlines':$" "$BIN/raidf
 fails_with "a file elsewhere is refused" "not on a raidfs mount" "$BIN/raidfs" where /etc/passwd
 fails_with "a directory has no chunks" "no regular file: it has no chunks" "$BIN/raidfs" where "$MNT"
 fails_with "a missing one too" "No such file" "$BIN/raidfs" where "$MNT/none"
+fails_with "what cannot be told of is said of each" "none: No such file" "$BIN/raidfs" where "$MNT" "$MNT/none" "$MNT/small"
+check "and hides none of the others" sh -c '"$1" where "$2" "$2/small" 2> /dev/null | grep -q "fsd"' - "$BIN/raidfs" "$MNT"

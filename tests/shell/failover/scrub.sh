@@ -65,7 +65,7 @@ flip fsd1 "${first[0]}" 100
 same "what is damaged on both cannot be mended" 1 "$(scrub)"
 cat "$CASE_DIR/said"
 said "the file is named" "^LOST   /$(basename "$lost"): .* on fsd1 and fsd2"
-said "the rest is mended" "^LOST   fsd1: .* 2 chunks were damaged, 1 mended from the mirror, 1 not"
+said "the rest is mended" "^BAD    fsd1: .* 2 chunks were damaged, 1 mended from the mirror, 1 not"
 says "status knows" "degraded: .*fsd1 holds 1 chunk .*damaged on its mirror, too" r status
 echo 3 > /proc/sys/vm/drop_caches
 refuse "its bytes are not made up" cat "$lost"

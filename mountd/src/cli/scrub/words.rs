@@ -46,7 +46,8 @@ pub fn line(server: ServerId, outcome: &Outcome) -> String {
             let word = match (pass.mended, pass.lost) {
                 (0, 0) => "ok    ",
                 (_, 0) => "MENDED",
-                _ => "LOST  ",
+                // A line that begins with LOST names a file.
+                _ => "BAD   ",
             };
             format!("{word} {server}: {seen}; {}", found(pass))
         }
@@ -135,7 +136,7 @@ mod tests {
         assert_eq!(line(ended(0, 0)), "ok     fsd2: 9 chunks, 5.0 MiB checked in 1.5 s; nothing is damaged");
         assert!(line(ended(1, 0)).ends_with("; 1 chunk was damaged, all mended from the mirror"));
         assert!(
-            line(ended(0, 2)).starts_with("LOST ")
+            line(ended(0, 2)).starts_with("BAD ")
                 && line(ended(0, 2)).ends_with("2 chunks were damaged, and could not be mended")
         );
         assert!(line(ended(3, 1)).ends_with("4 chunks were damaged, 3 mended from the mirror, 1 not"));

@@ -5,10 +5,12 @@ use super::super::local::Name;
 use super::super::mounts::MountState;
 use super::super::process::State;
 use super::Seen;
+use crate::cluster::holder::Holder;
 use raidfs_common::id::{LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Member, Pair};
 use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How bad it is; the number is the exit code.
@@ -266,9 +268,18 @@ fn lacks_mount(seen: &Seen) -> bool {
     nobody_has_it && is_stopped && seen.mount.as_ref().is_some_and(|(_, state)| *state == MountState::None)
 }
 
+/// Who has the store mounted, if that is on another machine or at another place than this one.
+fn mounted_elsewhere(seen: &Seen, here: &Path) -> Option<Holder> {
+    let (_, holder) = seen.best()?.session.as_ref()?;
+    Holder::parse(holder).filter(|holder| !holder.is_at(here))
+}
+
 fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
     let Some((path, state)) = &seen.mount else { return };
     let text = match (seen.process(Name::Mount), state) {
+        (Some(State::Crashed), _) if let Some(holder) = mounted_elsewhere(seen, path) => {
+            format!("mountd has ended, and another mount has the store: {}", holder.words())
+        }
         (Some(State::Crashed), _) => {
             "mountd is down (it was killed, or has ended by itself: see its log): `raidfs start mountd`".to_owned()
         }
@@ -370,7 +381,7 @@ pub fn ended(pass: &ScrubPass) -> Option<SystemTime> {
 mod tests {
     use super::super::testing::{quarter_of_a_scrub, seen};
     use super::*;
-    use raidfs_common::id::Incarnation;
+    use raidfs_common::id::{Incarnation, SessionId};
 
     #[test]
     fn all_up_and_in_sync_is_healthy() {
@@ -435,6 +446,20 @@ mod tests {
         let line = judge(&s).line();
         assert!(line.contains("fsd2 is down (it was killed") && line.contains("witness hangs (pid 77"), "{line}");
         assert!(line.contains("mountd is down"), "{line}");
+    }
+
+    #[test]
+    fn a_mount_that_another_has_taken_over_is_not_to_be_started_again() {
+        let mut s = seen();
+        s.processes = Some([(Name::Mount, State::Crashed)].into());
+        s.mount = Some(("/mnt".into(), MountState::None));
+        for (at, advice) in [("/mnt", true), ("/other", false)] {
+            let session = Some((SessionId(1), Holder::this_process(at).to_string()));
+            s.answers.values_mut().flatten().for_each(|status| status.session = session.clone());
+            let line = judge(&s).line();
+            assert_eq!(line.contains("`raidfs start mountd`"), advice, "{line}");
+            assert_eq!(line.contains("another mount has the store: /other on "), !advice, "{line}");
+        }
     }
 
     #[test]
