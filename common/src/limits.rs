@@ -19,6 +19,9 @@ pub const SYMLINK_MAX_BYTES: usize = 4095;
 pub const XATTR_NAME_MAX_BYTES: usize = 255;
 /// Largest value of an extended attribute (`XATTR_SIZE_MAX`).
 pub const XATTR_VALUE_MAX_BYTES: usize = 65_536;
+/// Longest list of the names of one inode's extended attributes, each with its NUL (`XATTR_LIST_MAX`): the kernel gives no
+/// program a longer one. Beyond it ENOSPC.
+pub const XATTR_LIST_MAX_BYTES: usize = 65_536;
 /// Largest sum of names and values of one inode's extended attributes; beyond it ENOSPC.
 pub const XATTR_TOTAL_MAX_BYTES: usize = 128 << 10;
 /// Entries of an access control list: the kernel reads one page of it, and puts 4 bytes before entries of 8. Beyond it E2BIG.

@@ -19,6 +19,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::runtime::Runtime;
 
+const EXAMPLES: &str = "\
+ENVIRONMENT
+  RAIDFS_LOG  what is logged, to standard error: error, warn, info (the default), debug, or info,raidfs_fsd=debug and so on
+
+EXAMPLES
+  fsd --config /etc/raidfs/raidfs.toml --id 1 --data /var/lib/raidfs/fsd1
+  fsd --config /etc/raidfs/raidfs.toml --witness --data /var/lib/raidfs/witness
+  systemctl enable --now fsd@1";
+
 /// Runs one raidfs storage server, or the witness, in the foreground.
 ///
 /// A server keeps all names and, together with its mirror, the bytes of about half of the files. The witness keeps
@@ -28,7 +37,7 @@ use tokio::runtime::Runtime;
 /// Exit status: 0 ended in order, 1 failed (the reason is on standard error), 2 wrong usage, 3 the cluster knows another
 /// data directory of this server than the one given: see `raidfs replace --help`.
 #[derive(Debug, Parser)]
-#[command(name = "fsd", version, max_term_width = 100)]
+#[command(name = "fsd", version, max_term_width = 100, after_long_help = EXAMPLES)]
 struct Flags {
     /// The cluster's configuration, the same file everywhere.
     #[arg(long, value_name = "FILE")]

@@ -29,12 +29,23 @@ const LEAVING_PATIENCE: Duration = Duration::from_secs(15);
 /// How often that is looked at.
 const LEAVING_POLL: Duration = Duration::from_millis(20);
 
+const EXAMPLES: &str = "\
+ENVIRONMENT
+  RAIDFS_LOG  what is logged, to standard error: error, warn, info (the default), debug, or info,raidfs_mountd=debug and so on
+
+EXAMPLES
+  mountd --config /etc/raidfs/raidfs.toml /mnt/raidfs
+  mountd --config /etc/raidfs/raidfs.toml -o noatime,nosuid --takeover /mnt/raidfs
+  mountd -o remount,ro /mnt/raidfs
+  mount -t raidfs /etc/raidfs/raidfs.toml /mnt/raidfs        (in the background, by `make install`'s helper)
+  umount /mnt/raidfs";
+
 /// Mounts a raidfs cluster, in the foreground.
 ///
 /// Exits with 0 after `umount`, `fusermount3 -u`, SIGTERM or SIGINT, once everything written has been stored; with 1
 /// if it could not mount, or lost its mount session, or something could not be stored.
 #[derive(Parser)]
-#[command(name = "mountd", version)]
+#[command(name = "mountd", version, max_term_width = 100, after_long_help = EXAMPLES)]
 struct Arguments {
     /// The cluster's configuration (raidfs.toml)
     #[arg(long, value_name = "FILE", required_unless_present = "options")]
@@ -45,10 +56,14 @@ struct Arguments {
     /// End the mount session that is open elsewhere
     #[arg(long)]
     takeover: bool,
+    /// Begin a session of its own once it is mounted: who started this in the background goes on then, and an automounter
+    /// lets only processes of its own group mount
+    #[arg(long, hide = true)]
+    leave_session: bool,
     /// Mount options, separated by commas: ro, nosuid, nodev, noexec, nosymfollow, sync, dirsync, noatime, relatime,
     /// strictatime, nodiratime, lazytime, each with its opposite (rw, suid, ...); nonempty, takeover, fsname=NAME; with remount, a mount
     /// that is there gets the others, and that is all. Passed over: defaults, _netdev, auto, noauto, nofail, user, nouser,
-    /// users, nousers, owner, noowner, group, nogroup, silent, loud, mand, nomand, iversion, noiversion, allow_other, default_permissions, comment=..., user=...,
+    /// users, nousers, owner, noowner, group, nogroup, silent, loud, mand, nomand, iversion, noiversion, acl, user_xattr, allow_other, default_permissions, comment=..., user=...,
     /// user_id=..., group_id=..., x-..., X-...
     #[arg(short = 'o', value_name = "OPTIONS")]
     options: Vec<String>,
@@ -87,13 +102,18 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     }
     raidfs_common::wire::tune_allocator();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let result = runtime.block_on(serve(config, &mount_point, &options));
+    let result = runtime.block_on(serve(config, &mount_point, &options, arguments.leave_session));
     // Whatever still waits for a server would keep the process for nothing.
     runtime.shutdown_background();
     result
 }
 
-async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<(), Box<dyn Error>> {
+async fn serve(
+    config: Config,
+    mount_point: &Path,
+    options: &Options,
+    leave_session: bool,
+) -> Result<(), Box<dyn Error>> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let servers = config.servers().count();
     let holder = Holder::this_process(&mount_point.to_string_lossy()).to_string();
@@ -114,6 +134,10 @@ async fn serve(config: Config, mount_point: &Path, options: &Options) -> Result<
             return Err(error.into());
         }
     };
+    if leave_session {
+        // SAFETY: no memory is involved. It fails for the first of a group only, which has one already.
+        unsafe { libc::setsid() };
+    }
     let reached = config.servers().filter(|server| cluster.is_connected(*server)).count();
     let place = printed(&mount_point);
     // A log that cannot be written (its disk is full) is no reason not to mount.

@@ -39,9 +39,11 @@ const ATIME: libc::c_ulong = libc::MS_NOATIME | libc::MS_RELATIME | libc::MS_STR
 const SOURCE: &str = "fsname=";
 /// Always so, or for those who read fstab, or of no meaning here: the kernel has no mandatory locks any more, and the
 /// versions of inodes are for file systems that it exports itself.
-const IGNORED: [&str; 21] = [
+const IGNORED: [&str; 23] = [
     "allow_other",
     "default_permissions",
+    "acl",
+    "user_xattr",
     "defaults",
     "_netdev",
     "auto",
@@ -69,6 +71,13 @@ impl Options {
     /// Takes one comma-separated list of options; later ones win over earlier ones.
     pub fn add(&mut self, list: &str) -> Result<(), UnknownOption> {
         list.split(',').filter(|option| !option.is_empty()).try_for_each(|option| self.add_one(option))
+    }
+
+    /// What the mount table says of a mount that is there. Words of a security module, which has its own of it, are passed over.
+    pub fn of_table(list: &str) -> Options {
+        let mut options = Options::default();
+        list.split(',').for_each(|option| drop(options.add_one(option)));
+        options
     }
 
     fn add_one(&mut self, option: &str) -> Result<(), UnknownOption> {
@@ -126,6 +135,9 @@ mod tests {
         assert_eq!(flags(&["silent,loud,mand,nomand,iversion,noiversion,lazytime,nolazytime"]), 0);
         let table = "rw,nosuid,relatime,user_id=0,group_id=0,default_permissions,allow_other";
         assert_eq!(flags(&[table]), libc::MS_NOSUID | libc::MS_RELATIME);
+        let table = Options::of_table("rw,nosuid,relatime,seclabel,user_id=0,context=system_u:object_r:x_t:s0");
+        assert_eq!(table.flags, libc::MS_NOSUID | libc::MS_RELATIME);
+        assert_eq!(flags(&["acl,user_xattr"]), 0, "they are always on");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Adapter;
 use super::options::Options;
-use super::table::{Follower, KIND, Line, mounted_at};
+use super::table::{Follower, KIND, Line, mounted_at, mounted_of};
 use crate::vfs::cluster::Cluster;
 use crate::vfs::{Doubtful, Forget, Vfs};
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
@@ -159,12 +159,13 @@ pub fn check(path: &Path, options: &Options) -> Result<PathBuf, MountError> {
     open_device().map_err(MountError::NoDevice)?;
     let unusable = |source| MountError::Unusable { path: path.to_owned(), source };
     let path = whole_path(path).map_err(unusable)?;
-    if let Some(there) = mounted_at(&path).map_err(unusable)? {
-        match (there.is_ours(), is_dead(&path)) {
-            (true, true) => return Ok(path),
-            (true, false) => return Err(MountError::MountedAlready { path, source_name: there.source }),
-            (false, _) => return Err(MountError::Occupied { path, kind: there.kind }),
-        }
+    // An automount point is there to be mounted on.
+    if let Some(there) = mounted_at(&path).map_err(unusable)?.filter(|there| !there.is_automount()) {
+        return match there.is_ours() {
+            true if is_dead(&path) => Ok(path),
+            true => Err(MountError::MountedAlready { path, source_name: there.source }),
+            false => Err(MountError::Occupied { path, kind: there.kind }),
+        };
     }
     let unusable = |source| MountError::Unusable { path: path.clone(), source };
     if !std::fs::metadata(&path).map_err(unusable)?.is_dir() {
@@ -211,8 +212,8 @@ pub fn remount(path: &Path, lists: &[String]) -> Result<(), MountError> {
     let at = whole_path(path).map_err(failed)?;
     let line = mounted_at(&at).map_err(failed)?.filter(Line::is_ours);
     let line = line.ok_or_else(|| MountError::NotMounted(at.clone()))?;
-    let mut options = Options::default();
-    for list in [&line.options].into_iter().chain(lists) {
+    let mut options = Options::of_table(&line.options);
+    for list in lists {
         options.add(list).map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidInput, error)))?;
     }
     let at = CString::new(at.as_os_str().as_bytes()).map_err(|error| failed(error.into()))?;
@@ -253,6 +254,8 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
 /// A mount that is served.
 pub struct Mounted {
     path: PathBuf,
+    /// The number of its device, `major:minor`.
+    device: String,
     ended: watch::Receiver<Option<String>>,
 }
 
@@ -334,7 +337,7 @@ impl Mounted {
         if let Err(error) = set_read_ahead(path) {
             tracing::warn!("cannot set the kernel's read-ahead of {}: {error}", printed(&path));
         }
-        Ok(Mounted { path: path.to_owned(), ended })
+        Ok(Mounted { path: path.to_owned(), device: line.device, ended })
     }
 
     /// Returns when nothing is mounted any more, with the reason if that was an error.
@@ -346,12 +349,17 @@ impl Mounted {
         }
     }
 
-    /// Unmounts; takes the path off a mount that is in use.
+    /// Unmounts, wherever it was moved to; takes the path off a mount that is in use. What is mounted over it is not ours to
+    /// take away.
     pub fn unmount(&self) -> io::Result<Unmounted> {
-        match unmount(&self.path, 0) {
+        let Some(Line { path, .. }) = mounted_of(&self.device, &self.path)? else { return Ok(Unmounted::Before) };
+        if mounted_at(&path)?.is_some_and(|uppermost| uppermost.device != self.device) {
+            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "something else is mounted over it"));
+        }
+        match unmount(&path, 0) {
             Ok(()) => Ok(Unmounted::Clean),
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-                unmount(&self.path, libc::MNT_DETACH).map(|()| Unmounted::Detached)
+                unmount(&path, libc::MNT_DETACH).map(|()| Unmounted::Detached)
             }
             // Somebody else was faster.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(Unmounted::Before),

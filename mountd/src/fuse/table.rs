@@ -34,6 +34,11 @@ impl Line {
         self.kind == KIND
     }
 
+    /// Whether nothing is mounted there yet: whoever opens it has an automounter do so, but for that one's own processes.
+    pub fn is_automount(&self) -> bool {
+        self.kind == "autofs"
+    }
+
     fn has(&self, option: &str) -> bool {
         self.options.split(',').any(|each| each == option)
     }
@@ -95,7 +100,7 @@ impl Follower {
     /// Of what is mounted at `path`; gives how it is now, too.
     pub fn new(path: &Path) -> io::Result<(Follower, Line)> {
         let mut follower = Follower { table: File::open(TABLE)?, path: path.to_owned(), device: String::new() };
-        let now = follower.read()?.ok_or(io::ErrorKind::NotFound)?;
+        let now = uppermost(&follower.read()?, |there| there == path).ok_or(io::ErrorKind::NotFound)?;
         follower.device.clone_from(&now.device);
         Ok((follower, now))
     }
@@ -110,16 +115,28 @@ impl Follower {
                 return Err(error);
             }
         }
-        let device = self.device.clone();
-        Ok(self.read()?.filter(|line| line.device == device))
+        let text = self.read()?;
+        Ok(of_device(&text, &self.device, &self.path))
     }
 
-    fn read(&mut self) -> io::Result<Option<Line>> {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
         self.table.rewind()?;
         self.table.read_to_end(&mut text)?;
-        Ok(uppermost(&text, |there| there == self.path))
+        Ok(text)
     }
+}
+
+/// The mount of this device that is at `path`, though others may be over it; else another of it: it was moved, or is mounted
+/// elsewhere besides.
+fn of_device(table: &[u8], device: &str, path: &Path) -> Option<Line> {
+    let ours = || table.split(|b| *b == b'\n').filter_map(line).filter(|line| line.device == device);
+    ours().find(|line| line.path == path).or_else(|| ours().next())
+}
+
+/// The same, of the table of now.
+pub fn mounted_of(device: &str, path: &Path) -> io::Result<Option<Line>> {
+    Ok(of_device(&std::fs::read(TABLE)?, device, path))
 }
 
 fn line(line: &[u8]) -> Option<Line> {

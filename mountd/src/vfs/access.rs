@@ -77,6 +77,9 @@ impl<C: Cluster> Vfs<C> {
         let opened = self.0.handles.lock().get(handle);
         let (ino, mode, writers) = match opened {
             Ok(Handle::File(open)) => (open.file.ino, open.mode, open.file.data.lock().writable),
+            // Half of it may have been read before the last change. The kernel would go on from there, and have its end of now behind
+            // a beginning of then.
+            Ok(Handle::Dir(dir)) if !self.0.is_listed_again(dir.ino) => return Pages::Drop,
             Ok(Handle::Dir(dir)) => (dir.ino, dir.mode, 0),
             Err(_) => return Pages::Keep,
         };
@@ -124,6 +127,11 @@ impl<C: Cluster> Shared<C> {
         true
     }
 
+    /// A directory is opened: whether it was before, and has not changed since.
+    fn is_listed_again(&self, ino: Ino) -> bool {
+        self.names.lock().tree.node(ino).is_some_and(|node| std::mem::replace(&mut node.listed, true))
+    }
+
     /// Submits the access times that have moved.
     pub(super) fn send_atimes(&self) {
         let mut names = self.names.lock();
@@ -166,6 +174,12 @@ impl<C: Cluster> Shared<C> {
         for ino in due {
             self.forget(ino, 0..u64::MAX).await;
         }
+    }
+
+    /// A directory has another parent: the kernel, which keeps what it has read of a directory until that changes, is to ask
+    /// again for what `..` is.
+    pub(super) async fn forget_parent(&self, dir: Ino) {
+        self.forget(dir, 0..u64::MAX).await;
     }
 
     /// Has the kernel send what was changed through mappings in this range of a file, and waits until it is here. Only for

@@ -11,7 +11,7 @@ use super::tree::{Limits, Named, Tree};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
-use raidfs_common::namespace::{Change, Done, Outcome, RenameMode};
+use raidfs_common::namespace::{Change, Done, Outcome, RenameMode, SetAttr};
 use raidfs_common::time::Time;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -82,6 +82,7 @@ impl Names {
             for ino in &touched {
                 if let Some(node) = self.tree.node(*ino) {
                     node.changed = self.queue.last() + 1;
+                    node.listed = false;
                 }
             }
         }
@@ -120,6 +121,7 @@ impl Names {
                     self.tree.settle(attr, queued.expected);
                     if let Some(node) = self.tree.node(attr.ino) {
                         node.changed = node.changed.max(if only_times(&queued.change) { 0 } else { queued.ticket });
+                        node.listed &= queued.expected;
                     }
                 }
             }
@@ -367,12 +369,12 @@ fn first_attr(outcome: &Outcome) -> Option<&Attr> {
     }
 }
 
-/// Changes that a power cut may undo although a sync has returned: a file without them is still whole.
+/// Changes that a power cut may undo although a sync has returned: times that move by themselves as a file is read and
+/// written. A file without them is still whole.
 fn only_times(change: &Change) -> bool {
     match change {
-        Change::SetAttr { set, .. } => {
-            set.size.is_none() && set.perm.is_none() && set.uid.is_none() && set.gid.is_none()
-        }
+        // Those that a program sets come with the time of the last change.
+        Change::SetAttr { set, .. } => SetAttr { atime: set.atime, ..SetAttr::default() } == *set,
         // Whoever submits it knows whether the file grew.
         Change::Wrote { .. } => true,
         _ => false,

@@ -177,6 +177,12 @@ impl<C: Cluster> Vfs<C> {
             self.0.replaced.lock().note(attr.ino, Instant::now());
         }
         self.0.after_unlink(&renamed?);
+        if parent != new_parent {
+            let exchanged = replaced.filter(|_| mode == RenameMode::Exchange);
+            for dir in [Some(moved), exchanged].into_iter().flatten().filter(|attr| attr.kind == FileKind::Dir) {
+                self.0.forget_parent(dir.ino).await;
+            }
+        }
         Ok(())
     }
 

@@ -102,6 +102,8 @@ pub struct Node {
     pub target: Option<Bytes>,
     /// The kernel was told the target, and does not ask again.
     pub link_cached: bool,
+    /// A directory that was opened, and has not changed since: what the kernel has read of it is of one state.
+    pub listed: bool,
     dir: Option<Box<Dir>>,
     stamp: Stamp,
     used: bool,
@@ -128,6 +130,7 @@ impl Node {
             xattrs_stamp: stamp,
             target: None,
             link_cached: false,
+            listed: false,
             dir: None,
             stamp,
             used: false,

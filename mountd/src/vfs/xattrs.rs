@@ -8,7 +8,7 @@ use bytes::Bytes;
 use raidfs_common::acl;
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
-use raidfs_common::limits::{XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES};
+use raidfs_common::limits::{XATTR_LIST_MAX_BYTES, XATTR_NAME_MAX_BYTES, XATTR_VALUE_MAX_BYTES};
 use raidfs_common::namespace::{Answer, Change, Query, XattrMode};
 use std::sync::Arc;
 
@@ -30,6 +30,12 @@ fn check_name(name: &[u8]) -> Result<(), FsError> {
         None if acl::is_acl(name) => Ok(()),
         None => Err(FsError::NotSupported),
     }
+}
+
+/// Whether all names together can be listed once this one is among them.
+fn can_be_listed<'a>(names: impl Iterator<Item = &'a [u8]>, new: &[u8]) -> bool {
+    let others: usize = names.filter(|name| *name != new).map(|name| name.len() + 1).sum();
+    others + new.len() < XATTR_LIST_MAX_BYTES
 }
 
 impl<C: Cluster> Vfs<C> {
@@ -73,7 +79,10 @@ impl<C: Cluster> Vfs<C> {
             return Err(FsError::ValueTooBig);
         }
         // What is there already decides the outcome.
-        self.0.xattrs(ino).await?;
+        let xattrs = self.0.xattrs(ino).await?;
+        if !can_be_listed(xattrs.iter().map(|(name, _)| name.as_ref()), name) {
+            return Err(FsError::NoSpace);
+        }
         let attr = self.0.getattr(ino).await?;
         let loses = name == acl::ACCESS && attr.perm & SET_GID != 0 && !caller.keeps_set_gid(attr.uid, attr.gid);
         let perm = loses.then_some(attr.perm & !SET_GID);
@@ -129,5 +138,19 @@ impl<C: Cluster> Shared<C> {
                 return Ok(xattrs);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_names_are_taken_than_can_be_listed() {
+        let names: Vec<Vec<u8>> = (0..256).map(|n| format!("user.{n:0250}").into_bytes()).collect();
+        let held = |most: usize, new: &[u8]| can_be_listed(names[..most].iter().map(Vec::as_slice), new);
+        assert!(held(255, &names[255]), "256 names of 255 bytes, each with its NUL");
+        assert!(held(256, &names[3]), "another value for one that is there");
+        assert!(!held(256, b"user.x"));
     }
 }

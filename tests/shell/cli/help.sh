@@ -3,10 +3,11 @@
 for command in up down start stop kill status where verify scrub replace lost export shell; do
   check "$command --help" "$BIN/raidfs" $command --help
 done
-says "the overview has examples" EXAMPLES "$BIN/raidfs" --help
+for program in fsd mountd; do says "$program --help says how more is logged" RAIDFS_LOG "$BIN/$program" --help; done
 for program in fsd mountd raidfs; do
   check "$program --version" "$BIN/$program" --version
   check "$program --help" "$BIN/$program" --help
+  says "has examples" EXAMPLES "$BIN/$program" --help
   fails_with "$program refuses unknown options" "unexpected argument|unrecognized" "$BIN/$program" --nonsense
 done
 fails_with "an odd number of servers" "even number" "$BIN/raidfs" up --dir "$DIR" --servers 3

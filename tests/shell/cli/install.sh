@@ -15,13 +15,16 @@ check "all there is" diff - <(cd "$stage" && find . ! -type d | sort) << 'END'
 ./usr/lib/systemd/system/mountd.service
 ./usr/sbin/mount.fuse.raidfs
 ./usr/sbin/mount.raidfs
+./usr/sbin/umount.fuse.raidfs
 ./usr/share/bash-completion/completions/raidfs
 ./usr/share/doc/raidfs/raidfs.toml.example
 END
 check "and the place of the configuration" test -d "$stage/etc/raidfs"
 refuse "no place is left open" grep -rn "@PREFIX@" "$stage"
 for program in fsd mountd raidfs; do check "$program runs from there" "$stage/usr/bin/$program" --version; done
-check "the mount helper is a script that a shell reads" sh -n "$stage/usr/sbin/mount.raidfs"
+for helper in mount.raidfs mount.fuse.raidfs umount.fuse.raidfs; do
+  check "$helper is a script that a shell reads" sh -n "$stage/usr/sbin/$helper"
+done
 check "so is the completion" bash -n "$stage/usr/share/bash-completion/completions/raidfs"
 # The example is one that the programs take.
 check "the example is a configuration" grep -qE "^cluster = " "$stage/usr/share/doc/raidfs/raidfs.toml.example"

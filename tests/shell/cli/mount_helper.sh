@@ -44,6 +44,24 @@ same "errors of earlier tries are not shown again" 0 "$(says_only)"
 sed '$a nonsense = 5' "$DIR/raidfs.toml" > "$CASE_DIR/spoilt.toml"
 fails_with "what is wrong in a configuration is said with the file's name" "^mountd: $CASE_DIR/spoilt.toml: TOML parse error" \
   helper "$CASE_DIR/spoilt.toml" "$MNT"
+# What umount(8) calls, once it is installed.
+check "mount" helper "$DIR/raidfs.toml" "$MNT"
+pid=$(server_of_mount)
+need dd if=/dev/zero of="$MNT/large" bs=1M count=40 status=none
+check "umount by the helper" sh "$LIB/../../../packaging/umount.raidfs" "$MNT"
+check "mountd has ended by then" gone "$pid"
+refuse "and nothing is mounted" mounted
+fails_with "a second time it says so" "not mounted" sh "$LIB/../../../packaging/umount.raidfs" "$MNT"
+check "mount" helper "$DIR/raidfs.toml" "$MNT"
+begin sitter bash -c 'cd "$1" && echo here && exec tail -f /dev/null' - "$MNT"
+need wait_until 10 lines_at_least "$(output_of sitter)" 1
+fails_with "a mount in use is refused" "busy" sh "$LIB/../../../packaging/umount.raidfs" "$MNT"
+check "with -l it is taken away, and nobody is waited for" timeout 10 sh "$LIB/../../../packaging/umount.raidfs" "$MNT" -l
+tell sitter
+finish sitter
+check "what was written is there" helper "$DIR/raidfs.toml" "$MNT"
+same "all of it" 41943040 "$(stat -c %s "$MNT/large")"
+check "umount" sh "$LIB/../../../packaging/umount.raidfs" "$MNT"
 check "mount, for one at another place" helper "$DIR/raidfs.toml" "$MNT"
 need mkdir "$CASE_DIR/second"
 fails_with "which is refused with the option that helps" "mount -o takeover. ends that mount" helper "$DIR/raidfs.toml" "$CASE_DIR/second"

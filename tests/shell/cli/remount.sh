@@ -54,6 +54,20 @@ check "and followed again" there "$BIN/mountd" -o remount,symfollow,relatime "$M
 check "as it says" options_are -nosymfollow relatime
 same "they are" "$(there cat "$MNT/f")" "$(there cat "$MNT/link")"
 
+# What was mounted over it for a while, and where it is moved to, keeps nothing of that from being heard.
+need there mount -t tmpfs over "$MNT"
+need there umount "$MNT"
+check "after something else was mounted over it noatime is heard" there mount -o remount,noatime "$MNT"
+aged f; need there cat "$MNT/f"
+check "and holds" is_old f
+need mkdir "$CASE_DIR/moved"
+need there mount --move "$MNT" "$CASE_DIR/moved"
+check "after it was moved relatime is heard" there mount -o remount,relatime "$CASE_DIR/moved"
+need there touch -a -d 2001-01-01 "$CASE_DIR/moved/f"
+need there cat "$CASE_DIR/moved/f"
+refuse "and holds" test "$(date -d 2001-01-01 +%s)" = "$(there stat -c %X "$CASE_DIR/moved/f")"
+need there mount --move "$CASE_DIR/moved" "$MNT"
+
 begin writer there sh -c "exec 3> $MNT/open; echo here; exec tail -f /dev/null"
 need wait_until 10 lines_at_least "$(output_of writer)" 1
 fails_with "with a file open for writing it does not become read-only" "busy" there mount -o remount,ro "$MNT"

@@ -68,6 +68,20 @@ check "up starts the same store again, where it was mounted" "$BIN/raidfs" up --
 same "with what was in it" kept "$(cat "$MNT/f")"
 check "and down again" r down
 
+# A name of any bytes is remembered.
+odd=$CASE_DIR/$'m \xff\nx'
+check "up at a mount point whose name is no text" "$BIN/raidfs" up --dir "$DIR" --mount "$odd"
+same "with what was in it" kept "$(cat "$odd/f")"
+says "up again finds it" "it is up already" "$BIN/raidfs" up --dir "$DIR"
+check "status, too" healthy
+check "kill mountd" r kill mountd
+check "it is mounted anew there" r start mountd
+same "with what was in it" kept "$(cat "$odd/f")"
+check "down" r down
+refuse "takes the directory away that it had made" test -e "$odd"
+need "$BIN/raidfs" up --dir "$DIR" --mount "$MNT"
+need r down
+
 # Whenever it is interrupted, `down` finds what it had started.
 ours() { pgrep -f -- "$DIR/(data|raidfs.toml)"; }
 left=0

@@ -4,6 +4,7 @@ use super::*;
 use crate::vfs::memory_cluster::Faults;
 use crate::vfs::{Atime, AtimeRule, Doubtful, Forget, Pages, Set, SetTime};
 use raidfs_common::error::FsError;
+use raidfs_common::namespace::RenameMode;
 use raidfs_common::pair::Space;
 use raidfs_common::time::Time;
 
@@ -128,6 +129,25 @@ fn the_kernel_gives_up_no_pages_of_a_file_that_somebody_may_write_to() {
         }
         let small = vfs.lookup(ROOT, b"small").await.unwrap().ino;
         assert_eq!(pages(&vfs, small, READ).await, Pages::Drop, "nobody writes any more");
+    });
+}
+
+#[test]
+fn what_the_kernel_has_read_of_a_directory_is_dropped_when_it_has_changed() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let dir = new_dir(&vfs, "d").await;
+        let opened = async || {
+            let handle = vfs.opendir(dir, OpenMode { quiet: true, ..READ }).await.unwrap();
+            vfs.pages(handle).await
+        };
+        assert_eq!(opened().await, Pages::Drop, "it may have read some of it before");
+        assert_eq!(opened().await, Pages::Keep);
+        vfs.make(USER, dir, b"e", NewNode::dir(0o755)).await.unwrap();
+        assert_eq!(opened().await, Pages::Drop);
+        assert_eq!(opened().await, Pages::Keep);
+        vfs.rename(dir, b"e", dir, b"f", RenameMode::Replace).await.unwrap();
+        assert_eq!(opened().await, Pages::Drop);
     });
 }
 

@@ -255,6 +255,10 @@ fn a_sync_covers_bytes_and_size() {
         vfs.write(handle, 8192, &[2; 1], None).await.unwrap();
         vfs.fsync(handle).await.unwrap();
         assert_eq!(barriers(), 2, "the file grew");
+        let time = Some(SetTime::At(Time { secs: 7, nanos: 0 }));
+        vfs.setattr(USER, attr.ino, Set { mtime: time, atime: time, ..Set::default() }).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(barriers(), 3, "a program has set its times");
     });
 }
 
