@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # A server whose names are made anew applies all entries again, and is the last copy of its pair. A cut that it has carried
 # out in an earlier life is not carried out again: what was written behind it is there, and stays there on its mirror.
 cluster_up

@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # What is done to a server's chunks while it does not run is found out and mended from its mirror, though it is the one that
 # stopped last: its copy is the one that counts.
 cluster_up

@@ -1,4 +1,5 @@
 # limit: 300
+# bounds no time
 # What was synced is on both mirrors: killed and started again in turn, each serves all of it alone.
 cluster_up
 head -c 20000000 /dev/urandom > "$CASE_DIR/data"

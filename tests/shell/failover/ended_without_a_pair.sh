@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # The mount ends while both servers of a pair are away, and something was written there that only it has: whoever ends it is told,
 # and no file is longer than its bytes.
 config 'io_timeout = "2s"'

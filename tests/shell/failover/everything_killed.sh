@@ -1,4 +1,5 @@
 # limit: 300
+# bounds no time
 # All servers, the witness and mountd are killed at once and started again: all that was acknowledged is there.
 need probe tree "$CASE_DIR/tree" 500 5
 cluster_up

@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # A server's store of names rots on its disk where opening it does not look: whoever reads that row makes the server start
 # anew, by itself and in the same process, and fetch all names from the others.
 skip_without setfattr

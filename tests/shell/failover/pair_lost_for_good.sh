@@ -1,4 +1,5 @@
 # limit: 400
+# bounds no time
 # Both servers of a pair are gone for good: the rest goes on, what is lost is listed file by file, and accepting that is refused
 # until it is true, says what it does, and is confirmed. Then the pair begins anew on empty disks; what is lost is an error,
 # never zeros, until it is written anew.

@@ -1,4 +1,5 @@
 # limit: 600
+# bounds no time
 # postgres under load goes on while servers die, one of each pair at once too; killed itself while a server is away, it
 # recovers on what is left, with every row that it acknowledged.
 pg_bin=$(postgres_programs)

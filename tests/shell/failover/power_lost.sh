@@ -1,4 +1,5 @@
 # limit: 300
+# bounds no time
 # Power is lost everywhere: what was synced is there, and the mount of before is not taken for the one of now.
 cluster_up
 refuses_to_sync() { ! { echo late > "$MNT/d/late$round" && sync "$MNT/d/late$round"; }; }

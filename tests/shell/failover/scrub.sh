@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # Bits that flip in chunk files, under a running server and in one that does not run, are found by a scrub and mended; what
 # has rotted on both servers is said, spreads nowhere, and costs no other file.
 cluster_up

@@ -1,3 +1,4 @@
+# bounds no time
 # A mount whose session is ended by another does not vanish from its place, where programs would then write to the local
 # disk below: it gives errors until it is mounted anew.
 cluster_up

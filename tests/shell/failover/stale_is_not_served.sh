@@ -1,4 +1,5 @@
 # limit: 300
+# bounds no time
 # The copy of a server that missed something is never served, even if it is the only one left.
 config 'io_timeout = "2s"'
 cluster_up
