@@ -79,6 +79,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["fcntl", file] => locks::fcntl(file),
         ["deadlock", file] => locks::deadlock(file),
         ["ofd", file] => locks::ofd(file),
+        ["lock", file, of] => locks::waited_for(file, of),
         _ => Err(format!("there is no probe {words:?}; see tests/src/probe/mod.rs")),
     }
 }
