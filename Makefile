@@ -102,11 +102,11 @@ test-plants: ## bugs planted on purpose, each to be caught by a scene of the sim
 	$(CARGO) build --locked -p raidfs-tests --bin simulate --features planted --target-dir "$(dir $(RELEASE))planted"
 	@"$(dir $(RELEASE))planted/debug/simulate" --plants --from $(or $(FROM),1) --seeds $(or $(SEEDS),200) $(if $(ONLY),--only $(ONLY))
 
-test-posix: build ## the public suites in full, also while servers are killed and return: two hours; MINUTES= of each, OPS= of a round, SEED=
+test-posix: build ## the public suites in full, also while servers are killed and return, and a real workspace by cargo: two hours; MINUTES= of each, OPS= of a round, SEED=
 	@packaging/setup suites
 	@packaging/tools
 	$(CARGO) build --release --locked -p raidfs-tests --bin probe
-	@tests/shell/run --bin "$(RELEASE)" --long suites
+	@tests/shell/run --bin "$(RELEASE)" --long suites programs/cargo_real
 
 test-scale: build ## 1,000,000 files, and one of 20 GiB (GIB= to change): memory and speed; takes long, and 43 GB of disk
 	@packaging/setup test

@@ -68,6 +68,30 @@ need there cat "$CASE_DIR/moved/f"
 refuse "and holds" test "$(date -d 2001-01-01 +%s)" = "$(there stat -c %X "$CASE_DIR/moved/f")"
 need there mount --move "$CASE_DIR/moved" "$MNT"
 
+# Read-only from the start, whether fstab says so or the command line.
+check "umount" there umount "$MNT"
+for how in "by its fstab line" "by the command line"; do
+  if [ "$how" = "by its fstab line" ]; then fstab "ro,nosuid"; at=""; else fstab "nosuid"; at="-o ro"; fi
+  # shellcheck disable=SC2086
+  check "$how it is mounted read-only" there mount $at "$MNT"
+  check "and says so" options_are ro nosuid
+  fails_with "nothing is written" "Read-only" there touch "$MNT/g"
+  same "reading works" one "$(there cat "$MNT/f")"
+  check "then it becomes writable" there mount -o remount,rw "$MNT"
+  check "it says so" options_are rw nosuid
+  check "it is written to" put "'$how'" g
+  check "with all that needs the servers" there sh -c "mkdir $MNT/d && mv $MNT/g $MNT/d/g && chmod 640 $MNT/d/g && sync $MNT/d/g"
+  check "and read-only again" there mount -o remount,ro "$MNT"
+  check "it says so" options_are ro nosuid
+  fails_with "nothing is written" "Read-only" there rm "$MNT/d/g"
+  check "umount" there umount "$MNT"
+  fstab "nosuid"
+  check "and mounted anew" there mount "$MNT"
+  same "it has what was written" "$how" "$(there cat "$MNT/d/g")"
+  need there rm -r "$MNT/d"
+  [ "$how" = "by the command line" ] || need there umount "$MNT"
+done
+
 begin writer there sh -c "exec 3> $MNT/open; echo here; exec tail -f /dev/null"
 need wait_until 10 lines_at_least "$(output_of writer)" 1
 fails_with "with a file open for writing it does not become read-only" "busy" there mount -o remount,ro "$MNT"

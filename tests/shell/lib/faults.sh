@@ -120,6 +120,7 @@ come_and_go() {
     for name in fsd1 fsd3 witness fsd2 fsd4; do
       wait_until "$gap" told faults && return
       crash "$name"
+      echo "$name" >> "$CASE_DIR/kills"
       need degraded_within 20
       wait_until "$gap" told faults
       back "$name" >&2
@@ -129,6 +130,25 @@ come_and_go() {
   done
 }
 degraded_within() { wait_until "$1" not healthy; }
+
+kills() { cat "$CASE_DIR/kills" 2> /dev/null | wc -l; }
+
+# part WHAT COMMAND...: a part of what is done while they do: the command, with a seed as its last word, and again with the
+# next one until a server has been killed in the middle of it; for PART_MAX seconds at most. The seed goes on in `seed`.
+part() {
+  local what=$1 first=$seed began=$SECONDS before times=0 in_it; shift
+  before=$(kills)
+  while :; do
+    times=$((times + 1))
+    "$@" "$seed" || { not_ok "$what, seed $seed"; return 1; }
+    in_it=$(($(kills) - before))
+    [ $in_it -eq 0 ] && [ $((SECONDS - began)) -lt $PART_MAX ] || break
+    seed=$((seed + 1))
+  done
+  ok "$what, seed $first$([ $times -eq 1 ] || echo " to $seed")"
+  within "servers were killed in it: $in_it" 1 1000000 $in_it
+}
+PART_MAX=90
 
 # while_servers_come_and_go GAP ROUNDS COMMAND...: runs the command, a function of checks, once while they do; there must
 # have been ROUNDS faults at least, else it proves nothing.

@@ -21,3 +21,22 @@ begin waiter flock -x h echo got
 need wait_until 10 waits "${LOADS[waiter]}"
 need kill -KILL "$(pgrep -P "${LOADS[holder]}")" "${LOADS[holder]}"
 check "a lock ends with its holder, and goes to who waits" finish waiter
+
+# The same for ranges, of a process and of an open file description: each waits in the kernel until it gets it, or ends.
+asks() { [ "$(cat "$(output_of waiter)")" = asks ] && waits "${LOADS[waiter]}"; }
+for of in posix ofd; do
+  begin holder exec "$BIN/probe" lock r $of
+  need wait_until 10 lines_at_least "$(output_of holder)" 2
+  for signal in TERM KILL; do
+    begin waiter exec "$BIN/probe" lock r $of
+    need wait_until 10 asks
+    kill -$signal "${LOADS[waiter]}"
+    check "who waits for a lock of a range ($of) ends by SIG$signal" wait_until 5 gone "${LOADS[waiter]}"
+  done
+  begin waiter exec "$BIN/probe" lock r $of
+  need wait_until 10 asks
+  need kill -KILL "${LOADS[holder]}"
+  check "a lock ($of) ends with its holder, and goes to who waits" wait_until 10 lines_at_least "$(output_of waiter)" 2
+  tell waiter
+  check "who has it" finish waiter
+done

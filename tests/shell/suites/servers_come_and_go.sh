@@ -1,25 +1,30 @@
 # limit: 240
 # limit when long: 7200
-# The suites while a server is killed every few seconds, and returns: same results.
+# The suites while a server is killed every few seconds, and returns: same results. Each of them has had a server die in it.
 source "$LIB/in_step.sh"
 skip_without pjdfstest
 skip_without fsx
 L=$CASE_DIR/local
 ext4_to_compare "$L"
 cluster_up
-seed=${SEED:-$(date +%s)} ops=${OPS:-150} steps=${OPS:-1000} gap=1 rounds=2
-[ "$LONG" = 1 ] && ops=${OPS:-3000} steps=${OPS:-20000} gap=3 rounds=5
+seed=${SEED:-$(date +%s)} ops=${OPS:-150} steps=${OPS:-500} races=${OPS:-1000} gap=1 rounds=2
+[ "$LONG" = 1 ] && ops=${OPS:-3000} steps=${OPS:-20000} races=${OPS:-20000} gap=3 rounds=5
 
+step_by() { in_step "$MNT" "$L" --processes "$1" --ops "$steps" --seed "$2"; }
 all_pass() {
+  local set sets="space chunks" before
+  before=$(kills)
   pjdfstest_passes "$MNT/p"
-  [ "$LONG" = 1 ] && sets=$(fsx_sets) || sets="space chunks"
+  before=$(($(kills) - before))
+  within "servers were killed in it: $before" 1 1000000 $before
+  [ "$LONG" = 1 ] && sets=$(fsx_sets)
   for set in $sets; do
-    check "fsx, $set: $ops operations, seed $seed" fsx_passes "$MNT/$set" "$set" "$ops" "$seed"
+    part "fsx, $set: $ops operations" fsx_passes "$MNT/$set" "$set" "$ops"
   done
-  check "4 processes race through $steps steps each, seed $seed" probe race "$MNT/race" 4 "$steps" "$seed"
-  check "cached, direct and mapped see each other, seed $seed" probe direct "$MNT/ways" "$ops" "$seed"
-  check "two processes in step with a local ext4, $steps operations, seed $seed" \
-    in_step "$MNT" "$L" --processes 2 --ops "$steps" --seed "$seed"
+  part "4 processes race through $races steps each" probe race "$MNT/race" 4 "$races"
+  part "cached, direct and mapped see each other" probe direct "$MNT/ways" "$ops"
+  part "one process in step with a local ext4, $steps operations" step_by 1
+  part "two processes in step with a local ext4, $steps operations" step_by 2
 }
 while :; do
   while_servers_come_and_go $gap $rounds all_pass

@@ -21,7 +21,7 @@ pub enum DirOp {
 /// Any of them.
 pub fn random(dice: &mut Dice) -> DirOp {
     if dice.percent(60) {
-        let at = if dice.percent(50) { Spot::at(dice.pick(&[".", "d", "e", "d/e"])) } else { spot(dice) };
+        let at = if dice.percent(50) { Spot::at(dice.pick(&[".", "d", "e", "d/e", "e/d"])) } else { spot(dice) };
         DirOp::List { at, tell: dice.below(6) as u32 }
     } else {
         DirOp::Again { slot: slot(dice) }
@@ -70,7 +70,9 @@ pub fn perform(op: &DirOp, side: &Side) -> Vec<Seen> {
 /// that itself, whatever its entry says.
 fn are_what_they_say(dir: i32, entries: &[Entry]) -> String {
     let mut wrong = Vec::new();
-    for (name, kind, ino) in entries.iter().filter(|(name, ..)| name != b"..") {
+    let number = |path: &CStr| super::side::stat(dir, path.as_ptr(), libc::AT_SYMLINK_NOFOLLOW).map(|stat| stat.ino);
+    let is_root = number(c"..") == number(c".");
+    for (name, kind, ino) in entries.iter().filter(|(name, ..)| !is_root || name != b"..") {
         let path = std::ffi::CString::new(name.clone()).expect("a name ends with a NUL");
         let said = (u64::from(*kind), *ino);
         // Who may not look into the directory may still list it.

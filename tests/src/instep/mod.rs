@@ -1,8 +1,10 @@
 //! The same generated operations, in step on a mount and on a local ext4: every return value, errno, attribute, extended
 //! attribute, listing and byte must be the same, but for what [`differences`] lists.
 //!
-//! `probe instep --mount DIR --local DIR [--seed N] [--ops N] [--processes 1|2] [--replay FILE]...`. What fails is made
-//! small and printed as text that `--replay` takes; such texts are kept in `tests/instep`, and replayed first. Both
+//! `probe instep --mount DIR --local DIR [--seed N] [--ops N] [--processes 1|2] [--replay FILE]... [--remount COMMAND]
+//! [--all-kinds]`. What fails is made small and printed as text that `--replay` takes; such texts are kept in
+//! `tests/instep`, and replayed first. Behind every so many histories the command, if there is one, mounts the mount anew,
+//! and everything is looked at once more. `--all-kinds`: each kind of operation must have succeeded at some time. Both
 //! directories are the program's own: it makes and removes directories in them. It needs root: it becomes other users,
 //! and makes each tree the root of its world.
 
@@ -25,6 +27,7 @@ mod shrink;
 mod side;
 mod stream_ops;
 mod sys;
+mod tally;
 mod tree;
 mod worker;
 mod xattr_ops;
@@ -34,12 +37,16 @@ use options::Options;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
+use tally::Tally;
 use worker::{Found, Hand, Order, Roots};
 
 /// Steps of one history. Short enough to be made small, long enough for things to get entangled.
 const HISTORY_STEPS: usize = 500;
 /// How often a history is made again that has failed once.
 const AGAIN_MAX: u32 = 3;
+/// Behind the last of so many histories the mount is mounted anew.
+const REMOUNT_EVERY: u64 = 4;
 /// Steps that a process may be behind what it was told.
 const AHEAD_MAX: usize = 32;
 
@@ -54,7 +61,7 @@ pub fn main(words: &[&str]) -> Result<(), String> {
     let kept = options.replay.iter().map(read).collect::<Result<Vec<_>, _>>()?;
     let mut stage = Stage::new(&options)?;
     for (file, history) in kept {
-        if let Some((_, found)) = stage.run(&history)? {
+        if let Some((_, found)) = stage.run(&history, false)? {
             return Err(format!("{file}: {}\n{}", found.kind, found.text));
         }
     }
@@ -63,13 +70,25 @@ pub fn main(words: &[&str]) -> Result<(), String> {
     while done < options.ops {
         let seed = options.seed.wrapping_add(round);
         let history = Writer::new(seed, options.processes).history(HISTORY_STEPS.min(options.ops - done));
-        if let Some((at, found)) = stage.run(&history)? {
-            return Err(stage.report(seed, &history[..=at], &found)?);
+        let remount = round % REMOUNT_EVERY == REMOUNT_EVERY - 1;
+        if let Some((at, found)) = stage.run(&history, remount)? {
+            return Err(stage.report(seed, &history[..=at], &found, remount)?);
         }
         done += history.len();
         round += 1;
     }
-    println!("seed={} processes={} ops={done} replayed={}", options.seed, options.processes, options.replay.len());
+    let (kinds, in_vain) = (stage.tally.kinds(), stage.tally.in_vain().join(", "));
+    println!(
+        "seed={} processes={} ops={done} replayed={} remounted={} kinds={kinds} in_vain={in_vain:?}",
+        options.seed,
+        options.processes,
+        options.replay.len(),
+        stage.remounted
+    );
+    println!("succeeded: {}", stage.tally.text());
+    if options.all_kinds && !in_vain.is_empty() {
+        return Err(format!("never succeeded, so only refusals were compared: {in_vain}"));
+    }
     Ok(())
 }
 
@@ -85,6 +104,9 @@ struct Stage {
     roots: Roots,
     hands: Vec<Hand>,
     runs: u32,
+    remount: Option<String>,
+    remounted: u32,
+    tally: Tally,
 }
 
 impl Stage {
@@ -94,11 +116,13 @@ impl Stage {
             1 => vec![Hand::own(roots.clone())?],
             n => (0..n).map(|process| Hand::other(&roots, process)).collect::<Result<_, _>>()?,
         };
-        Ok(Stage { roots, hands, runs: 0 })
+        let remount = options.remount.clone();
+        Ok(Stage { roots, hands, runs: 0, remount, remounted: 0, tally: Tally::default() })
     }
 
-    /// Runs a history in fresh directories; gives the first difference and the step that showed it.
-    fn run(&mut self, history: &[Step]) -> Result<Option<(usize, Found)>, String> {
+    /// Runs a history in fresh directories; gives the first difference and the step that showed it. `remount`: looks at
+    /// everything once more behind it, mounted anew.
+    fn run(&mut self, history: &[Step], remount: bool) -> Result<Option<(usize, Found)>, String> {
         self.runs += 1;
         let run = format!("run{}", self.runs);
         for root in [&self.roots.mount, &self.roots.local] {
@@ -107,19 +131,39 @@ impl Stage {
                 make(&root.join(&run).join(tree))?;
             }
         }
-        for hand in &mut self.hands {
-            hand.tell(&Order::Begin(run.clone()))?;
-            hand.answer()?;
+        self.all(&Order::Begin(run.clone()))?;
+        let mut found = self.steps(history)?;
+        if found.is_none() && remount && self.remount.is_some() {
+            let differs = self.mounted_anew(&run)?;
+            found = differs.map(|differs| (history.len() - 1, differs));
         }
-        let found = self.steps(history)?;
-        for hand in &mut self.hands {
-            hand.tell(&Order::End)?;
-            hand.answer()?;
-        }
+        self.all(&Order::End)?;
         for root in [&self.roots.mount, &self.roots.local] {
             clear(&root.join(&run))?;
         }
         Ok(found)
+    }
+
+    fn all(&mut self, order: &Order) -> Result<(), String> {
+        self.hands.iter_mut().try_for_each(|hand| hand.tell(order).and_then(|()| hand.answer()).map(|_| ()))
+    }
+
+    /// Mounts the mount anew, and looks at everything: it must be what it was.
+    fn mounted_anew(&mut self, run: &str) -> Result<Option<Found>, String> {
+        let Some(command) = self.remount.clone() else { return Ok(None) };
+        let processes = self.hands.len() as u8;
+        if let Some((_, found)) = self.steps(&op::unmap_all(processes))? {
+            return Ok(Some(found));
+        }
+        self.all(&Order::End)?;
+        let status = Command::new("sh").arg("-c").arg(&command).status().map_err(|e| format!("{command}: {e}"))?;
+        if !status.success() {
+            return Err(format!("{command}: {status}"));
+        }
+        self.remounted += 1;
+        self.all(&Order::Again(run.to_owned()))?;
+        let found = self.steps(&op::look_at_all(processes))?;
+        Ok(found.map(|(_, found)| Found { text: format!("mounted anew, {}", found.text), ..found }))
     }
 
     fn steps(&mut self, history: &[Step]) -> Result<Option<(usize, Found)>, String> {
@@ -132,7 +176,7 @@ impl Stage {
             for (n, told) in told.iter_mut().enumerate() {
                 let ahead = if all { 0 } else { AHEAD_MAX };
                 while told.len() > ahead && first.is_none() {
-                    self.fetch(n, told, &mut first)?;
+                    self.fetch(n, told, history, &mut first)?;
                 }
             }
             if first.is_some() {
@@ -141,12 +185,12 @@ impl Stage {
             self.hands[process].tell(&Order::Step(step.clone()))?;
             told[process].push_back(at);
             if step.shared {
-                self.fetch(process, &mut told[process], &mut first)?;
+                self.fetch(process, &mut told[process], history, &mut first)?;
             }
         }
         for (n, told) in told.iter_mut().enumerate() {
             while !told.is_empty() {
-                self.fetch(n, told, &mut first)?;
+                self.fetch(n, told, history, &mut first)?;
             }
         }
         Ok(first)
@@ -156,10 +200,13 @@ impl Stage {
         &mut self,
         hand: usize,
         told: &mut std::collections::VecDeque<usize>,
+        history: &[Step],
         first: &mut Option<(usize, Found)>,
     ) -> Result<(), String> {
         let Some(at) = told.pop_front() else { return Ok(()) };
-        if let Some(found) = self.hands[hand].answer()?
+        let answer = self.hands[hand].answer()?;
+        self.tally.count(&history[at].op, answer.succeeded);
+        if let Some(found) = answer.found
             && first.as_ref().is_none_or(|(before, _)| at < *before)
         {
             *first = Some((at, found));
@@ -168,10 +215,12 @@ impl Stage {
     }
 
     /// Makes a failing history small, and says all about it.
-    fn report(&mut self, seed: u64, history: &[Step], found: &Found) -> Result<String, String> {
+    fn report(&mut self, seed: u64, history: &[Step], found: &Found, remount: bool) -> Result<String, String> {
         let title = format!("seed {seed}, step {}: {}\n{}", history.len(), found.kind, found.text);
+        // Making it small takes a while, and may be cut short.
+        eprintln!("{title}");
         let (mut last, mut trouble) = (found.clone(), None);
-        let mut fails = |candidate: &[Step]| match self.run(candidate) {
+        let mut fails = |candidate: &[Step]| match self.run(candidate, remount) {
             Ok(Some((_, again))) if again.kind == found.kind => {
                 last = again;
                 true

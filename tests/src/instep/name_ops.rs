@@ -28,8 +28,8 @@ pub fn random(dice: &mut Dice) -> NameOp {
     match dice.below(100) {
         0..=13 => NameOp::Link { from: source(dice), to: spot(dice), follow: dice.percent(25) },
         14..=15 => NameOp::LinkOpen { slot: slot(dice), to: spot(dice) },
-        16..=25 => NameOp::Symlink { target: target(dice), at: spot(dice) },
-        26..=31 => NameOp::Readlink { at: spot(dice), length: dice.pick(&[4096, 100, 1, 0]) },
+        16..=25 => NameOp::Symlink { target: target(dice), at: link_spot(dice) },
+        26..=31 => NameOp::Readlink { at: link_spot(dice), length: dice.pick(&[4096, 100, 1, 0]) },
         32..=43 => NameOp::Unlink { at: spot(dice) },
         44..=49 => NameOp::Rmdir { at: if dice.percent(50) { spot(dice) } else { Spot::at(&dir_path(dice)) } },
         50..=67 => NameOp::Mkdir {
@@ -67,6 +67,11 @@ pub fn random(dice: &mut Dice) -> NameOp {
         },
         _ => NameOp::Umask { mask: dice.pick(&[0o022, 0, 0o077, 0o027]) },
     }
+}
+
+/// Where a symbolic link is made, and looked for: in few places, half of the time, so that it is found.
+fn link_spot(dice: &mut Dice) -> Spot {
+    if dice.percent(50) { Spot::at(dice.pick(&["c", "c", "d/c", "e/c"])) } else { spot(dice) }
 }
 
 /// What it may have changed.

@@ -148,6 +148,10 @@ fn furnish(dice: &mut Dice) -> Op {
         let at = Spot::at(dice.pick(&["d", "e", "d/e", "e/d", "d/d", "e/e"]));
         return Op::Name(name_ops::NameOp::Mkdir { at, mode: 0o777 });
     }
+    if dice.percent(12) {
+        let (slot, at) = (super::names::slot(dice), Spot::at(dice.pick(&["d", "e", "d/e", "."])));
+        return Op::File(file_ops::FileOp::Open { slot, at, flags: "RDONLY|DIRECTORY".to_owned(), mode: 0 });
+    }
     let at = super::names::likely(dice);
     let flags = dice.pick(&["RDWR|CREAT", "RDWR|CREAT|APPEND", "RDWR|CREAT|DIRECT"]).to_owned();
     Op::File(file_ops::FileOp::Open { slot: super::names::slot(dice), at, flags, mode: 0o666 })
@@ -184,12 +188,7 @@ impl Writer {
             }
             history.push(self.step(shared));
         }
-        for process in 0..self.processes {
-            history.push(Step { process, shared: false, user: 0, look: false, op: Op::Tree });
-        }
-        if self.processes > 1 {
-            history.push(Step { process: 0, shared: true, user: 0, look: false, op: Op::Tree });
-        }
+        history.extend(look_at_all(self.processes));
         history
     }
 
@@ -200,6 +199,23 @@ impl Writer {
         let process = dice.below(u64::from(self.processes)) as u8;
         Step { process, shared, user, look: dice.percent(85), op }
     }
+}
+
+fn plain(process: u8, shared: bool, op: Op) -> Step {
+    Step { process, shared, user: 0, look: false, op }
+}
+
+/// Steps that look at everything: each process's tree, and the shared one.
+pub fn look_at_all(processes: u8) -> Vec<Step> {
+    let own = (0..processes).map(|process| plain(process, false, Op::Tree));
+    own.chain((processes > 1).then(|| plain(0, true, Op::Tree))).collect()
+}
+
+/// Steps that end all mappings, and see what becomes of their files then.
+pub fn unmap_all(processes: u8) -> Vec<Step> {
+    let maps = (0..held_ops::MAPS as u8).flat_map(|map| [(map, false), (map, true)]);
+    let all = maps.flat_map(|(map, shared)| (0..processes).map(move |process| (process, shared, map)));
+    all.map(|(process, shared, map)| plain(process, shared, Op::Held(held_ops::HeldOp::Unmap { map }))).collect()
 }
 
 /// A history as text.

@@ -15,6 +15,10 @@ pub struct Options {
     pub processes: u8,
     /// Histories that were kept, and are made first.
     pub replay: Vec<String>,
+    /// A command for the shell that mounts the mount anew.
+    pub remount: Option<String>,
+    /// Each kind of operation must have succeeded at some time.
+    pub all_kinds: bool,
 }
 
 impl Options {
@@ -27,6 +31,8 @@ impl Options {
             ops: 5000,
             processes: 1,
             replay: Vec::new(),
+            remount: None,
+            all_kinds: false,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
@@ -39,6 +45,8 @@ impl Options {
                 "--ops" => options.ops = number(value()?)? as usize,
                 "--processes" => options.processes = number(value()?)?.clamp(1, 8) as u8,
                 "--replay" => options.replay.push(value()?.to_owned()),
+                "--remount" => options.remount = Some(value()?.to_owned()),
+                "--all-kinds" => options.all_kinds = true,
                 "--sabotage" => options.roots.sabotage = true,
                 "--same" => options.roots.same = true,
                 other => return Err(format!("{other} is not known; see tests/src/instep/mod.rs")),

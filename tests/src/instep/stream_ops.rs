@@ -43,7 +43,7 @@ pub enum StreamOp {
 }
 
 fn any_place(dice: &mut Dice) -> Spot {
-    Spot::at(dice.pick(&["d", "d", "e", "e", "d/e", "."]))
+    Spot::at(dice.weighed(&[(4, "d"), (3, "."), (2, "e"), (1, "d/e")]))
 }
 
 /// Any of them.
@@ -52,32 +52,34 @@ pub fn random(dice: &mut Dice) -> StreamOp {
     let place = dice.below(PLACES as u64) as u8;
     // Names of other lengths never meet.
     let pad = dice.weighed(&[(5, 200), (1, 0)]);
+    // Mostly one of the first names, of which there are some most of the time.
+    let below = dice.weighed(&[(3, 4), (2, 30), (1, 120)]);
     match dice.below(100) {
         0..=11 => StreamOp::Begin { stream, at: any_place(dice) },
         12..=49 => {
             StreamOp::Next { stream, size: dice.pick(&[ENTRY_MAX, 512, 1024, 1024, 4096, 4096, 10_000, 32_768]) }
         }
         50..=59 => StreamOp::Tell { stream, place, short: dice.below(5) as usize },
-        60..=67 => StreamOp::Seek { stream, place },
-        68..=70 => StreamOp::Rewind { stream },
-        71..=72 => StreamOp::End { stream },
-        73..=77 => StreamOp::Fill {
+        60..=66 => StreamOp::Seek { stream, place },
+        67..=69 => StreamOp::Rewind { stream },
+        70..=73 => StreamOp::End { stream },
+        74..=78 => StreamOp::Fill {
             at: any_place(dice),
-            first: dice.below(100) as u32,
+            first: dice.pick(&[0, 0, 0, 20, 70]),
             // More than a page of the kernel's, than a buffer of the C library's, and than a page of the servers'.
-            count: dice.weighed(&[(16, 3), (10, 20), (5, 60), (3, 170), (1, 1100)]),
+            count: dice.weighed(&[(10, 3), (14, 20), (7, 60), (3, 170), (1, 1100)]),
             pad,
         },
-        78..=85 => StreamOp::Thin {
+        79..=85 => StreamOp::Thin {
             at: any_place(dice),
-            first: dice.below(150) as u32,
+            first: dice.pick(&[0, 5, 20, 70, 140]),
             count: if dice.percent(10) { 1200 } else { 1 + dice.below(60) as u32 },
             every: 1 + dice.below(4) as u32,
             pad,
         },
         _ => StreamOp::Move {
             at: any_place(dice),
-            from: dice.below(120) as u32,
+            from: dice.below(below) as u32,
             to: dice.below(120) as u32,
             pad,
             flags: dice.weighed(&[(3, 0), (1, libc::RENAME_EXCHANGE), (1, libc::RENAME_NOREPLACE)]),

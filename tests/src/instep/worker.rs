@@ -2,7 +2,7 @@
 //! takes orders on its standard input.
 
 use super::attr_ops::{self, AttrOp, look};
-use super::differences::{refused, sets_times};
+use super::differences::{Accepted, refused, sets_times};
 use super::file_ops::FileOp;
 use super::judge::{During, Judge};
 use super::names::Subject;
@@ -11,6 +11,7 @@ use super::seen::{Nanos, Seen, Value};
 use super::side::{Side, as_user};
 use super::stream_ops::watch;
 use super::sys::{call, errno_name};
+use super::tally::{op_name, succeeded};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -29,6 +30,15 @@ pub struct Found {
     pub text: String,
 }
 
+/// What a worker says of an order that it has obeyed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What differed.
+    pub found: Option<Found>,
+    /// The order was a step that did what it is for.
+    pub succeeded: bool,
+}
+
 /// What a worker is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Order {
@@ -36,8 +46,10 @@ pub enum Order {
     Begin(String),
     /// A step of it.
     Step(Step),
-    /// It is over.
+    /// It is over, or interrupted: everything is closed.
     End,
+    /// The history in directories of this name goes on: they are opened again, and must hold what they held.
+    Again(String),
 }
 
 /// Where the two sides are.
@@ -78,20 +90,25 @@ impl Worker {
         Ok(Worker { roots, process, outside, trees: None, judge: Judge::default() })
     }
 
-    /// Does what it is told; a difference if there is one.
-    pub fn obey(&mut self, order: &Order) -> Result<Option<Found>, String> {
+    /// Does what it is told; with a difference if there is one.
+    pub fn obey(&mut self, order: &Order) -> Result<Answer, String> {
         match order {
-            Order::Begin(run) => self.begin(run).map(|()| None),
-            Order::Step(step) => Ok(self.step(step)),
+            Order::Begin(run) => {
+                self.open(run)?;
+                self.judge = Judge::new(now() - 10_000_000_000, self.roots.same);
+                let _ = call!(libc::umask(0o022));
+            }
+            Order::Step(step) => return Ok(self.step(step)),
             Order::End => {
                 self.trees = None;
                 self.leave();
-                Ok(None)
             }
+            Order::Again(run) => self.open(run)?,
         }
+        Ok(Answer::default())
     }
 
-    fn begin(&mut self, run: &str) -> Result<(), String> {
+    fn open(&mut self, run: &str) -> Result<(), String> {
         self.leave();
         let tree = |name: &str| {
             let open = |root: &Path, is_mount| {
@@ -103,8 +120,6 @@ impl Worker {
             Ok::<_, String>((open(&self.roots.local, false)?, open(&self.roots.mount, true)?))
         };
         self.trees = Some([tree(&format!("p{}", self.process))?, tree(SHARED)?]);
-        self.judge = Judge::new(now() - 10_000_000_000, self.roots.same);
-        let _ = call!(libc::umask(0o022));
         Ok(())
     }
 
@@ -114,26 +129,13 @@ impl Worker {
         debug_assert!(out.is_ok(), "{out:?}");
     }
 
-    fn step(&mut self, step: &Step) -> Option<Found> {
-        let trees = self.trees.as_mut()?;
+    fn step(&mut self, step: &Step) -> Answer {
+        let Some(trees) = self.trees.as_mut() else { return Answer::default() };
         let (local, mount) = &mut trees[usize::from(step.shared)];
-        let from = now();
-        let kind = |what: &str| format!("{} of {}", what, op_name(&step.op));
         if let Some(accepted) = refused(&step.op).filter(|_| !self.roots.same) {
-            let seen = perform(step, mount, false);
-            // A name that is moved onto itself stays, whatever is asked for; were it moved, a look at the tree would show it.
-            let moves = matches!(step.op, Op::Name(_) | Op::Xattr(_));
-            return match seen.first().map(|s| &s.value) {
-                Some(Value::Returned(Ok(_))) if !moves => {
-                    Some(Found { kind: kind("success"), text: format!("{}: it was not refused", accepted.name) })
-                }
-                Some(Value::Returned(Err(errno @ (libc::ENOSYS | libc::EIO)))) => Some(Found {
-                    kind: kind("error"),
-                    text: format!("{}: refused with {}", accepted.name, errno_name(*errno)),
-                }),
-                _ => None,
-            };
+            return Answer { found: must_refuse(step, accepted, mount), succeeded: false };
         }
+        let from = now();
         let mut unsettled = mount.unsettled();
         let on_local = perform(step, local, false);
         watch(local);
@@ -143,15 +145,27 @@ impl Worker {
         self.judge.know_unsettled(unsettled);
         let during = During { from, to: now() };
         let compared = self.judge.compare(&step.op, during, &on_local, &on_mount);
-        compared.err().map(|(what, how)| Found { kind: kind(&nameless(&what)), text: format!("{what}: {how}") })
+        let found = |(what, how): (String, String)| Found {
+            kind: format!("{} of {}", nameless(&what), op_name(&step.op)),
+            text: format!("{what}: {how}"),
+        };
+        Answer { found: compared.err().map(found), succeeded: succeeded(&step.op, &on_mount) }
     }
 }
 
-/// The name of an operation, without its arguments.
-fn op_name(op: &Op) -> String {
-    let text = format!("{op:?}");
-    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).take(2).collect();
-    words.join(" ")
+/// What the mount refuses by design it must refuse, and in words that mean it.
+fn must_refuse(step: &Step, accepted: &Accepted, mount: &mut Side) -> Option<Found> {
+    let found = |what: &str, text: String| Some(Found { kind: format!("{what} of {}", op_name(&step.op)), text });
+    let seen = perform(step, mount, false);
+    // A name that is moved onto itself stays, whatever is asked for; were it moved, a look at the tree would show it.
+    let moves = matches!(step.op, Op::Name(_) | Op::Xattr(_));
+    match seen.first().map(|s| &s.value) {
+        Some(Value::Returned(Ok(_))) if !moves => found("success", format!("{}: it was not refused", accepted.name)),
+        Some(Value::Returned(Err(errno @ (libc::ENOSYS | libc::EIO)))) => {
+            found("error", format!("{}: refused with {}", accepted.name, errno_name(*errno)))
+        }
+        _ => None,
+    }
 }
 
 /// What was seen, without the path that it was seen at.
@@ -208,7 +222,7 @@ pub fn serve(roots: Roots, process: u8) -> Result<(), String> {
 /// A worker and its answers that have not been looked at.
 pub enum Hand {
     /// In this process.
-    Own(Box<Worker>, VecDeque<Option<Found>>),
+    Own(Box<Worker>, VecDeque<Answer>),
     /// In a process of its own.
     Other(Child, ChildStdin, BufReader<ChildStdout>, usize),
 }
@@ -251,7 +265,7 @@ impl Hand {
     }
 
     /// The answer to the oldest of them.
-    pub fn answer(&mut self) -> Result<Option<Found>, String> {
+    pub fn answer(&mut self) -> Result<Answer, String> {
         match self {
             Hand::Own(_, answers) => answers.pop_front().ok_or_else(|| "no answer is waited for".to_owned()),
             Hand::Other(_, _, output, waiting) => {

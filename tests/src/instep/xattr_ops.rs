@@ -1,6 +1,6 @@
 //! Operations on extended attributes of all namespaces, and on access control lists by their raw attributes.
 
-use super::names::{Spot, Subject, c_path, slot, spot};
+use super::names::{Spot, Subject, c_path, likely, slot, spot};
 use super::seen::Seen;
 use super::side::Side;
 use super::sys::{Call, call};
@@ -69,7 +69,7 @@ const NAMES: [(u64, &str); 15] = [
 
 fn any_subject(dice: &mut Dice) -> Subject {
     // There is no *at form of these calls that old kernels know.
-    let at = Spot { base: None, ..spot(dice) };
+    let at = if dice.percent(40) { likely(dice) } else { Spot { base: None, ..spot(dice) } };
     match dice.below(10) {
         0..=4 => Subject::Path(at),
         5..=6 => Subject::Link(at),
@@ -91,7 +91,8 @@ pub fn subject(op: &XattrOp) -> &Subject {
 
 /// Any of them.
 pub fn random(dice: &mut Dice) -> XattrOp {
-    let (of, name) = (any_subject(dice), dice.weighed(&NAMES).to_owned());
+    let name = if dice.percent(40) { "user.a" } else { dice.weighed(&NAMES) };
+    let (of, name) = (any_subject(dice), name.to_owned());
     match dice.below(100) {
         0..=37 => XattrOp::Set {
             of,

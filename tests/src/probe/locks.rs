@@ -1,9 +1,11 @@
 //! Locks between processes: the second one waits for, or is refused by, the first.
 
-use super::{Found, demand, tried};
+use super::{Found, demand, listen, told_to_end, tried};
+use crate::wait;
 use std::fs::{File, OpenOptions};
 use std::io::Error;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 fn open(file: &str) -> Result<File, String> {
     tried(file, OpenOptions::new().read(true).write(true).create(true).truncate(false).open(file))
@@ -108,4 +110,20 @@ pub fn ofd(file: &str) -> Found {
     demand(code_of(child) == 0, "the lock went when another description of the file was closed")?;
     drop(first);
     demand(range(&second, libc::F_OFD_SETLK, 5), "the lock outlived its description")
+}
+
+/// Waits for a lock of the process (`posix`) or of the open file description (`ofd`): says `asks` before, `has` once it has
+/// it, and keeps it until told to end. While it asks, signals do what they do by themselves.
+pub fn waited_for(file: &str, of: &str) -> Found {
+    let how = match of {
+        "posix" => libc::F_SETLKW,
+        "ofd" => libc::F_OFD_SETLKW,
+        other => return Err(format!("there is no lock of a {other:?}")),
+    };
+    let f = open(file)?;
+    println!("asks");
+    demand(range(&f, how, 0), format!("fcntl: {}", Error::last_os_error()))?;
+    listen();
+    println!("has");
+    demand(wait::until(Duration::from_secs(600), told_to_end), "nobody told it to end")
 }

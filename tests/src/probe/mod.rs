@@ -14,6 +14,7 @@ mod json;
 mod locks;
 mod log;
 mod mapped;
+mod nameless;
 mod race;
 mod reopened;
 mod rows;
@@ -46,6 +47,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["append", file, lines, word] => files::append(file, number(lines)?, word),
         ["unlinked", file] => files::unlinked(file),
         ["held", file] => files::held(file),
+        ["nameless", files @ ..] => nameless::run(files),
         ["mmap", file] => mapped::both_ways(file),
         ["mapped-cut", file] => mapped::cut(file),
         ["mapped-holes", file] => mapped::holes(file),
@@ -79,6 +81,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["fcntl", file] => locks::fcntl(file),
         ["deadlock", file] => locks::deadlock(file),
         ["ofd", file] => locks::ofd(file),
+        ["lock", file, of] => locks::waited_for(file, of),
         _ => Err(format!("there is no probe {words:?}; see tests/src/probe/mod.rs")),
     }
 }
