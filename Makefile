@@ -126,7 +126,7 @@ bench: build ## measure a plain directory and the mount; ONLY=create,untar and R
 	$(CARGO) build --release --locked -p raidfs-tests --bin bench
 	@"$(RELEASE)/bench" $(BENCH) $(if $(ONLY),--only $(ONLY)) $(if $(ROUNDS),--rounds $(ROUNDS)) --paper docs/BENCHMARKS.md
 
-bench-peers: ## the same, with GlusterFS on the same disk
+bench-peers: ## the same, with GlusterFS and MooseFS on the same disk
 	@packaging/setup peers
 	@$(MAKE) --no-print-directory bench BENCH=--peers
 

@@ -8,6 +8,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 const IMAGE_BYTES: u64 = 6 << 30;
+/// What mkfs takes for an image of [`IMAGE_BYTES`]; larger ones are given no more.
+const JOURNAL: &str = "size=64";
 
 /// The image, mounted. Unmounted and removed when dropped.
 pub struct Disk {
@@ -18,8 +20,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Makes it in this directory. What a killed run left there is cleared away first.
-    pub fn make(work: &Path) -> Result<Disk, Failed> {
+    /// Makes it in this directory, so many bytes larger than usual. What a killed run left there is cleared away first.
+    pub fn make(work: &Path, more: u64) -> Result<Disk, Failed> {
         tried(work.display(), fs::create_dir_all(work))?;
         let work = tried(work.display(), work.canonicalize())?;
         let lock = tried("lock", File::create(work.join("lock")))?;
@@ -31,10 +33,11 @@ impl Disk {
         disk.clear();
         let image = disk.image();
         let file = tried(image.display(), File::create(&image))?;
-        tried(image.display(), file.set_len(IMAGE_BYTES))?;
+        tried(image.display(), file.set_len(IMAGE_BYTES + more))?;
         drop(file);
         // Tables written now are not written by a kernel thread in the middle of a measurement.
-        run("mkfs.ext4", ["-q", "-F", "-E", "lazy_itable_init=0,lazy_journal_init=0"].map(Path::new), &[&image])?;
+        let options = ["-q", "-F", "-J", JOURNAL, "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        run("mkfs.ext4", options.map(Path::new), &[&image])?;
         tried(disk.root.display(), fs::create_dir_all(&disk.root))?;
         run("mount", ["-o", "loop,noatime"].map(Path::new), &[&image, &disk.root])?;
         Ok(disk)

@@ -4,16 +4,17 @@
 //! is not touched; everything it starts is found by those, and ended by process number.
 
 use super::disk::Disk;
-use super::machine::{processes, run_command, signal};
+use super::machine::{PATIENCE, end, processes, run_command, unmount, wait_until_usable};
 use super::system::System;
 use super::{Failed, tried};
 use crate::wait;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Its column in the table.
+pub const NAME: &str = "GlusterFS";
+
 const VOLUME: &str = "bench";
 /// A loopback address that GlusterFS takes for a brick; it refuses 127.0.0.1 itself.
 const HOST: &str = "127.0.0.2";
@@ -55,11 +56,7 @@ impl GlusterFs {
         let mut client = Command::new("glusterfs");
         client.arg(format!("--volfile-server={HOST}")).arg(format!("--volfile-id={VOLUME}"));
         run_command(client.arg("-l").arg(home.join("log/client.log")).arg(&system.root))?;
-        let probe = system.root.join("usable");
-        if !wait::until(PATIENCE, || is_mounted(&system.root) && fs::write(&probe, "x").is_ok()) {
-            return Err(format!("{} was not mounted", system.root.display()));
-        }
-        tried(probe.display(), fs::remove_file(&probe))?;
+        wait_until_usable(&system.root)?;
         Ok(system)
     }
 
@@ -71,14 +68,9 @@ impl GlusterFs {
     }
 }
 
-fn is_mounted(root: &Path) -> bool {
-    let text = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    text.lines().any(|l| l.split(' ').nth(1) == root.to_str())
-}
-
 impl System for GlusterFs {
     fn name(&self) -> &'static str {
-        "GlusterFS"
+        NAME
     }
 
     fn description(&self) -> String {
@@ -102,17 +94,8 @@ impl System for GlusterFs {
 
 impl Drop for GlusterFs {
     fn drop(&mut self) {
-        if is_mounted(&self.root) {
-            let _ = run_command(Command::new("umount").arg("-l").arg(&self.root));
-        }
+        unmount(&self.root);
         let _ = self.gluster(&["volume", "stop", VOLUME, "force"]);
-        for with in [libc::SIGTERM, libc::SIGKILL] {
-            for pid in self.processes() {
-                signal(pid, with);
-            }
-            if wait::until(Duration::from_secs(5), || self.processes().is_empty()) {
-                break;
-            }
-        }
+        end(|| self.processes());
     }
 }

@@ -1,7 +1,7 @@
 //! The benchmark: the same work on every system, on one disk, in one run.
 //!
 //! One journaled loop image holds the data of all systems: a plain directory, the raidfs mount with its four servers,
-//! and GlusterFS. Each round runs each group of work on each system in turn, so that whatever else the machine does
+//! and the peers, GlusterFS and MooseFS. Each round runs each group of work on each system in turn, so that whatever else the machine does
 //! falls on all of them alike; the table shows medians over the rounds, and ratios. The processor time of a system's
 //! own processes is counted beside: it does not depend on how busy the machine is.
 //!
@@ -12,6 +12,7 @@
 mod disk;
 mod glusterfs;
 mod machine;
+mod moosefs;
 mod names;
 mod options;
 mod paper;
@@ -44,14 +45,16 @@ pub fn main(arguments: &[String]) -> Result<(), Failed> {
     }
     let Some(options) = Options::parse(arguments)? else { return Ok(()) };
     listen();
-    let disk = disk::Disk::make(&options.work)?;
+    let trash = if options.peers { options.rounds as u64 * moosefs::TRASH } else { 0 };
+    let disk = disk::Disk::make(&options.work, trash)?;
     let mut systems: Vec<Box<dyn System>> = vec![Box::new(Plain::make(&disk)?)];
     systems.push(Box::new(raidfs::Raidfs::start(&disk, &options.programs, options.base_port)?));
     if options.peers {
         systems.push(Box::new(glusterfs::GlusterFs::start(&disk)?));
+        systems.push(Box::new(moosefs::MooseFs::start(&disk)?));
     }
     if let Some(command) = &options.inside {
-        return machine::shell(command, &disk);
+        return machine::shell(command, &disk, &systems);
     }
     let load_before = machine::load();
     let mut results = Results::new(systems.iter().map(|s| s.name().to_owned()).collect());
@@ -59,10 +62,10 @@ pub fn main(arguments: &[String]) -> Result<(), Failed> {
         one_round(round, &options, &disk, &systems, &mut results)?;
     }
     let about = paper::About::now(&options, load_before, &systems);
-    let text = table::text(&results, options.peers);
+    let text = table::text(&results);
     println!("\n{text}\n{}", about.words());
     if let (Some(file), true) = (&options.paper, options.is_whole()) {
-        paper::write(file, &about, &results, options.peers)?;
+        paper::write(file, &about, &results)?;
         println!("written to {}", file.display());
     }
     Ok(())

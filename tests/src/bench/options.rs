@@ -4,21 +4,21 @@ use super::{Failed, rows};
 use std::path::PathBuf;
 
 const HELP: &str = "\
-bench: the same work on a plain directory, on raidfs and (with --peers) on GlusterFS, on one disk
+bench: the same work on a plain directory, on raidfs and (with --peers) on GlusterFS and MooseFS, on one disk
 
-  --peers           measure GlusterFS too; its packages must be installed
+  --peers           measure GlusterFS and MooseFS too; their packages must be installed
   --only A,B        only these rows or groups (see below)
   --rounds N        rounds; the table shows medians [default: 3]
   --programs DIR    where raidfs, fsd and mountd are [default: beside this program]
   --work DIR        where the disk image and the mounts are made, and removed again [default: target/bench]
   --base-port P     the first of raidfs's ports [default: 7600]
   --paper FILE      write the table there too, if everything was measured
-  --inside COMMAND  measure nothing: run a shell command with $RAIDFS, $PLAIN and $DISK set (for profiling)
+  --inside COMMAND  measure nothing: run a shell command, $RAIDFS, $PLAIN, $DISK ... set (for profiling)
 ";
 
 /// What was asked for.
 pub struct Options {
-    /// GlusterFS too.
+    /// GlusterFS and MooseFS too.
     pub peers: bool,
     /// Rows or groups; empty: all.
     only: Vec<String>,

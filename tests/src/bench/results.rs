@@ -30,6 +30,11 @@ impl Results {
         self.samples.entry((row, system)).or_default().push(Sample { amount, seconds, used });
     }
 
+    /// The column of the system of this name, if it was measured.
+    pub fn column(&self, name: &str) -> Option<usize> {
+        self.systems.iter().position(|s| s == name)
+    }
+
     /// The median of the row's figures on a system.
     pub fn median(&self, row: &Row, system: usize) -> Option<f64> {
         let samples = self.samples.get(&(row.id, system))?;

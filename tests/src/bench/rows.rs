@@ -18,7 +18,7 @@ pub struct Goal {
     pub times: Option<f64>,
     /// GlusterFS's figure on a quiet machine of two cores, for runs that do not measure it.
     pub glusterfs: Option<f64>,
-    /// MooseFS's figure on such a machine, where it is to be reached.
+    /// MooseFS's figure on such a machine, for such runs; none where it is not to be reached.
     pub moosefs: Option<f64>,
 }
 

@@ -1,4 +1,4 @@
-//! `make bench`: measures raidfs beside a plain directory (and GlusterFS, with `--peers`) on one disk; see
+//! `make bench`: measures raidfs beside a plain directory (and GlusterFS and MooseFS, with `--peers`) on one disk; see
 //! [`raidfs_tests::bench`].
 
 use std::process::ExitCode;
