@@ -274,14 +274,16 @@ Check that both mirrors of everything are equal and whole. Reads only; the store
 
 Names: every server's namespace keeps its invariants, and all are the same. Chunks: both mirrors of each pair have the \
 same chunks with the same bytes, and every block on both matches its checksum. Files: every chunk belongs to a file \
-that is alive, and lies on the pair where it should. A server that does not answer, and a copy that is not in sync, \
-cannot be checked: that is reported, too.
+that is alive, and lies on the pair where it should; and no chunk is missing on both mirrors of what a file counts among \
+its blocks. A server that does not answer, and a copy that is not in sync, cannot be checked: that is reported, too.
 
-What looks wrong while something changes is looked at again before it is said to be wrong.";
+What looks wrong while something changes is looked at again before it is said to be wrong. A chunk that nobody holds is in \
+doubt only, and fails nothing, where it may be a hole: of a file that was cut once, that has holes, or that lies on a pair \
+that has lost what was not synced.";
 
 const VERIFY_EXAMPLES: &str = "\
 EXIT STATUS
-  0  nothing is wrong
+  0  nothing is wrong; what is in doubt has a line that begins with doubt
   1  something is; each thing has a line that begins with WRONG
 
 EXAMPLES

@@ -35,6 +35,7 @@ mod strays;
 mod terminal;
 #[cfg(test)]
 mod testing;
+mod tree;
 mod up;
 pub mod verify;
 mod wait;

@@ -1,15 +1,15 @@
 //! `raidfs lost`: which files have bytes that nobody has any more, because both servers of a pair are away, or are gone for
 //! good; and accepting that. Needs no mount: names are asked of any server, and what is lost of the one who has it.
 //!
-//! Three rooms: `found` (what is lost of a file; pure), `tree` (every file's path), `accept` (accepting a pair's loss).
+//! Two rooms: `found` (what is lost of a file; pure), `accept` (accepting a pair's loss).
 
 mod accept;
 mod found;
-mod tree;
 
 use super::admin::{self, connect_names, within};
 use super::args::LostArgs;
 use super::progress::{Progress, Unit};
+use super::tree::Walk;
 use super::{Failure, human, json_path};
 use crate::cluster::survey::{connect_admin, survey};
 use found::{Losses, State, state_of};
@@ -122,7 +122,10 @@ async fn list(config: &Config, seen: &Seen, only: Option<&Pair>) -> Result<Listi
         listing.affected.insert(attr.ino);
         listing.files.push(Lost { path: path.to_vec(), ino: attr.ino, size: attr.size, bytes });
     };
-    tree::walk(&names, seen.best.applied, &mut tell).await.map_err(Failure::NotTold)?;
+    let mut walk = Walk::new(&names, seen.best.applied);
+    while let Some(page) = walk.page().await.map_err(Failure::NotTold)? {
+        page.iter().for_each(|(path, attr)| tell(path, attr));
+    }
     listing.files.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(listing)
 }

@@ -1,9 +1,14 @@
 //! Chunks against the namespace: each belongs to a file that is alive, and lies on the pair that its file's placement
-//! says. A chunk of a file that was just removed is taken away in the background, so it is looked at again first.
+//! says; and of each file what it counts is there. A chunk of a file that was just removed is taken away in the background, so
+//! it is looked at again first.
 
 use super::super::admin::{connect_names, within};
+use super::super::human;
 use super::super::progress::{Progress, Unit};
+use super::super::tree::Walk;
 use super::chunks::Held;
+use super::gone::{Holdings, judge};
+use super::suspects::{Suspects, complete};
 use super::{Answers, Report};
 use futures::StreamExt;
 use raidfs_common::attr::{Attr, FileKind};
@@ -12,6 +17,8 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, LogIndex, PairId, ServerId};
 use raidfs_common::namespace::{Answer, Query};
 use raidfs_common::pair::{Pair, place};
+use raidfs_common::rpc::admin::ServerStatus;
+use raidfs_common::rpc::chunks::ChunkSummary;
 use raidfs_common::rpc::names::NamesServiceClient;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -23,9 +30,8 @@ const AHEAD: usize = 64;
 const LOOKS: usize = 40;
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Checks all chunks that were found.
+/// Checks all chunks that were found, and that all are there that files count.
 pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, held: &Held, report: &mut Report) {
-    let inodes: BTreeSet<Ino> = held.values().flatten().map(|s| s.chunk.ino).collect();
     let best = answers.values().filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied));
     let Some(best) = best else { return };
     let names = match connect_names(config, best.server).await {
@@ -35,8 +41,12 @@ pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, held: &He
             return;
         }
     };
-    let attrs = match ask(&names, best.applied, &inodes).await {
-        Ok(attrs) => attrs,
+    let mut against = Against { config, pairs, held, misplaced: Vec::new(), files: 0 };
+    let mut suspects = Suspects::new(config);
+    let mut inodes: BTreeSet<Ino> = held.values().flatten().map(|s| s.chunk.ino).collect();
+    let any = !inodes.is_empty();
+    let dead = match against.all(&names, best, &mut inodes, &mut suspects).await {
+        Ok(dead) => dead,
         Err(why) => {
             report
                 .wrong("chunks not checked", format_args!("{} does not say whose the chunks are: {why}", best.server));
@@ -44,23 +54,98 @@ pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, held: &He
         }
     };
     let before = report.wrong;
-    for (server, list) in held {
-        let pair = config.pair_of(*server).unwrap_or_default();
-        for s in list {
-            if let Some(Some(attr)) = attrs.get(&s.chunk.ino)
-                && let Some(text) = misplaced(attr, s.chunk.index, pair, pairs.len())
-            {
-                report.wrong("chunks", format_args!("chunk {} on {server}: {text}", s.chunk));
-            }
-        }
+    for text in &against.misplaced {
+        report.wrong("chunks", text);
     }
-    let dead: BTreeSet<Ino> = attrs.iter().filter(|(_, a)| a.is_none()).map(|(ino, _)| *ino).collect();
     for (server, ino) in still_held(config, held, dead).await {
         let text = format!("{server} holds chunks of inode {:x}, which is no file any more", ino.0);
         report.wrong("dead chunks", text);
     }
-    if report.wrong == before && !inodes.is_empty() {
+    if report.wrong == before && any {
         report.right("files: every chunk belongs to a file that is alive, and lies where it should");
+    }
+    if suspects.end(report).await && against.knows_all() {
+        let files = human::several(against.files, "file counts", "files count");
+        report.right(format_args!("files: no chunk is missing of what {files}"));
+    }
+}
+
+/// Files against what is held of them.
+struct Against<'a> {
+    config: &'a Config,
+    pairs: &'a [Pair],
+    held: &'a Held,
+    /// What is wrong with chunks.
+    misplaced: Vec<String>,
+    /// How many have been looked at, by their names.
+    files: u64,
+}
+
+impl Against<'_> {
+    /// Whether all chunks there are were listed.
+    fn knows_all(&self) -> bool {
+        complete(self.pairs, |server| self.held.contains_key(&server)).is_ok()
+    }
+
+    /// Looks at every file that has a name, and at what else has chunks; which of `inodes` are no files any more.
+    async fn all(
+        &mut self,
+        names: &NamesServiceClient,
+        best: &ServerStatus,
+        inodes: &mut BTreeSet<Ino>,
+        suspects: &mut Suspects<'_>,
+    ) -> Result<BTreeSet<Ino>, String> {
+        let knows_all = self.knows_all();
+        let mut progress = Progress::new("asking whose they are", Unit::Things("names"), best.inodes.1);
+        let mut walk = Walk::new(names, best.applied);
+        while let Some(page) = walk.page().await? {
+            progress.add(page.len() as u64);
+            for (path, attr) in page {
+                self.files += 1;
+                if inodes.remove(&attr.ino) {
+                    self.place(&attr);
+                }
+                if knows_all && let Some(gone) = judge(&attr, &self.holdings(attr.ino), self.pairs) {
+                    progress.wipe();
+                    suspects.add(path, attr.ino, gone).await;
+                }
+            }
+        }
+        drop(progress);
+        let attrs = ask(names, best.applied, inodes).await?;
+        for attr in attrs.values().flatten() {
+            self.place(attr);
+        }
+        Ok(attrs.iter().filter(|(_, attr)| attr.is_none()).map(|(ino, _)| *ino).collect())
+    }
+
+    /// What each server holds of a file.
+    fn chunks_of(&self, ino: Ino) -> impl Iterator<Item = (ServerId, &[ChunkSummary])> {
+        self.held.iter().map(move |(server, list)| {
+            let from = list.partition_point(|s| s.chunk.ino < ino);
+            let count = list[from..].partition_point(|s| s.chunk.ino == ino);
+            (*server, &list[from..from + count])
+        })
+    }
+
+    fn holdings(&self, ino: Ino) -> Holdings {
+        let mut holdings = Holdings::default();
+        self.chunks_of(ino).flat_map(|(_, list)| list).for_each(|summary| holdings.add(summary));
+        holdings
+    }
+
+    /// Where a file's chunks are, and should be.
+    fn place(&mut self, attr: &Attr) {
+        let mut found = Vec::new();
+        for (server, list) in self.chunks_of(attr.ino) {
+            let pair = self.config.pair_of(server).unwrap_or_default();
+            for s in list {
+                if let Some(text) = misplaced(attr, s.chunk.index, pair, self.pairs.len()) {
+                    found.push(format!("chunk {} on {server}: {text}", s.chunk));
+                }
+            }
+        }
+        self.misplaced.append(&mut found);
     }
 }
 
@@ -74,7 +159,7 @@ fn misplaced(attr: &Attr, index: u32, here: PairId, pairs: usize) -> Option<Stri
 }
 
 /// The attributes of these inodes; None of those that there are none of.
-async fn ask(
+pub async fn ask(
     names: &NamesServiceClient,
     at_least: LogIndex,
     inodes: &BTreeSet<Ino>,

@@ -4,6 +4,7 @@ use super::super::admin::within;
 use super::super::progress::{Progress, Unit};
 use super::super::{file_paths, human};
 use super::compare::{Wrong, compare, damaged_blocks, judge};
+use super::gone::Holdings;
 use super::{Answers, Report};
 use crate::cluster::survey::connect_admin;
 use raidfs_common::config::Config;
@@ -171,6 +172,32 @@ pub async fn holds(config: &Config, server: ServerId, ino: raidfs_common::id::In
         Ok(page) => page.iter().any(|s| s.chunk.ino == ino),
         Err(_) => true,
     }
+}
+
+/// Adds what a server holds of these files, by a look at its directories.
+pub async fn holdings(
+    config: &Config,
+    server: ServerId,
+    pair: PairId,
+    inodes: &BTreeSet<Ino>,
+    held: &mut BTreeMap<Ino, Holdings>,
+) -> Result<(), String> {
+    let client = connect_admin(config, server, CONNECT).await.map_err(|e| format!("{server}: {e}"))?;
+    // What comes after this one was not looked at yet.
+    let mut seen: Option<ChunkId> = None;
+    for &ino in inodes {
+        let end = ChunkId { ino, index: u32::MAX };
+        while seen < Some(end) {
+            let from = seen.max(ChunkId { ino, index: 0 }.before());
+            let page = page(&client, pair, from, false).await.map_err(|why| format!("{server}: {why}"))?;
+            let Some(last) = page.last() else { return Ok(()) };
+            seen = Some(last.chunk);
+            for summary in page.iter().filter(|s| inodes.contains(&s.chunk.ino)) {
+                held.entry(summary.chunk.ino).or_default().add(summary);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The files of chunks, where they are found.

@@ -1,13 +1,16 @@
 //! `raidfs verify`: is everything that should be equal equal, and whole? Reads only; may run while the store is in use:
 //! what looks wrong is looked at again before it is said to be.
 //!
-//! Three rooms: `names` (the namespaces among each other), `chunks` (the mirrors of each pair among each other, and
-//! each against its checksums), `belonging` (chunks against the namespace). [`compare`] decides, and knows no network.
+//! Rooms: `names` (the namespaces among each other), `chunks` (the mirrors of each pair among each other, and each against
+//! its checksums), `belonging` (chunks against the namespace, and the other way: `suspects`). [`compare`] and `gone` decide,
+//! and know no network.
 
 mod belonging;
 mod chunks;
 pub mod compare;
+mod gone;
 mod names;
+mod suspects;
 
 use super::args::VerifyArgs;
 use super::{Failure, admin, human};
@@ -28,6 +31,7 @@ const LISTED_MAX: usize = 50;
 pub struct Report {
     wrong: usize,
     kinds: BTreeMap<&'static str, usize>,
+    doubts: BTreeMap<&'static str, usize>,
 }
 
 impl Report {
@@ -38,6 +42,15 @@ impl Report {
         *listed += 1;
         if *listed <= LISTED_MAX {
             println!("WRONG  {text}");
+        }
+    }
+
+    /// Something may be wrong, and that cannot be told.
+    pub fn doubt(&mut self, kind: &'static str, text: impl std::fmt::Display) {
+        let listed = self.doubts.entry(kind).or_default();
+        *listed += 1;
+        if *listed <= LISTED_MAX {
+            println!("doubt  {text}");
         }
     }
 
@@ -59,6 +72,9 @@ impl Report {
     fn end(&self, took: Duration) -> ExitCode {
         for (kind, count) in self.kinds.iter().filter(|(_, n)| **n > LISTED_MAX) {
             println!("WRONG  and {} more of this kind: {kind}", human::count((count - LISTED_MAX) as u64));
+        }
+        for (kind, count) in self.doubts.iter().filter(|(_, n)| **n > LISTED_MAX) {
+            println!("doubt  and {} more of this kind: {kind}", human::count((count - LISTED_MAX) as u64));
         }
         let took = human::span(took);
         match self.wrong {
