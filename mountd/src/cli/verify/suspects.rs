@@ -94,14 +94,18 @@ impl<'a> Suspects<'a> {
             if gone.is_certain() { report.wrong("held by nobody", text) } else { report.doubt("held by nobody", text) }
         }
         let unseen = moving.len() as u64 + self.more;
-        let files = human::several(unseen, "file", "files");
-        match self.failed {
-            _ if unseen == 0 => {}
-            Some(why) => {
-                report.wrong("chunks not checked", format_args!("chunks of {files} could not be looked for: {why}"))
+        let files = |n| human::several(n, "file", "files");
+        if let Some(why) = self.failed.filter(|_| unseen > 0) {
+            let text = format!("chunks of {} could not be looked for again: {why}", files(unseen));
+            report.wrong("chunks not checked", text);
+        } else {
+            if !moving.is_empty() {
+                report.doubt("in motion", format_args!("{} changed all the time", files(moving.len() as u64)));
             }
-            None => report
-                .doubt("in motion", format_args!("{files} changed all the time, or are too many to look at again")),
+            if self.more > 0 {
+                let text = format!("{} more seem to have lost chunks: too many to look at again", files(self.more));
+                report.doubt("too many", text);
+            }
         }
         sure.is_empty() && unseen == 0
     }
