@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 mod elections;
+mod leading;
 mod snapshots;
 mod strangers;
 
