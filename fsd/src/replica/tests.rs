@@ -7,6 +7,7 @@ mod durable;
 mod harness;
 mod missing;
 mod resyncs;
+mod retries;
 mod scrub;
 mod sizes;
 mod stops;
