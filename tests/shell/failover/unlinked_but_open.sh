@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # A program holds files open that have no name any more, on both pairs, one of them of several chunks, and writes and reads
 # them while the primaries die and come back, then their mirrors, then the leader. All its bytes are right, and once it has
 # ended nothing is left of them.

@@ -15,10 +15,9 @@ pub fn shrink(history: Vec<Step>, mut fails: impl FnMut(&[Step]) -> bool) -> Vec
     };
     let mut history = without(history, &mut fails);
     for at in 0..history.len() {
-        for plainer in plainer(&history[at]) {
+        for less in [without_user, without_look] {
             let mut candidate = history.clone();
-            candidate[at] = plainer;
-            if fails(&candidate) {
+            if less(&mut candidate[at]) && fails(&candidate) {
                 history = candidate;
             }
         }
@@ -48,16 +47,14 @@ fn without(mut history: Vec<Step>, fails: &mut impl FnMut(&[Step]) -> bool) -> V
     }
 }
 
-/// The same step, with less to it.
-fn plainer(step: &Step) -> Vec<Step> {
-    let mut candidates = Vec::new();
-    if step.user != 0 {
-        candidates.push(Step { user: 0, ..step.clone() });
-    }
-    if step.look {
-        candidates.push(Step { look: false, ..step.clone() });
-    }
-    candidates
+/// Makes a step one of root's; false if it is.
+fn without_user(step: &mut Step) -> bool {
+    std::mem::take(&mut step.user) != 0
+}
+
+/// Looks at nothing behind a step; false if it did not.
+fn without_look(step: &mut Step) -> bool {
+    std::mem::take(&mut step.look)
 }
 
 #[cfg(test)]

@@ -96,8 +96,14 @@ pub fn random(dice: &mut Dice) -> XattrOp {
     match dice.below(100) {
         0..=37 => XattrOp::Set {
             of,
+            length: match name.as_str() {
+                "user.a" => {
+                    dice.weighed(&[(10, 5), (6, 0), (4, 100), (2, 3000), (1, 20_000), (1, 65_536), (1, 65_537)])
+                }
+                // Two that are that long are more than all of one file may be on the mount.
+                _ => dice.weighed(&[(10, 5), (6, 0), (4, 100), (2, 3000), (1, 65_537)]),
+            },
             name,
-            length: dice.weighed(&[(10, 5), (6, 0), (4, 100), (2, 3000), (1, 20_000), (1, 65_536), (1, 65_537)]),
             fill: b'a' + dice.below(26) as u8,
             flags: dice.weighed(&[(6, 0), (2, libc::XATTR_CREATE), (2, libc::XATTR_REPLACE), (1, 3)]),
         },
