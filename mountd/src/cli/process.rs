@@ -433,7 +433,7 @@ mod tests {
         let local = local(dir.path());
         let name = Name::Server(ServerId(1));
         assert_eq!(local.state(name), State::Stopped);
-        write_atomically(&local.pid_file(name), &format!("{}\n", std::process::id())).unwrap();
+        write_atomically(&local.pid_file(name), format!("{}\n", std::process::id())).unwrap();
         assert_eq!(local.state(name), State::Crashed);
         write_atomically(&local.pid_file(name), "garbage").unwrap();
         assert_eq!(local.state(name), State::Crashed);
@@ -497,7 +497,7 @@ mod tests {
         let mut command = Command::new(&program);
         command.args(["-c", "read line; exit", "--data"]).arg(data);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
-        write_atomically(&local.pid_file(name), &format!("{}\n", child.id())).unwrap();
+        write_atomically(&local.pid_file(name), format!("{}\n", child.id())).unwrap();
         let starts = || local.starting_for(name).is_some_and(|age| age < Duration::from_secs(600));
         let until = |what: &str, is: &dyn Fn() -> bool| {
             let seen = wait::until(Duration::from_secs(10), || Ok::<_, Failure>(is().then_some(())));

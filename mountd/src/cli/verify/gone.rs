@@ -79,7 +79,7 @@ pub fn judge(attr: &Attr, held: &Holdings, pairs: &[Pair]) -> Option<Gone> {
     }
     let indexes = || (0..count as u32).filter(|index| !held.0.contains_key(index));
     let on = |index: u32| pairs.iter().find(|p| p.id == place(attr.placement, index, pairs.len()).pair);
-    let all_blocks = attr.size.div_ceil(BLOCK_BYTES) - within().map(|index| blocks_of(index)).sum::<u64>();
+    let all_blocks = attr.size.div_ceil(BLOCK_BYTES) - within().map(blocks_of).sum::<u64>();
     let mut chunks = indexes().take(pairs.len()).chain(held.0.keys().copied());
     let is_lossy = chunks.any(|index| on(index).is_some_and(|pair| pair.losses > 0));
     let doubt = if attr.cut_gen > 0 {
