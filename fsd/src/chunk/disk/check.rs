@@ -96,9 +96,10 @@ impl Disk {
     pub(super) fn summary(&self, chunk: ChunkId, deep: bool) -> Result<Option<ChunkSummary>, ChunkError> {
         self.reading(chunk, |known| {
             // Whoever looks deeply wants to know what is on disk, not what this server remembers of it: a footer that
-            // rotted, or a file that somebody took away, would not be seen until the server starts again.
-            let on_disk = if deep { self.open(chunk)? } else { None };
-            let Some(open) = (if deep { on_disk.as_ref() } else { known }) else { return Ok(None) };
+            // rotted, or a file that somebody took away, would not be seen until the server starts again. Nor would one that
+            // somebody has put there.
+            let on_disk = if deep || known.is_none() { self.open(chunk)? } else { None };
+            let Some(open) = on_disk.as_ref().or(known.filter(|_| !deep)) else { return Ok(None) };
             let Ok(footer) = open.footer(chunk) else {
                 let damaged = BLOCKS_PER_CHUNK as u32;
                 return Ok(Some(ChunkSummary { chunk, length: 0, blocks: 0, digest: 0, damaged, lost: 0 }));
