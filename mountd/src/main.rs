@@ -93,6 +93,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         return Ok(session::remount(&arguments.mount_point, &arguments.options)?);
     }
     options.takeover |= arguments.takeover;
+    if arguments.leave_session {
+        // The terminal that it was started from may go before it has.
+        // SAFETY: no handler is involved.
+        unsafe { libc::signal(libc::SIGHUP, libc::SIG_IGN) };
+    }
     let config = Config::load(arguments.config.as_deref().ok_or("--config says which cluster is to be mounted")?)?;
     let mount_point = session::check(&arguments.mount_point, &options)?;
     // What is refused makes nothing.

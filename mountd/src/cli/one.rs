@@ -68,7 +68,7 @@ pub fn stop(args: &OneArgs) -> Result<ExitCode, Failure> {
     println!("{name} is stopped");
     if let Some((path, users)) = users.filter(|(_, users)| !users.is_empty()) {
         println!(
-            "{} was in use and is detached all the same; who used it gets errors now:\n{}",
+            "{} was in use and is detached all the same; who still uses it gets errors:\n{}",
             printed(&path),
             users.join("\n")
         );

@@ -33,6 +33,7 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         println!("it is up already, mounted at {}; nothing was changed", printed(&at.path));
         return Ok(ExitCode::SUCCESS);
     }
+    bring::check_ports_of(&local, &missing)?;
     let before = local.mount_point();
     if local.pid(Name::Mount).is_none() {
         check_apart(&local.dir, &at.path)?;
@@ -41,7 +42,6 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         local.remember_mount_point(&at)?;
     }
     if !missing.is_empty() {
-        bring::check_ports_of(&local, &missing)?;
         let again = if new || missing.len() == all.len() { "" } else { " (the others run already)" };
         println!("starting {}{again}", human::list(&missing));
     }

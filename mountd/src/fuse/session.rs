@@ -352,6 +352,10 @@ impl Mounted {
     /// Unmounts, wherever it was moved to; takes the path off a mount that is in use. What is mounted over it is not ours to
     /// take away.
     pub fn unmount(&self) -> io::Result<Unmounted> {
+        if self.ended.borrow().as_deref() == Some("") {
+            // Its device's number may be another's by now.
+            return Ok(Unmounted::Before);
+        }
         let Some(Line { path, .. }) = mounted_of(&self.device, &self.path)? else { return Ok(Unmounted::Before) };
         if mounted_at(&path)?.is_some_and(|uppermost| uppermost.device != self.device) {
             return Err(io::Error::new(io::ErrorKind::ResourceBusy, "something else is mounted over it"));

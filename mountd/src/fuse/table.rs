@@ -130,7 +130,7 @@ impl Follower {
 /// The mount of this device that is at `path`, though others may be over it; else another of it: it was moved, or is mounted
 /// elsewhere besides.
 fn of_device(table: &[u8], device: &str, path: &Path) -> Option<Line> {
-    let ours = || table.split(|b| *b == b'\n').filter_map(line).filter(|line| line.device == device);
+    let ours = || table.split(|b| *b == b'\n').filter_map(line).filter(|line| line.device == device && line.is_ours());
     ours().find(|line| line.path == path).or_else(|| ours().next())
 }
 

@@ -80,7 +80,7 @@ impl<C: Cluster> Vfs<C> {
         }
         // What is there already decides the outcome.
         let xattrs = self.0.xattrs(ino).await?;
-        if !can_be_listed(xattrs.iter().map(|(name, _)| name.as_ref()), name) {
+        if mode != XattrMode::Replace && !can_be_listed(xattrs.iter().map(|(name, _)| name.as_ref()), name) {
             return Err(FsError::NoSpace);
         }
         let attr = self.0.getattr(ino).await?;

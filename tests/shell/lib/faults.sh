@@ -119,8 +119,8 @@ come_and_go() {
   while :; do
     for name in fsd1 fsd3 witness fsd2 fsd4; do
       wait_until "$gap" told faults && return
-      crash "$name"
       echo "$name" >> "$CASE_DIR/kills"
+      crash "$name"
       need degraded_within 20
       wait_until "$gap" told faults
       back "$name" >&2

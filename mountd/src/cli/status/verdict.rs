@@ -271,14 +271,17 @@ fn lacks_mount(seen: &Seen) -> bool {
 /// Who has the store mounted, if that is on another machine or at another place than this one.
 fn mounted_elsewhere(seen: &Seen, here: &Path) -> Option<Holder> {
     let (_, holder) = seen.best()?.session.as_ref()?;
-    Holder::parse(holder).filter(|holder| !holder.is_at(here))
+    Holder::parse(holder).filter(|holder| !holder.is_at(here) && !holder.is_gone())
 }
 
 fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
     let Some((path, state)) = &seen.mount else { return };
     let text = match (seen.process(Name::Mount), state) {
         (Some(State::Crashed), _) if let Some(holder) = mounted_elsewhere(seen, path) => {
-            format!("mountd has ended, and another mount has the store: {}", holder.words())
+            let who = holder.words();
+            format!(
+                "mountd has ended, and another mount has the store: {who}; once that is gone: `raidfs start mountd`"
+            )
         }
         (Some(State::Crashed), _) => {
             "mountd is down (it was killed, or has ended by itself: see its log): `raidfs start mountd`".to_owned()
@@ -449,17 +452,21 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_that_another_has_taken_over_is_not_to_be_started_again() {
+    fn who_has_taken_the_mount_over_is_said_for_as_long_as_it_lives() {
         let mut s = seen();
         s.processes = Some([(Name::Mount, State::Crashed)].into());
         s.mount = Some(("/mnt".into(), MountState::None));
-        for (at, advice) in [("/mnt", true), ("/other", false)] {
+        for (at, is_here) in [("/mnt", true), ("/other", false)] {
             let session = Some((SessionId(1), Holder::this_process(at).to_string()));
             s.answers.values_mut().flatten().for_each(|status| status.session = session.clone());
             let line = judge(&s).line();
-            assert_eq!(line.contains("`raidfs start mountd`"), advice, "{line}");
-            assert_eq!(line.contains("another mount has the store: /other on "), !advice, "{line}");
+            assert_eq!(line.contains("another mount has the store: /other on "), !is_here, "{line}");
         }
+        let gone =
+            Holder::this_process("/other").to_string().replace(&format!("pid {}", std::process::id()), "pid 4194305");
+        s.answers.values_mut().flatten().for_each(|status| status.session = Some((SessionId(1), gone.clone())));
+        let line = judge(&s).line();
+        assert!(line.contains("mountd is down") && !line.contains("/other"), "{line}");
     }
 
     #[test]

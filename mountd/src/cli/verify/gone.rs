@@ -10,7 +10,7 @@ use super::super::human;
 use super::super::status::servers_word;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::extent::length_in_chunk;
-use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK, CHUNK_BYTES};
 use raidfs_common::pair::{Pair, place};
 use raidfs_common::rpc::chunks::ChunkSummary;
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +87,10 @@ pub fn judge(attr: &Attr, held: &Holdings, pairs: &[Pair]) -> Option<Gone> {
     } else if is_lossy {
         Some(Doubt::Loss)
     } else {
-        (!held.0.is_empty() && missing != all_blocks).then_some(Doubt::Count)
+        // As many may be holes in chunks that are there, of which a mount that died had not told.
+        let full = |index: &u32| if u64::from(*index) < count { blocks_of(index) } else { BLOCKS_PER_CHUNK as u64 };
+        let holes: u64 = held.0.iter().map(|(index, blocks)| full(index).saturating_sub(*blocks)).sum();
+        (!held.0.is_empty() && (missing != all_blocks || missing <= holes)).then_some(Doubt::Count)
     };
     Some(Gone {
         shown: indexes().take(SHOWN_MAX).collect(),
@@ -225,6 +228,7 @@ mod tests {
         doubtful(&cut, &[], &pairs(), "as it was cut once");
         let punched = file(3 * CHUNK_BYTES, 2 * CHUNK - 1);
         doubtful(&punched, &[(0, 1024)], &pairs(), "may have left them counted");
+        doubtful(&file(2 * CHUNK_BYTES, CHUNK), &[(1, 0)], &pairs(), "may have left them counted");
         for (lossy, file) in [(0, file(50_000, 13)), (1, file(2 * CHUNK_BYTES, 2 * CHUNK))] {
             let mut pairs = pairs();
             pairs[lossy].losses = 1;
