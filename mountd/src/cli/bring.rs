@@ -34,7 +34,8 @@ pub fn check_ports(wanted: impl IntoIterator<Item = (Name, SocketAddr)>) -> Resu
             Err(source) => Err(Failure::NoAddress { name, address, source }),
         })?;
         if free.is_none() {
-            let holder = listener(address.port()).unwrap_or_else(|| "it is in use, if only by a connection of some program".to_owned());
+            let holder = listener(address.port())
+                .unwrap_or_else(|| "it is in use, if only by a connection of some program".to_owned());
             return Err(Failure::PortTaken { name, address, holder });
         }
     }

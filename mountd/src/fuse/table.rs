@@ -211,4 +211,18 @@ mod tests {
         assert_eq!(rule("ro,relatime"), whole(Atime::Off));
         assert_eq!(rule("rw,nodiratime,relatime"), AtimeRule { atime: Atime::Relative, no_dirs: true });
     }
+
+    #[test]
+    fn a_mount_is_found_where_it_is_and_nothing_foreign_in_its_place() {
+        let ours = "36 35 0:46 / /mnt rw - fuse.raidfs raidfs:home rw\n";
+        let over = "37 36 0:50 / /mnt rw - tmpfs x rw\n";
+        let bound = "38 35 0:46 /d /srv rw - fuse.raidfs raidfs:home rw\n";
+        let foreign = "39 35 0:46 / /mnt rw - tmpfs x rw\n";
+        let found = |table: &str| of_device(table.as_bytes(), "0:46", Path::new("/mnt")).map(|line| line.path);
+        let mnt = Some(PathBuf::from("/mnt"));
+        assert_eq!(found(ours), mnt);
+        assert_eq!(found(&[bound, ours, over].concat()), mnt, "though something is mounted over it, and it elsewhere");
+        assert_eq!(found(&[bound, over].concat()), Some(PathBuf::from("/srv")));
+        assert_eq!(found(&[over, foreign].concat()), None, "the number was given out again");
+    }
 }
