@@ -22,7 +22,7 @@ use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 /// Bytes that a Unix socket takes before its sender waits for the other end.
 const SEND_BUFFER_BYTES: libc::c_int = 2 << 20;
@@ -95,7 +95,10 @@ impl Stream {
         {
             return Ok(Stream::Unix(stream));
         }
-        TcpStream::connect(address).await.map(Stream::from)
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // Should the kernel have it come from the port of a server, that one can listen there all the same.
+        socket.set_reuseaddr(true)?;
+        not_to_itself(socket.connect(address).await?).map(Stream::from)
     }
 
     /// Takes it off this runtime; [`Moving::arrive`] puts it on another.
@@ -128,6 +131,17 @@ impl Moving {
             Moving::Invented(stream) => Ok(Stream::Invented(stream)),
         }
     }
+}
+
+/// Who connects to a port where nobody listens may be given that very port to come from, and is connected to itself (RFC 9293,
+/// section 3.5, simultaneous open): to nobody, and the port is taken when somebody wants to listen there.
+fn not_to_itself(stream: TcpStream) -> io::Result<TcpStream> {
+    if stream.local_addr()? != stream.peer_addr()? {
+        return Ok(stream);
+    }
+    // Reset, so that nothing waits at that port for a minute.
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
+    Err(io::ErrorKind::ConnectionRefused.into())
 }
 
 async fn connect_to_name(address: SocketAddr) -> io::Result<UnixStream> {
@@ -388,6 +402,16 @@ mod tests {
         }
         assert!(matches!(client, Ok(Stream::Tcp(_))));
         speaks(server.leave().unwrap().arrive().unwrap(), client.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn who_is_connected_to_itself_is_refused_and_leaves_the_port_free() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = socket.local_addr().unwrap();
+        let stream = socket.connect(address).await.unwrap();
+        assert_eq!(not_to_itself(stream).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        std::net::TcpListener::bind(address).unwrap();
     }
 
     #[tokio::test]

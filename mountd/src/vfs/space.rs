@@ -246,7 +246,8 @@ impl<C: Cluster> Shared<C> {
             for (index, (_, runs)) in asked.zip(found) {
                 for run in runs_in_file(index, &runs) {
                     if run.start > at {
-                        return Ok(at);
+                        // Room that is reserved behind the end may come next.
+                        return Ok(at.min(size));
                     }
                     at = at.max(run.end);
                 }
