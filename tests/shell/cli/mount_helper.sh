@@ -49,7 +49,9 @@ check "mount" helper "$DIR/raidfs.toml" "$MNT"
 pid=$(server_of_mount)
 need dd if=/dev/zero of="$MNT/large" bs=1M count=40 status=none
 check "umount by the helper" sh "$LIB/../../../packaging/umount.raidfs" "$MNT"
-check "mountd has ended by then" gone "$pid"
+# A case that runs beside may have taken a copy of all mounts into a namespace of its own: then mountd serves that one still.
+ended_or_held() { gone "$pid" || grep -qsF " $MNT " /proc/[0-9]*/mountinfo; }
+check "mountd has ended by then" ended_or_held
 refuse "and nothing is mounted" mounted
 fails_with "a second time it says so" "not mounted" sh "$LIB/../../../packaging/umount.raidfs" "$MNT"
 check "mount" helper "$DIR/raidfs.toml" "$MNT"

@@ -82,7 +82,11 @@ impl Census {
     /// Chunks, and their bytes without holes.
     pub fn held(&self) -> (u64, u64) {
         let count = |n: &AtomicI64| n.load(Relaxed).max(0) as u64;
-        (count(&self.chunks), count(&self.blocks) * BLOCK_BYTES)
+        match count(&self.chunks) {
+            // Whatever the sum was off.
+            0 => (0, 0),
+            chunks => (chunks, count(&self.blocks) * BLOCK_BYTES),
+        }
     }
 }
 
