@@ -56,16 +56,17 @@ fn unmount(local: &Local, force: bool) -> Result<(), Failure> {
     };
     match mounts::unmount(&at.path, lazy) {
         Ok(()) => Ok(()),
+        Err(e) if e.raw_os_error() == Some(libc::EBUSY) && !force => {
+            let mut holders = mounts::holders(&at.path);
+            if holders.is_empty() {
+                if state == MountState::Hangs {
+                    return Err(Failure::MountHangs(at.path));
+                }
+                holders.push("    (who it is cannot be seen)".to_owned());
+            }
+            Err(Failure::Busy { path: at.path, holders })
+        }
         Err(e) if e.raw_os_error() == Some(libc::EBUSY) => {
-            let holders = mounts::holders(&at.path);
-            if !force && state == MountState::Hangs && holders.is_empty() {
-                return Err(Failure::MountHangs(at.path));
-            }
-            if !force {
-                let holders =
-                    if holders.is_empty() { vec!["    (who it is cannot be seen)".to_owned()] } else { holders };
-                return Err(Failure::Busy { path: at.path, holders });
-            }
             mounts::unmount(&at.path, true).map_err(Failure::file("unmount", &at.path))?;
             println!("{} was in use and is detached all the same", printed(&at.path));
             Ok(())

@@ -7,6 +7,7 @@ use raidfs_common::id::ServerId;
 use raidfs_common::rpc::admin::{AdminServiceClient, ServerStatus};
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
 use raidfs_common::wire::{self, ConnectError};
+use std::borrow::Borrow;
 use std::time::{Duration, Instant};
 
 /// A server that has not answered by then counts as not answering.
@@ -19,6 +20,12 @@ pub enum NoAnswer {
     Silent,
     /// Who answers at its address wants nothing of us: it is of another cluster or version, or no server. In its words.
     Refused(String),
+}
+
+/// The answer that knows most of the names: of a server that hears a quorum if there is one, the furthest of those.
+pub fn knows_most<S: Borrow<ServerStatus>>(answers: impl IntoIterator<Item = S>) -> Option<S> {
+    let with_names = answers.into_iter().filter(|answer| !answer.borrow().pairs.is_empty());
+    with_names.max_by_key(|answer| (answer.borrow().quorum, answer.borrow().applied))
 }
 
 /// What a client says first to `server`.

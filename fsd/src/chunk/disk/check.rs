@@ -98,8 +98,9 @@ impl Disk {
             // Whoever looks deeply wants to know what is on disk, not what this server remembers of it: a footer that
             // rotted, or a file that somebody took away, would not be seen until the server starts again. Nor would one that
             // somebody has put there.
-            let on_disk = if deep || known.is_none() { self.open(chunk)? } else { None };
-            let Some(open) = on_disk.as_ref().or(known.filter(|_| !deep)) else { return Ok(None) };
+            let remembered = known.filter(|_| !deep);
+            let on_disk = if remembered.is_none() { self.open(chunk)? } else { None };
+            let Some(open) = remembered.or(on_disk.as_ref()) else { return Ok(None) };
             let Ok(footer) = open.footer(chunk) else {
                 let damaged = BLOCKS_PER_CHUNK as u32;
                 return Ok(Some(ChunkSummary { chunk, length: 0, blocks: 0, digest: 0, damaged, lost: 0 }));

@@ -11,7 +11,7 @@ use super::args::LostArgs;
 use super::progress::{Progress, Unit};
 use super::tree::Walk;
 use super::{Failure, human, json_path};
-use crate::cluster::survey::{connect_admin, survey};
+use crate::cluster::survey::{connect_admin, knows_most, survey};
 use found::{Losses, State, state_of};
 use raidfs_common::attr::Attr;
 use raidfs_common::config::Config;
@@ -84,8 +84,7 @@ pub fn run(args: &LostArgs) -> Result<ExitCode, Failure> {
 
 async fn look(config: &Config) -> Result<Seen, Failure> {
     let answers: BTreeMap<_, _> = survey(config).await.into_iter().filter_map(|(id, s)| Some((id, s?))).collect();
-    let names = answers.values().filter(|status| !status.pairs.is_empty());
-    let best = names.max_by_key(|status| (status.quorum, status.applied)).cloned().ok_or(Failure::NoNames)?;
+    let best = knows_most(answers.values()).cloned().ok_or(Failure::NoNames)?;
     Ok(Seen { answers, best })
 }
 

@@ -9,7 +9,7 @@ use super::admin::{self, within};
 use super::args::ScrubArgs;
 use super::progress::{Progress, Unit};
 use super::{Failure, file_paths, human};
-use crate::cluster::survey::{connect_admin, survey};
+use crate::cluster::survey::{connect_admin, knows_most, survey};
 use raidfs_common::config::Config;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, ServerId};
@@ -119,9 +119,8 @@ async fn name_lost(config: &Config, outcomes: &BTreeMap<ServerId, Outcome>) {
         return;
     }
     let answers = survey(config).await.into_iter().filter_map(|(_, answer)| answer);
-    let best = answers.filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied));
     let files = lost.keys().map(|chunk| chunk.ino).collect();
-    let paths = match best {
+    let paths = match knows_most(answers) {
         Some(best) => file_paths::of(config, best.server, best.applied, files).await,
         None => Err("no server answers questions about names".to_owned()),
     };

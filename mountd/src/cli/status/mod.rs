@@ -10,7 +10,8 @@ use super::local::{Local, Name};
 use super::mounts::{self, MountState};
 use super::process::State;
 use super::{Failure, admin};
-use crate::cluster::survey::{NoAnswer, survey_with_reasons};
+use crate::cluster::holder::Holder;
+use crate::cluster::survey::{NoAnswer, knows_most, survey_with_reasons};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::Pair;
@@ -39,6 +40,8 @@ pub struct Seen {
     pub logs: Option<PathBuf>,
     /// Of a local cluster: where it is mounted, and how the mount is.
     pub mount: Option<(PathBuf, MountState)>,
+    /// Of a local cluster: who else has the store mounted, elsewhere.
+    pub elsewhere: Option<Holder>,
     /// When.
     pub now: SystemTime,
 }
@@ -135,14 +138,24 @@ fn look(target: &Target) -> Seen {
         Target::Config(_) => None,
     };
     let mount = mount.join().expect("asking for the state of a mount does not panic");
-    Seen { config: config.clone(), answers, refusals, processes, starting, logs, mount, now: SystemTime::now() }
+    let (config, now) = (config.clone(), SystemTime::now());
+    let mut seen = Seen { config, answers, refusals, processes, starting, logs, mount, elsewhere: None, now };
+    seen.elsewhere = seen.mounted_elsewhere();
+    seen
 }
 
 impl Seen {
-    /// The answer that knows most: of a server that hears a quorum if there is one, the furthest of those.
+    /// The answer that knows most.
     pub fn best(&self) -> Option<&ServerStatus> {
-        let answers = self.answers.values().flatten().filter(|s| !s.pairs.is_empty());
-        answers.max_by_key(|s| (s.quorum, s.applied))
+        knows_most(self.answers.values().flatten())
+    }
+
+    /// Who has the store mounted, if that is on another machine or at another place than here, and not known to be gone. Asks
+    /// this machine.
+    fn mounted_elsewhere(&self) -> Option<Holder> {
+        let (here, _) = self.mount.as_ref()?;
+        let (_, holder) = self.best()?.session.as_ref()?;
+        Holder::parse(holder).filter(|holder| !holder.is_at(here) && !holder.is_gone())
     }
 
     /// Who leads, if somebody does.

@@ -28,6 +28,7 @@ pub fn seen() -> Seen {
         starting: Default::default(),
         logs: None,
         mount: None,
+        elsewhere: None,
         now: UNIX_EPOCH + Duration::from_secs(1_000_000),
     }
 }

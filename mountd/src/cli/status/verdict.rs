@@ -5,12 +5,10 @@ use super::super::local::Name;
 use super::super::mounts::MountState;
 use super::super::process::State;
 use super::Seen;
-use crate::cluster::holder::Holder;
 use raidfs_common::id::{LogIndex, ServerId};
 use raidfs_common::pair::{CopyState, Member, Pair};
 use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
-use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How bad it is; the number is the exit code.
@@ -268,16 +266,10 @@ fn lacks_mount(seen: &Seen) -> bool {
     nobody_has_it && is_stopped && seen.mount.as_ref().is_some_and(|(_, state)| *state == MountState::None)
 }
 
-/// Who has the store mounted, if that is on another machine or at another place than this one.
-fn mounted_elsewhere(seen: &Seen, here: &Path) -> Option<Holder> {
-    let (_, holder) = seen.best()?.session.as_ref()?;
-    Holder::parse(holder).filter(|holder| !holder.is_at(here) && !holder.is_gone())
-}
-
 fn judge_mount(seen: &Seen, found: &mut Vec<(Level, String)>) {
     let Some((path, state)) = &seen.mount else { return };
     let text = match (seen.process(Name::Mount), state) {
-        (Some(State::Crashed), _) if let Some(holder) = mounted_elsewhere(seen, path) => {
+        (Some(State::Crashed), _) if let Some(holder) = &seen.elsewhere => {
             let who = holder.words();
             format!(
                 "mountd has ended, and another mount has the store: {who}; once that is gone: `raidfs start mountd`"
@@ -384,6 +376,7 @@ pub fn ended(pass: &ScrubPass) -> Option<SystemTime> {
 mod tests {
     use super::super::testing::{quarter_of_a_scrub, seen};
     use super::*;
+    use crate::cluster::holder::Holder;
     use raidfs_common::id::{Incarnation, SessionId};
 
     #[test]
@@ -459,12 +452,14 @@ mod tests {
         for (at, is_here) in [("/mnt", true), ("/other", false)] {
             let session = Some((SessionId(1), Holder::this_process(at).to_string()));
             s.answers.values_mut().flatten().for_each(|status| status.session = session.clone());
+            s.elsewhere = s.mounted_elsewhere();
             let line = judge(&s).line();
             assert_eq!(line.contains("another mount has the store: /other on "), !is_here, "{line}");
         }
         let gone =
             Holder::this_process("/other").to_string().replace(&format!("pid {}", std::process::id()), "pid 4194305");
         s.answers.values_mut().flatten().for_each(|status| status.session = Some((SessionId(1), gone.clone())));
+        s.elsewhere = s.mounted_elsewhere();
         let line = judge(&s).line();
         assert!(line.contains("mountd is down") && !line.contains("/other"), "{line}");
     }

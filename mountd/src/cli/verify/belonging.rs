@@ -6,10 +6,10 @@ use super::super::admin::{connect_names, within};
 use super::super::human;
 use super::super::progress::{Progress, Unit};
 use super::super::tree::Walk;
+use super::Report;
 use super::chunks::Held;
 use super::gone::{Holdings, judge};
 use super::suspects::{Suspects, complete};
-use super::{Answers, Report};
 use futures::StreamExt;
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::config::Config;
@@ -30,10 +30,8 @@ const AHEAD: usize = 64;
 const LOOKS: usize = 40;
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// Checks all chunks that were found, and that all are there that files count.
-pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, held: &Held, report: &mut Report) {
-    let best = answers.values().filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied));
-    let Some(best) = best else { return };
+/// Checks all chunks that were found, and that all are there that files count, as the server says that knows most.
+pub async fn check(config: &Config, best: &ServerStatus, held: &Held, report: &mut Report) {
     let names = match connect_names(config, best.server).await {
         Ok(names) => names,
         Err(why) => {
@@ -41,7 +39,7 @@ pub async fn check(config: &Config, pairs: &[Pair], answers: &Answers, held: &He
             return;
         }
     };
-    let mut against = Against { config, pairs, held, misplaced: Vec::new(), files: 0 };
+    let mut against = Against { config, pairs: &best.pairs, held, misplaced: Vec::new(), files: 0 };
     let mut suspects = Suspects::new(config);
     let mut inodes: BTreeSet<Ino> = held.values().flatten().map(|s| s.chunk.ino).collect();
     let any = !inodes.is_empty();

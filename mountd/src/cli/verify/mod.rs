@@ -14,7 +14,7 @@ mod suspects;
 
 use super::args::VerifyArgs;
 use super::{Failure, admin, human};
-use crate::cluster::survey::{NoAnswer, survey_with_reasons};
+use crate::cluster::survey::{NoAnswer, knows_most, survey_with_reasons};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::pair::{CopyState, Pair};
@@ -101,15 +101,12 @@ pub fn run(args: &VerifyArgs) -> Result<ExitCode, Failure> {
 /// Looks at everything, and says what it finds.
 pub async fn verify(config: &Config, report: &mut Report) {
     let answers = attendance(config, report).await;
-    let Some(best) = answers.values().filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied)) else {
-        return;
-    };
-    let pairs = best.pairs.clone();
-    copies(&pairs, &answers, report);
+    let Some(best) = knows_most(answers.values()) else { return };
+    copies(&best.pairs, &answers, report);
     names::check(config, &answers, report).await;
-    let held = chunks::check(config, &pairs, &answers, report).await;
+    let held = chunks::check(config, &best.pairs, &answers, report).await;
     chunks::say_lost(&held, report);
-    belonging::check(config, &pairs, &answers, &held, report).await;
+    belonging::check(config, best, &held, report).await;
 }
 
 /// Who does not answer is not verified, and that is said.

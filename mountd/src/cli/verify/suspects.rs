@@ -7,10 +7,10 @@ use super::super::progress::{Progress, Unit};
 use super::super::status::servers_word;
 use super::gone::{Gone, Holdings, judge};
 use super::{Report, belonging, chunks};
-use crate::cluster::survey::survey;
+use crate::cluster::survey::{knows_most, survey};
 use raidfs_common::attr::Attr;
 use raidfs_common::config::Config;
-use raidfs_common::id::{Ino, ServerId};
+use raidfs_common::id::{Ino, PairId, ServerId};
 use raidfs_common::pair::Pair;
 use raidfs_common::printed::printed_bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,8 +114,7 @@ impl<'a> Suspects<'a> {
 /// Looks at all of them, and drops those with which nothing is wrong. An error: that is not known of any.
 async fn look(config: &Config, suspects: &mut BTreeMap<Ino, Suspect>) -> Result<(), String> {
     let answers: BTreeMap<_, _> = survey(config).await.into_iter().filter_map(|(id, s)| Some((id, s?))).collect();
-    let best = answers.values().filter(|s| !s.pairs.is_empty()).max_by_key(|s| (s.quorum, s.applied));
-    let best = best.ok_or("no server answers")?;
+    let best = knows_most(answers.values()).ok_or("no server answers")?;
     let serving = complete(&best.pairs, |server| answers.contains_key(&server))?;
     let inodes: BTreeSet<Ino> = suspects.keys().copied().collect();
     let names = connect_names(config, best.server).await?;
@@ -146,10 +145,7 @@ fn is_same(before: &Attr, after: &Attr) -> bool {
 
 /// Every server in sync, with its pair, if all of them are there and no pair has none: else nobody knows all chunks, and this
 /// says of whom.
-pub fn complete(
-    pairs: &[Pair],
-    is_there: impl Fn(ServerId) -> bool,
-) -> Result<Vec<(ServerId, raidfs_common::id::PairId)>, String> {
+pub fn complete(pairs: &[Pair], is_there: impl Fn(ServerId) -> bool) -> Result<Vec<(ServerId, PairId)>, String> {
     let mut serving = Vec::new();
     for pair in pairs {
         let before = serving.len();

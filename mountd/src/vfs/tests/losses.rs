@@ -34,6 +34,12 @@ async fn landed(vfs: &Vfs<MemoryCluster>, cluster: &MemoryCluster, ino: Ino) {
     assert!(!cluster.is_synced(ChunkId { ino, index: 0 }));
 }
 
+/// Closes a file, and waits until all of it has landed, and the mount has none open.
+async fn closed(vfs: &Vfs<MemoryCluster>, cluster: &MemoryCluster, ino: Ino, handle: u64) {
+    vfs.release(handle).unwrap();
+    until(|| first_chunk(cluster, ino).is_some() && vfs.0.files.lock().is_empty()).await;
+}
+
 fn syncs(cluster: &MemoryCluster) -> u64 {
     cluster.counts.syncs.load(Ordering::Relaxed)
 }
@@ -129,8 +135,7 @@ fn who_made_a_hole_is_told_that_it_is_lost() {
 fn of_a_file_that_was_closed_the_next_sync_tells() {
     run(async {
         let (cluster, vfs, ino, handle) = written(&[1; 100]).await;
-        vfs.release(handle).unwrap();
-        until(|| first_chunk(&cluster, ino).is_some() && vfs.0.files.lock().is_empty()).await;
+        closed(&vfs, &cluster, ino, handle).await;
         assert_eq!(vfs.0.retained.load(Ordering::Relaxed), 0);
         lose_power(&cluster);
         assert_eq!(vfs.sync_all().await, Err(FsError::Io));
@@ -166,8 +171,7 @@ fn of_what_was_closed_after_a_sync_of_everything_nothing_is_lost() {
     run(async {
         let (cluster, vfs, ino, handle) = written(&vec![1; 2 * RETAINED_BYTES_MAX]).await;
         vfs.sync_all().await.unwrap();
-        vfs.release(handle).unwrap();
-        until(|| vfs.0.files.lock().is_empty()).await;
+        closed(&vfs, &cluster, ino, handle).await;
         lose_power(&cluster);
         assert_eq!(vfs.sync_all().await, Ok(()));
         let handle = vfs.open(ino, PLAIN).await.unwrap();
@@ -179,14 +183,12 @@ fn of_what_was_closed_after_a_sync_of_everything_nothing_is_lost() {
 fn of_what_was_closed_before_a_sync_of_everything_nothing_is_lost() {
     run(async {
         let (cluster, vfs, ino, handle) = written(&[1; 100]).await;
-        vfs.release(handle).unwrap();
-        until(|| first_chunk(&cluster, ino).is_some() && vfs.0.files.lock().is_empty()).await;
+        closed(&vfs, &cluster, ino, handle).await;
         vfs.sync_all().await.unwrap();
         lose_power(&cluster);
         let handle = vfs.open(ino, PLAIN).await.unwrap();
         assert_eq!(vfs.fsync(handle).await, Ok(()));
-        vfs.release(handle).unwrap();
-        until(|| vfs.0.files.lock().is_empty()).await;
+        closed(&vfs, &cluster, ino, handle).await;
         assert_eq!(vfs.sync_all().await, Ok(()));
     });
 }
@@ -195,8 +197,7 @@ fn of_what_was_closed_before_a_sync_of_everything_nothing_is_lost() {
 fn of_a_file_that_was_closed_and_is_open_again_its_loss_is_told() {
     run(async {
         let (cluster, vfs, ino, handle) = written(&[1; 100]).await;
-        vfs.release(handle).unwrap();
-        until(|| first_chunk(&cluster, ino).is_some() && vfs.0.files.lock().is_empty()).await;
+        closed(&vfs, &cluster, ino, handle).await;
         let handle = vfs.open(ino, PLAIN).await.unwrap();
         vfs.release(handle).unwrap();
         lose_power(&cluster);
