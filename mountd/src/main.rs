@@ -211,20 +211,22 @@ async fn connect(config: &Config, holder: &str, takeover: bool) -> Result<Arc<Cl
     }
 }
 
-/// Whether the holder of a session, whose mount was taken away on this machine, comes to its end.
+/// Whether the holder of a session, whose mount was taken away on this machine, comes to its end, or came to it meanwhile.
 async fn has_left(holder: &str) -> bool {
     let Some(holder) = Holder::parse(holder) else { return false };
-    let (Some(process), Some(path)) = (holder.process_here(), holder.what_here().map(Path::new)) else { return false };
-    if !path.is_absolute() || is_mounted_for(process, path) {
-        return false;
+    let Some(path) = holder.what_here().map(Path::new).filter(|path| path.is_absolute()) else { return false };
+    if let Some(process) = holder.process_here() {
+        if is_mounted_for(process, path) {
+            return false;
+        }
+        tracing::info!("{} is on its way out: waiting for its end", holder.words());
     }
-    tracing::info!("{} is on its way out: waiting for its end", holder.words());
     let end = async {
         while holder.process_here().is_some() {
             tokio::time::sleep(LEAVING_POLL).await;
         }
     };
-    tokio::time::timeout(LEAVING_PATIENCE, end).await.is_ok()
+    tokio::time::timeout(LEAVING_PATIENCE, end).await.is_ok() && holder.is_gone()
 }
 
 /// Stores what was written behind, and ends the session.

@@ -77,12 +77,14 @@ pub fn is_ours(device: &str) -> bool {
     table.split(|b| *b == b'\n').filter_map(line).any(|line| line.device == device && line.is_ours())
 }
 
-/// Whether raidfs is mounted at this path where a process sees it; also if that cannot be known.
+/// Whether raidfs is mounted at this path where a process sees it; also if we may not know. Who is ending sees nothing.
 pub fn is_mounted_for(process: u32, path: &Path) -> bool {
-    let table = std::fs::read(format!("/proc/{process}/mountinfo"));
     // The path comes from a session's holder, which has what can be read of it.
     let same = |there: &Path| there.to_string_lossy() == path.to_string_lossy();
-    table.map_or(true, |table| uppermost(&table, same).is_some_and(|line| line.is_ours()))
+    match std::fs::read(format!("/proc/{process}/mountinfo")) {
+        Ok(table) => uppermost(&table, same).is_some_and(|line| line.is_ours()),
+        Err(error) => error.kind() == io::ErrorKind::PermissionDenied,
+    }
 }
 
 fn uppermost(table: &[u8], is_there: impl Fn(&Path) -> bool) -> Option<Line> {
