@@ -5,6 +5,9 @@
 //!
 //! The names of a directory are checked as a whole: there must be an order of all operations, each between its beginning
 //! and its end, in which every answer is right. Without an answer, an operation may have happened at any time, or never.
+//!
+//! Who has the session is the only one who changes names, and does not ask what is newest before it reads them: of a change of
+//! its own that is under way it may hear later than a client that only looks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,6 +121,8 @@ pub enum Answer {
 pub struct Event {
     /// Who.
     pub by: usize,
+    /// It is a client that only looks.
+    pub observer: bool,
     /// What.
     pub op: Op,
     /// When it began.
@@ -189,7 +194,11 @@ fn search(events: &[Event], accepted: impl Fn(&[&Event], &Names) -> bool) -> Res
             furthest = done;
             best = format!("after {done} operations, names {names:?}, none of these can be next: {heads:#?}");
         }
-        let horizon = heads.iter().filter_map(|e| e.ended).map(|(at, _)| at).min().unwrap_or(u64::MAX);
+        let first_end = |barring: &dyn Fn(&Event) -> bool| {
+            let ends = heads.iter().filter(|e| barring(e)).filter_map(|e| e.ended);
+            ends.map(|(at, _)| at).min().unwrap_or(u64::MAX)
+        };
+        let (horizon, own_horizon) = (first_end(&|_| true), first_end(&|e| !e.observer));
         let mut push = |state: (Vec<usize>, BTreeSet<usize>, Names)| {
             if seen.insert(state.clone()) {
                 stack.push(state);
@@ -204,7 +213,9 @@ fn search(events: &[Event], accepted: impl Fn(&[&Event], &Names) -> bool) -> Res
             }
         }
         for (line, at) in places.iter().enumerate() {
-            let Some(event) = lines[line].get(*at).filter(|e| e.begun < horizon) else { continue };
+            let reads_own = |e: &Event| matches!(e.op, Op::Lookup(_)) && !e.observer;
+            let is_due = |e: &&&Event| e.begun < if reads_own(e) { own_horizon } else { horizon };
+            let Some(event) = lines[line].get(*at).filter(is_due) else { continue };
             let mut after = names.clone();
             if Some(apply(&mut after, event.op)) == event.ended.map(|(_, answer)| answer) {
                 let mut places = places.clone();
@@ -214,4 +225,25 @@ fn search(events: &[Event], accepted: impl Fn(&[&Event], &Names) -> bool) -> Res
         }
     }
     Err(best)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(by: usize, op: Op, begun: u64, ended: u64, answer: Answer) -> Event {
+        Event { by, observer: by >= 10, op, begun, ended: Some((ended, answer)) }
+    }
+
+    #[test]
+    fn who_has_the_session_may_hear_later_of_its_own_change_that_is_under_way() {
+        let lookup = |by, begun, answer| event(by, Op::Lookup(1), begun, begun + 1, answer);
+        let made = |ended| event(0, Op::Create(1, 7), 10, ended, Answer::Made);
+        let seen = lookup(10, 12, Answer::Found(7));
+        assert!(explain(&[made(20), seen.clone(), lookup(1, 15, Answer::Missing)]).is_ok());
+        assert!(explain(&[made(14), seen.clone(), lookup(1, 15, Answer::Missing)]).is_err(), "it was answered");
+        assert!(explain(&[made(20), seen.clone(), lookup(11, 15, Answer::Missing)]).is_err(), "another had seen it");
+        let twice = [lookup(1, 13, Answer::Found(7)), lookup(2, 15, Answer::Missing)];
+        assert!(explain(&[&[made(20)], &twice[..]].concat()).is_err(), "the session had heard of it");
+    }
 }

@@ -1,5 +1,9 @@
 //! The simulation of a whole cluster: the same seed is the same run, and some seeds as a sample. `make test-sim` runs more.
 
+#[path = "../simulate/history.rs"]
+#[allow(dead_code, reason = "the program uses all of it")]
+mod history;
+
 use std::process::{Command, Output};
 
 const SIMULATE: &str = env!("CARGO_BIN_EXE_simulate");

@@ -12,6 +12,7 @@ pub mod session;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
+mod zeros;
 
 use self::convert::{attr_of, kind_of, node_of, set_of};
 use self::errno::errno;

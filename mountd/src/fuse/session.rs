@@ -3,6 +3,7 @@
 use super::Adapter;
 use super::options::Options;
 use super::table::{Follower, KIND, Line, mounted_at, mounted_of};
+use super::zeros;
 use crate::vfs::cluster::Cluster;
 use crate::vfs::{Doubtful, Forget, Vfs};
 use fuser::{Config, INodeNo, Notifier, Session, SessionACL};
@@ -13,6 +14,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -110,6 +112,40 @@ fn forget_pages(notifier: &Notifier, forget: Forget) {
     }
     // Whoever waited may have gone on.
     let _ = done.send(());
+}
+
+/// Starts the threads that pass on to the kernel what it is to do with what it keeps. It may make a notification wait for
+/// requests: nobody who serves them may send one. And one about a name may wait for requests that wait for pages to be
+/// forgotten.
+fn tell_the_kernel<C: Cluster>(
+    notifier: &Notifier,
+    device: Arc<File>,
+    vfs: &Vfs<C>,
+    runtime: &Handle,
+) -> io::Result<()> {
+    if let Some(doubts) = vfs.doubts() {
+        let notifier = notifier.clone();
+        spawn("forget", move || doubts.into_iter().for_each(|doubtful| forget(&notifier, &doubtful)))?;
+    }
+    if let Some(forgets) = vfs.forgets() {
+        let notifier = notifier.clone();
+        spawn("forget-pages", move || forgets.into_iter().for_each(|forget| forget_pages(&notifier, forget)))?;
+    }
+    if let Some(launders) = vfs.launders() {
+        let (notifier, runtime) = (notifier.clone(), runtime.clone());
+        // Each on a thread of its own: it may wait for servers that do not answer.
+        let launder = move |pages| {
+            let notifier = notifier.clone();
+            drop(runtime.spawn_blocking(move || forget_pages(&notifier, pages)));
+        };
+        spawn("launder", move || launders.into_iter().for_each(launder))?;
+    }
+    if let Some(clears) = vfs.clears() {
+        let runtime = runtime.clone();
+        let clear = move |clear| drop(runtime.spawn(zeros::clear(device.clone(), clear)));
+        spawn("clear", move || clears.into_iter().for_each(clear))?;
+    }
+    Ok(())
 }
 
 /// Follows the mount's options for as long as it is there.
@@ -283,6 +319,7 @@ impl Mounted {
         clear_dead(path)?;
         tell_of_hidden(path);
         mount(&device, path, cluster, options).map_err(failed)?;
+        let stores = Arc::new(device.try_clone().map_err(failed)?);
         let mut config = Config::default();
         config.n_threads = Some(LOOP_THREADS);
         let (vfs, runtime) = (adapter.vfs.clone(), adapter.runtime.clone());
@@ -292,28 +329,7 @@ impl Mounted {
             let _ = unmount(path, libc::MNT_DETACH);
             failed(source)
         })?;
-        // The kernel may make a notification wait for requests: nobody who serves them may send one. And one about a name
-        // may wait for requests that wait for pages to be forgotten.
-        if let Some(doubts) = vfs.doubts() {
-            let notifier = session.notifier();
-            spawn("forget", move || doubts.into_iter().for_each(|doubtful| forget(&notifier, &doubtful)))
-                .map_err(failed)?;
-        }
-        if let Some(forgets) = vfs.forgets() {
-            let notifier = session.notifier();
-            spawn("forget-pages", move || forgets.into_iter().for_each(|forget| forget_pages(&notifier, forget)))
-                .map_err(failed)?;
-        }
-        if let Some(launders) = vfs.launders() {
-            let notifier = session.notifier();
-            let runtime = runtime.clone();
-            // Each on a thread of its own: it may wait for servers that do not answer.
-            let launder = move |pages| {
-                let notifier = notifier.clone();
-                drop(runtime.spawn_blocking(move || forget_pages(&notifier, pages)));
-            };
-            spawn("launder", move || launders.into_iter().for_each(launder)).map_err(failed)?;
-        }
+        tell_the_kernel(&session.notifier(), stores, &vfs, &runtime).map_err(failed)?;
         let (follower, line) = Follower::new(path).map_err(failed)?;
         vfs.set_atime_rule(line.atime_rule());
         vfs.set_synchronous(line.is_synchronous());

@@ -195,6 +195,14 @@ impl<C: Cluster> Shared<C> {
         }
     }
 
+    /// The same of all that may have been changed through mappings of a file.
+    pub(super) async fn launder_mapped(&self, ino: Ino) {
+        let mapped = self.files.lock().get(&ino).is_some_and(|file| file.data.lock().mappable > 0);
+        if mapped {
+            self.launder(ino, 0..u64::MAX).await;
+        }
+    }
+
     /// Has the kernel forget an inode's attributes and these bytes of it, and waits until it has.
     async fn forget(&self, ino: Ino, range: Range<u64>) {
         if !self.kernel_hears.load(Ordering::Acquire) {

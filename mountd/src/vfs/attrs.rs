@@ -62,6 +62,10 @@ impl<C: Cluster> Vfs<C> {
     /// Sets attributes; returns them as they are then.
     pub async fn setattr(&self, caller: Caller, ino: Ino, set: Set) -> Result<Attr, FsError> {
         let uncapped = self.0.uncapped.lock().take_if(|of| *of == (ino, caller.pid)).is_some();
+        if set.mtime.is_some() && set.size.is_none() {
+            // It would come later, as a change of later. While a file is cut the kernel sends none of it.
+            self.0.launder_mapped(ino).await;
+        }
         let attr = self.0.getattr(ino).await?;
         let now = self.0.now();
         let time = |t: SetTime| match t {

@@ -56,6 +56,7 @@ impl<C: Cluster> Vfs<C> {
         let source = self.0.handles.lock().file(from.0)?;
         let target = self.0.handles.lock().file(to.0)?;
         let size = self.0.getattr(source.file.ino).await?.size;
+        let had = self.0.getattr(target.file.ino).await?.size;
         let length = length.min(size.saturating_sub(from.1));
         let room = FILE_MAX_BYTES.saturating_sub(to.1);
         if length > 0 && room == 0 {
@@ -68,6 +69,9 @@ impl<C: Cluster> Vfs<C> {
         let (mut done, mut result) = (0, Err(FsError::NotSupported));
         if length >= SERVERS_COPY_MIN {
             (done, result) = self.0.copy_there(&source.file, from.1, &target.file, to.1, length).await;
+            if done > 0 && had < to.1 {
+                self.0.clear_tail(&target.file, had..to.1).await;
+            }
         }
         if done == 0 && result == Err(FsError::NotSupported) {
             (done, result) = self.copy_here(&source.file, from.1, to, length.min(HERE_BYTES)).await;

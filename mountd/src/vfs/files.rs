@@ -20,6 +20,7 @@ use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::limits::FILE_MAX_BYTES;
 use raidfs_common::namespace::SetAttr;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -150,6 +151,8 @@ pub(super) struct FileData {
     pub opens: u32,
     /// Those of them for reading and writing: pages may have been changed through a mapping, which nobody tells.
     pub mappable: u32,
+    /// How far the kernel may have pages of it, of which it has asked for the bytes since the file was cut last.
+    pub asked_up_to: u64,
     /// Those of them for writing, whether for reading, too, or not.
     pub writable: u32,
     /// It has no name and no handle any more.
@@ -238,7 +241,10 @@ impl<C: Cluster> Vfs<C> {
         if waits || strip_ids && self.0.has_set_ids(open.file.ino) != Some(false) {
             return None;
         }
-        Some(self.0.write(&open.file, offset, data))
+        if self.0.bares_tail(&open.file, offset) {
+            return None;
+        }
+        Some(self.0.write(&open.file, offset, data).map(drop))
     }
 
     /// Writes bytes; waits while too many are on their way. `strip_ids`: set-uid and set-gid bits go, as this caller may
@@ -250,7 +256,8 @@ impl<C: Cluster> Vfs<C> {
         }
         // Taken first, and waited for then, as on a local disk: the kernel may have dropped the pages that it wrote, and a
         // read that overtook the write would leave the old bytes in its cache for good.
-        self.0.write(&open.file, offset, data)?;
+        let gap = self.0.write(&open.file, offset, data)?;
+        self.0.clear_tail(&open.file, gap).await;
         unless_stopped(self.0.room()).await?;
         if open.mode.sync {
             return self.0.sync_file(&open).await;
@@ -266,6 +273,7 @@ impl<C: Cluster> Vfs<C> {
     pub async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Bytes, FsError> {
         let open = self.0.handles.lock().file(handle)?;
         self.0.read_by(open.file.ino, open.mode);
+        open.file.data.lock().asked(offset.saturating_add(u64::from(length)));
         self.0.read_open(&open.file, offset, length).await
     }
 }
@@ -300,6 +308,8 @@ impl<C: Cluster> Shared<C> {
                 expected: false,
                 opens: 0,
                 mappable: 0,
+                // Of a file that had something in it before, the kernel may have kept it.
+                asked_up_to: if attr.size == 0 { 0 } else { u64::MAX },
                 writable: 0,
                 doomed: false,
                 forgotten: false,
@@ -331,13 +341,14 @@ impl<C: Cluster> Shared<C> {
         self.names.lock().tree.node(ino).is_some_and(|n| n.opens > 0)
     }
 
-    fn write(self: &Arc<Self>, file: &Arc<File>, offset: u64, data: &[u8]) -> Result<(), FsError> {
+    /// Takes written bytes. Gives the range between the file's end and them, if they lie behind it.
+    fn write(self: &Arc<Self>, file: &Arc<File>, offset: u64, data: &[u8]) -> Result<Range<u64>, FsError> {
         if data.is_empty() {
-            return Ok(());
+            return Ok(offset..offset);
         }
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= FILE_MAX_BYTES).ok_or(FsError::TooBig)?;
         let now = Instant::now();
-        let (grew, full, young) = {
+        let (grew, full, young, size) = {
             let mut state = file.data.lock();
             let before = state.behind.bytes();
             state.behind.write(offset, data, now);
@@ -350,8 +361,8 @@ impl<C: Cluster> Shared<C> {
             let full = leaves && !std::mem::replace(&mut state.ready, true);
             let young = !std::mem::replace(&mut state.aging, true);
             // Under the file's lock, so that the size never runs ahead of the bytes that stand for it.
-            self.names.lock().tree.wrote(file.ino, end, self.now());
-            (state.behind.bytes() - before, full, young)
+            let size = self.names.lock().tree.wrote(file.ino, end, self.now());
+            (state.behind.bytes() - before, full, young, size)
         };
         self.pusher.kept(grew);
         self.allowance.take(grew);
@@ -361,7 +372,7 @@ impl<C: Cluster> Shared<C> {
         if full {
             self.pusher.ready(file);
         }
-        Ok(())
+        Ok(size.unwrap_or(offset).min(offset)..offset)
     }
 
     /// Reads what is there now, written-behind bytes included.

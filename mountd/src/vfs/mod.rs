@@ -44,6 +44,7 @@ mod rhythm;
 mod space;
 pub mod stop;
 mod sync;
+mod tail;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -62,6 +63,7 @@ pub use dirs::DirEntry;
 pub use files::OpenMode;
 pub use names::NewNode;
 pub use space::{Allocate, Seek, Totals};
+pub use tail::Clear;
 
 use care::Allowance;
 use change_queue::Ticket;
@@ -139,6 +141,8 @@ struct Shared<C> {
     forgets: Mutex<Option<mpsc::Receiver<Forget>>>,
     to_launder: mpsc::Sender<Forget>,
     launders: Mutex<Option<mpsc::Receiver<Forget>>>,
+    to_clear: mpsc::Sender<Clear>,
+    clears: Mutex<Option<mpsc::Receiver<Clear>>>,
     /// Somebody passes on to the kernel what it is to forget.
     kernel_hears: AtomicBool,
 }
@@ -150,6 +154,7 @@ impl<C: Cluster> Vfs<C> {
         let (doubtful, doubts) = mpsc::channel();
         let (to_forget, forgets) = mpsc::channel();
         let (to_launder, launders) = mpsc::channel();
+        let (to_clear, clears) = mpsc::channel();
         let shared = Arc::new(Shared {
             cluster,
             options,
@@ -178,6 +183,8 @@ impl<C: Cluster> Vfs<C> {
             forgets: Mutex::new(Some(forgets)),
             to_launder,
             launders: Mutex::new(Some(launders)),
+            to_clear,
+            clears: Mutex::new(Some(clears)),
             kernel_hears: AtomicBool::new(false),
         });
         tokio::spawn(shared.clone().send_changes());

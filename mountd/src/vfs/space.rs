@@ -287,6 +287,8 @@ impl<C: Cluster> Shared<C> {
         self.prefetch.lock().forget(ino);
         let shorter = self.names.lock().tree.node(ino).is_some_and(|n| size < n.attr.size);
         if shorter {
+            // The kernel drops all pages then.
+            file.data.lock().asked_up_to = 0;
             self.drop_kept(&file, size..u64::MAX);
             // What lands behind a cut would make cut bytes come back.
             self.not_flying(&file, size..u64::MAX).await;
@@ -306,6 +308,7 @@ impl<C: Cluster> Shared<C> {
         if !shorter {
             drop(hold);
             self.push_soon(&file);
+            self.clear_tail(&file, attr.size..size).await;
             return Ok(());
         }
         if let Some(left) = left {

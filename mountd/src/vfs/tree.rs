@@ -323,17 +323,18 @@ impl Tree {
         inos.iter().copied().filter(|ino| self.nodes.contains_key(ino)).collect()
     }
 
-    /// A write reached up to `end` of a file: its attributes say so from now on.
-    pub fn wrote(&mut self, ino: Ino, end: u64, now: Time) {
+    /// A write reached up to `end` of a file: its attributes say so from now on. Gives its size before.
+    pub fn wrote(&mut self, ino: Ino, end: u64, now: Time) -> Option<u64> {
         let stamp = self.tick();
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.attr.size = node.attr.size.max(end);
-            node.attr.mtime = now;
-            node.attr.ctime = now;
-            node.written = true;
-            node.used = true;
-            node.stamp = stamp;
-        }
+        let node = self.nodes.get_mut(&ino)?;
+        let before = node.attr.size;
+        node.attr.size = before.max(end);
+        node.attr.mtime = now;
+        node.attr.ctime = now;
+        node.written = true;
+        node.used = true;
+        node.stamp = stamp;
+        Some(before)
     }
 
     /// Blocks of a file came (or went) with changes of its chunks.

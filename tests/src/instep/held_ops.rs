@@ -8,6 +8,7 @@ use super::side::{Side, stat, stat_seen};
 use super::sys::{Call, call, called, errno_name};
 use crate::dice::Dice;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// Mappings that a history holds at once.
@@ -34,13 +35,16 @@ pub enum HeldOp {
         page: usize,
         pages: usize,
     },
-    /// Writes so many bytes at this place in a mapping, as far as the file goes.
+    /// Writes so many bytes at this place in a mapping, as far as the file goes; or (`past`) as far as its last page goes,
+    /// where nobody is to find them.
     Store {
         map: u8,
         at: usize,
         length: usize,
         fill: u8,
         sync: bool,
+        #[serde(default)]
+        past: bool,
     },
     Sync {
         map: u8,
@@ -85,6 +89,7 @@ pub fn random(dice: &mut Dice) -> HeldOp {
             length: 1 + dice.below(6000) as usize,
             fill: b'0' + dice.below(10) as u8,
             sync: dice.percent(20),
+            past: dice.percent(30),
         },
         78..=82 => HeldOp::Sync {
             map,
@@ -234,8 +239,8 @@ fn close(held: Option<Held>) -> Vec<Seen> {
 fn touch(op: &HeldOp, held: &mut Held, settled: bool) -> Vec<Seen> {
     match op {
         HeldOp::Load { page, pages, .. } => load(held, *page, *pages),
-        HeldOp::Store { at, length, fill, sync, .. } => {
-            let mut seen = vec![store(held, *at, *length, *fill)];
+        HeldOp::Store { at, length, fill, sync, past, .. } => {
+            let mut seen = vec![store(held, *at..*at + *length, *fill, *past)];
             if *sync || settled {
                 let synced = msync(held, libc::MS_SYNC);
                 seen.push(Seen { what: "msync".to_owned(), ..Seen::returned(synced) });
@@ -315,19 +320,19 @@ fn load(held: &Held, page: usize, pages: usize) -> Vec<Seen> {
     vec![Seen::text("load", words), Seen::bytes("mapped bytes", bytes)]
 }
 
-fn store(held: &mut Held, at: usize, length: usize, fill: u8) -> Seen {
+fn store(held: &mut Held, range: Range<usize>, fill: u8, past: bool) -> Seen {
     let Ok(stop) = stop() else { return Seen::text("store", "no memory") };
     let source = vec![fill; PAGE];
     let filled = call!(libc::pwrite(stop.as_raw_fd(), source.as_ptr().cast(), PAGE, 0));
     let usable = held.usable();
     let mut words = format!("{:?} ", filled.is_ok());
-    let (mut at, end) = (at, (at + length).min(held.length));
+    let (mut at, end) = (range.start, range.end.min(held.length));
     while at < end {
         let next = (at - at % PAGE + PAGE).min(end);
         // Behind the end of the file, but in its last page, a program may write what nobody keeps; a page that is not
         // there cannot be written.
         let last_page = usable.next_multiple_of(PAGE);
-        let stop_at = if at < last_page { next.min(usable) } else { next };
+        let stop_at = if at < last_page && !past { next.min(usable) } else { next };
         if stop_at > at {
             let call = call!(libc::pread(stop.as_raw_fd(), held.at(at), stop_at - at, 0));
             held.dirty |= held.shared && call.is_ok();

@@ -2,11 +2,13 @@
 
 use super::files::{fresh, seek};
 use super::{Found, demand, tried};
-use std::fs::{self, File};
-use std::io::Error;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Error};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, UNIX_EPOCH};
 
 const PAGE: usize = 4096;
 
@@ -126,6 +128,28 @@ pub fn cut(file: &str) -> Found {
     demand(tried("read", fs::read(file))? == expected, "grown again, the file has what was cut away")
 }
 
+/// A time that is set after something was stored through a mapping stays, whenever that is written back.
+pub fn times(file: &str) -> Found {
+    let f = fresh(file)?;
+    tried("write", f.write_all_at(&[7; PAGE], 0))?;
+    let set = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let is_set = |when: &str| {
+        let now = tried("stat", fs::metadata(file).and_then(|meta| meta.modified()))?;
+        demand(now == set, format!("{when}, it is {now:?}"))
+    };
+    let map = Mapping::new(&f, PAGE)?;
+    map.set(0, 8);
+    tried("utimensat", f.set_modified(set))?;
+    is_set("when it was set")?;
+    map.sync()?;
+    is_set("synced")?;
+    map.set(1, 8);
+    tried("utimensat", f.set_modified(set))?;
+    drop((map, f));
+    is_set("closed")?;
+    demand(tried("read", fs::read(file))?[..3] == [8, 8, 7], "what was stored is not there")
+}
+
 /// What was stored through a mapping is no hole, to whoever looks and to `cp`, whether it was synced or not.
 pub fn holes(file: &str) -> Found {
     const LENGTH: usize = 1 << 20;
@@ -147,4 +171,107 @@ pub fn holes(file: &str) -> Found {
     let copied = tried("cp", Command::new("cp").args([file, &copy]).status())?;
     demand(copied.success(), "cp failed")?;
     demand(tried("read", fs::read(&copy))? == map.bytes(0, LENGTH), "the copy is another")
+}
+
+/// How a file grows, in [`tail`].
+type Growth = (&'static str, usize, fn(&File, &File, usize) -> io::Result<()>);
+
+fn reserve(f: &File, mode: i32, to: usize) -> io::Result<()> {
+    // SAFETY: no memory is involved.
+    match unsafe { libc::fallocate(f.as_raw_fd(), mode, to as i64 - 1, 1) } {
+        0 => Ok(()),
+        _ => Err(Error::last_os_error()),
+    }
+}
+
+fn copy(f: &File, source: &File, to: usize, length: usize) -> io::Result<()> {
+    let (mut from, mut at) = (0, (to - length) as i64);
+    // SAFETY: the two offsets live until the call has returned.
+    let copied =
+        unsafe { libc::copy_file_range(source.as_raw_fd(), &raw mut from, f.as_raw_fd(), &raw mut at, length, 0) };
+    if copied == length as isize { Ok(()) } else { Err(Error::last_os_error()) }
+}
+
+/// Bytes that were stored behind a file's end, through a mapping, are not in the file once that is longer, whatever makes
+/// it longer.
+pub fn tail(file: &str) -> Found {
+    const SIZE: usize = 100;
+    const SHORT: usize = 1000;
+    const LONG: usize = 40 * PAGE;
+    const COPIED: usize = 36 * PAGE;
+    // The file's new length, and what makes it that; the byte before it may be written.
+    let growths: [Growth; 10] = [
+        ("truncate within the page", SHORT, |f, _, to| f.set_len(to as u64)),
+        ("truncate", LONG, |f, _, to| f.set_len(to as u64)),
+        ("a write within the page", SHORT, |f, _, to| f.write_all_at(&[0], to as u64 - 1)),
+        ("a write", LONG, |f, _, to| f.write_all_at(&[0], to as u64 - 1)),
+        ("fallocate within the page", SHORT, |f, _, to| reserve(f, 0, to)),
+        ("fallocate", LONG, |f, _, to| reserve(f, 0, to)),
+        ("zeroing within the page", SHORT, |f, _, to| reserve(f, libc::FALLOC_FL_ZERO_RANGE, to)),
+        ("zeroing", LONG, |f, _, to| reserve(f, libc::FALLOC_FL_ZERO_RANGE, to)),
+        ("a copy of a byte", SHORT, |f, source, to| copy(f, source, to, 1)),
+        ("a copy of many bytes", LONG, |f, source, to| copy(f, source, to, COPIED)),
+    ];
+    let source = fresh(&format!("{file}.source"))?;
+    tried("truncate", source.set_len(COPIED as u64))?;
+    for (what, length, grow) in growths {
+        for opened_again in [false, true] {
+            let mut f = fresh(file)?;
+            tried("write", f.write_all_at(&[7; SIZE], 0))?;
+            if opened_again {
+                // The kernel has its pages from before, and asks for none of them.
+                tried("read", fs::read(file))?;
+                f = tried(file, OpenOptions::new().read(true).write(true).open(file))?;
+            }
+            let map = Mapping::new(&f, LONG)?;
+            map.put(SIZE, &[9; PAGE - SIZE]);
+            tried(what, grow(&f, &source, length))?;
+            let mut expected = vec![0; length];
+            expected[..SIZE].fill(7);
+            demand(map.bytes(0, length) == expected, format!("{what}: the mapping has what was behind the end"))?;
+            demand(
+                tried("read", fs::read(file))? == expected,
+                format!("{what}: the file has what was behind the end"),
+            )?;
+            map.set(length - 1, 8);
+            expected[length - 1] = 8;
+            map.sync()?;
+            drop((map, f));
+            demand(tried("read", fs::read(file))? == expected, format!("{what}: once it is synced it is another"))?;
+        }
+    }
+    Ok(())
+}
+
+/// One program stores through a mapping and syncs, `rounds` times, while another makes the file shorter and longer by turns:
+/// neither waits for the other for ever, and what is stored where nobody cuts is there.
+pub fn stored_while_cut(file: &str, rounds: usize) -> Found {
+    const KEPT: usize = 100;
+    let f = fresh(file)?;
+    tried("write", f.write_all_at(&[1; KEPT], 0))?;
+    let map = Mapping::new(&f, PAGE)?;
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let cutter = scope.spawn(|| {
+            let mut cuts = 0;
+            while !ended.load(Ordering::Relaxed) {
+                tried("cut", f.set_len(KEPT as u64))?;
+                tried("grow", f.set_len(KEPT as u64 + 1 + cuts % 3000))?;
+                cuts += 1;
+            }
+            Ok::<_, String>(cuts)
+        });
+        let stored = (0..rounds).try_for_each(|round| {
+            let (at, byte) = (round % KEPT, 1 + (round % 250) as u8);
+            map.set(at, byte);
+            map.sync()?;
+            let mut there = [0];
+            tried("read", f.read_exact_at(&mut there, at as u64))?;
+            demand(there == [byte], format!("round {round}: {byte} was stored, and {there:?} is there"))
+        });
+        ended.store(true, Ordering::Relaxed);
+        let cuts = cutter.join().map_err(|_| "the cutting thread panicked")??;
+        stored?;
+        demand(cuts > 0, "nothing was cut")
+    })
 }

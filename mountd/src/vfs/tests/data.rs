@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::vfs::cluster::{ChunkAddress, Cluster};
-use crate::vfs::{Allocate, Forget, Seek, Set};
+use crate::vfs::{Allocate, Clear, Forget, Seek, Set, SetTime};
 use proptest::prelude::*;
 use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
 use raidfs_common::limits::CHUNK_BYTES;
+use raidfs_common::time::Time;
 
 /// Steps work near the border between the first two chunks.
 const NEAR: u64 = CHUNK_BYTES - 20_000;
@@ -195,6 +196,83 @@ fn a_hole_is_one_once_the_kernel_has_sent_what_it_has_of_it() {
         drop(vfs);
         let asked = tokio::task::spawn_blocking(|| kernel.join().unwrap()).await.unwrap();
         assert_eq!(asked, [0..SIZE, AT + 4096..SIZE, AT + 8192..SIZE, SIZE - 1..SIZE]);
+    });
+}
+
+/// What the kernel has to clear.
+fn asked_to_clear(vfs: &Vfs<MemoryCluster>) -> Arc<parking_lot::Mutex<Vec<(u64, u64)>>> {
+    let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let (clears, notes) = (vfs.clears().unwrap(), asked.clone());
+    std::thread::spawn(move || {
+        for Clear { range, done, .. } in clears {
+            notes.lock().push((range.start, range.end));
+            done.send(true).unwrap();
+        }
+    });
+    asked
+}
+
+#[test]
+fn the_page_at_the_end_is_cleared_when_the_file_grows() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        let (_forgets, asked) = (vfs.forgets().unwrap(), asked_to_clear(&vfs));
+        let took = || std::mem::take(&mut *asked.lock());
+        let set_size = |size| vfs.setattr(USER, attr.ino, Set { size: Some(size), ..Set::default() });
+        vfs.write(handle, 0, b"hundred", None).await.unwrap();
+        assert_eq!(vfs.write_now(handle, 100, b"x", false), Some(Ok(())), "the kernel has no page of it");
+        assert_eq!(took(), []);
+
+        vfs.read(handle, 0, 4096).await.unwrap();
+        assert_eq!(vfs.write_now(handle, 101, b"x", false), Some(Ok(())), "there is no gap");
+        assert_eq!(vfs.write_now(handle, 200, b"x", false), None, "it has to wait");
+        vfs.write(handle, 200, b"x", None).await.unwrap();
+        assert_eq!(took(), [(102, 200)]);
+        set_size(300).await.unwrap();
+        assert_eq!(took(), [(201, 300)], "the page is there still");
+        vfs.allocate(USER, handle, 5000..9000, Allocate::Reserve, false).await.unwrap();
+        assert_eq!(took(), [(300, 4096)]);
+        set_size(20_000).await.unwrap();
+        assert_eq!(took(), [], "the page of its end was not asked for");
+
+        vfs.read(handle, 0, 20_480).await.unwrap();
+        set_size(10_000).await.unwrap();
+        vfs.write(handle, 11_000, b"x", None).await.unwrap();
+        assert_eq!(took(), [], "the cut has dropped all pages");
+        vfs.read(handle, 0, 12_288).await.unwrap();
+        vfs.allocate(USER, handle, 12_000..13_000, Allocate::Zero, true).await.unwrap();
+        assert_eq!(took(), [], "it is no longer than before");
+        set_size(12_288).await.unwrap();
+        assert_eq!(took(), [(11_001, 12_288)]);
+        set_size(12_289).await.unwrap();
+        assert_eq!(took(), [], "nothing is behind the end of a whole page");
+    });
+}
+
+#[test]
+fn what_is_mapped_is_sent_before_a_time_is_set() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        let (_forgets, launders) = (vfs.forgets().unwrap(), vfs.launders().unwrap());
+        let to = vfs.clone();
+        let kernel = std::thread::spawn(move || {
+            let Forget { range, done, .. } = launders.recv().unwrap();
+            to.write_now(handle, 0, b"stored", false).unwrap().unwrap();
+            done.send(()).unwrap();
+            (range, launders)
+        });
+        let then = Time { secs: 1_000_000_000, nanos: 0 };
+        let set = Set { mtime: Some(SetTime::At(then)), ..Set::default() };
+        vfs.setattr(USER, attr.ino, set).await.unwrap();
+        assert_eq!(vfs.getattr(attr.ino).await.unwrap().mtime, then);
+        let (range, launders) = tokio::task::spawn_blocking(|| kernel.join().unwrap()).await.unwrap();
+        assert_eq!(range, 0..u64::MAX);
+        // Nobody can have it mapped for writing any more.
+        vfs.release(handle).unwrap();
+        vfs.setattr(USER, attr.ino, set).await.unwrap();
+        assert!(launders.try_recv().is_err());
     });
 }
 
