@@ -13,6 +13,9 @@ use std::time::Duration;
 
 /// Appends to one follower that may be under way at once.
 const IN_FLIGHT_MAX: usize = 64;
+/// A follower that does not answer, and lacks no more entries than this, is sent them with each new one; any other gets
+/// heartbeats until it answers: reading back what it lacks, for nobody, would take longer with each entry.
+const SILENT_TRIES_MAX: u64 = 64;
 /// A round that somebody waits for is sent this late: who asks meanwhile shares it.
 const CONFIRM_AFTER: Duration = Duration::from_micros(200);
 
@@ -221,8 +224,9 @@ impl<L: LogStore> Core<L> {
             let Some(f) = self.follower_mut(to) else { return };
             let room = f.sent.len() < if f.probing { 1 } else { IN_FLIGHT_MAX };
             let news = !f.snapshot && !lacks && (f.next <= last || f.sync_sent < sync_wanted);
-            // A heartbeat to one who is silent or takes a snapshot carries nothing.
-            let full = news && room;
+            // A heartbeat to one who has long been silent or takes a snapshot carries nothing.
+            let away = f.silent && last.0.saturating_sub(f.next.0) >= SILENT_TRIES_MAX;
+            let full = news && room && !away;
             let due = beat && f.last_sent < now;
             if !full && !due {
                 return;
@@ -328,7 +332,9 @@ impl<L: LogStore> Core<L> {
         let _ = now;
         let Some(f) = self.follower_mut(to) else { return };
         f.sent.retain(|(r, _)| *r != round);
-        f.next = f.matched.next();
+        if !f.probing {
+            f.next = f.matched.next();
+        }
         f.sync_sent = LogIndex(0);
         f.probing = true;
         f.silent = true;

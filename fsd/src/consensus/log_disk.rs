@@ -121,17 +121,10 @@ impl DiskLog {
         }
     }
 
-    fn entry(&self, index: LogIndex) -> io::Result<Option<LogEntry>> {
-        if let Some(front) = self.tail.front()
-            && index >= front.index
-        {
-            return Ok(self.tail.get((index.0 - front.index.0) as usize).cloned());
-        }
-        let at = self.segments.partition_point(|s| s.base.0 < index);
-        match at.checked_sub(1).map(|i| &self.segments[i]) {
-            Some(segment) if segment.slot(index).is_some() => segment.read(index).map(Some),
-            _ => Ok(None),
-        }
+    /// Entries from the disk from `from` on: of one segment, at most so many bytes, but at least one; none: it has no such.
+    fn on_disk(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
+        let at = self.segments.partition_point(|s| s.base.0 < from);
+        at.checked_sub(1).map_or(Ok(Vec::new()), |at| self.segments[at].read(from, max_bytes))
     }
 
     fn remove_segment(&mut self, at: usize) -> io::Result<()> {
@@ -212,16 +205,36 @@ impl LogStore for DiskLog {
     }
 
     fn read(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
-        let mut out: Vec<LogEntry> = Vec::new();
-        let mut left = max_bytes;
-        let mut at = from;
-        while let Some(entry) = self.entry(at)? {
-            if !out.is_empty() && entry.data.len() > left {
+        let (mut out, mut left) = (Vec::new(), max_bytes);
+        // Whether it was taken: the first one always is.
+        let mut take = |entry: &LogEntry| {
+            let fits = out.is_empty() || entry.data.len() <= left;
+            if fits {
+                left = left.saturating_sub(entry.data.len().max(16));
+                out.push(entry.clone());
+            }
+            fits.then_some(left)
+        };
+        let in_memory = self.tail.front().map_or(LogIndex(u64::MAX), |entry| entry.index);
+        let (mut at, mut room) = (from, max_bytes);
+        while at < in_memory {
+            let entries = self.on_disk(at, room)?;
+            if entries.is_empty() {
+                return Ok(out);
+            }
+            for entry in &entries {
+                match take(entry) {
+                    Some(left) => room = left,
+                    None => return Ok(out),
+                }
+            }
+            at = LogIndex(at.0 + entries.len() as u64);
+        }
+        let first = (at.0.saturating_sub(in_memory.0) as usize).min(self.tail.len());
+        for entry in self.tail.range(first..) {
+            if take(entry).is_none() {
                 break;
             }
-            left = left.saturating_sub(entry.data.len().max(16));
-            at = at.next();
-            out.push(entry);
         }
         Ok(out)
     }

@@ -104,15 +104,24 @@ impl Segment {
         Ok(())
     }
 
-    pub fn read(&self, index: LogIndex) -> io::Result<LogEntry> {
-        let slot =
-            self.slot(index).ok_or_else(|| invalid(format!("entry {index} is not in {}", self.path.display())))?;
-        let next = self.slot(index.next()).map_or(self.length, |s| u64::from(s.offset));
-        let mut bytes = vec![0; (next - u64::from(slot.offset)) as usize];
-        self.file.read_exact_at(&mut bytes, slot.offset.into())?;
-        record_at(&bytes, 0)
-            .filter(|e| e.index == index)
-            .ok_or_else(|| invalid(format!("entry {index} in {} is damaged", self.path.display())))
+    /// Entries from `from` on with one read, of at most so many bytes of records, but at least one; none if that is not here.
+    pub fn read(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
+        let first = from.0.checked_sub(self.base.0.0 + 1).map(|at| at as usize);
+        let Some(slots) = first.and_then(|at| self.slots.get(at..)).filter(|slots| !slots.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let start = u64::from(slots[0].offset);
+        let end_of = |n: usize| slots.get(n + 1).map_or(self.length, |next| u64::from(next.offset));
+        let ends: Vec<u64> = (0..slots.len()).map(end_of).take_while(|end| end - start <= max_bytes as u64).collect();
+        let count = ends.len().max(1);
+        let mut bytes = vec![0; (end_of(count - 1) - start) as usize];
+        self.file.read_exact_at(&mut bytes, start)?;
+        let entry = |(slot, index): (&Slot, u64)| {
+            record_at(&bytes, (u64::from(slot.offset) - start) as usize)
+                .filter(|e| e.index.0 == index)
+                .ok_or_else(|| invalid(format!("entry {index} in {} is damaged", self.path.display())))
+        };
+        slots[..count].iter().zip(from.0..).map(entry).collect()
     }
 
     /// Takes away the records from `from` on.

@@ -256,9 +256,10 @@ pub fn perform(op: &FileOp, side: &mut Side) -> Vec<Seen> {
             let call = call!(libc::copy_file_range(from, place(&mut from_at), to, place(&mut to_at), *length, 0));
             vec![Seen::returned(call), Seen::text("offsets", format!("{from_at:?} {to_at:?}"))]
         }
-        // Pages that wait in a pipe change when the file is written: what is moved onto itself depends on the cache.
+        // Pages that wait in a pipe change when the file is written, unless they are copies (O_DIRECT): what is moved onto
+        // itself, or into a pipe of the tree, depends on the cache.
         FileOp::SendFile { from, to, .. } | FileOp::Splice { from, to, .. }
-            if is_one_file(side.fd(*from), side.fd(*to)) =>
+            if is_one_file(side.fd(*from), side.fd(*to)) || is_fifo(side.fd(*to)) =>
         {
             Vec::new()
         }
@@ -298,6 +299,11 @@ pub fn perform(op: &FileOp, side: &mut Side) -> Vec<Seen> {
 
 fn stat_of(fd: i32) -> Result<super::seen::Stat, i32> {
     super::side::stat(fd, c"".as_ptr(), libc::AT_EMPTY_PATH)
+}
+
+/// Whether it is a pipe with a name that is open there.
+fn is_fifo(fd: i32) -> bool {
+    stat_of(fd).is_ok_and(|stat| stat.mode & libc::S_IFMT == libc::S_IFIFO)
 }
 
 /// Whether it is a directory that is open there.

@@ -2,13 +2,19 @@
 
 use super::*;
 use crate::consensus::following::Answer;
+use crate::consensus::log;
 
 const ME: ServerId = ServerId(1);
 
 /// One of so many voters that leads, and has applied nothing durably; everybody has its first entry.
 fn leader(voters: u16) -> (Core<MemoryLog>, Now) {
+    leader_with(voters, MemoryLog::default(), None)
+}
+
+/// The same of one that has this log; one of the others never answers an append.
+fn leader_with(voters: u16, log: MemoryLog, mute: Option<ServerId>) -> (Core<MemoryLog>, Now) {
     let mut now = Duration::ZERO;
-    let mut core = Core::new(setup(ME, voters, 7, false), MemoryLog::default(), LogIndex(0), now);
+    let mut core = Core::new(setup(ME, voters, 7, false), log, LogIndex(0), now);
     while !core.leads_surely() {
         now = core.next_tick().max(now);
         core.tick(now);
@@ -16,6 +22,7 @@ fn leader(voters: u16) -> (Core<MemoryLog>, Now) {
         for output in core.take_outputs() {
             match output {
                 Output::Vote { to, request } => core.on_vote_reply(to, &request, elects(&request), now),
+                Output::Append { to, request } if Some(to) == mute => core.on_unreachable(to, request.round, now),
                 Output::Append { to, request } => answer(&mut core, to, &request, 0, now),
                 _ => {}
             }
@@ -177,4 +184,63 @@ fn who_follows_drops_nothing_that_it_has_not_agreed_on_or_durably_applied_itself
     assert_eq!(server.spare(), LogIndex(5));
     server.on_applied_durable(LogIndex(20));
     assert_eq!(server.spare(), LogIndex(12));
+}
+
+/// A log of so many entries.
+fn log_of(entries: u64) -> MemoryLog {
+    let mut log = MemoryLog::default();
+    let entry = |index| LogEntry { term: Term(1), index: LogIndex(index), synced: false, data: vec![1; 50].into() };
+    log.save_vote(log::Vote { term: Term(1), given: None }).expect("it is kept");
+    log.append(&(1..=entries).map(entry).collect::<Vec<_>>()).expect("it appends");
+    log
+}
+
+/// Proposes so many entries, which all take but `dead`; what was sent to that one.
+fn propose_without(core: &mut Core<MemoryLog>, dead: ServerId, entries: u64, now: Now) -> Vec<AppendRequest> {
+    let mut sent = Vec::new();
+    for n in 0..entries {
+        core.propose(vec![n as u8].into(), false, now).expect("it leads");
+        let mut outputs = core.take_outputs();
+        while !outputs.is_empty() {
+            for output in outputs {
+                match output {
+                    Output::Append { to, request } if to == dead => {
+                        core.on_unreachable(to, request.round, now);
+                        sent.push(request);
+                    }
+                    Output::Append { to, request } => answer(core, to, &request, 0, now),
+                    _ => {}
+                }
+            }
+            outputs = core.take_outputs();
+        }
+    }
+    sent
+}
+
+#[test]
+fn what_one_who_has_long_been_silent_lacks_is_not_read_for_it() {
+    let dead = ServerId(4);
+    // One that answered before, and one that this leader has never heard of.
+    for mute in [None, Some(dead)] {
+        let (mut core, mut now) = leader_with(5, log_of(5000), mute);
+        let sent = propose_without(&mut core, dead, 1000, now);
+        let carried: usize = sent.iter().map(|request| request.entries.len()).sum();
+        assert!((1..10_000).contains(&carried), "{carried} entries were read for it");
+        assert!(sent.len() < 100, "{} appends were sent to it", sent.len());
+        // It is still spoken to, and gets all of it once it answers.
+        let beat = heartbeat(&mut core, &mut now).remove(&dead).expect("it is not given up");
+        assert_eq!((beat.entries.len(), beat.prev_index.0 >= 5000), (0, true), "nothing that it has is sent again");
+        answer(&mut core, dead, &beat, 0, now);
+        let mut got = beat.prev_index;
+        while let Some(request) = core.take_outputs().into_iter().find_map(|output| match output {
+            Output::Append { to, request } if to == dead && !request.entries.is_empty() => Some(request),
+            _ => None,
+        }) {
+            assert_eq!(request.prev_index, got);
+            got = LogIndex(got.0 + request.entries.len() as u64);
+            answer(&mut core, dead, &request, 0, now);
+        }
+        assert_eq!(got, core.log().last().0);
+    }
 }
