@@ -111,7 +111,7 @@ pub enum Problem {
     #[error("there must be at least one [[pair]] with its two servers")]
     NoPairs,
     /// A pair of one, or of three.
-    #[error("pair {pair} has {servers} servers; a pair is exactly two")]
+    #[error("pair {pair} is exactly two servers, and {servers} would be in it")]
     NotTwo {
         /// Which one, from 1.
         pair: usize,

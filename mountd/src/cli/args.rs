@@ -29,7 +29,7 @@ cut off or lose its disk at any moment: programs on the mount notice nothing, an
 itself when it returns.
 
 `up`, `down`, `start`, `stop` and `kill` run a whole cluster on this machine, in one directory. `status`, `verify`, \
-`scrub`, `replace`, `where` and `shell` work on any cluster. `export` reads one server's data directory with nothing running.";
+`scrub`, `replace`, `lost`, `where` and `shell` work on any cluster. `export` reads one server's data directory with nothing running.";
 
 const TOP_EXAMPLES: &str = "\
 EXAMPLES

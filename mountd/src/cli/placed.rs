@@ -2,15 +2,18 @@
 
 use super::Failure;
 use super::args::WhereArgs;
-use super::mounts;
+use super::{mounts, wait};
 use raidfs_common::printed::{printed, printed_bytes};
 use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 const ATTRIBUTE: &std::ffi::CStr = c"user.raidfs.where";
+/// A mount that does not answer is not waited for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs the command. One file that cannot be told of hides none of the others.
 pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
@@ -35,7 +38,12 @@ pub fn run(args: &WhereArgs) -> Result<ExitCode, Failure> {
 }
 
 fn told(path: &Path) -> Result<Vec<u8>, Failure> {
-    read(path).map_err(|e| match e.raw_os_error() {
+    let asked = path.to_owned();
+    let read = wait::at_most(PATIENCE, move || read(&asked)).unwrap_or_else(|| {
+        let text = "the mount does not answer; `raidfs status` says why";
+        Err(io::Error::new(io::ErrorKind::TimedOut, text))
+    });
+    read.map_err(|e| match e.raw_os_error() {
         Some(libc::ENODATA | libc::EOPNOTSUPP) if mounts::is_raidfs(path) => Failure::NoChunks(path.to_owned()),
         Some(libc::ENODATA | libc::EOPNOTSUPP) => Failure::NotRaidfs(path.to_owned()),
         _ => Failure::file("ask about", path)(e),

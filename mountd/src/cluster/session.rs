@@ -4,6 +4,7 @@
 use super::changes::Outbox;
 use super::core::{Core, SessionState};
 use super::errand::Failed;
+use super::holder::Holder;
 use super::router::Aim;
 use super::survey;
 use parking_lot::Mutex;
@@ -11,7 +12,6 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, ServerId, SessionId};
 use raidfs_common::limits::{INO_GRANT, SESSION_KEEP_ALIVE, SESSION_LEASE};
 use raidfs_common::namespace::{Change, Done};
-use raidfs_common::printed::printed;
 use raidfs_common::time::Time;
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -37,7 +37,7 @@ pub enum OpenError {
     /// Another mount has it.
     #[error(
         "mounted already by {}; `mountd --takeover --config FILE MOUNTPOINT` or `mount -o takeover` ends that mount",
-        printed(holder)
+        Holder::words_of(holder)
     )]
     Busy {
         /// Who, in its own words.

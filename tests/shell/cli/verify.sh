@@ -72,6 +72,7 @@ reported "a chunk file that is cut short" "${files[3]}" "1024 blocks do not matc
 reported "a lost chunk" "${files[4]}" "only fsd2 has it"
 reported "an older copy" "${files[5]}" "its bytes differ"
 same "and nothing else is" 6 "$(grep -c WRONG "$CASE_DIR/said")"
+check "and what mends it is named" grep -q "^.raidfs scrub. mends" "$CASE_DIR/said"
 need mv "$CASE_DIR/newer" "$CASE_DIR/saved-5"
 for n in 0 1 2 3 4 5; do put_back "${files[n]}" $n; done
 check "with all of it put back the store is sound again" verify

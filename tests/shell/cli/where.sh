@@ -15,3 +15,7 @@ fails_with "a directory has no chunks" "no regular file: it has no chunks" "$BIN
 fails_with "a missing one too" "No such file" "$BIN/raidfs" where "$MNT/none"
 fails_with "what cannot be told of is said of each" "none: No such file" "$BIN/raidfs" where "$MNT" "$MNT/none" "$MNT/small"
 check "and hides none of the others" sh -c '"$1" where "$2" "$2/small" 2> /dev/null | grep -q "fsd"' - "$BIN/raidfs" "$MNT"
+mount_pid=$(pid_of mountd)
+need kill -STOP "$mount_pid"
+fails_with "of a mount that hangs it is said that it does not answer" "does not answer; .raidfs status. says why" timeout 20 "$BIN/raidfs" where "$MNT/small"
+need kill -CONT "$mount_pid"

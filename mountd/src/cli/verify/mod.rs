@@ -82,6 +82,9 @@ impl Report {
             1 => println!("1 thing is wrong (took {took})"),
             n => println!("{} things are wrong (took {took})", human::count(n as u64)),
         }
+        if self.kinds.contains_key("chunks") {
+            println!("`raidfs scrub` mends what the other copy has whole, and says what it cannot");
+        }
         if self.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
