@@ -178,7 +178,7 @@ mod tests {
         store.write(c, 0, b"x").unwrap();
         target.import(c, store.export(c, false).unwrap().as_ref()).unwrap();
         let room = |dir: &tempfile::TempDir| layout::path(&dir.path().join("chunks"), c).metadata().unwrap().blocks();
-        [&store, &target].map(|store| store.sync_all().unwrap());
+        [&store, &target].iter().for_each(|store| store.sync_all().unwrap());
         assert_eq!(room(&there), room(&dir));
     }
 }
