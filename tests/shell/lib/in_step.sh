@@ -9,3 +9,10 @@ in_step() {
   for file in "$LIB"/../../instep/*.history; do kept+=(--replay "$file"); done
   mkdir -p "$mount" "$local" && probe instep --mount "$mount" --local "$local" "${kept[@]}" "$@"
 }
+
+# in_step_told ...: the same, and what differs is told beside the checks: much may be logged before the case ends.
+in_step_told() {
+  in_step "$@" 2> "$CASE_DIR/differs" && return
+  grep -v "^mountd " "$CASE_DIR/differs" | head -n 60 | cut -c1-1000 | sed 's/^/#   /' >&3
+  return 1
+}

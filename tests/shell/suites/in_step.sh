@@ -25,7 +25,7 @@ remount="'$BIN/raidfs' stop --dir '$DIR' mountd && '$BIN/raidfs' start --dir '$D
 for processes in 1 2; do
   more=(--processes $processes --ops "$ops" --seed "$seed" --remount "$remount")
   if [ "${LONG:-0}" = 1 ] && [ $processes = 1 ] && [ "$ops" -ge 30000 ]; then more+=(--all-kinds); fi
-  check "processes: $processes, $ops operations, seed $seed" in_step "$MNT" "$L" "${more[@]}" > said
+  check "processes: $processes, $ops operations, seed $seed" in_step_told "$MNT" "$L" "${more[@]}" > said
   cat said
   # Behind every fourth history of 500.
   [ "$ops" -lt 2000 ] || within "and looked at once more, mounted anew" 1 1000000 "$(sed -n 's/.* remounted=\([0-9]*\) .*/\1/p' said)"

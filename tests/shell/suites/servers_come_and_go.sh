@@ -10,7 +10,7 @@ cluster_up
 seed=${SEED:-$(date +%s)} ops=${OPS:-150} steps=${OPS:-500} races=${OPS:-1000} gap=1 rounds=2
 [ "$LONG" = 1 ] && ops=${OPS:-3000} steps=${OPS:-20000} races=${OPS:-20000} gap=3 rounds=5
 
-step_by() { in_step "$MNT" "$L" --processes "$1" --ops "$steps" --seed "$2"; }
+step_by() { in_step_told "$MNT" "$L" --processes "$1" --ops "$steps" --seed "$2"; }
 all_pass() {
   local set sets="space chunks" before
   before=$(kills)
