@@ -100,6 +100,8 @@ async fn store_in_time(device: Arc<File>, zeros: Arc<Zeros>, ino: u64, offset: u
     let mut storing = tokio::task::spawn_blocking(move || stored.store(&device, ino, offset));
     let result = match tokio::time::timeout(PATIENCE, &mut storing).await {
         Err(_) => {
+            // One that has not begun never will: the kernel takes the file to be longer as soon as one begins.
+            storing.abort();
             zeros.take_away();
             tokio::time::timeout(LAST_PATIENCE, storing).await
         }
