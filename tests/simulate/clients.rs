@@ -317,7 +317,7 @@ async fn change_names(client: Arc<ClusterClient>, shared: Arc<Shared>, by: usize
         let (a, b) = (roll(NAMES), roll(NAMES));
         if roll(3) == 0 {
             let begun = now();
-            look_up(&client, &shared, a, (by, false), begun).await;
+            look_up(&client, &shared, a, by, false, begun).await;
         }
         if roll(8) == 0 {
             let asked = now();
@@ -373,7 +373,7 @@ pub async fn look(config: Config, shared: Arc<Shared>, by: usize) {
         // Without a leader it may be told old news, if never older than before: then only the order of answers is judged.
         let begun = now();
         let begun = if client.catch_up().await { begun } else { 0 };
-        look_up(&client, &shared, roll(NAMES), (by, true), begun).await;
+        look_up(&client, &shared, roll(NAMES), by, true, begun).await;
         pause(PAUSE).await;
     }
 }
@@ -397,7 +397,7 @@ pub async fn look_again(config: Config, shared: Arc<Shared>) {
     client.close().await;
 }
 
-async fn look_up(client: &ClusterClient, shared: &Shared, a: u64, (by, observer): (usize, bool), begun: u64) {
+async fn look_up(client: &ClusterClient, shared: &Shared, a: u64, by: usize, observer: bool, begun: u64) {
     let answer = match client.ask(Query::Lookup { parent: Ino::ROOT, name: name(a) }).await {
         Ok(namespace::Answer::Attr(attr)) => Answer::Found(attr.ino.0),
         Err(FsError::NotFound) => Answer::Missing,

@@ -27,6 +27,9 @@ fn suite(log: &mut dyn LogStore) {
     assert_eq!(log.last(), (LogIndex(1500), Term(1)));
     assert_eq!(log.read(LogIndex(700), 0).expect("it reads"), [entry(700, 1)]);
     assert_eq!(indices(&log.read(LogIndex(2), 60_000).expect("it reads")), [2, 3, 4]);
+    let last = log.last().0;
+    let all = log.read(LogIndex(1), usize::MAX).expect("it reads");
+    assert_eq!(indices(&all), (1..=last.0).collect::<Vec<_>>(), "in order, wherever each of them is kept");
     let job = log.begin_sync();
     (job.work)().expect("it syncs");
     log.end_sync(job.mark);

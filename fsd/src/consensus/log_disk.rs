@@ -121,6 +121,11 @@ impl DiskLog {
         }
     }
 
+    fn in_memory(&self, index: LogIndex) -> Option<&LogEntry> {
+        let first = self.tail.front()?.index;
+        self.tail.get(index.0.checked_sub(first.0)? as usize)
+    }
+
     /// Entries from the disk from `from` on: of one segment, at most so many bytes, but at least one; none: it has no such.
     fn on_disk(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
         let at = self.segments.partition_point(|s| s.base.0 < from);
@@ -205,38 +210,27 @@ impl LogStore for DiskLog {
     }
 
     fn read(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
-        let (mut out, mut left) = (Vec::new(), max_bytes);
-        // Whether it was taken: the first one always is.
-        let mut take = |entry: &LogEntry| {
-            let fits = out.is_empty() || entry.data.len() <= left;
-            if fits {
-                left = left.saturating_sub(entry.data.len().max(16));
-                out.push(entry.clone());
-            }
-            fits.then_some(left)
-        };
-        let in_memory = self.tail.front().map_or(LogIndex(u64::MAX), |entry| entry.index);
-        let (mut at, mut room) = (from, max_bytes);
-        while at < in_memory {
-            let entries = self.on_disk(at, room)?;
-            if entries.is_empty() {
-                return Ok(out);
-            }
-            for entry in &entries {
-                match take(entry) {
-                    Some(left) => room = left,
-                    None => return Ok(out),
+        let (mut out, mut left, mut at) = (Vec::new(), max_bytes, from);
+        let mut block = Vec::new().into_iter();
+        loop {
+            let entry = match self.in_memory(at) {
+                Some(entry) => Some(entry.clone()),
+                None => {
+                    if block.len() == 0 {
+                        block = self.on_disk(at, left)?.into_iter();
+                    }
+                    block.next()
                 }
-            }
-            at = LogIndex(at.0 + entries.len() as u64);
+            };
+            // The first one always fits. What a block has of entries that are in memory, too, is passed over.
+            let fits = |entry: &LogEntry| entry.index == at && (out.is_empty() || entry.data.len() <= left);
+            let Some(entry) = entry.filter(fits) else {
+                return Ok(out);
+            };
+            left = left.saturating_sub(entry.data.len().max(16));
+            at = at.next();
+            out.push(entry);
         }
-        let first = (at.0.saturating_sub(in_memory.0) as usize).min(self.tail.len());
-        for entry in self.tail.range(first..) {
-            if take(entry).is_none() {
-                break;
-            }
-        }
-        Ok(out)
     }
 
     fn append(&mut self, entries: &[LogEntry]) -> io::Result<()> {

@@ -86,7 +86,12 @@ impl Segment {
     }
 
     pub fn slot(&self, index: LogIndex) -> Option<&Slot> {
-        self.slots.get(index.0.checked_sub(self.base.0.0 + 1)? as usize)
+        self.slots.get(self.place(index)?)
+    }
+
+    /// Which slot an entry would have.
+    fn place(&self, index: LogIndex) -> Option<usize> {
+        index.0.checked_sub(self.base.0.0 + 1).map(|at| at as usize)
     }
 
     /// Writes records with one write.
@@ -106,14 +111,12 @@ impl Segment {
 
     /// Entries from `from` on with one read, of at most so many bytes of records, but at least one; none if that is not here.
     pub fn read(&self, from: LogIndex, max_bytes: usize) -> io::Result<Vec<LogEntry>> {
-        let first = from.0.checked_sub(self.base.0.0 + 1).map(|at| at as usize);
-        let Some(slots) = first.and_then(|at| self.slots.get(at..)).filter(|slots| !slots.is_empty()) else {
+        let Some(slots) = self.place(from).and_then(|at| self.slots.get(at..)).filter(|slots| !slots.is_empty()) else {
             return Ok(Vec::new());
         };
         let start = u64::from(slots[0].offset);
         let end_of = |n: usize| slots.get(n + 1).map_or(self.length, |next| u64::from(next.offset));
-        let ends: Vec<u64> = (0..slots.len()).map(end_of).take_while(|end| end - start <= max_bytes as u64).collect();
-        let count = ends.len().max(1);
+        let count = (0..slots.len()).take_while(|n| end_of(*n) - start <= max_bytes as u64).count().max(1);
         let mut bytes = vec![0; (end_of(count - 1) - start) as usize];
         self.file.read_exact_at(&mut bytes, start)?;
         let entry = |(slot, index): (&Slot, u64)| {

@@ -316,10 +316,10 @@ impl Mounted {
     ) -> Result<Mounted, MountError> {
         let failed = |source| MountError::Mount { path: path.to_owned(), source };
         let device = open_device().map_err(MountError::NoDevice)?;
+        let stores = Arc::new(device.try_clone().map_err(failed)?);
         clear_dead(path)?;
         tell_of_hidden(path);
         mount(&device, path, cluster, options).map_err(failed)?;
-        let stores = Arc::new(device.try_clone().map_err(failed)?);
         let mut config = Config::default();
         config.n_threads = Some(LOOP_THREADS);
         let (vfs, runtime) = (adapter.vfs.clone(), adapter.runtime.clone());

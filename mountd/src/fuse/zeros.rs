@@ -9,6 +9,7 @@
 use crate::vfs::Clear;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
@@ -83,11 +84,7 @@ impl Drop for Zeros {
 /// Has the kernel clear a part of a page, unless somebody keeps that locked. `device` is the mount's.
 pub(super) async fn clear(device: Arc<File>, clear: Clear) {
     let Clear { ino, range, done } = clear;
-    let zeros = Zeros::new((range.end - range.start) as usize).map(Arc::new);
-    let result = match zeros {
-        Ok(zeros) => store_in_time(device, zeros, ino.0, range.start).await,
-        Err(error) => Err(error),
-    };
+    let result = store_in_time(device, ino.0, range).await;
     if let Err(error) = &result {
         tracing::debug!("the kernel did not clear what is behind the end of inode {ino}: {error}");
     }
@@ -95,9 +92,10 @@ pub(super) async fn clear(device: Arc<File>, clear: Clear) {
     let _ = done.send(result.is_ok());
 }
 
-async fn store_in_time(device: Arc<File>, zeros: Arc<Zeros>, ino: u64, offset: u64) -> io::Result<()> {
+async fn store_in_time(device: Arc<File>, ino: u64, range: Range<u64>) -> io::Result<()> {
+    let zeros = Arc::new(Zeros::new((range.end - range.start) as usize)?);
     let stored = zeros.clone();
-    let mut storing = tokio::task::spawn_blocking(move || stored.store(&device, ino, offset));
+    let mut storing = tokio::task::spawn_blocking(move || stored.store(&device, ino, range.start));
     let result = match tokio::time::timeout(PATIENCE, &mut storing).await {
         Err(_) => {
             // One that has not begun never will: the kernel takes the file to be longer as soon as one begins.

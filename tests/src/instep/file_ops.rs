@@ -1,6 +1,6 @@
 //! Operations on the contents of files: open, read, write, cut, allocate, copy, sync.
 
-use super::differences::is_far;
+use super::differences::{self, is_far};
 use super::names::{Spot, Subject, c_path, slot, spot};
 use super::seen::{Seen, Value};
 use super::side::Side;
@@ -303,7 +303,7 @@ fn stat_of(fd: i32) -> Result<super::seen::Stat, i32> {
 
 /// Whether it is a pipe with a name that is open there.
 fn is_fifo(fd: i32) -> bool {
-    stat_of(fd).is_ok_and(|stat| stat.mode & libc::S_IFMT == libc::S_IFIFO)
+    stat_of(fd).is_ok_and(|stat| differences::is_fifo(&stat))
 }
 
 /// Whether it is a directory that is open there.

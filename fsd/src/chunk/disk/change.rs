@@ -306,7 +306,7 @@ impl Disk {
 }
 
 /// Writes the sums of `blocks`; the header, too, if the length is not `before` or there was none yet.
-fn write_footer(
+pub(super) fn write_footer(
     file: &File,
     chunk: ChunkId,
     footer: &Footer,

@@ -3,6 +3,7 @@
 //! Nothing is passed on that does not match its sum, and nothing is taken that does not. A chunk that is replaced is
 //! made beside the old one and takes its place at once.
 
+use super::change::write_footer;
 use super::check::{self, BLOCK, examine};
 use super::{Disk, Open, State, census};
 use crate::chunk::copy::footer_of;
@@ -116,9 +117,8 @@ impl Disk {
             }
             let file = self.create_at(chunk, &path)?;
             // As far as there are sums: the last block of the footer takes no room while a file does not reach so far.
-            let (_, sums) = footer.encode_sums(0, footer.sums.end());
             let written = fill(&file, copy)
-                .and_then(|()| io::write_at(&file, [&footer.encode_header(chunk), &sums, &[]], FOOTER_AT))
+                .and_then(|()| write_footer(&file, chunk, &footer, 0, 0..footer.sums.end()))
                 .and_then(|()| if replaced.is_some() { std::fs::rename(&path, &last) } else { Ok(()) });
             if let Err(error) = written {
                 let _ = std::fs::remove_file(&path);
