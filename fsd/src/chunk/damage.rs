@@ -103,8 +103,13 @@ fn who_goes_through_all_chunks_leaves_the_page_cache_to_the_others() {
         // A file system in memory.
         return;
     }
-    assert_eq!(store.check(C).unwrap().unwrap().damaged, 0);
-    assert!(!io::is_cached(&file), "nobody else wanted it");
+    // The kernel is asked to let go of it, and keeps what it is busy with at that moment.
+    let left = (0..20).any(|_| {
+        io::forget_cached(&file);
+        assert_eq!(store.check(C).unwrap().unwrap().damaged, 0);
+        !io::is_cached(&file)
+    });
+    assert!(left, "nobody else wanted it");
     store.read(C, 0, B).unwrap();
     flip(&file, u64::from(B) + 77);
     assert_eq!(store.check(C).unwrap().unwrap().damaged, 1);

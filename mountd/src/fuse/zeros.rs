@@ -6,7 +6,7 @@
 //! therefore the zeros are taken away from a store that is given up. The kernel reads them only when it has locked the
 //! page, and ends without having changed it (`EFAULT`).
 
-use crate::vfs::Clear;
+use crate::vfs::{Clear, PAGE_BYTES};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -19,72 +19,90 @@ use std::time::Duration;
 const NOTIFY_STORE: i32 = 4;
 /// Bytes of `struct fuse_out_header` and of `struct fuse_notify_store_out`.
 const HEADERS_BYTES: usize = 16 + 24;
-/// A page that somebody has locked is not waited for longer.
-const PATIENCE: Duration = Duration::from_millis(50);
 /// Who has read the zeros already is as good as done.
 const LAST_PATIENCE: Duration = Duration::from_millis(5);
 
-/// Zeros in memory of their own, which can be taken away while the kernel is about to read them.
+/// A message that stores zeros, in memory of its own, which can be taken away while the kernel is about to read it. The
+/// headers have pages of their own: once the kernel reads from a page it can read on in it.
 struct Zeros {
     address: *mut libc::c_void,
+    /// Of the pages that hold the headers, at their end.
+    before: usize,
     length: usize,
 }
 
-// SAFETY: the memory is only ever read, and by the kernel.
+// SAFETY: once made the memory is only ever read, and by the kernel.
 unsafe impl Send for Zeros {}
 // SAFETY: as above.
 unsafe impl Sync for Zeros {}
 
 impl Zeros {
-    fn new(length: usize) -> io::Result<Zeros> {
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    /// For these bytes of an inode.
+    fn new(ino: u64, range: Range<u64>) -> io::Result<Zeros> {
+        let (before, length) = (*PAGE_BYTES as usize, (range.end - range.start) as usize);
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh mapping, checked for failure before use.
-        let address = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_READ, flags, -1, 0) };
-        if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(Zeros { address, length }) }
+        let address = unsafe { libc::mmap(ptr::null_mut(), before + length, access, flags, -1, 0) };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let zeros = Zeros { address, before, length };
+        let headers = headers(ino, range.start, length);
+        // SAFETY: they end where the first pages of our own fresh mapping do.
+        unsafe { ptr::copy_nonoverlapping(headers.as_ptr(), zeros.message().cast_mut().cast(), HEADERS_BYTES) };
+        Ok(zeros)
     }
 
-    /// From now on reading them is an error. The addresses stay taken: others' bytes must not come to be there.
+    /// Where it begins.
+    fn message(&self) -> *const libc::c_void {
+        // SAFETY: within the mapping.
+        unsafe { self.address.byte_add(self.before - HEADERS_BYTES) }
+    }
+
+    /// From now on reading it is an error. The addresses stay taken: others' bytes must not come to be there.
     fn take_away(&self) {
         // SAFETY: the whole of a mapping that is there until it is dropped, and that no code reads.
-        unsafe { libc::mprotect(self.address, self.length, libc::PROT_NONE) };
+        unsafe { libc::mprotect(self.address, self.before + self.length, libc::PROT_NONE) };
     }
 
-    fn store(&self, device: &File, ino: u64, offset: u64) -> io::Result<()> {
-        let mut headers = Vec::with_capacity(HEADERS_BYTES);
-        headers.extend(((HEADERS_BYTES + self.length) as u32).to_ne_bytes());
-        headers.extend(NOTIFY_STORE.to_ne_bytes());
-        // No request's number: it answers none.
-        headers.extend(0_u64.to_ne_bytes());
-        headers.extend(ino.to_ne_bytes());
-        headers.extend(offset.to_ne_bytes());
-        headers.extend((self.length as u32).to_ne_bytes());
-        headers.extend(0_u32.to_ne_bytes());
-        let parts = [
-            libc::iovec { iov_base: headers.as_mut_ptr().cast(), iov_len: headers.len() },
-            libc::iovec { iov_base: self.address, iov_len: self.length },
-        ];
-        // SAFETY: both live until the call has returned. The zeros may be taken away meanwhile: only the kernel reads them,
-        // which finds out.
-        let written = unsafe { libc::writev(device.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
+    fn store(&self, device: &File) -> io::Result<()> {
+        let length = HEADERS_BYTES + self.length;
+        // SAFETY: it lives until the call has returned. It may be taken away meanwhile: only the kernel reads it, which
+        // finds out.
+        let written = unsafe { libc::write(device.as_raw_fd(), self.message(), length) };
         match usize::try_from(written) {
-            Ok(written) if written == headers.len() + self.length => Ok(()),
+            Ok(written) if written == length => Ok(()),
             Ok(_) => Err(io::ErrorKind::WriteZero.into()),
             Err(_) => Err(io::Error::last_os_error()),
         }
     }
 }
 
+/// `struct fuse_out_header` and `struct fuse_notify_store_out`.
+fn headers(ino: u64, offset: u64, length: usize) -> Vec<u8> {
+    let mut headers = Vec::with_capacity(HEADERS_BYTES);
+    headers.extend(((HEADERS_BYTES + length) as u32).to_ne_bytes());
+    headers.extend(NOTIFY_STORE.to_ne_bytes());
+    // No request's number: it answers none.
+    headers.extend(0_u64.to_ne_bytes());
+    headers.extend(ino.to_ne_bytes());
+    headers.extend(offset.to_ne_bytes());
+    headers.extend((length as u32).to_ne_bytes());
+    headers.extend(0_u32.to_ne_bytes());
+    headers
+}
+
 impl Drop for Zeros {
     fn drop(&mut self) {
         // SAFETY: the whole of a mapping that nobody uses any more.
-        unsafe { libc::munmap(self.address, self.length) };
+        unsafe { libc::munmap(self.address, self.before + self.length) };
     }
 }
 
 /// Has the kernel clear a part of a page, unless somebody keeps that locked. `device` is the mount's.
 pub(super) async fn clear(device: Arc<File>, clear: Clear) {
-    let Clear { ino, range, done } = clear;
-    let result = store_in_time(device, ino.0, range).await;
+    let Clear { ino, range, patience, done } = clear;
+    let result = store_in_time(device, ino.0, range, patience).await;
     if let Err(error) = &result {
         tracing::debug!("the kernel did not clear what is behind the end of inode {ino}: {error}");
     }
@@ -92,13 +110,13 @@ pub(super) async fn clear(device: Arc<File>, clear: Clear) {
     let _ = done.send(result.is_ok());
 }
 
-async fn store_in_time(device: Arc<File>, ino: u64, range: Range<u64>) -> io::Result<()> {
-    let zeros = Arc::new(Zeros::new((range.end - range.start) as usize)?);
+async fn store_in_time(device: Arc<File>, ino: u64, range: Range<u64>, patience: Duration) -> io::Result<()> {
+    let zeros = Arc::new(Zeros::new(ino, range)?);
     let stored = zeros.clone();
-    let mut storing = tokio::task::spawn_blocking(move || stored.store(&device, ino, range.start));
-    let result = match tokio::time::timeout(PATIENCE, &mut storing).await {
+    let mut storing = tokio::task::spawn_blocking(move || stored.store(&device));
+    let result = match tokio::time::timeout(patience, &mut storing).await {
         Err(_) => {
-            // One that has not begun never will: the kernel takes the file to be longer as soon as one begins.
+            // One that has not begun never will: once the kernel has read the headers it takes the file to be longer.
             storing.abort();
             zeros.take_away();
             tokio::time::timeout(LAST_PATIENCE, storing).await
@@ -129,7 +147,7 @@ mod tests {
     #[test]
     fn a_message_is_as_the_kernel_reads_it() {
         let (mut out, device) = pipe();
-        Zeros::new(24).unwrap().store(&device, 7, 4072).unwrap();
+        Zeros::new(7, 4072..4096).unwrap().store(&device).unwrap();
         drop(device);
         let mut message = Vec::new();
         io::Read::read_to_end(&mut out, &mut message).unwrap();
@@ -144,9 +162,8 @@ mod tests {
     #[test]
     fn zeros_that_were_taken_away_are_stored_nowhere() {
         let (_out, device) = pipe();
-        let zeros = Zeros::new(24).unwrap();
+        let zeros = Zeros::new(7, 4072..4096).unwrap();
         zeros.take_away();
-        // A pipe takes what comes before them; the device takes all or nothing.
-        assert!(zeros.store(&device, 7, 0).is_err());
+        assert_eq!(zeros.store(&device).unwrap_err().raw_os_error(), Some(libc::EFAULT), "nor is the file longer");
     }
 }

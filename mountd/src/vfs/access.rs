@@ -127,9 +127,17 @@ impl<C: Cluster> Shared<C> {
         true
     }
 
-    /// A directory is opened: whether it was before, and has not changed since.
+    /// A directory is opened, or read from its beginning: whether it was before, and has not changed since.
     fn is_listed_again(&self, ino: Ino) -> bool {
         self.names.lock().tree.node(ino).is_some_and(|node| std::mem::replace(&mut node.listed, true))
+    }
+
+    /// A directory is read from its beginning. What the kernel kept of an earlier reading that was left half way, before the
+    /// last change, it would take for the beginning of this one.
+    pub(super) async fn begins_listing(&self, ino: Ino) {
+        if !self.is_listed_again(ino) {
+            self.forget(ino, 0..u64::MAX).await;
+        }
     }
 
     /// Submits the access times that have moved.

@@ -120,6 +120,9 @@ impl<C: Cluster> Vfs<C> {
         }
         self.0.read_by(dir.ino, dir.mode);
         dir.read_from(offset);
+        if offset == 0 {
+            self.0.begins_listing(dir.ino).await;
+        }
         let mut each = |entry: DirEntry| {
             dir.reading.lock().to = entry.next;
             each(entry)

@@ -257,7 +257,7 @@ impl<C: Cluster> Vfs<C> {
         // Taken first, and waited for then, as on a local disk: the kernel may have dropped the pages that it wrote, and a
         // read that overtook the write would leave the old bytes in its cache for good.
         let gap = self.0.write(&open.file, offset, data)?;
-        self.0.clear_tail(&open.file, gap).await;
+        self.0.clear_tail_before(&open.file, gap).await;
         unless_stopped(self.0.room()).await?;
         if open.mode.sync {
             return self.0.sync_file(&open).await;

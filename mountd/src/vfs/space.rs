@@ -287,8 +287,6 @@ impl<C: Cluster> Shared<C> {
         self.prefetch.lock().forget(ino);
         let shorter = self.names.lock().tree.node(ino).is_some_and(|n| size < n.attr.size);
         if shorter {
-            // The kernel drops all pages then.
-            file.data.lock().asked_up_to = 0;
             self.drop_kept(&file, size..u64::MAX);
             // What lands behind a cut would make cut bytes come back.
             self.not_flying(&file, size..u64::MAX).await;
@@ -311,6 +309,8 @@ impl<C: Cluster> Shared<C> {
             self.clear_tail(&file, attr.size..size).await;
             return Ok(());
         }
+        // The kernel drops all pages now. Those of a cut that failed it keeps.
+        file.data.lock().asked_up_to = 0;
         if let Some(left) = left {
             let mut names = self.names.lock();
             if let Some(had) = names.tree.node(ino).map(|node| node.attr.blocks) {

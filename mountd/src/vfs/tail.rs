@@ -12,7 +12,13 @@ use raidfs_common::id::Ino;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{LazyLock, mpsc};
+use std::time::Duration;
 use tokio::sync::oneshot;
+
+/// A page that somebody has locked is not waited for longer.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// One that a write is to fill is locked by it for as long as this is waited for, unless the kernel had it whole.
+const FILLED_PATIENCE: Duration = Duration::from_millis(10);
 
 /// The kernel is to have zeros for a part of a page, if it has the page.
 #[derive(Debug)]
@@ -21,12 +27,14 @@ pub struct Clear {
     pub ino: Ino,
     /// Which bytes, of one page.
     pub range: Range<u64>,
+    /// How long to wait for who has the page locked.
+    pub patience: Duration,
     /// Whether it has them; if not, it will not have them any more.
     pub done: oneshot::Sender<bool>,
 }
 
 /// Bytes of the kernel's pages.
-static PAGE_BYTES: LazyLock<u64> = LazyLock::new(|| {
+pub static PAGE_BYTES: LazyLock<u64> = LazyLock::new(|| {
     // SAFETY: no memory is involved.
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 });
@@ -65,17 +73,27 @@ impl<C: Cluster> Shared<C> {
     /// The file ended where `gap` begins, and is longer now; up to where `gap` ends nobody has written. What is in the kernel's
     /// page there is cleared. Only under a call during which the kernel lets nobody else make the file longer.
     pub(super) async fn clear_tail(&self, file: &File, gap: Range<u64>) {
+        self.clear_tail_within(file, gap, PATIENCE).await;
+    }
+
+    /// The same under a write that begins where `gap` ends.
+    pub(super) async fn clear_tail_before(&self, file: &File, gap: Range<u64>) {
+        let fills_page = gap.end < gap.start.next_multiple_of(*PAGE_BYTES);
+        let patience = if fills_page { FILLED_PATIENCE } else { PATIENCE };
+        if !self.clear_tail_within(file, gap, patience).await && fills_page {
+            // The write has the page locked, which nobody has mapped then. The next one is not to wait for nothing.
+            file.data.lock().asked_up_to = 0;
+        }
+    }
+
+    /// Says whether there is nothing left to be cleared.
+    async fn clear_tail_within(&self, file: &File, gap: Range<u64>, patience: Duration) -> bool {
         let range = gap.start..gap.end.min(gap.start.next_multiple_of(*PAGE_BYTES));
         if range.is_empty() || !file.data.lock().tail_is_kept(gap.start) || !self.kernel_hears.load(Ordering::Acquire) {
-            return;
+            return true;
         }
         let (done, cleared) = oneshot::channel();
-        if self.to_clear.send(Clear { ino: file.ino, range, done }).is_ok() {
-            // An error says that the kernel is not told any more: the mount ends.
-            if !cleared.await.unwrap_or(false) {
-                // A page that stays locked is one that a write is about to fill: nobody has it mapped.
-                file.data.lock().asked_up_to = 0;
-            }
-        }
+        // An error says that the kernel is not told any more: the mount ends.
+        self.to_clear.send(Clear { ino: file.ino, range, patience, done }).is_err() || cleared.await.unwrap_or(true)
     }
 }

@@ -10,6 +10,10 @@ probe() { "$BIN/probe" "$@"; }
 # optimised: whether the programs are a release build, of which times are promised.
 optimised() { [ "${BIN##*/}" = release ]; }
 
+# any_seed: one of the clock's for the long form of a suite. What gates a change draws the same each time: the change is judged,
+# not the day.
+any_seed() { if [ "$LONG" = 1 ]; then date +%s; else echo 20261127; fi; }
+
 # cluster_up [OPTION...]: makes and mounts it, or the case is over.
 cluster_up() {
   need "$BIN/raidfs" up --dir "$DIR" --mount "$MNT" --base-port "$PORT" "$@"

@@ -4,7 +4,7 @@
 # the long form in rounds with seeds of their own, until MINUTES (60 unless set) have passed. SEED= repeats a round.
 skip_without fsx
 cluster_up
-ops=${OPS:-120} first=${SEED:-$(date +%s)} rounds=0 failed=0
+ops=${OPS:-120} first=${SEED:-$(any_seed)} rounds=0 failed=0
 [ "$LONG" = 1 ] && ops=${OPS:-2000}
 while :; do
   for set in $(fsx_sets); do

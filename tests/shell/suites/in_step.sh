@@ -6,7 +6,7 @@ source "$LIB/in_step.sh"
 L=$CASE_DIR/local
 ext4_to_compare "$L"
 need mkdir "$L/other"
-seed=${SEED:-$(date +%s)000} ops=${OPS:-5000}
+seed=${SEED:-$(any_seed)000} ops=${OPS:-5000}
 [ "${LONG:-0}" = 1 ] && ops=${OPS:-100000}
 
 # The comparison itself: nothing differs between two local directories, but what is made to is found and made small.

@@ -3,7 +3,7 @@
 # Processes that race on few names, as fsstress does it, and three ways into one file (cached, O_DIRECT, mapped).
 # In the long form in rounds with seeds of their own, until MINUTES (15 unless set) have passed.
 cluster_up
-seed=${SEED:-$(date +%s)} processes=${PROCESSES:-4} steps=${OPS:-800}
+seed=${SEED:-$(any_seed)} processes=${PROCESSES:-4} steps=${OPS:-800}
 [ "$LONG" = 1 ] && steps=${OPS:-20000}
 while :; do
   race_passes "$MNT/race" "$processes" "$steps" "$seed"

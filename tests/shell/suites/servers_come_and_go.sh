@@ -7,7 +7,7 @@ skip_without fsx
 L=$CASE_DIR/local
 ext4_to_compare "$L"
 cluster_up
-seed=${SEED:-$(date +%s)} ops=${OPS:-150} steps=${OPS:-500} races=${OPS:-1000} gap=1 rounds=2
+seed=${SEED:-$(any_seed)} ops=${OPS:-150} steps=${OPS:-500} races=${OPS:-1000} gap=1 rounds=2
 [ "$LONG" = 1 ] && ops=${OPS:-3000} steps=${OPS:-20000} races=${OPS:-20000} gap=3 rounds=5
 
 step_by() { in_step_told "$MNT" "$L" --processes "$1" --ops "$steps" --seed "$2"; }

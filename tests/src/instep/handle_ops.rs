@@ -2,12 +2,13 @@
 //! may be left.
 
 use super::names::{Subject, c_path, slot, subject};
-use super::seen::Seen;
+use super::seen::{Seen, Stat};
 use super::side::{Side, stat, stat_seen};
 use super::sys::{Call, call, called};
 use crate::dice::Dice;
 use crate::file_handle::{HANDLE_MAX_BYTES, Handle};
 use serde::{Deserialize, Serialize};
+use std::time::{Duration, Instant};
 
 /// Handles that a history keeps at once.
 pub const HANDLES: usize = 4;
@@ -58,7 +59,8 @@ pub fn perform(op: &HandleOp, side: &mut Side) -> Vec<Seen> {
         HandleOp::Open { handle, slot, flags } => {
             let flags = super::file_ops::flags_of(flags) | libc::O_NONBLOCK | libc::O_CLOEXEC;
             let root = side.root();
-            if flags & libc::O_PATH == 0 && is_nameless(*handle, side) {
+            while_it_goes(*handle, side);
+            if flags & libc::O_PATH == 0 && left_of(*handle, side).is_some_and(|of| is_nameless(of, side)) {
                 return Vec::new();
             }
             let opened = match &mut side.handles[usize::from(*handle)] {
@@ -76,15 +78,28 @@ pub fn perform(op: &HandleOp, side: &mut Side) -> Vec<Seen> {
     }
 }
 
-/// [`super::differences::NAMELESS`]
-fn is_nameless(handle: u8, side: &Side) -> bool {
-    let Some(mut handle) = side.handles[usize::from(handle)].clone() else { return false };
-    let Ok(fd) = called(handle.open(side.root(), libc::O_PATH | libc::O_CLOEXEC)) else { return false };
+/// What a handle stands for, if that has no name any more.
+fn left_of(handle: u8, side: &Side) -> Option<Stat> {
+    let mut handle = side.handles[usize::from(handle)].clone()?;
+    let fd = called(handle.open(side.root(), libc::O_PATH | libc::O_CLOEXEC)).ok()?;
     let of = stat(fd as i32, c"".as_ptr(), libc::AT_EMPTY_PATH);
     let closed = call!(libc::close(fd as i32));
-    let left = |s: super::seen::Stat| s.nlink == 0 && s.mode & libc::S_IFMT == libc::S_IFREG && !side.holds(s.ino);
-    closed.is_ok() && of.is_ok_and(left)
+    of.ok().filter(|of| of.nlink == 0 && closed.is_ok())
 }
+
+/// [`super::differences::NAMELESS`]
+fn is_nameless(of: Stat, side: &Side) -> bool {
+    of.mode & libc::S_IFMT == libc::S_IFREG && !side.holds(of.ino)
+}
+
+/// Of a last close a FUSE file system hears when the program has gone on, and holds the inode until then.
+fn while_it_goes(handle: u8, side: &Side) {
+    let began = Instant::now();
+    while began.elapsed() < GOES_WITHIN && left_of(handle, side).is_some_and(|of| !side.knows(of.ino)) {
+        std::thread::yield_now();
+    }
+}
+const GOES_WITHIN: Duration = Duration::from_millis(200);
 
 /// The number of the mount is left out: it is another one on each side.
 fn take(of: &Subject, flags: i32, handle: &mut Handle, side: &Side) -> Call {

@@ -80,6 +80,13 @@ impl Side {
         self.slots.iter().flatten().any(is_open) || mapped(&self.maps).contains(&ino)
     }
 
+    /// Whether this process has a descriptor of that inode, if only of its path, or has it mapped.
+    pub fn knows(&self, ino: u64) -> bool {
+        let is_it =
+            |fd: &OwnedFd| stat(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH).is_ok_and(|of| of.ino == ino);
+        self.slots.iter().flatten().any(is_it) || mapped(&self.maps).contains(&ino)
+    }
+
     /// Puts a descriptor that a call returned into a slot, and closes what was there; says only whether it came.
     pub fn keep(&mut self, slot: u8, opened: Call) -> Call {
         let Ok(fd) = opened else { return opened };

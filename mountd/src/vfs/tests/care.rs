@@ -74,6 +74,29 @@ fn access_times_can_be_switched_off() {
     });
 }
 
+type Told = std::thread::JoinHandle<Vec<(Ino, std::ops::Range<u64>)>>;
+
+/// Does what the kernel does: forgets, and says so.
+fn forgets_told(vfs: &Vfs<MemoryCluster>) -> Told {
+    let forgets = vfs.forgets().unwrap();
+    std::thread::spawn(move || {
+        let mut told = Vec::new();
+        for Forget { ino, range, done } in forgets {
+            told.push((ino, range));
+            // Its test may be over.
+            let _ = done.send(());
+        }
+        told
+    })
+}
+
+/// What it was to forget, in all.
+async fn all_told(vfs: Vfs<MemoryCluster>, told: Told) -> Vec<(Ino, std::ops::Range<u64>)> {
+    vfs.close().await.unwrap();
+    drop(vfs);
+    tokio::task::spawn_blocking(|| told.join().unwrap()).await.unwrap()
+}
+
 /// A file of so many bytes that was read since it was changed.
 async fn read_since(vfs: &Vfs<MemoryCluster>, name: &str, size: u64) -> Ino {
     let (attr, handle) = new_file(vfs, name).await;
@@ -152,26 +175,35 @@ fn what_the_kernel_has_read_of_a_directory_is_dropped_when_it_has_changed() {
 }
 
 #[test]
+fn who_reads_a_directory_anew_after_a_change_has_the_kernel_forget_what_it_had_before() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let dir = new_dir(&vfs, "d").await;
+        let handle = vfs.opendir(dir, OpenMode { quiet: true, ..READ }).await.unwrap();
+        let told = forgets_told(&vfs);
+        let read = async || vfs.readdir(handle, 0, false, |_| true).await.unwrap();
+        assert_eq!(vfs.pages(handle).await, Pages::Drop);
+        read().await;
+        vfs.make(USER, dir, b"e", NewNode::dir(0o755)).await.unwrap();
+        read().await;
+        read().await;
+        vfs.rename(dir, b"e", dir, b"f", RenameMode::Replace).await.unwrap();
+        read().await;
+        let want = [(dir, 0..u64::MAX), (dir, 0..u64::MAX)];
+        assert_eq!(all_told(vfs, told).await, want, "once after each change");
+    });
+}
+
+#[test]
 fn of_a_large_file_the_kernel_gives_up_both_ends_and_is_waited_for() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());
-        let forgets = vfs.forgets().unwrap();
-        let told = std::thread::spawn(move || {
-            let mut told = Vec::new();
-            for Forget { ino, range, done } in forgets {
-                told.push((ino, range));
-                // Its test may be over.
-                let _ = done.send(());
-            }
-            told
-        });
+        let told = forgets_told(&vfs);
         let ino = read_since(&vfs, "f", 10 << 20).await;
         vfs.setattr(USER, ino, Set { perm: Some(0o600), ..Set::default() }).await.unwrap();
         assert_eq!(pages(&vfs, ino, READ).await, Pages::Keep);
-        vfs.close().await.unwrap();
-        drop(vfs);
         let want = [(ino, 0..64 << 10), (ino, (10 << 20) - (64 << 10)..10 << 20)];
-        assert_eq!(tokio::task::spawn_blocking(|| told.join().unwrap()).await.unwrap(), want);
+        assert_eq!(all_told(vfs, told).await, want);
     });
 }
 

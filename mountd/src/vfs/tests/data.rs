@@ -201,15 +201,43 @@ fn a_hole_is_one_once_the_kernel_has_sent_what_it_has_of_it() {
 
 /// What the kernel has to clear.
 fn asked_to_clear(vfs: &Vfs<MemoryCluster>) -> Arc<parking_lot::Mutex<Vec<(u64, u64)>>> {
+    answered_to_clear(vfs, true)
+}
+
+/// The same, where somebody has the page locked unless it is `cleared`.
+fn answered_to_clear(vfs: &Vfs<MemoryCluster>, cleared: bool) -> Arc<parking_lot::Mutex<Vec<(u64, u64)>>> {
     let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let (clears, notes) = (vfs.clears().unwrap(), asked.clone());
     std::thread::spawn(move || {
         for Clear { range, done, .. } in clears {
             notes.lock().push((range.start, range.end));
-            done.send(true).unwrap();
+            done.send(cleared).unwrap();
         }
     });
     asked
+}
+
+#[test]
+fn a_page_that_a_write_has_locked_is_not_waited_for_again() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (attr, handle) = new_file(&vfs, "f").await;
+        let (_forgets, asked) = (vfs.forgets().unwrap(), answered_to_clear(&vfs, false));
+        let took = || std::mem::take(&mut *asked.lock());
+        vfs.write(handle, 0, b"hundred", None).await.unwrap();
+        vfs.read(handle, 0, 4096).await.unwrap();
+        vfs.setattr(USER, attr.ino, Set { size: Some(100), ..Set::default() }).await.unwrap();
+        vfs.setattr(USER, attr.ino, Set { size: Some(200), ..Set::default() }).await.unwrap();
+        assert_eq!(took(), [(7, 100), (100, 200)], "somebody else's lock says nothing of the next time");
+        vfs.write(handle, 300, b"x", None).await.unwrap();
+        assert_eq!(took(), [(200, 300)]);
+        vfs.write(handle, 400, b"x", None).await.unwrap();
+        assert_eq!(took(), [], "it was this one's");
+        vfs.read(handle, 0, 4096).await.unwrap();
+        vfs.write(handle, 9000, b"x", None).await.unwrap();
+        vfs.setattr(USER, attr.ino, Set { size: Some(9500), ..Set::default() }).await.unwrap();
+        assert_eq!(took(), [(401, 4096)]);
+    });
 }
 
 #[test]
