@@ -226,6 +226,23 @@ async fn a_retry_at_a_server_that_has_come_into_sync_does_not_wait_for_what_wait
 }
 
 #[tokio::test]
+async fn a_retry_at_a_server_that_has_come_into_sync_counts_what_the_first_try_did() {
+    let cluster = Cluster::quiet().await;
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    cluster.names.lock().set(B, CopyState::Stale);
+    cluster.names.lock().set(B, CopyState::Syncing);
+    // What B orders once it is in sync is A's to order until then.
+    let (id, turn) = (cluster.id(), 1);
+    let send =
+        async |server| cluster.try_change(server, cluster.view(turn), id, chunk(1), write(4096, b"y")).await.unwrap();
+    assert_eq!(send(A).await.blocks, 1);
+    cluster.assert_equal();
+    cluster.names.lock().set(B, CopyState::InSync);
+    assert_eq!(send(B).await.blocks, 1, "B has the block already, and has forgotten how it came there");
+    cluster.assert_equal();
+}
+
+#[tokio::test]
 async fn a_retry_at_the_new_primary_has_the_first_outcome() {
     let mut cluster = Cluster::new().await;
     let id = cluster.id();

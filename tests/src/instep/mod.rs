@@ -233,7 +233,10 @@ impl Stage {
         };
         if !(0..AGAIN_MAX).any(|_| fails(history)) {
             let end = &history[history.len().saturating_sub(20)..];
-            return Ok(format!("{title}\nit did not come again; the last steps before it:\n{}", op::to_text(end)));
+            let (end, all) = (op::to_text(end), op::to_text(history));
+            return Ok(format!(
+                "{title}\nit did not come again; the last steps before it:\n{end}\nand all of them:\n{all}"
+            ));
         }
         let small = shrink::shrink(history.to_vec(), &mut fails);
         match trouble {
