@@ -2,7 +2,7 @@
 
 use super::cluster::Cluster;
 use super::names::{SET_GID, SET_UID};
-use super::stop::unless_stopped;
+use super::stop::{unless_stopped, waits_unless_stopped};
 use super::{Caller, Shared, Vfs};
 use raidfs_common::attr::{Attr, FileKind};
 use raidfs_common::error::FsError;
@@ -64,7 +64,7 @@ impl<C: Cluster> Vfs<C> {
         let uncapped = self.0.uncapped.lock().take_if(|of| *of == (ino, caller.pid)).is_some();
         if set.mtime.is_some() && set.size.is_none() {
             // It would come later, as a change of later. While a file is cut the kernel sends none of it.
-            self.0.launder_mapped(ino).await;
+            waits_unless_stopped(self.0.launder_mapped(ino)).await?;
         }
         let attr = self.0.getattr(ino).await?;
         let now = self.0.now();
