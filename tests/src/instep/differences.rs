@@ -92,7 +92,8 @@ pub const IDLE_CHOWN: Accepted = Accepted {
 pub const ATIME: Accepted = Accepted {
     name: "time of access",
     reason: "compared where both sides moved it: the kernel answers some reads from its pages and tells nobody, and the \
-             next one that it tells of is due only on the mount then",
+             next one that it tells of is due only on the mount then; what a mapping loads is a read to the mount, where it \
+             is none to ext4",
 };
 
 /// When a store through a mapping sets the file's times.

@@ -1,5 +1,6 @@
 //! Compares what was seen on the two sides. Inodes are known by when they were first seen, times by the step that set them.
 
+use super::attr_ops::AttrOp;
 use super::differences::{
     COARSE, data_is_right, in_attributes, is_earliest, is_fifo, reads, refuses_directory, seek_is_right, sets_times,
 };
@@ -29,6 +30,7 @@ pub struct Judge {
     born: Nanos,
     reuses: bool,
     sets_times: bool,
+    sets_atime: bool,
     reads: bool,
     /// Inodes of the mount that it may not have been told of yet that they were changed: [`super::differences::STORED`].
     unsettled: Vec<u64>,
@@ -49,6 +51,7 @@ impl Judge {
     /// What differs first, in words: what, and how.
     pub fn compare(&mut self, op: &Op, during: During, local: &[Seen], mount: &[Seen]) -> Result<(), (String, String)> {
         self.sets_times = sets_times(op);
+        self.sets_atime = matches!(op, Op::Attr(AttrOp::Times { .. } | AttrOp::TimesNull { .. }));
         self.reads = reads(op);
         for (l, m) in local.iter().zip(mount) {
             if l.what != m.what {
@@ -95,7 +98,7 @@ impl Judge {
             let times = Times { local: of(local), mount: of(mount), before: before.map(|(l, m)| (of(l), of(m))) };
             let allowed = During { from: since - COARSE, to: during.to + COARSE };
             let compared = times.compare(allowed);
-            let read = name == "atime" && times.is_read(allowed);
+            let read = name == "atime" && times.is_read(allowed, !self.sets_atime);
             let alone = self.sets_times && name != "atime" && times.is_of_mount_only();
             let fifo = is_fifo(local) && times.is_of_local_only();
             let stored = self.unsettled.contains(&mount.ino);
@@ -143,10 +146,11 @@ impl Times {
         self.before.is_some_and(|(l, m)| (l - self.local).abs() <= COARSE && (m - self.mount).abs() <= COARSE)
     }
 
-    /// As access times: one side was read, or both were changed (to whatever time) and then the local one was read.
-    fn is_read(&self, allowed: During) -> bool {
-        let is_new = self.local >= allowed.from && self.local <= allowed.to;
-        self.is_of_local_only() || self.is_of_mount_only() || is_new
+    /// As access times: one side was read, or both were changed (to whatever time) and then one of them was read; the mount
+    /// only if it `may` have been since.
+    fn is_read(&self, allowed: During, may: bool) -> bool {
+        let is_new = |time: Nanos| time >= allowed.from && time <= allowed.to;
+        self.is_of_local_only() || self.is_of_mount_only() || is_new(self.local) || may && is_new(self.mount)
     }
 
     fn is_of_local_only(&self) -> bool {
@@ -185,6 +189,8 @@ impl Times {
 
 #[cfg(test)]
 mod tests {
+    use super::super::held_ops::HeldOp;
+    use super::super::names::Subject;
     use super::*;
 
     const SECOND: Nanos = 1_000_000_000;
@@ -215,6 +221,21 @@ mod tests {
         let told =
             judge.compare(&Op::Tree, at(9), &seen(file(1, 9 * SECOND)), &seen(file(9, 2 * SECOND))).expect_err("stale");
         assert!(told.1.contains("ms from now"), "{told:?}");
+    }
+
+    #[test]
+    fn only_the_mount_may_be_read_behind_a_time_of_access_that_another_process_has_set() {
+        let file = |ino, atime| Stat { atime, ..file(ino, SECOND) };
+        let looked = |op: &Op, mount| {
+            let mut judge = Judge::new(SECOND, false);
+            judge.compare(&Op::Tree, at(1), &seen(file(1, SECOND)), &seen(file(9, SECOND))).expect("made just now");
+            judge.compare(op, at(3), &seen(file(1, 77)), &seen(file(9, mount)))
+        };
+        let reads = Op::Held(HeldOp::Load { map: 0, page: 0, pages: 1 });
+        let sets = Op::Attr(AttrOp::TimesNull { of: Subject::Slot(0) });
+        looked(&reads, 3 * SECOND).expect("a load through a mapping is a read there");
+        looked(&reads, 78).expect_err("it is neither what was set nor of now");
+        looked(&sets, 3 * SECOND).expect_err("it was set just now");
     }
 
     #[test]
