@@ -248,7 +248,7 @@ impl Replica {
             tokio::spawn(async move { replica.forward(forward).await });
             let local = self.make_here(chunk, change).await;
             let there = local.as_ref().map_or(Applied::default(), |(applied, _)| *applied);
-            return self.combine(false, local, Forwarded::Mirrored(there)).await;
+            return self.combine(local, Forwarded::Mirrored { there, in_sync: false }).await;
         }
         let is_short = self.is_short_of_room(&standing) && !matches!(change, ChunkChange::Punch { .. });
         let may_meet_lost = may_meet_what_was_lost(&standing, &change) && self.store.may_have_lost(chunk);
@@ -266,22 +266,17 @@ impl Replica {
         } else {
             tokio::join!(self.make_here(chunk, change), self.forward(forward))
         };
-        self.combine(standing.mirror_in_sync(), local, remote).await
+        self.combine(local, remote).await
     }
 
-    async fn combine(
-        self: &Arc<Self>,
-        mirror_in_sync: bool,
-        local: Result<(Applied, Intent), ChunkError>,
-        remote: Forwarded,
-    ) -> Step {
+    async fn combine(self: &Arc<Self>, local: Result<(Applied, Intent), ChunkError>, remote: Forwarded) -> Step {
         match (local, remote) {
             (_, Forwarded::Behind(needed)) => Step::BehindDoom(needed),
             (_, Forwarded::Evicted(rejection)) => Step::End(Err(rejection)),
-            (Ok((applied, _intent)), Forwarded::Mirrored(there)) => {
+            (Ok((applied, _intent)), Forwarded::Mirrored { there, in_sync }) => {
                 // Alike, unless it was made before this copy came into sync: the mirror remembers what it did then, and here
                 // nothing was left to be done. A copy that catches up does what it has not done yet.
-                let first = if mirror_in_sync { there } else { applied };
+                let first = if in_sync { there } else { applied };
                 match applied.made == there.made {
                     true => Step::End(Ok(first)),
                     false => Step::Compare { applied: first, lost_here: applied.made },
@@ -304,7 +299,7 @@ impl Replica {
             (Err(ChunkError::Full { .. }), Forwarded::Full | Forwarded::Damaged | Forwarded::Lost) => {
                 Step::End(Err(Rejection::Full))
             }
-            (Err(ChunkError::Full { .. }), Forwarded::Mirrored(_)) => {
+            (Err(ChunkError::Full { .. }), Forwarded::Mirrored { .. }) => {
                 Step::End(Err(self.lacking_here("its disk is full".into(), Rejection::Full).await))
             }
             (Err(error), remote) if error.is_damage() => Step::Mend { lost_there: remote == Forwarded::Damaged },

@@ -34,8 +34,13 @@ const RETRY_PAUSE: Duration = Duration::from_millis(5);
 /// How the mirror's half of a change ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forwarded {
-    /// The mirror has it, with this outcome there.
-    Mirrored(Applied),
+    /// The mirror has it.
+    Mirrored {
+        /// What it did there.
+        there: Applied,
+        /// The mirror was in sync then, and did not just catch up.
+        in_sync: bool,
+    },
     /// The mirror is not in sync, this server is.
     Alone,
     /// The mirror has no room for it: nothing was changed there.
@@ -98,6 +103,9 @@ impl Replica {
             let reason = match self.try_forward(&standing, &forward).await {
                 Try::End(Forwarded::Full) if catches_up => "its disk is full".into(),
                 Try::End(Forwarded::Damaged) if catches_up => "its copy of a chunk is damaged".into(),
+                Try::End(Forwarded::Mirrored { there, .. }) => {
+                    return Forwarded::Mirrored { there, in_sync: !catches_up };
+                }
                 Try::End(end) => return end,
                 Try::OtherEpoch => {
                     self.standing_when(APPLY_PATIENCE, |s| s.epoch() != standing.epoch()).await;
@@ -195,7 +203,7 @@ impl Replica {
 
 fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: LogIndex) -> Try {
     match answer {
-        Ok(Ok(applied)) => Try::End(Forwarded::Mirrored(applied)),
+        Ok(Ok(there)) => Try::End(Forwarded::Mirrored { there, in_sync: false }),
         // The session has done with this number: with an outcome, which this server would know, or without one.
         Ok(Err(Rejection::Forgotten)) => Try::Accuse("it cannot say whether it has a change that was given up".into()),
         Ok(Err(Rejection::Full)) => Try::End(Forwarded::Full),
@@ -218,7 +226,7 @@ mod tests {
     #[test]
     fn a_mirror_that_cannot_say_whether_it_has_a_change_is_not_believed_to() {
         let judge = |answer| judge_answer(Ok(answer), LogIndex(1));
-        assert!(matches!(judge(Ok(Applied::default())), Try::End(Forwarded::Mirrored(_))));
+        assert!(matches!(judge(Ok(Applied::default())), Try::End(Forwarded::Mirrored { .. })));
         assert!(matches!(judge(Err(Rejection::Forgotten)), Try::Accuse(_)));
     }
 }

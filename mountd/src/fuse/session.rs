@@ -99,9 +99,8 @@ fn forget(notifier: &Notifier, doubtful: &Doubtful) {
 /// Has the kernel forget attributes and pages. The writers of pages that it finds locked may wait for whoever serves
 /// them, as long as these do not wait for this.
 fn forget_pages(notifier: &Notifier, forget: Forget) {
-    let Forget { ino, range, done } = forget;
-    if done.is_closed() {
-        // Nobody waits for it any more: what was opened may be written to by now.
+    let Forget { ino, range, even_late, done } = forget;
+    if done.is_closed() && !even_late {
         return;
     }
     // A negative offset means no pages, a length of 0 all up to the end.

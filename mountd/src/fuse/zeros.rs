@@ -6,19 +6,22 @@
 //! therefore the zeros are taken away from a store that is given up. The kernel reads them only when it has locked the
 //! page, and ends without having changed it (`EFAULT`).
 
-use crate::vfs::{Clear, PAGE_BYTES};
+use crate::vfs::{Clear, Cleared, PAGE_BYTES};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// `FUSE_NOTIFY_STORE` of `enum fuse_notify_code`.
 const NOTIFY_STORE: i32 = 4;
 /// Bytes of `struct fuse_out_header` and of `struct fuse_notify_store_out`.
 const HEADERS_BYTES: usize = 16 + 24;
+/// A thread to ask by is not waited for longer.
+const BEGIN_PATIENCE: Duration = Duration::from_millis(50);
 /// Who has read the zeros already is as good as done.
 const LAST_PATIENCE: Duration = Duration::from_millis(5);
 
@@ -102,30 +105,42 @@ impl Drop for Zeros {
 /// Has the kernel clear a part of a page, unless somebody keeps that locked. `device` is the mount's.
 pub(super) async fn clear(device: Arc<File>, clear: Clear) {
     let Clear { ino, range, patience, done } = clear;
-    let result = store_in_time(device, ino.0, range, patience).await;
-    if let Err(error) = &result {
+    let cleared = store_in_time(device, ino.0, range, patience).await.unwrap_or_else(|error| {
         tracing::debug!("the kernel did not clear what is behind the end of inode {ino}: {error}");
-    }
+        Cleared::Unasked
+    });
     // Whoever waited may have gone on.
-    let _ = done.send(result.is_ok());
+    let _ = done.send(cleared);
 }
 
-async fn store_in_time(device: Arc<File>, ino: u64, range: Range<u64>, patience: Duration) -> io::Result<()> {
+async fn store_in_time(device: Arc<File>, ino: u64, range: Range<u64>, patience: Duration) -> io::Result<Cleared> {
     let zeros = Arc::new(Zeros::new(ino, range)?);
-    let stored = zeros.clone();
-    let mut storing = tokio::task::spawn_blocking(move || stored.store(&device));
-    let result = match tokio::time::timeout(patience, &mut storing).await {
-        Err(_) => {
-            // One that has not begun never will: once the kernel has read the headers it takes the file to be longer.
-            storing.abort();
-            zeros.take_away();
-            tokio::time::timeout(LAST_PATIENCE, storing).await
-        }
-        in_time => in_time,
-    };
+    let has_begun = Arc::new(AtomicBool::new(false));
+    let (stored, begins) = (zeros.clone(), has_begun.clone());
+    let mut storing = tokio::task::spawn_blocking(move || {
+        begins.store(true, Ordering::Relaxed);
+        stored.store(&device)
+    });
+    let mut result = tokio::time::timeout(patience, &mut storing).await;
+    let asked = has_begun.load(Ordering::Relaxed);
+    if result.is_err() && !asked {
+        // On a busy machine a thread comes late.
+        result = tokio::time::timeout(BEGIN_PATIENCE, &mut storing).await;
+    }
+    if result.is_err() {
+        // One that has not begun never will: once the kernel has read the headers it takes the file to be longer.
+        storing.abort();
+        zeros.take_away();
+        result = tokio::time::timeout(LAST_PATIENCE, storing).await;
+    }
     match result {
-        Ok(stored) => stored.map_err(io::Error::other)?,
-        Err(late) => Err(late.into()),
+        Ok(Ok(stored)) => match stored {
+            Err(error) if error.raw_os_error() == Some(libc::EFAULT) && asked => Ok(Cleared::Locked),
+            stored => stored.map(|()| Cleared::Yes),
+        },
+        // It waits for the page still, and will find nothing to store.
+        Err(_) if asked => Ok(Cleared::Locked),
+        _ => Ok(Cleared::Unasked),
     }
 }
 
@@ -165,5 +180,12 @@ mod tests {
         let zeros = Zeros::new(7, 4072..4096).unwrap();
         zeros.take_away();
         assert_eq!(zeros.store(&device).unwrap_err().raw_os_error(), Some(libc::EFAULT), "nor is the file longer");
+        // SAFETY: within the mapping; the kernel finds out that it may not be read.
+        let late = unsafe { libc::write(device.as_raw_fd(), zeros.address.byte_add(zeros.before), zeros.length) };
+        assert_eq!(
+            (late, io::Error::last_os_error().raw_os_error()),
+            (-1, Some(libc::EFAULT)),
+            "with the headers read"
+        );
     }
 }

@@ -50,7 +50,9 @@ pub struct Forget {
     pub ino: Ino,
     /// Which bytes; may be none.
     pub range: Range<u64>,
-    /// It has; dropped: it does not matter any more.
+    /// Also when nobody waits for it any more.
+    pub even_late: bool,
+    /// It has.
     pub done: oneshot::Sender<()>,
 }
 
@@ -97,8 +99,9 @@ impl<C: Cluster> Vfs<C> {
             FileKind::File if writers > u32::from(mode.writes) => Pages::Keep,
             FileKind::File if attr.size == 0 && !mode.writes => Pages::Bypass,
             FileKind::File if attr.size > WHOLE_BYTES => {
-                self.0.forget(ino, 0..END_BYTES).await;
-                self.0.forget(ino, attr.size.saturating_sub(END_BYTES)..attr.size).await;
+                // Late it could be of a file that is written to by then.
+                self.0.forget_in_time(ino, 0..END_BYTES).await;
+                self.0.forget_in_time(ino, attr.size.saturating_sub(END_BYTES)..attr.size).await;
                 Pages::Keep
             }
             _ => Pages::Drop,
@@ -127,7 +130,7 @@ impl<C: Cluster> Shared<C> {
         true
     }
 
-    /// A directory is opened, or read from its beginning: whether it was before, and has not changed since.
+    /// A directory is opened: whether it was before, and has not changed since.
     fn is_listed_again(&self, ino: Ino) -> bool {
         self.names.lock().tree.node(ino).is_some_and(|node| std::mem::replace(&mut node.listed, true))
     }
@@ -135,8 +138,14 @@ impl<C: Cluster> Shared<C> {
     /// A directory is read from its beginning. What the kernel kept of an earlier reading that was left half way, before the
     /// last change, it would take for the beginning of this one.
     pub(super) async fn begins_listing(&self, ino: Ino) {
-        if !self.is_listed_again(ino) {
-            self.forget(ino, 0..u64::MAX).await;
+        let changed = match self.names.lock().tree.node(ino) {
+            Some(node) if !node.listed => node.changed,
+            _ => return,
+        };
+        if self.forget(ino, 0..u64::MAX).await
+            && let Some(node) = self.names.lock().tree.node(ino)
+        {
+            node.listed |= node.changed == changed;
         }
     }
 
@@ -197,7 +206,7 @@ impl<C: Cluster> Shared<C> {
             return;
         }
         let (done, sent) = oneshot::channel();
-        if self.to_launder.send(Forget { ino, range, done }).is_ok() {
+        if self.to_launder.send(Forget { ino, range, even_late: false, done }).is_ok() {
             // An error says that the kernel is not told any more: the mount ends.
             let _ = sent.await;
         }
@@ -211,16 +220,24 @@ impl<C: Cluster> Shared<C> {
         }
     }
 
-    /// Has the kernel forget an inode's attributes and these bytes of it, and waits until it has.
-    async fn forget(&self, ino: Ino, range: Range<u64>) {
-        if !self.kernel_hears.load(Ordering::Acquire) {
-            return;
-        }
+    /// Has the kernel forget an inode's attributes and these bytes of it, and waits until it has, though not for long. Says
+    /// whether it has.
+    async fn forget(&self, ino: Ino, range: Range<u64>) -> bool {
+        self.has_forgotten(ino, range, true).await
+    }
+
+    /// The same; if it is late it is not done any more.
+    async fn forget_in_time(&self, ino: Ino, range: Range<u64>) -> bool {
+        self.has_forgotten(ino, range, false).await
+    }
+
+    async fn has_forgotten(&self, ino: Ino, range: Range<u64>, even_late: bool) -> bool {
         let (done, forgotten) = oneshot::channel();
-        if self.to_forget.send(Forget { ino, range, done }).is_ok() {
-            // Done, not to be done any more, or late: what was opened is open in any case.
-            let _ = tokio::time::timeout(PATIENCE, forgotten).await;
+        let hears = self.kernel_hears.load(Ordering::Acquire);
+        if !hears || self.to_forget.send(Forget { ino, range, even_late, done }).is_err() {
+            return true;
         }
+        matches!(tokio::time::timeout(PATIENCE, forgotten).await, Ok(Ok(())))
     }
 
     /// Somebody reads with a handle that was opened in this mode.

@@ -63,7 +63,7 @@ pub use dirs::DirEntry;
 pub use files::OpenMode;
 pub use names::NewNode;
 pub use space::{Allocate, Seek, Totals};
-pub use tail::{Clear, PAGE_BYTES};
+pub use tail::{Clear, Cleared, PAGE_BYTES};
 
 use care::Allowance;
 use change_queue::Ticket;

@@ -29,8 +29,19 @@ pub struct Clear {
     pub range: Range<u64>,
     /// How long to wait for who has the page locked.
     pub patience: Duration,
-    /// Whether it has them; if not, it will not have them any more.
-    pub done: oneshot::Sender<bool>,
+    /// How it ended.
+    pub done: oneshot::Sender<Cleared>,
+}
+
+/// Whether the kernel has zeros there. If not, it will not have them any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cleared {
+    /// It has, or has no such page.
+    Yes,
+    /// Somebody has the page locked.
+    Locked,
+    /// It could not be asked.
+    Unasked,
 }
 
 /// Bytes of the kernel's pages.
@@ -80,20 +91,23 @@ impl<C: Cluster> Shared<C> {
     pub(super) async fn clear_tail_before(&self, file: &File, gap: Range<u64>) {
         let fills_page = gap.end < gap.start.next_multiple_of(*PAGE_BYTES);
         let patience = if fills_page { FILLED_PATIENCE } else { PATIENCE };
-        if !self.clear_tail_within(file, gap, patience).await && fills_page {
-            // The write has the page locked, which nobody has mapped then. The next one is not to wait for nothing.
+        if self.clear_tail_within(file, gap, patience).await == Cleared::Locked && fills_page {
+            // Most likely by the write, as the kernel has no whole page, which nobody has mapped then. The next one is not to
+            // wait for nothing.
             file.data.lock().asked_up_to = 0;
         }
     }
 
-    /// Says whether there is nothing left to be cleared.
-    async fn clear_tail_within(&self, file: &File, gap: Range<u64>, patience: Duration) -> bool {
+    async fn clear_tail_within(&self, file: &File, gap: Range<u64>, patience: Duration) -> Cleared {
         let range = gap.start..gap.end.min(gap.start.next_multiple_of(*PAGE_BYTES));
         if range.is_empty() || !file.data.lock().tail_is_kept(gap.start) || !self.kernel_hears.load(Ordering::Acquire) {
-            return true;
+            return Cleared::Yes;
         }
         let (done, cleared) = oneshot::channel();
         // An error says that the kernel is not told any more: the mount ends.
-        self.to_clear.send(Clear { ino: file.ino, range, patience, done }).is_err() || cleared.await.unwrap_or(true)
+        match self.to_clear.send(Clear { ino: file.ino, range, patience, done }) {
+            Ok(()) => cleared.await.unwrap_or(Cleared::Unasked),
+            Err(_) => Cleared::Unasked,
+        }
     }
 }

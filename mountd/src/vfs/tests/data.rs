@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::vfs::cluster::{ChunkAddress, Cluster};
-use crate::vfs::{Allocate, Clear, Forget, Seek, Set, SetTime};
+use crate::vfs::{Allocate, Clear, Cleared, Forget, Seek, Set, SetTime};
 use proptest::prelude::*;
 use raidfs_common::error::FsError;
 use raidfs_common::id::ChunkId;
@@ -201,11 +201,11 @@ fn a_hole_is_one_once_the_kernel_has_sent_what_it_has_of_it() {
 
 /// What the kernel has to clear.
 fn asked_to_clear(vfs: &Vfs<MemoryCluster>) -> Arc<parking_lot::Mutex<Vec<(u64, u64)>>> {
-    answered_to_clear(vfs, true)
+    answered_to_clear(vfs, Cleared::Yes)
 }
 
-/// The same, where somebody has the page locked unless it is `cleared`.
-fn answered_to_clear(vfs: &Vfs<MemoryCluster>, cleared: bool) -> Arc<parking_lot::Mutex<Vec<(u64, u64)>>> {
+/// The same, with another answer.
+fn answered_to_clear(vfs: &Vfs<MemoryCluster>, cleared: Cleared) -> Arc<parking_lot::Mutex<Vec<(u64, u64)>>> {
     let asked = Arc::new(parking_lot::Mutex::new(Vec::new()));
     let (clears, notes) = (vfs.clears().unwrap(), asked.clone());
     std::thread::spawn(move || {
@@ -222,7 +222,7 @@ fn a_page_that_a_write_has_locked_is_not_waited_for_again() {
     run(async {
         let vfs = vfs(&MemoryCluster::new());
         let (attr, handle) = new_file(&vfs, "f").await;
-        let (_forgets, asked) = (vfs.forgets().unwrap(), answered_to_clear(&vfs, false));
+        let (_forgets, asked) = (vfs.forgets().unwrap(), answered_to_clear(&vfs, Cleared::Locked));
         let took = || std::mem::take(&mut *asked.lock());
         vfs.write(handle, 0, b"hundred", None).await.unwrap();
         vfs.read(handle, 0, 4096).await.unwrap();
@@ -233,10 +233,24 @@ fn a_page_that_a_write_has_locked_is_not_waited_for_again() {
         assert_eq!(took(), [(200, 300)]);
         vfs.write(handle, 400, b"x", None).await.unwrap();
         assert_eq!(took(), [], "it was this one's");
-        vfs.read(handle, 0, 4096).await.unwrap();
+        vfs.read(handle, 0, 12_288).await.unwrap();
         vfs.write(handle, 9000, b"x", None).await.unwrap();
         vfs.setattr(USER, attr.ino, Set { size: Some(9500), ..Set::default() }).await.unwrap();
-        assert_eq!(took(), [(401, 4096)]);
+        assert_eq!(took(), [(401, 4096), (9001, 9500)], "a write elsewhere has not locked it");
+    });
+}
+
+#[test]
+fn a_page_that_could_not_be_asked_for_is_asked_for_again() {
+    run(async {
+        let vfs = vfs(&MemoryCluster::new());
+        let (_, handle) = new_file(&vfs, "f").await;
+        let (_forgets, asked) = (vfs.forgets().unwrap(), answered_to_clear(&vfs, Cleared::Unasked));
+        vfs.write(handle, 0, b"hundred", None).await.unwrap();
+        vfs.read(handle, 0, 4096).await.unwrap();
+        vfs.write(handle, 300, b"x", None).await.unwrap();
+        vfs.write(handle, 400, b"x", None).await.unwrap();
+        assert_eq!(*asked.lock(), [(7, 300), (301, 400)]);
     });
 }
 
