@@ -121,25 +121,23 @@ async fn store_in_time(device: Arc<File>, ino: u64, range: Range<u64>, patience:
         begins.store(true, Ordering::Relaxed);
         stored.store(&device)
     });
-    let mut result = tokio::time::timeout(patience, &mut storing).await;
+    let in_time = tokio::time::timeout(patience, &mut storing).await;
     let asked = has_begun.load(Ordering::Relaxed);
-    if result.is_err() && !asked {
+    let in_time = match in_time {
         // On a busy machine a thread comes late.
-        result = tokio::time::timeout(BEGIN_PATIENCE, &mut storing).await;
+        Err(_) if !asked => tokio::time::timeout(BEGIN_PATIENCE, &mut storing).await,
+        in_time => in_time,
+    };
+    if let Ok(stored) = in_time {
+        return stored.map_err(io::Error::other)?.map(|()| Cleared::Yes);
     }
-    if result.is_err() {
-        // One that has not begun never will: once the kernel has read the headers it takes the file to be longer.
-        storing.abort();
-        zeros.take_away();
-        result = tokio::time::timeout(LAST_PATIENCE, storing).await;
-    }
-    match result {
-        Ok(Ok(stored)) => match stored {
-            Err(error) if error.raw_os_error() == Some(libc::EFAULT) && asked => Ok(Cleared::Locked),
-            stored => stored.map(|()| Cleared::Yes),
-        },
-        // It waits for the page still, and will find nothing to store.
-        Err(_) if asked => Ok(Cleared::Locked),
+    // One that has not begun never will: once the kernel has read the headers it takes the file to be longer.
+    storing.abort();
+    zeros.take_away();
+    match tokio::time::timeout(LAST_PATIENCE, storing).await {
+        Ok(Ok(Ok(()))) => Ok(Cleared::Yes),
+        // It waits for the page still, or did, and has found nothing to store.
+        _ if asked => Ok(Cleared::Locked),
         _ => Ok(Cleared::Unasked),
     }
 }

@@ -127,3 +127,86 @@ async fn what_only_the_mirror_had_when_its_primary_died_is_answered_by_it_and_no
         asked = after(Some(&what));
     }
 }
+
+#[tokio::test]
+async fn a_duplicate_has_the_first_outcome_and_no_effect() {
+    let cluster = Cluster::new().await;
+    let view = cluster.view(0);
+    let first = cluster.id();
+    let applied = cluster.try_change(A, view, first, chunk(1), write(0, b"old")).await.unwrap();
+    cluster.change(0, chunk(1), write(0, b"new")).await;
+    assert_eq!(cluster.try_change(A, view, first, chunk(1), write(0, b"old")).await.unwrap(), applied);
+    let late = ChangeId { done_below: first.seq + 1, ..first };
+    assert_eq!(cluster.try_change(A, view, late, chunk(1), write(0, b"old")).await, Err(Rejection::Forgotten));
+    assert_eq!(cluster.read(B, chunk(1), 0, 3).await.unwrap(), b"new");
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn a_duplicate_waits_for_the_first_try() {
+    let cluster = Arc::new(Cluster::new().await);
+    cluster.store(B).stall(true);
+    let (view, id) = (cluster.view(0), cluster.id());
+    let send = || {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.try_change(A, view, id, chunk(1), write(0, b"x")).await })
+    };
+    let first = send();
+    until("the first try is under way", || cluster.store(A).contents().len() == 1).await;
+    let second = send();
+    cluster.store(B).stall(false);
+    assert_eq!(first.await.unwrap().unwrap().blocks, 1);
+    assert_eq!(second.await.unwrap().unwrap().blocks, 1);
+}
+
+#[tokio::test]
+async fn a_retry_at_a_server_that_has_come_into_sync_does_not_wait_for_what_waits_for_it() {
+    let cluster = Arc::new(Cluster::quiet().await);
+    cluster.names.lock().set(B, CopyState::Stale);
+    cluster.names.lock().deaf[1] = true;
+    cluster.names.lock().set(B, CopyState::Syncing);
+    let send = |server, view, id| {
+        let cluster = cluster.clone();
+        tokio::spawn(async move { cluster.try_change(server, view, id, chunk(1), write(0, b"x")).await })
+    };
+    // What B orders once it is in sync is A's to order until then: it is under way there, and B's half of it waits.
+    let (id, turn) = (cluster.id(), 1);
+    let first = send(A, cluster.view(turn), id);
+    until("A has made it", || cluster.store(A).contents().len() == 1).await;
+    {
+        let mut names = cluster.names.lock();
+        names.deaf = [true, false];
+        names.set(B, CopyState::InSync);
+    }
+    // The client knows it first.
+    let again = send(B, cluster.view(turn), id);
+    until("it has arrived at B", || cluster.servers[1].replica.opening.try_lock().is_err()).await;
+    let begun = Instant::now();
+    {
+        let mut names = cluster.names.lock();
+        names.deaf = [false; 2];
+        names.publish();
+    }
+    assert_eq!(again.await.unwrap().unwrap().blocks, 1);
+    assert!(begun.elapsed() < FORWARD_STUCK, "it took {:?}", begun.elapsed());
+    assert!(matches!(first.await.unwrap(), Err(Rejection::WrongEpoch { .. })));
+    assert_eq!(cluster.state(B), CopyState::InSync);
+    cluster.assert_equal();
+}
+
+#[tokio::test]
+async fn a_retry_at_a_server_that_has_come_into_sync_counts_what_the_first_try_did() {
+    let cluster = Cluster::quiet().await;
+    cluster.change(0, chunk(1), write(0, b"x")).await;
+    cluster.names.lock().set(B, CopyState::Stale);
+    cluster.names.lock().set(B, CopyState::Syncing);
+    // What B orders once it is in sync is A's to order until then.
+    let (id, turn) = (cluster.id(), 1);
+    let send =
+        async |server| cluster.try_change(server, cluster.view(turn), id, chunk(1), write(4096, b"y")).await.unwrap();
+    assert_eq!(send(A).await.blocks, 1);
+    cluster.assert_equal();
+    cluster.names.lock().set(B, CopyState::InSync);
+    assert_eq!(send(B).await.blocks, 1, "B has the block already, and has forgotten how it came there");
+    cluster.assert_equal();
+}
