@@ -205,6 +205,11 @@ impl Frontier {
 }
 
 impl Reached {
+    /// What is next of each client that has not come to its end.
+    fn heads<'a>(&self, lines: &'a [Vec<Event>]) -> Vec<&'a Event> {
+        lines.iter().zip(&self.places).filter_map(|(line, at)| line.get(*at)).collect()
+    }
+
     fn may_be_next(&self, op: Op) -> bool {
         self.touched.is_none_or(|touched| touches(op).iter().any(|name| touched.contains(name)))
     }
@@ -257,7 +262,7 @@ fn search(events: &[Event], left: &Names, accepted: impl Fn(&[&Event], &Names) -
     while let Some(reached) = frontier.stack.pop() {
         let Reached { places, names, .. } = &reached;
         let done: usize = places.iter().sum();
-        let heads: Vec<&Event> = lines.iter().zip(places).filter_map(|(line, at)| line.get(*at)).collect();
+        let heads = reached.heads(&lines);
         if accepted(&heads, names) {
             return Ok(());
         }
@@ -324,13 +329,15 @@ fn following(lines: &[Vec<Event>], heads: &[&Event], horizon: u64, reached: &Rea
 #[cfg(test)]
 mod tests {
     use super::*;
+    use raidfs_tests::dice::Dice;
 
     fn event(by: usize, op: Op, begun: u64, ended: u64, answer: Answer) -> Event {
         Event { by, observer: by >= 10, op, begun, ended: Some((ended, answer)) }
     }
 
     /// Random histories of three clients on two names, as they happened, some events unanswered; a wrong answer in half of them.
-    fn random_history(dice: &mut impl FnMut(u64) -> u64) -> Vec<Event> {
+    fn random_history(dice: &mut Dice) -> Vec<Event> {
+        let mut dice = |sides| dice.below(sides);
         let (mut names, mut clock, mut events) = (Names::new(), 10, Vec::new());
         for ino in 1..9 {
             let name = |n: u64| n as u8;
@@ -357,7 +364,7 @@ mod tests {
 
     /// Every order, without leaving any out.
     fn is_explained(lines: &[Vec<Event>], open: &[Event], reached: &Reached) -> bool {
-        let heads: Vec<&Event> = lines.iter().zip(&reached.places).filter_map(|(line, at)| line.get(*at)).collect();
+        let heads = reached.heads(lines);
         if heads.is_empty() {
             return true;
         }
@@ -373,11 +380,7 @@ mod tests {
 
     #[test]
     fn what_is_left_out_of_the_search_changes_no_answer() {
-        let mut state = 7_u64;
-        let mut dice = |sides: u64| {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            (state >> 33) % sides
-        };
+        let mut dice = Dice::new(7);
         let mut explained = 0;
         for _ in 0..20_000 {
             let events = random_history(&mut dice);

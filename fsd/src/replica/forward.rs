@@ -103,9 +103,6 @@ impl Replica {
             let reason = match self.try_forward(&standing, &forward).await {
                 Try::End(Forwarded::Full) if catches_up => "its disk is full".into(),
                 Try::End(Forwarded::Damaged) if catches_up => "its copy of a chunk is damaged".into(),
-                Try::End(Forwarded::Mirrored { there, .. }) => {
-                    return Forwarded::Mirrored { there, in_sync: !catches_up };
-                }
                 Try::End(end) => return end,
                 Try::OtherEpoch => {
                     self.standing_when(APPLY_PATIENCE, |s| s.epoch() != standing.epoch()).await;
@@ -172,7 +169,7 @@ impl Replica {
                 () = self.attempt_failed(standing), if catches_up => return Try::Again("it has missed another change".into()),
             },
         };
-        judge_answer(answer, applied)
+        judge_answer(answer, applied, !catches_up)
     }
 
     /// Returns once the mirror does not answer even what costs it nothing; or only this connection does not carry it, as
@@ -201,9 +198,9 @@ impl Replica {
     }
 }
 
-fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: LogIndex) -> Try {
+fn judge_answer(answer: Result<Result<Applied, Rejection>, CallError>, applied: LogIndex, in_sync: bool) -> Try {
     match answer {
-        Ok(Ok(there)) => Try::End(Forwarded::Mirrored { there, in_sync: false }),
+        Ok(Ok(there)) => Try::End(Forwarded::Mirrored { there, in_sync }),
         // The session has done with this number: with an outcome, which this server would know, or without one.
         Ok(Err(Rejection::Forgotten)) => Try::Accuse("it cannot say whether it has a change that was given up".into()),
         Ok(Err(Rejection::Full)) => Try::End(Forwarded::Full),
@@ -225,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_mirror_that_cannot_say_whether_it_has_a_change_is_not_believed_to() {
-        let judge = |answer| judge_answer(Ok(answer), LogIndex(1));
+        let judge = |answer| judge_answer(Ok(answer), LogIndex(1), true);
         assert!(matches!(judge(Ok(Applied::default())), Try::End(Forwarded::Mirrored { .. })));
         assert!(matches!(judge(Err(Rejection::Forgotten)), Try::Accuse(_)));
     }

@@ -29,8 +29,7 @@ const LAST_PATIENCE: Duration = Duration::from_millis(5);
 /// headers have pages of their own: once the kernel reads from a page it can read on in it.
 struct Zeros {
     address: *mut libc::c_void,
-    /// Of the pages that hold the headers, at their end.
-    before: usize,
+    /// Of the zeros.
     length: usize,
 }
 
@@ -42,30 +41,35 @@ unsafe impl Sync for Zeros {}
 impl Zeros {
     /// For these bytes of an inode.
     fn new(ino: u64, range: Range<u64>) -> io::Result<Zeros> {
-        let (before, length) = (*PAGE_BYTES as usize, (range.end - range.start) as usize);
+        let length = (range.end - range.start) as usize;
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
         // SAFETY: a fresh mapping, checked for failure before use.
-        let address = unsafe { libc::mmap(ptr::null_mut(), before + length, access, flags, -1, 0) };
+        let address = unsafe { libc::mmap(ptr::null_mut(), Zeros::before() + length, access, flags, -1, 0) };
         if address == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let zeros = Zeros { address, before, length };
+        let zeros = Zeros { address, length };
         let headers = headers(ino, range.start, length);
         // SAFETY: they end where the first pages of our own fresh mapping do.
         unsafe { ptr::copy_nonoverlapping(headers.as_ptr(), zeros.message().cast_mut().cast(), HEADERS_BYTES) };
         Ok(zeros)
     }
 
+    /// Bytes before the zeros: a page, at the end of which the headers are.
+    fn before() -> usize {
+        *PAGE_BYTES as usize
+    }
+
     /// Where it begins.
     fn message(&self) -> *const libc::c_void {
         // SAFETY: within the mapping.
-        unsafe { self.address.byte_add(self.before - HEADERS_BYTES) }
+        unsafe { self.address.byte_add(Zeros::before() - HEADERS_BYTES) }
     }
 
     /// From now on reading it is an error. The addresses stay taken: others' bytes must not come to be there.
     fn take_away(&self) {
         // SAFETY: the whole of a mapping that is there until it is dropped, and that no code reads.
-        unsafe { libc::mprotect(self.address, self.before + self.length, libc::PROT_NONE) };
+        unsafe { libc::mprotect(self.address, Zeros::before() + self.length, libc::PROT_NONE) };
     }
 
     fn store(&self, device: &File) -> io::Result<()> {
@@ -98,7 +102,7 @@ fn headers(ino: u64, offset: u64, length: usize) -> Vec<u8> {
 impl Drop for Zeros {
     fn drop(&mut self) {
         // SAFETY: the whole of a mapping that nobody uses any more.
-        unsafe { libc::munmap(self.address, self.before + self.length) };
+        unsafe { libc::munmap(self.address, Zeros::before() + self.length) };
     }
 }
 
@@ -179,7 +183,7 @@ mod tests {
         zeros.take_away();
         assert_eq!(zeros.store(&device).unwrap_err().raw_os_error(), Some(libc::EFAULT), "nor is the file longer");
         // SAFETY: within the mapping; the kernel finds out that it may not be read.
-        let late = unsafe { libc::write(device.as_raw_fd(), zeros.address.byte_add(zeros.before), zeros.length) };
+        let late = unsafe { libc::write(device.as_raw_fd(), zeros.address.byte_add(Zeros::before()), zeros.length) };
         assert_eq!(
             (late, io::Error::last_os_error().raw_os_error()),
             (-1, Some(libc::EFAULT)),

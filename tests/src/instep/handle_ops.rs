@@ -59,8 +59,8 @@ pub fn perform(op: &HandleOp, side: &mut Side) -> Vec<Seen> {
         HandleOp::Open { handle, slot, flags } => {
             let flags = super::file_ops::flags_of(flags) | libc::O_NONBLOCK | libc::O_CLOEXEC;
             let root = side.root();
-            while_it_goes(*handle, side);
-            if flags & libc::O_PATH == 0 && left_of(*handle, side).is_some_and(|of| is_nameless(of, side)) {
+            let left = left_once_closed(*handle, side);
+            if flags & libc::O_PATH == 0 && left.is_some_and(|of| is_nameless(of, side)) {
                 return Vec::new();
             }
             let opened = match &mut side.handles[usize::from(*handle)] {
@@ -92,10 +92,15 @@ fn is_nameless(of: Stat, side: &Side) -> bool {
     of.mode & libc::S_IFMT == libc::S_IFREG && !side.holds(of.ino)
 }
 
-/// Of a last close a FUSE file system hears when the program has gone on, and holds the inode until then.
-fn while_it_goes(handle: u8, side: &Side) {
+/// The same: of a last close a FUSE file system hears when the program has gone on, and holds the inode until then.
+fn left_once_closed(handle: u8, side: &Side) -> Option<Stat> {
     let began = Instant::now();
-    while began.elapsed() < GOES_WITHIN && left_of(handle, side).is_some_and(|of| !side.knows(of.ino)) {
+    loop {
+        let left = left_of(handle, side);
+        let goes = left.as_ref().is_some_and(|of| !side.knows(of.ino));
+        if !goes || began.elapsed() >= GOES_WITHIN {
+            return left;
+        }
         std::thread::yield_now();
     }
 }

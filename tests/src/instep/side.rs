@@ -72,19 +72,21 @@ impl Side {
 
     /// Whether this process has that inode open, for more than its path, or mapped.
     pub fn holds(&self, ino: u64) -> bool {
-        let is_open = |fd: &OwnedFd| {
+        self.has(ino, |fd| {
             let flags = call!(libc::fcntl(fd.as_raw_fd(), libc::F_GETFL));
-            let of = stat(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH);
-            flags.is_ok_and(|flags| flags as i32 & libc::O_PATH == 0) && of.is_ok_and(|of| of.ino == ino)
-        };
-        self.slots.iter().flatten().any(is_open) || mapped(&self.maps).contains(&ino)
+            flags.is_ok_and(|flags| flags as i32 & libc::O_PATH == 0)
+        })
     }
 
     /// Whether this process has a descriptor of that inode, if only of its path, or has it mapped.
     pub fn knows(&self, ino: u64) -> bool {
+        self.has(ino, |_| true)
+    }
+
+    fn has(&self, ino: u64, counts: impl Fn(&OwnedFd) -> bool) -> bool {
         let is_it =
-            |fd: &OwnedFd| stat(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH).is_ok_and(|of| of.ino == ino);
-        self.slots.iter().flatten().any(is_it) || mapped(&self.maps).contains(&ino)
+            |fd: &&OwnedFd| stat(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH).is_ok_and(|of| of.ino == ino);
+        self.slots.iter().flatten().filter(is_it).any(counts) || mapped(&self.maps).contains(&ino)
     }
 
     /// Puts a descriptor that a call returned into a slot, and closes what was there; says only whether it came.
