@@ -8,6 +8,7 @@ pub use crate::chunk::io::comes_from_a_full_disk;
 
 use crate::chunk::io;
 use crate::serve::listen;
+use crate::serve::places::Places;
 use crate::serve_guest;
 use crate::stop::Stop;
 use raidfs_common::config::Config;
@@ -27,7 +28,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tarpc::context::Context;
-use tokio::sync::Semaphore;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A life needs so much to begin with: the log grows by less until the names are flushed.
@@ -119,19 +119,18 @@ async fn answer(config: &Config, me: ServerId, said: Said) {
         }
         None => return std::future::pending().await,
     };
-    let (places, started) = (Arc::new(Semaphore::new(CONNECTIONS_MAX)), Instant::now());
+    let (places, started) = (Places::new(CONNECTIONS_MAX), Instant::now());
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        let Some(place) = places.take(peer.ip()) else { continue };
         let (config, waits) = (config.clone(), Waits { me, started, said: said.clone() });
         tokio::spawn(async move {
             if let Some(stream) = admit(stream, &config, &waits).await {
-                serve_guest!(stream, waits.serve());
+                serve_guest!(stream, place, waits.serve());
             }
-            drop(place);
         });
     }
 }

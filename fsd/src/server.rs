@@ -363,9 +363,8 @@ fn start_chunk_thread(
             while let Some(Guest { stream, place, .. }) = guests.recv().await {
                 let service = ChunkServer::new(served.clone());
                 tokio::spawn(async move {
-                    let _place = place;
                     let Ok(stream) = stream.leave().and_then(Moving::arrive) else { return };
-                    serve_guest!(stream, service.serve());
+                    serve_guest!(stream, place, service.serve());
                 });
             }
         });
@@ -386,7 +385,6 @@ impl Server {
         }
         tokio::spawn(async move {
             let Guest { stream, speaker, service, place } = guest;
-            let _place = place;
             match service {
                 Service::Names => {
                     let service = NamesServer {
@@ -394,7 +392,7 @@ impl Server {
                         duties: self.duties.clone(),
                         tally: self.tally.clone(),
                     };
-                    serve_guest!(stream, service.serve());
+                    serve_guest!(stream, place, service.serve());
                 }
                 Service::Peer => {
                     let service = PeerServer {
@@ -409,7 +407,7 @@ impl Server {
                             self.gone(peer).await;
                         }
                     };
-                    serve_guest!(stream, service.serve(), once_closed);
+                    serve_guest!(stream, place, service.serve(), once_closed);
                 }
                 Service::Admin => {
                     let service = AdminServer {
@@ -422,7 +420,7 @@ impl Server {
                         joined: self.joined.clone(),
                         stop: self.stop.clone(),
                     };
-                    serve_guest!(stream, service.serve());
+                    serve_guest!(stream, place, service.serve());
                 }
                 Service::Chunks => {}
             }

@@ -60,7 +60,6 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
         let (incarnation, joined) = (life.incarnation, known.clone());
         tokio::spawn(async move {
             let Guest { stream, service, speaker, place } = guest;
-            let _place = place;
             match service {
                 Service::Peer => {
                     let service = PeerServer { node: node.clone(), hears: Deaf, incarnation };
@@ -71,11 +70,11 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
                             node.on_gone(peer);
                         }
                     };
-                    serve_guest!(stream, service.serve(), once_closed);
+                    serve_guest!(stream, place, service.serve(), once_closed);
                 }
                 Service::Admin => {
                     let service = WitnessAdmin { node, incarnation, started: began, joined, stop };
-                    serve_guest!(stream, service.serve());
+                    serve_guest!(stream, place, service.serve());
                 }
                 Service::Names | Service::Chunks => {}
             }

@@ -1,6 +1,7 @@
 //! The one port of a server: the first frame says which service a connection is for. Everything that a stranger can send
 //! is bounded here: how many connections, how long until the first frame, how much is in flight.
 
+use super::places::{Place, Places};
 use super::relay;
 use raidfs_common::complaints::{Complaints, Outage};
 use raidfs_common::config::Config;
@@ -12,7 +13,6 @@ use raidfs_common::wire::{self, HelloError};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A connection that was welcomed.
 #[derive(Debug)]
@@ -23,8 +23,8 @@ pub struct Guest {
     pub speaker: Speaker,
     /// For what.
     pub service: Service,
-    /// Its place among the connections; given back when dropped.
-    pub place: OwnedSemaphorePermit,
+    /// Its place among the connections.
+    pub place: Place,
 }
 
 /// Whether a first frame is welcome; else why not. `place`: where it comes from.
@@ -62,7 +62,7 @@ pub async fn run(
     me: ServerId,
     hand_over: impl Fn(Guest) + Clone + Send + Sync + 'static,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Places::new(CONNECTIONS_MAX);
     // Strangers are complained about once a minute and address, and server that they say they are, not once a try.
     let complaints: Arc<parking_lot::Mutex<Complaints<Caller>>> = Arc::default();
     let mut deaf = Outage::default();
@@ -83,9 +83,9 @@ pub async fn run(
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let Some(place) = places.take(peer.ip()) else {
             if complaints.lock().due((peer.ip(), None), Instant::now()) {
-                tracing::warn!("{CONNECTIONS_MAX} connections are open: that from {peer} is refused");
+                tracing::warn!("{CONNECTIONS_MAX} connections are open and in use: that from {peer} is refused");
             }
             continue;
         };
@@ -95,8 +95,12 @@ pub async fn run(
             match admit(&mut stream, &config, me).await {
                 Ok((hello, None)) => hand_over(Guest { stream, speaker: hello.speaker, service: hello.service, place }),
                 Ok((_, Some(way))) => {
-                    relay::carry(stream, way).await;
-                    drop(place);
+                    // Whether what it carries asks anything is not looked at: it counts as being served.
+                    let _serving = place.serves();
+                    tokio::select! {
+                        () = relay::carry(stream, way) => {}
+                        () = place.wanted() => {}
+                    }
                 }
                 Err((Refused::NoNews, why)) => tracing::debug!("connection from {from} refused: {why}"),
                 Err((Refused::Unwelcome(who), why)) => {
@@ -157,17 +161,18 @@ async fn admit(
     found.map(|way| (hello, way))
 }
 
-/// Serves one connection with a tarpc service, until it ends. While as many of its requests are served as may be, no
+/// Serves one connection with a tarpc service, until it ends, or its place is wanted for another. While as many of its requests are served as may be, no
 /// other is read: the sender feels it. Each of them ends, at its deadline at the latest, and has room for its answer.
 /// The future that may follow runs as soon as the other end has gone, whatever is still being served.
 #[macro_export]
 macro_rules! serve_guest {
-    ($stream:expr, $service:expr) => {
-        $crate::serve_guest!($stream, $service, std::future::ready(()))
+    ($stream:expr, $place:expr, $service:expr) => {
+        $crate::serve_guest!($stream, $place, $service, std::future::ready(()))
     };
-    ($stream:expr, $service:expr, $once_closed:expr) => {{
+    ($stream:expr, $place:expr, $service:expr, $once_closed:expr) => {{
         use futures::StreamExt as _;
         use tarpc::server::Channel as _;
+        let place: $crate::serve::places::Place = $place;
         let mut wire = raidfs_common::wire::Wire::new($stream);
         let (closed, once_closed) = (wire.closed(), $once_closed);
         tokio::spawn(async move {
@@ -175,15 +180,24 @@ macro_rules! serve_guest {
             once_closed.await;
         });
         let most = raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
-        let places = std::sync::Arc::new(tokio::sync::Semaphore::new(most));
+        let turns = std::sync::Arc::new(tokio::sync::Semaphore::new(most));
         let config = tarpc::server::Config { pending_response_buffer: most };
         let requests = tarpc::server::BaseChannel::new(config, wire).execute($service);
         futures::pin_mut!(requests);
-        while let Some(request) = requests.next().await {
-            let place = places.clone().acquire_owned().await;
+        loop {
+            let next = async {
+                let request = requests.next().await?;
+                let serving = place.serves();
+                Some((request, serving, turns.clone().acquire_owned().await))
+            };
+            let next = tokio::select! {
+                next = next => next,
+                () = place.wanted() => None,
+            };
+            let Some((request, serving, turn)) = next else { break };
             tokio::spawn(async move {
                 request.await;
-                drop(place);
+                drop((serving, turn));
             });
         }
     }};
@@ -191,7 +205,7 @@ macro_rules! serve_guest {
 
 #[cfg(test)]
 mod tests {
-    use super::{Refused, admit, judge};
+    use super::{Place, Places, Refused, admit, judge};
     use raidfs_common::config::{Config, Durability};
     use raidfs_common::id::{ClusterId, ServerId};
     use raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
@@ -318,6 +332,10 @@ mod tests {
         }
     }
 
+    fn place() -> Place {
+        Places::new(1).take([127, 0, 0, 1].into()).unwrap()
+    }
+
     #[tarpc::service]
     trait Patient {
         async fn wait();
@@ -345,7 +363,7 @@ mod tests {
         let (accepted, _) = listener.accept().await.unwrap();
         let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
         let (service, (ended, end)) = (server.clone(), tokio::sync::oneshot::channel());
-        tokio::spawn(async move { serve_guest!(accepted, service.serve(), async move { ended.send(()).unwrap() }) });
+        tokio::spawn(async move { serve_guest!(accepted, place(), service.serve(), async move { ended.send(()).unwrap() }) });
         let driven = PatientClient::new(tarpc::client::Config::default(), Wire::new(stream));
         let client = driven.client;
         let connection = tokio::spawn(driven.dispatch);
@@ -365,7 +383,7 @@ mod tests {
         let (accepted, _) = listener.accept().await.unwrap();
         let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
         let service = server.clone();
-        let served = tokio::spawn(async move { serve_guest!(accepted, service.serve()) });
+        let served = tokio::spawn(async move { serve_guest!(accepted, place(), service.serve()) });
         let mut config = tarpc::client::Config::default();
         (config.max_in_flight_requests, config.pending_request_buffer) = (4096, 4096);
         let client = PatientClient::new(config, Wire::new(stream)).spawn();

@@ -6,6 +6,7 @@ pub mod chunks;
 pub mod listen;
 pub mod names;
 pub mod peer;
+pub mod places;
 mod relay;
 pub mod tally;
 pub mod witness;

@@ -1,6 +1,6 @@
 # limit: 180
-# A server, the leader among them, is flooded: by clients that take every connection that it gives, ask without end and never
-# read an answer, or speak a byte at a time, and by garbage. It serves the others all the while: programs see no error and
+# A server, the leader among them, is flooded: by clients that take every connection that it gives and ask nothing, ask
+# without end and never read an answer, or speak a byte at a time, and by garbage. It serves the others all the while: programs see no error and
 # wait at most 1.5 s, its memory is bounded, and nothing is left of it afterwards.
 skip_without prlimit
 source "$LIB/watch.sh"
@@ -8,6 +8,7 @@ cluster_up
 memory() { awk '/^VmRSS/ { print int($2 / 1024) }' "/proc/$(pid_of "$1")/status"; }
 files_open() { find "/proc/$(pid_of "$1")/fd" -mindepth 1 | wc -l; }
 has_many_files() { [ "$(files_open "$1")" -gt 300 ]; }
+answers() { [ "$(json "/servers/$((${1#fsd} - 1))/up")" = true ]; }
 has_few_files() { [ "$(files_open "$1")" -lt 250 ]; }
 
 for victim in "$(follower)" "$(leader)"; do
@@ -19,6 +20,7 @@ for victim in "$(follower)" "$(leader)"; do
   before=$(memory "$victim")
   pass_time 2000
   check "and on" moves_on
+  check "who comes later is let in, in the place of one that asks nothing" wait_until 10 answers "$victim"
   within "its memory does not grow without end (MiB, $before before)" 1 400 "$(memory "$victim")"
   tell flood
   check "the flood had its way" finish flood

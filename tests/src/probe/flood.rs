@@ -64,9 +64,9 @@ pub fn run(config: &str, server: usize) -> Found {
         drips.push((tried("connect", connect(&address, &[]))?, 0));
     }
     let mut idle = Vec::new();
-    // More than it gives: those beyond are refused, or hung up on.
-    for _ in 0..CONNECTIONS_MAX + 100 {
-        idle.extend(connect(&address, &[]));
+    // More than it gives: those beyond are refused, or hung up on. Half of them are welcomed, and ask nothing.
+    for n in 0..CONNECTIONS_MAX * 2 + 100 {
+        idle.extend(connect(&address, if n % 2 == 0 { &hello } else { &[] }));
     }
     println!("connections={}", ASKERS + DRIPS + idle.len());
     let (mut sent, mut dripped) = (0, Instant::now());
