@@ -264,7 +264,9 @@ impl Replica {
                 local => (local, self.forward(forward).await),
             }
         } else {
-            tokio::join!(self.make_here(chunk, change), self.forward(forward))
+            // The mirror's way is the longer one, and begins first.
+            let (remote, local) = tokio::join!(self.forward(forward), self.make_here(chunk, change));
+            (local, remote)
         };
         self.combine(local, remote).await
     }
