@@ -155,12 +155,12 @@ async fn serve(
     let mut state = cluster.session_state();
     let mut lost = false;
     let mut broken = None;
-    tokio::select! {
-        reason = mounted.ended() => broken = reason,
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        _ = state.wait_for(|s| *s == SessionState::Lost) => lost = true,
-    }
+    let why = tokio::select! {
+        reason = mounted.ended() => { broken = reason; "it was unmounted" }
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        _ = state.wait_for(|s| *s == SessionState::Lost) => { lost = true; "the session was lost" }
+    };
     if lost {
         // Whoever writes to the path must get an error, and not write to the disk below: so the mount stays, dead.
         std::mem::forget(mounted);
@@ -170,8 +170,12 @@ async fn serve(
         )
         .into());
     }
+    if broken.is_none() {
+        tracing::info!("the mount at {place} ends ({why}): what was written and is not stored yet is stored now");
+    }
     let ended = take_away(mounted, mount_point).await?;
     finish(&vfs, &cluster).await?;
+    tracing::info!("the mount at {place} has ended, and all that was written is stored");
     match broken.or(ended) {
         Some(reason) => Err(format!("the mount at {place} broke: {reason}").into()),
         None => Ok(()),

@@ -363,7 +363,9 @@ mod tests {
         let (accepted, _) = listener.accept().await.unwrap();
         let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
         let (service, (ended, end)) = (server.clone(), tokio::sync::oneshot::channel());
-        tokio::spawn(async move { serve_guest!(accepted, place(), service.serve(), async move { ended.send(()).unwrap() }) });
+        tokio::spawn(async move {
+            serve_guest!(accepted, place(), service.serve(), async move { ended.send(()).unwrap() })
+        });
         let driven = PatientClient::new(tarpc::client::Config::default(), Wire::new(stream));
         let client = driven.client;
         let connection = tokio::spawn(driven.dispatch);
