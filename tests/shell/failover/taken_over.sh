@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # Who has the store is cut off from it, or hangs, in the middle of writes and renames, and a second mountd takes over: the old
 # one is fenced first. When it goes on, its programs get errors and it ends; nothing that it had still to send appears, all
 # that it had acknowledged is there, once, and nothing leaks. Then the same with a shell that is killed, and that hangs.
@@ -11,6 +12,7 @@ inodes_are() { [ "$(inodes)" = "$1" ]; }
 # What no file needs any more is not kept: the four servers together have no more than so many bytes.
 kept() { local n sum=0; for n in 0 1 2 3; do sum=$((sum + $(json "/servers/$n/chunk_bytes"))); done; echo "$sum"; }
 kept_at_most() { [ "$(kept)" -le "$1" ]; }
+all_in_sync() { local n; for n in 1 2 3 4; do copy_is fsd$n "in sync" || return 1; done; }
 sum_of() { echo 3 > /proc/sys/vm/drop_caches; sha256sum < "$1"; }
 
 # A name that is not synced may be lost with the mount.
@@ -31,7 +33,7 @@ begin_old() {
   need lines_at_least "$(output_of orphan)" 1
 }
 takes_over() {
-  begin next inside operator "$BIN/mountd" --config "$DIR/raidfs.toml" --takeover "$NEXT"
+  begin next exec nsenter --net="$(space_of operator)" "$BIN/mountd" --config "$DIR/raidfs.toml" --takeover "$NEXT"
   need wait_until 30 grep -qF " $NEXT " /proc/self/mountinfo
 }
 # old_and_new WHAT STOP GO: the old mount is stopped by one command, and let go on by the other.
@@ -65,7 +67,7 @@ old_and_new() {
   same "$what: so is its name, and no other" new "$(ls "$NEXT/moves")"
   need rm -r "$NEXT/moves" "$NEXT/over" "$NEXT/log"
   check "$what: no inode is left" wait_until 30 inodes_are "$had"
-  need wait_healthy 60
+  need wait_until 60 all_in_sync
   check "$what: verify finds nothing wrong" verify
   need umount "$NEXT"
   need finish next
