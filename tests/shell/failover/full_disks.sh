@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # Servers on small disks: what df promises can be written, then it is ENOSPC; what was there is unharmed, and deleting makes room.
 skip_without mkfs.ext4
 for name in fsd1 fsd2 fsd3 fsd4; do local_ext4 "$DIR/data/$name" 96M -m 0; done
