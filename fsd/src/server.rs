@@ -67,7 +67,7 @@ pub enum Ended {
     #[error("{0}")]
     Failed(String),
     /// The next life mends what this one could not use, and is to begin at once: log and names were of a history that the
-    /// others did not go on from, and have been dropped (rule 4); or names could not be read or written.
+    /// others did not go on from, and have been dropped (rule 4); names could not be read or written; or the log has rotted.
     #[error("starting anew: {0}")]
     Anew(String),
     /// The cluster knows another data directory in this one's place.
@@ -135,6 +135,8 @@ struct Server {
     joined: Arc<AtomicBool>,
     stop: Arc<Stop>,
     bulk: mpsc::UnboundedSender<Guest>,
+    /// It may have forgotten entries when it started.
+    doubtful: bool,
 }
 
 /// What the last life has left of the chunks. Refused if all of them are gone.
@@ -227,6 +229,17 @@ fn begin_changes(
     settled::remove(&home.settled()).map_err(cannot("note that changes are made"))
 }
 
+/// Has the next life cut off what cannot be read of the log, and begins it at once; but not again and again: not if this life
+/// has just done so (`doubtful`). What is cut off may have been acknowledged, and that life is doubtful until it has it from the
+/// others; nothing is wrong with names and chunks.
+pub fn suspect_log(doubtful: bool, lived: Duration, reason: String) -> Ended {
+    if doubtful && lived < USABLE_FOR {
+        return Ended::Failed(format!("{reason}, though all of it could be read a moment ago"));
+    }
+    tracing::error!("{reason}: starting anew, without what cannot be read of the log");
+    Ended::Anew(reason)
+}
+
 /// Runs a server until it is told to stop (`stop`), or fails.
 pub async fn run(
     config: Config,
@@ -283,6 +296,7 @@ pub async fn run(
         joined: Arc::default(),
         stop: stop.clone(),
         bulk,
+        doubtful,
     });
     begin_work(&server, asks, life, sweep_first);
     let guests = server.clone();
@@ -604,6 +618,9 @@ impl Server {
         };
         match (log, names) {
             (Some(Fatal::Broken(reason)), _) => Err(Ended::Failed(reason)),
+            (Some(Fatal::Damaged(reason)), _) => {
+                Err(suspect_log(self.doubtful, self.cluster.started.elapsed(), reason))
+            }
             (Some(Fatal::OtherHistory(reason)), _) => Err(self.forget_history(home, reason).await),
             (_, Some(broken)) => Err(self.suspect_names(home, broken).await),
             (None, None) => self.stop_in_order(home).await,

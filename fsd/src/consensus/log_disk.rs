@@ -47,6 +47,14 @@ impl DiskLog {
     pub fn open(dir: &Path) -> io::Result<(DiskLog, Opened)> {
         fs::create_dir_all(dir)?;
         let (mut segments, mut cut) = open_segments(dir)?;
+        if cut {
+            let last = segments.last().map_or(LogIndex(0), |segment| segment.last().0);
+            tracing::warn!(
+                "{}: what follows entry {last} is damaged, and is cut off: this server may have acknowledged it, and votes when it \
+                 has caught up",
+                dir.display()
+            );
+        }
         if segments.is_empty() {
             segments.push(Segment::create(dir, (LogIndex(0), Term(0)))?);
         }
@@ -312,6 +320,7 @@ impl LogStore for DiskLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::FileExt;
 
     fn entry(index: u64, term: u64) -> LogEntry {
         LogEntry { term: Term(term), index: LogIndex(index), synced: false, data: vec![index as u8; 100].into() }
@@ -357,6 +366,21 @@ mod tests {
         assert!(opened.cut);
         assert_eq!(log.last().0, first_of_second);
         assert_eq!(DiskLog::open(dir.path()).expect("it opens").1, Opened { cut: false });
+    }
+
+    #[test]
+    fn what_has_rotted_is_told_from_what_cannot_be_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = open(dir.path());
+        log.append(&[entry(1, 1), entry(2, 1), entry(3, 1)]).expect("it appends");
+        let file = log.segments[0].file.clone();
+        let (second, third) = (log.segments[0].slots[1].offset, log.segments[0].slots[2].offset);
+        file.write_all_at(b"?", u64::from(second) + 30).expect("it rots");
+        let kind = |log: &DiskLog| log.on_disk(LogIndex(2), usize::MAX).map_err(|e| e.kind());
+        assert_eq!(kind(&log), Err(io::ErrorKind::InvalidData));
+        assert_eq!(log.on_disk(LogIndex(1), 1).expect("what is before it is read"), [entry(1, 1)]);
+        file.set_len(u64::from(third) - 1).expect("it is cut");
+        assert_eq!(kind(&log), Err(io::ErrorKind::UnexpectedEof));
     }
 
     #[test]

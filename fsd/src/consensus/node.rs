@@ -90,6 +90,9 @@ pub enum Lost {
 pub enum Fatal {
     /// Its log cannot be relied on: the process must end, uncleanly (rule 18).
     Broken(String),
+    /// An entry of its log is there, but is not what was written: the next life cuts it off with all that follows, is doubtful,
+    /// and has it from the others.
+    Damaged(String),
     /// What it has applied is of a history that the others did not go on from: it must be dropped (rule 4).
     OtherHistory(String),
 }
@@ -439,7 +442,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
                 Ok(entries) if !entries.is_empty() => entries,
                 Ok(_) => break,
                 Err(error) => {
-                    self.fail(&format!("cannot read the log: {error}"));
+                    self.end(fatal("cannot read the log", &error));
                     break;
                 }
             };
@@ -473,7 +476,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     fn publish(&self, inner: &mut Inner<L, M>) {
         match inner.core.failure() {
             Some(error @ Failure::OtherHistory(_)) => self.end(Fatal::OtherHistory(error.to_string())),
-            Some(error @ Failure::Log(_)) => self.fail(&error.to_string()),
+            Some(Failure::Log(error)) => self.end(fatal("the log failed", error)),
             Some(Failure::Stopped) | None => {}
         }
         let durable = inner.core.log().durable();
@@ -600,6 +603,12 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             inner.core.on_synced(now);
         });
     }
+}
+
+/// What becomes of a voter whose log cannot be used.
+fn fatal(what: &str, error: &io::Error) -> Fatal {
+    let reason = format!("{what}: {error}");
+    if error.kind() == io::ErrorKind::InvalidData { Fatal::Damaged(reason) } else { Fatal::Broken(reason) }
 }
 
 /// What a voter knows that has applied so much, and whose time counts from `started`.

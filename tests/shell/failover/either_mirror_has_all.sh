@@ -13,3 +13,4 @@ for side in "fsd1 fsd3" "fsd2 fsd4"; do
   back $side
   need wait_healthy 60
 done
+check "verify finds nothing wrong" verify

@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # Servers on small disks: what df promises can be written, then it is ENOSPC; what was there is unharmed, and deleting makes room.
 skip_without mkfs.ext4
 for name in fsd1 fsd2 fsd3 fsd4; do local_ext4 "$DIR/data/$name" 96M -m 0; done
@@ -7,10 +8,12 @@ avail() { df -k --output=avail "$MNT" | tail -n 1 | tr -d ' '; }
 at_least() { [ "$(avail)" -ge "$1" ]; }
 at_most() { [ "$(avail)" -le "$1" ]; }
 mib() { dd if=/dev/urandom of="$1" bs=1M count=1 status=none; }
+drop() { echo 3 > /proc/sys/vm/drop_caches; }
 empty=$(avail)
 need mkdir "$MNT/kept"
 for i in 1 2 3 4 5 6; do need mib "$MNT/kept/$i"; done
 need sync "$MNT"/kept/*
+need cp "$MNT/kept/5" "$CASE_DIR/5"
 sums "$MNT/kept" > "$CASE_DIR/kept"
 # df lags by up to 2 s; what it says before it knows of the six is no promise of this moment.
 need wait_until 10 at_most $((empty - 5 * 1024))
@@ -22,6 +25,9 @@ within "not before df's promise was kept (but for a twentieth)" $((begun * 19 / 
 check "and df says that nothing is left" wait_until 10 at_most $((begun / 20))
 check "the log says so, and not once for each piece" [ "$(grep -c 'no space left' "$DIR/log/mountd.log")" -le 2 ]
 check "what was there is as it was" sh -c 'cd "$1" && sha256sum --quiet -c "$2"' - "$MNT/kept" "$CASE_DIR/kept"
+check "a file can be cut short" truncate -s 300000 "$MNT/kept/5"
+same "to that" "$(head -c 300000 "$CASE_DIR/5" | sha256sum)" "$(drop; sha256sum < "$MNT/kept/5")"
+check "and taken away" rm "$MNT/kept/4"
 check "it can be overwritten" dd if=/dev/zero of="$MNT/kept/6" bs=1M count=1 conv=notrunc,fsync status=none
 check "names can be made, moved and taken away" sh -c 'cd "$1" && mkdir d && touch d/e && mv d/e d/f && rm -r d' - "$MNT"
 check "nobody was put out for it" healthy
@@ -33,4 +39,35 @@ check "which can be used" wait_until 20 mib "$MNT/again"
 rm -f "$MNT"/[0-9]* "$MNT/again"
 check "all of it comes back" wait_until 30 at_least $((begun * 19 / 20))
 check "and can be used, too" dd if=/dev/zero of="$MNT/more" bs=1M count=40 conv=fsync status=none
+
+declare -A FILE=()
+# The disk of one server is full: neither is anything new put on its mirror, and all of it goes to the other pair.
+need rm "$MNT/more"
+check "all of it comes back" wait_until 30 at_least $((begun * 19 / 20))
+for name in cut gone read written; do
+  FILE[$name]=$(on_pair 1 $name)
+  need mib "${FILE[$name]}"
+  need sync "${FILE[$name]}"
+done
+need cp "${FILE[read]}" "$CASE_DIR/read"
+room() { df -k --output=avail "$DIR/data/fsd2" | tail -n 1 | tr -d ' '; }
+free() { json /pairs/0/space/free; }
+free_at_most() { [ "$(free)" -le "$1" ]; }
+free_over() { [ "$(free)" -gt "$1" ]; }
+need fallocate -l $(($(room) - 2000))K "$DIR/data/fsd2/ballast"
+within "the disk of fsd2 is full" 0 2100 "$(room)"
+check "which is known of its pair" wait_until 20 free_at_most 1000000
+for n in $(seq 1 8); do need mib "$MNT/elsewhere$n"; need sync "$MNT/elsewhere$n"; done
+same "all that is new goes to the other pair" "fsd3 fsd4 " "$(for n in $(seq 1 8); do holders_of "$MNT/elsewhere$n"; echo; done | sort -u)"
+drop
+check "with one mirror full files are read" cmp "$CASE_DIR/read" "${FILE[read]}"
+check "cut short" truncate -s 1000 "${FILE[cut]}"
+check "and taken away" rm "${FILE[gone]}"
+check "what is there is overwritten" dd if="$CASE_DIR/read" of="${FILE[written]}" bs=1M conv=notrunc,fsync status=none
+need rm "$DIR/data/fsd2/ballast"
+check "once there is room it is used" wait_until 20 free_over 20000000
+drop
+check "what was overwritten is right" cmp "$CASE_DIR/read" "${FILE[written]}"
+same "what was cut is" "1000" "$(stat -c %s "${FILE[cut]}")"
+check "all is healthy" wait_healthy 60
 check "verify finds nothing wrong" verify

@@ -87,3 +87,4 @@ said "its mirror, which has nobody to mend from" "NOT   fsd1: not checked, as th
 said "who was" "ok     fsd3: "
 back fsd2
 need wait_healthy 60
+check "verify finds nothing wrong" verify

@@ -48,3 +48,4 @@ for victim in fsd1 fsd2 fsd3 fsd4 witness leader "fsd1 and fsd3" "fsd2 and fsd4"
   done
   within "and no wait over 0.2 s ($(waited pair1) ms and $(waited pair2) ms)" 0 200 "$(longest pair1 pair2)"
 done
+check "verify finds nothing wrong" verify

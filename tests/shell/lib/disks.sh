@@ -35,6 +35,7 @@ new_disk() {
 cut_power() {
   local name cut=$DISKS/cut
   hang "$@"
+  for name in "$@"; do echo unsynced > "$DIR/data/$name/unsynced"; done
   need btrfs -q subvolume snapshot "$DISKS/live" "$cut"
   crash "$@"
   for name in "$@"; do
@@ -44,6 +45,10 @@ cut_power() {
   done
   need btrfs -q subvolume delete "$cut"
   insert "$@"
+  for name in "$@"; do
+    refuse "what was not synced is gone from the disk of $name" grep -qs . "$DIR/data/$name/unsynced"
+    rm -f "$DIR/data/$name/unsynced"
+  done
 }
 # booted NAME...: each started again, with the word of its machine that it lost power since, or that it did not.
 booted() { local name; for name in "$@"; do RAIDFS_BOOT_ID=boot${BOOT[$name]:-0} back "$name"; done; }
