@@ -5,9 +5,10 @@
 
 use crate::board::{Ask, Board};
 use crate::bookmark::Bookmark;
-use crate::chunk::ChunkStore;
+use crate::chunk::{ChunkStore, io};
 use crate::cluster::{Cluster, NamesNode, NodeProposer};
 use crate::consensus::core::Setup;
+use crate::consensus::keep::Keep;
 use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
@@ -121,6 +122,11 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
     }
 }
 
+/// How much of the log is kept on the disk that it is on.
+pub fn keep_of_log(home: &DataDir) -> Keep {
+    Keep::on_disk_of(io::room_at(&home.log()).ok().map(|(total, _)| total))
+}
+
 /// The parts of a running server.
 struct Server {
     cluster: Arc<Cluster>,
@@ -135,6 +141,7 @@ struct Server {
     joined: Arc<AtomicBool>,
     stop: Arc<Stop>,
     bulk: mpsc::UnboundedSender<Guest>,
+    keep: Keep,
 }
 
 /// What the last life has left of the chunks. Refused if all of them are gone.
@@ -283,6 +290,7 @@ pub async fn run(
         joined: Arc::default(),
         stop: stop.clone(),
         bulk,
+        keep: keep_of_log(home),
     });
     begin_work(&server, asks, life, sweep_first);
     let guests = server.clone();
@@ -300,7 +308,7 @@ pub async fn run(
 
 /// Starts what goes on by itself on this thread until the server ends.
 fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Life, sweep_first: bool) {
-    tokio::spawn(flush::run(server.machine.clone(), server.node.clone()));
+    tokio::spawn(flush::run(server.machine.clone(), server.node.clone(), server.keep));
     tokio::spawn(flush::sync_log(server.node.clone()));
     tokio::spawn(server.duties.clone().run());
     tokio::spawn(server.clone().answer_asks(asks));
@@ -676,8 +684,9 @@ impl Server {
         // would be trusted to have it.
         self.node.stop();
         let (machine, node) = (&self.machine, &self.node);
-        let kept =
-            node.sync_all().await && flush::flush(machine, node).await && flush::make_durable(machine, node).await;
+        let kept = node.sync_all().await
+            && flush::flush(machine, node).await
+            && flush::make_durable(machine, node, self.keep).await;
         // Nobody waits any more for what is found wrong with the names from here on, but for this.
         let broken = machine.watch_fatal().borrow().clone();
         if let Some(broken) = broken {
