@@ -238,7 +238,7 @@ impl Proposer for NodeProposer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::board::Board;
     use crate::consensus::core::Setup;
@@ -259,7 +259,7 @@ mod tests {
 
     /// Rows that can be read until their disk fails.
     #[derive(Clone, Default)]
-    struct Failing {
+    pub(crate) struct Failing {
         rows: MemoryStore,
         fails: Arc<AtomicBool>,
     }
@@ -294,17 +294,29 @@ mod tests {
         }
     }
 
-    /// The only voter of its cluster, with its names in `store`.
-    fn alone(dir: &std::path::Path, store: Failing) -> NodeProposer {
+    fn config() -> Config {
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let config = Config {
+        Config {
             cluster: "alone".into(),
             pairs: vec![[at(1), at(2)]],
             witness: at(3),
             durability: Durability::Relaxed,
             io_timeout: Duration::from_secs(1),
             scrub_every: None,
-        };
+        }
+    }
+
+    /// A server and nobody else.
+    pub(crate) fn a_cluster() -> Cluster {
+        let config = config();
+        let peers = Peers::new(&config, ME);
+        let (incarnation, started) = (Incarnation(1), Instant::now());
+        Cluster { config, me: ME, incarnation, started, peers, own_grown: OnceLock::new() }
+    }
+
+    /// The only voter of its cluster, with its names in `store`.
+    pub(crate) fn alone(dir: &std::path::Path, store: Failing) -> NodeProposer {
+        let config = config();
         let setup = Setup {
             me: ME,
             voters: vec![ME],
@@ -389,7 +401,9 @@ mod tests {
             files.map(|file| file.and_then(|file| file.metadata()).expect("it is there").len()).sum::<u64>()
         };
         let durable = async |total| {
-            assert!(flush::flush(machine, node).await && flush::make_durable(machine, node, Keep::on_disk_of(total)).await);
+            assert!(
+                flush::flush(machine, node).await && flush::make_durable(machine, node, Keep::on_disk_of(total)).await
+            );
         };
         durable(None).await;
         assert!(log() > 30 << 20, "a large disk keeps all of it: {}", log());
