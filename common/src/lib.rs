@@ -11,10 +11,11 @@
 //! | [`error`] | outcomes that applications see; rejections that the client acts on |
 //! | [`rpc`] | the services, and the first frame of every connection |
 //! | [`stream`], [`wire`], [`codec`] | connections, tarpc over them with payloads beside the header; the only use of bincode |
+//! | [`panics`] | a panic ends the program |
 //! | [`plant`] | bugs on purpose, for the simulation to find; in no usual build |
 //! | [`config`], [`limits`], [`log`], [`printed`] | the configuration file, every bound of the system, log lines, names in them |
 //!
-//! One rule: apart from `stream`, `wire`, `config` and `log` nothing here does I/O or asks for the time.
+//! One rule: apart from `stream`, `wire`, `config`, `log` and `panics` nothing here does I/O or asks for the time.
 
 pub mod acl;
 pub mod attr;
@@ -30,6 +31,7 @@ pub mod log;
 pub mod name;
 pub mod namespace;
 pub mod pair;
+pub mod panics;
 pub mod plant;
 pub mod printed;
 pub mod rpc;

@@ -4,6 +4,7 @@
 use clap::Parser;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::log;
+use raidfs_common::panics;
 use raidfs_common::printed::printed;
 use raidfs_mountd::cluster::holder::Holder;
 use raidfs_mountd::cluster::{ClusterClient, OpenError, SessionState};
@@ -75,6 +76,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log::start();
+    // Programs get errors from a mount that is dead, and the next one takes its place; with one that limps they would wait for
+    // what never comes, or read what is half changed.
+    panics::end_the_process(&[]);
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -108,6 +112,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     raidfs_common::wire::tune_allocator();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = runtime.block_on(serve(config, &mount_point, &options, arguments.leave_session));
+    panics::let_pass();
     // Whatever still waits for a server would keep the process for nothing.
     runtime.shutdown_background();
     result
