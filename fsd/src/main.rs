@@ -4,7 +4,7 @@ use clap::Parser;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
-use raidfs_common::panics;
+use raidfs_common::{panics, threads};
 use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::{DataDir, Identity};
@@ -104,7 +104,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     if !flags.witness && config.pair_of(me).is_none() {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = threads::runtime("blocking").map_err(|e| format!("cannot start threads: {e}"))?;
     let stop = Arc::new(Stop::default());
     // Not of one life: between two of them, too, who is asked to stop does.
     signals::ask_on_signal(stop.clone())?;

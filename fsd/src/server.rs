@@ -350,10 +350,7 @@ fn start_chunk_thread(
     let life = home.book();
     replica.doubt_life_by(Box::new(move || life.disk_failed()));
     let (bulk, mut guests) = mpsc::unbounded_channel::<Guest>();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(cannot("start the thread for chunks"))?;
+    let runtime = raidfs_common::threads::runtime("blocking-chunks").map_err(cannot("start the threads for chunks"))?;
     let handle = runtime.handle().clone();
     let own = replica.clone();
     let pair = config.pair_of(cluster.me).unwrap_or_default();

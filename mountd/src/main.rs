@@ -4,8 +4,8 @@
 use clap::Parser;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::log;
-use raidfs_common::panics;
 use raidfs_common::printed::printed;
+use raidfs_common::{panics, threads};
 use raidfs_mountd::cluster::holder::Holder;
 use raidfs_mountd::cluster::{ClusterClient, OpenError, SessionState};
 use raidfs_mountd::fuse::options::Options;
@@ -110,7 +110,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .map_err(|e| format!("cannot make the directory {} of --cache: {e}", printed(&dir)))?;
     }
     raidfs_common::wire::tune_allocator();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = threads::runtime("blocking").map_err(|e| format!("cannot start threads: {e}"))?;
     let result = runtime.block_on(serve(config, &mount_point, &options, arguments.leave_session));
     panics::let_pass();
     // Whatever still waits for a server would keep the process for nothing.
