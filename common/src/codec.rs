@@ -49,7 +49,7 @@ pub fn decode_frame<T: DeserializeOwned>(header: &[u8], payload: Bytes) -> Resul
     BESIDE.with(|beside| *beside.borrow_mut() = Some(payload));
     // tarpc adds the deadline that a frame names to the time of day, and panics if that is too far off: what is beside
     // must not stay there, and one connection's garbage must end that connection only.
-    let decoded = std::panic::catch_unwind(|| options().deserialize(header));
+    let decoded = crate::panics::caught(|| options().deserialize(header));
     let result = decoded.unwrap_or_else(|_| Err(bincode::Error::custom("a value that nobody can have meant")));
     let left = BESIDE.with(|beside| beside.borrow_mut().take());
     match result {

@@ -11,10 +11,11 @@
 //! | [`error`] | outcomes that applications see; rejections that the client acts on |
 //! | [`rpc`] | the services, and the first frame of every connection |
 //! | [`stream`], [`wire`], [`codec`] | connections, tarpc over them with payloads beside the header; the only use of bincode |
+//! | [`panics`], [`threads`] | a panic ends the program; runtimes that have their threads from the beginning |
 //! | [`plant`] | bugs on purpose, for the simulation to find; in no usual build |
 //! | [`config`], [`limits`], [`log`], [`printed`] | the configuration file, every bound of the system, log lines, names in them |
 //!
-//! One rule: apart from `stream`, `wire`, `config` and `log` nothing here does I/O or asks for the time.
+//! One rule: apart from `stream`, `wire`, `config`, `log`, `panics` and `threads` nothing here does I/O or asks for the time.
 
 pub mod acl;
 pub mod attr;
@@ -30,9 +31,11 @@ pub mod log;
 pub mod name;
 pub mod namespace;
 pub mod pair;
+pub mod panics;
 pub mod plant;
 pub mod printed;
 pub mod rpc;
 pub mod stream;
+pub mod threads;
 pub mod time;
 pub mod wire;

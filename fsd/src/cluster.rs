@@ -238,10 +238,11 @@ impl Proposer for NodeProposer {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::board::Board;
     use crate::consensus::core::Setup;
+    use crate::consensus::keep::Keep;
     use crate::consensus::timing::Timing;
     use crate::machine::flush;
     use crate::machine::stores::Stores;
@@ -258,7 +259,7 @@ mod tests {
 
     /// Rows that can be read until their disk fails.
     #[derive(Clone, Default)]
-    struct Failing {
+    pub(crate) struct Failing {
         rows: MemoryStore,
         fails: Arc<AtomicBool>,
     }
@@ -293,17 +294,29 @@ mod tests {
         }
     }
 
-    /// The only voter of its cluster, with its names in `store`.
-    fn alone(dir: &std::path::Path, store: Failing) -> NodeProposer {
+    fn config() -> Config {
         let at = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-        let config = Config {
+        Config {
             cluster: "alone".into(),
             pairs: vec![[at(1), at(2)]],
             witness: at(3),
             durability: Durability::Relaxed,
             io_timeout: Duration::from_secs(1),
             scrub_every: None,
-        };
+        }
+    }
+
+    /// A server and nobody else.
+    pub(crate) fn a_cluster() -> Cluster {
+        let config = config();
+        let peers = Peers::new(&config, ME);
+        let (incarnation, started) = (Incarnation(1), Instant::now());
+        Cluster { config, me: ME, incarnation, started, peers, own_grown: OnceLock::new() }
+    }
+
+    /// The only voter of its cluster, with its names in `store`.
+    pub(crate) fn alone(dir: &std::path::Path, store: Failing) -> NodeProposer {
+        let config = config();
         let setup = Setup {
             me: ME,
             voters: vec![ME],
@@ -365,11 +378,37 @@ mod tests {
     async fn a_sync_of_names_that_fails_is_said_to_who_stops() {
         let (dir, store) = (tempfile::tempdir().expect("a directory"), Failing::default());
         let NodeProposer { node, machine } = alone(dir.path(), store.clone());
-        assert!(flush::flush(&machine, &node).await && flush::make_durable(&machine, &node).await);
+        let keep = Keep::on_disk_of(None);
+        assert!(flush::flush(&machine, &node).await && flush::make_durable(&machine, &node, keep).await);
         store.fails.store(true, Ordering::Relaxed);
-        assert!(!flush::make_durable(&machine, &node).await);
+        assert!(!flush::make_durable(&machine, &node, keep).await);
         let broken = machine.watch_fatal().borrow().clone();
         assert!(broken.is_some_and(|broken| broken.reason.contains("the disk fails") && broken.unkept));
+    }
+
+    #[tokio::test]
+    async fn large_entries_do_not_fill_the_disk_though_they_are_few() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let proposer = alone(dir.path(), Failing::default());
+        let NodeProposer { node, machine } = &proposer;
+        node.watch().wait_for(|status| status.leads).await.expect("the node lives");
+        for seq in 1..=30 {
+            let open = Change::OpenSession { holder: "x".repeat(1 << 20), takeover: false };
+            proposer.batch(vec![request(seq, open)]).await.expect("it is made");
+        }
+        let log = || {
+            let files = std::fs::read_dir(dir.path().join("log")).expect("it is there");
+            files.map(|file| file.and_then(|file| file.metadata()).expect("it is there").len()).sum::<u64>()
+        };
+        let durable = async |total| {
+            assert!(
+                flush::flush(machine, node).await && flush::make_durable(machine, node, Keep::on_disk_of(total)).await
+            );
+        };
+        durable(None).await;
+        assert!(log() > 30 << 20, "a large disk keeps all of it: {}", log());
+        durable(Some(1 << 30)).await;
+        assert!(log() < 30 << 20, "and a small one its share, and what comes: {}", log());
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use clap::Parser;
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::log::chain;
+use raidfs_common::{panics, threads};
 use raidfs_fsd::chunk::ChunkStore;
 use raidfs_fsd::chunk::disk::DiskChunks;
 use raidfs_fsd::identity::{DataDir, Identity};
@@ -72,12 +73,17 @@ enum Next {
     Room { distrusted: bool },
 }
 
+/// How the names of the threads begin that the library below the store of names has. It says by errors what they have lost, and the next
+/// life then looks whether the store can be used.
+const STORE_THREADS: &str = "fjall:";
+
 /// The exit code of a server whose data directory the cluster does not take.
 const REFUSED: u8 = 3;
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
     raidfs_common::log::start();
+    panics::end_the_process(&[STORE_THREADS]);
     raidfs_common::wire::tune_allocator();
     match run(&flags) {
         Ok(()) => ExitCode::SUCCESS,
@@ -98,7 +104,7 @@ fn run(flags: &Flags) -> Result<(), Box<dyn Error>> {
     if !flags.witness && config.pair_of(me).is_none() {
         return Err(format!("--id {} is not in {}: it has servers 1 to {servers}", me.0, flags.config.display()).into());
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = threads::runtime("blocking").map_err(|e| format!("cannot start threads: {e}"))?;
     let stop = Arc::new(Stop::default());
     // Not of one life: between two of them, too, who is asked to stop does.
     signals::ask_on_signal(stop.clone())?;
@@ -149,6 +155,7 @@ fn live(
         chunks = Some(opened.clone());
         Ok(server::run(config, &home, opened, listener, stop.clone()).await?)
     });
+    panics::let_pass();
     // Threads that hang on a disk must not hold up the end.
     runtime.shutdown_background();
     let Err(error) = ended else {

@@ -5,9 +5,10 @@
 
 use crate::board::{Ask, Board};
 use crate::bookmark::Bookmark;
-use crate::chunk::ChunkStore;
+use crate::chunk::{ChunkStore, io};
 use crate::cluster::{Cluster, NamesNode, NodeProposer};
 use crate::consensus::core::Setup;
+use crate::consensus::keep::Keep;
 use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
@@ -121,6 +122,11 @@ pub fn setup(config: &Config, me: ServerId, life: Life, log: &DiskLog, doubtful:
     }
 }
 
+/// How much of the log is kept on the disk that it is on.
+pub fn keep_of_log(home: &DataDir) -> Keep {
+    Keep::on_disk_of(io::room_at(&home.log()).ok().map(|(total, _)| total))
+}
+
 /// The parts of a running server.
 struct Server {
     cluster: Arc<Cluster>,
@@ -137,6 +143,7 @@ struct Server {
     bulk: mpsc::UnboundedSender<Guest>,
     /// It may have forgotten entries when it started.
     doubtful: bool,
+    keep: Keep,
 }
 
 /// What the last life has left of the chunks. Refused if all of them are gone.
@@ -297,6 +304,7 @@ pub async fn run(
         stop: stop.clone(),
         bulk,
         doubtful,
+        keep: keep_of_log(home),
     });
     begin_work(&server, asks, life, sweep_first);
     let guests = server.clone();
@@ -314,7 +322,7 @@ pub async fn run(
 
 /// Starts what goes on by itself on this thread until the server ends.
 fn begin_work(server: &Arc<Server>, asks: mpsc::UnboundedReceiver<Ask>, life: Life, sweep_first: bool) {
-    tokio::spawn(flush::run(server.machine.clone(), server.node.clone()));
+    tokio::spawn(flush::run(server.machine.clone(), server.node.clone(), server.keep));
     tokio::spawn(flush::sync_log(server.node.clone()));
     tokio::spawn(server.duties.clone().run());
     tokio::spawn(server.clone().answer_asks(asks));
@@ -356,10 +364,7 @@ fn start_chunk_thread(
     let life = home.book();
     replica.doubt_life_by(Box::new(move || life.disk_failed()));
     let (bulk, mut guests) = mpsc::unbounded_channel::<Guest>();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(cannot("start the thread for chunks"))?;
+    let runtime = raidfs_common::threads::runtime("blocking-chunks").map_err(cannot("start the threads for chunks"))?;
     let handle = runtime.handle().clone();
     let own = replica.clone();
     let pair = config.pair_of(cluster.me).unwrap_or_default();
@@ -693,8 +698,9 @@ impl Server {
         // would be trusted to have it.
         self.node.stop();
         let (machine, node) = (&self.machine, &self.node);
-        let kept =
-            node.sync_all().await && flush::flush(machine, node).await && flush::make_durable(machine, node).await;
+        let kept = node.sync_all().await
+            && flush::flush(machine, node).await
+            && flush::make_durable(machine, node, self.keep).await;
         // Nobody waits any more for what is found wrong with the names from here on, but for this.
         let broken = machine.watch_fatal().borrow().clone();
         if let Some(broken) = broken {

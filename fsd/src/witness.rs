@@ -1,9 +1,9 @@
 //! The witness: a voter and nothing else.
 
+use crate::consensus::keep::Keep;
 use crate::consensus::log::LogStore;
 use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
-use crate::consensus::short_log;
 use crate::identity::DataDir;
 use crate::joining;
 use crate::machine::witness::WitnessMachine;
@@ -12,11 +12,10 @@ use crate::serve::listen::{self, Guest};
 use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
 use crate::serve_guest;
-use crate::server::{Ended, cannot, setup, started, suspect_log};
+use crate::server::{Ended, cannot, keep_of_log, setup, started, suspect_log};
 use crate::stop::Stop;
 use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
-use raidfs_common::id::LogIndex;
 use raidfs_common::rpc::admin::AdminService;
 use raidfs_common::rpc::peer::PeerService;
 use raidfs_common::rpc::{Service, Speaker};
@@ -26,8 +25,6 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 const SYNC_EVERY: Duration = raidfs_common::limits::LOG_SYNC_EVERY;
-/// Entries kept behind what could be dropped.
-const KEEP_ENTRIES: u64 = 100_000;
 
 /// Runs the witness until it is told to stop, or its log fails.
 pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Arc<Stop>) -> Result<(), Ended> {
@@ -47,7 +44,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
     let node = Node::start(setup, log, machine.clone(), transport);
     let (joined, voters, others) = (Arc::new(AtomicBool::new(false)), config.voters(), peers.clone());
     let began = Instant::now();
-    tokio::spawn(keep_log(node.clone(), machine));
+    tokio::spawn(keep_log(node.clone(), machine, keep_of_log(home)));
     let (gone, mut events) = (node.clone(), peers.subscribe());
     tokio::spawn(async move {
         while let Some(peer) = next_gone(&mut events).await {
@@ -134,7 +131,7 @@ async fn until_end(
 }
 
 /// Syncs the log now and then, and drops what enough servers have durably applied (rule 18).
-async fn keep_log(node: Arc<WitnessNode>, machine: Arc<WitnessMachine>) {
+async fn keep_log(node: Arc<WitnessNode>, machine: Arc<WitnessMachine>, keep: Keep) {
     loop {
         tokio::time::sleep(SYNC_EVERY).await;
         node.sync_soon();
@@ -143,7 +140,6 @@ async fn keep_log(node: Arc<WitnessNode>, machine: Arc<WitnessMachine>) {
         if !tokio::task::spawn_blocking(move || keeper.keep()).await.is_ok_and(|kept| kept.is_ok()) {
             continue;
         }
-        let kept = short_log::entries_kept(KEEP_ENTRIES);
-        node.purge(LogIndex(node.status().spare.0.saturating_sub(kept)));
+        node.purge(node.status().spare, keep);
     }
 }

@@ -5,6 +5,7 @@ use clap::Parser;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::log;
 use raidfs_common::printed::printed;
+use raidfs_common::{panics, threads};
 use raidfs_mountd::cluster::holder::Holder;
 use raidfs_mountd::cluster::{ClusterClient, OpenError, SessionState};
 use raidfs_mountd::fuse::options::Options;
@@ -75,6 +76,9 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log::start();
+    // Programs get errors from a mount that is dead, and the next one takes its place; with one that limps they would wait for
+    // what never comes, or read what is half changed.
+    panics::end_the_process(&[]);
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -106,8 +110,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
             .map_err(|e| format!("cannot make the directory {} of --cache: {e}", printed(&dir)))?;
     }
     raidfs_common::wire::tune_allocator();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = threads::runtime("blocking").map_err(|e| format!("cannot start threads: {e}"))?;
     let result = runtime.block_on(serve(config, &mount_point, &options, arguments.leave_session));
+    panics::let_pass();
     // Whatever still waits for a server would keep the process for nothing.
     runtime.shutdown_background();
     result

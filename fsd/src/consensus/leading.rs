@@ -394,6 +394,8 @@ impl<L: LogStore> Core<L> {
                 return;
             }
             self.send_all(now, true);
+            // An answer has this looked at; who is the only voter gets none.
+            self.advance(now);
             self.hand_over_if_witness(now);
             self.hand_over_if_out_of_reach(now);
             return;

@@ -1,5 +1,6 @@
 //! The contract of the log's storage; knows nothing of votes being won or entries being agreed.
 
+use super::keep::Run;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::LogEntry;
 use std::io;
@@ -32,6 +33,8 @@ pub trait LogStore {
     fn append(&mut self, entries: &[LogEntry]) -> io::Result<()>;
     /// Takes away the entries from `from` on.
     fn truncate(&mut self, from: LogIndex) -> io::Result<()>;
+    /// What there is, the oldest first, in parts that [`LogStore::purge`] forgets as a whole or not at all.
+    fn runs(&self) -> Vec<Run>;
     /// Forgets entries up to `index`, some or all of them; they are applied for good.
     fn purge(&mut self, index: LogIndex) -> io::Result<()>;
     /// Forgets everything: what follows is behind a snapshot of the state after `index`.

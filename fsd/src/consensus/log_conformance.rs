@@ -49,8 +49,12 @@ fn suite(log: &mut dyn LogStore) {
     for i in 301..=1000 {
         log.append(&[entry(i, 2)]).expect("it appends");
     }
+    let runs = log.runs();
+    assert!(runs.is_sorted_by(|a, b| a.last < b.last) && runs.last().is_some_and(|run| run.last == log.last().0));
+    assert!((20_000_000..25_000_000).contains(&runs.iter().map(|run| run.bytes).sum::<u64>()), "{runs:?}");
     log.purge(LogIndex(900)).expect("it purges");
     let base = log.base().0;
+    assert!(runs.iter().any(|run| run.last == base), "as a whole or not at all");
     assert!(base <= LogIndex(900) && base > LogIndex(400), "{base}");
     assert_eq!(log.term_at(base), Some(Term(2)));
     assert_eq!(log.term_at(LogIndex(base.0 - 1)), None);

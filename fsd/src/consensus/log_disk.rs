@@ -1,6 +1,7 @@
 //! The log's contract on disk: segments of records, written with write(2) and synced when asked to, and a small file
 //! with the vote that is synced at each change.
 
+use super::keep::Run;
 use super::log::{LogStore, SyncJob, SyncMark, Vote};
 use super::segment::Segment;
 use super::short_log;
@@ -264,6 +265,10 @@ impl LogStore for DiskLog {
         }
         self.durable = self.durable.min(self.last().0);
         Ok(())
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.segments.iter().map(|segment| Run { last: segment.last().0, bytes: segment.length }).collect()
     }
 
     fn purge(&mut self, index: LogIndex) -> io::Result<()> {

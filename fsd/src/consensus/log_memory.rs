@@ -1,6 +1,7 @@
 //! The log's contract in memory: for tests and the simulation. Everything counts as durable at once, unless
 //! [`MemoryLog::hold_syncs`] is on.
 
+use super::keep::Run;
 use super::log::{LogStore, SyncJob, SyncMark, Vote};
 use raidfs_common::id::{LogIndex, Term};
 use raidfs_common::rpc::peer::LogEntry;
@@ -90,6 +91,10 @@ impl LogStore for MemoryLog {
         self.truncations += 1;
         self.durable = self.durable.min(self.last().0);
         Ok(())
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.entries.iter().map(|entry| Run { last: entry.index, bytes: entry.data.len() as u64 }).collect()
     }
 
     fn purge(&mut self, index: LogIndex) -> io::Result<()> {

@@ -8,12 +8,14 @@
 //! | [`core`] | what to do at each message, time-out and proposal: pure, time passed in |
 //! | `election`, `leading`, `following`, `reach` | its parts |
 //! | [`log`] | the contract of the log's storage; [`log_disk`] and [`log_memory`] |
+//! | [`keep`] | how much of it is kept |
 //! | [`pieces`] | in which order those of a snapshot are taken |
 //! | [`node`] | the core with its timers, messages and waiting callers: acts |
 
 pub mod core;
 mod election;
 pub mod following;
+pub mod keep;
 mod leading;
 pub mod lives;
 pub mod log;

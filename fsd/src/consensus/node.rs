@@ -2,6 +2,7 @@
 //! that wait for all that. Everything runs on one current-thread runtime; only syncs and snapshots leave it.
 
 use super::core::{Core, Failure, Now, Output, Setup};
+use super::keep::Keep;
 use super::log::{LogStore, SyncJob, SyncMark};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -296,9 +297,9 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         self.step(|inner, _| inner.core.on_applied_durable(index));
     }
 
-    /// Forgets entries up to `index`, some or all.
-    pub fn purge(self: &Arc<Self>, index: LogIndex) {
-        self.step(|inner, _| inner.core.with_log_checked(|log| log.purge(index)));
+    /// Forgets the oldest of the entries up to `spare`, as many as need not be kept.
+    pub fn purge(self: &Arc<Self>, spare: LogIndex, keep: Keep) {
+        self.step(|inner, _| inner.core.with_log_checked(|log| log.purge(keep.dropped(spare, &log.runs()))));
     }
 
     /// Empties the log of a voter that has fallen silent for good, durably.

@@ -107,6 +107,9 @@ impl LogStore for SlowLog {
     fn truncate(&mut self, from: LogIndex) -> io::Result<()> {
         self.0.truncate(from)
     }
+    fn runs(&self) -> Vec<super::keep::Run> {
+        self.0.runs()
+    }
     fn purge(&mut self, index: LogIndex) -> io::Result<()> {
         self.0.purge(index)
     }

@@ -2,9 +2,9 @@
 //! restart has little to apply again, seldom enough that a row which changes all the time is written once.
 
 use super::NamesMachine;
+use crate::consensus::keep::Keep;
 use crate::consensus::log::LogStore;
 use crate::consensus::node::{Node, Transport};
-use crate::consensus::short_log;
 use raidfs_common::id::LogIndex;
 use raidfs_common::limits::LOG_SYNC_EVERY;
 use std::sync::Arc;
@@ -16,8 +16,6 @@ use tokio::time::Instant;
 const EVERY: Duration = Duration::from_millis(500);
 /// The store is made durable this often; the log before it can be dropped then.
 const DURABLE_EVERY: Duration = Duration::from_secs(5);
-/// Entries kept in the log behind what could be dropped, so that a server that was away catches up by them.
-const KEEP_ENTRIES: u64 = 100_000;
 
 /// Has the log synced as often as promised, however long flushing takes; for ever.
 pub async fn sync_log<L, T>(node: Arc<Node<L, NamesMachine, T>>)
@@ -31,8 +29,8 @@ where
     }
 }
 
-/// Flushes for ever. `node` may be in the middle of anything.
-pub async fn run<L, T>(machine: Arc<NamesMachine>, node: Arc<Node<L, NamesMachine, T>>)
+/// Flushes for ever, and keeps so much of the log. `node` may be in the middle of anything.
+pub async fn run<L, T>(machine: Arc<NamesMachine>, node: Arc<Node<L, NamesMachine, T>>, keep: Keep)
 where
     L: LogStore + Send + 'static,
     T: Transport,
@@ -45,7 +43,7 @@ where
         }
         if Instant::now() >= durable_at {
             durable_at = Instant::now() + DURABLE_EVERY;
-            if !make_durable(&machine, &node).await {
+            if !make_durable(&machine, &node, keep).await {
                 return;
             }
         }
@@ -85,7 +83,7 @@ where
 }
 
 /// Makes the store durable, tells agreement about it, and drops what the log need not keep. False: it cannot be done any more.
-pub async fn make_durable<L, T>(machine: &Arc<NamesMachine>, node: &Arc<Node<L, NamesMachine, T>>) -> bool
+pub async fn make_durable<L, T>(machine: &Arc<NamesMachine>, node: &Arc<Node<L, NamesMachine, T>>, keep: Keep) -> bool
 where
     L: LogStore + Send + 'static,
     T: Transport,
@@ -96,8 +94,7 @@ where
     match synced {
         Ok(Ok(())) => {
             node.on_applied_durable(flushed);
-            let spare = node.status().spare.min(flushed);
-            node.purge(LogIndex(spare.0.saturating_sub(short_log::entries_kept(KEEP_ENTRIES))));
+            node.purge(node.status().spare.min(flushed), keep);
             true
         }
         Ok(Err(fault)) => {

@@ -50,7 +50,7 @@ impl DiskStore {
             Ok(DiskStore { database, rows })
         };
         // fjall reports most damage as an error, but asserts on some; either way this directory is not to be used.
-        match std::panic::catch_unwind(std::panic::AssertUnwindSafe(open)) {
+        match raidfs_common::panics::caught(open) {
             // Another has it open; that says nothing about what is in it.
             Ok(Err(fjall::Error::Locked)) => Err(Fault::store("open", std::io::Error::from_raw_os_error(libc::EAGAIN))),
             Ok(opened) => opened.map_err(|error: fjall::Error| Fault::store("open", error)),

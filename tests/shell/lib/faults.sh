@@ -176,3 +176,35 @@ flip_in() {
   need test -n "$byte"
   printf "\\x$(printf %x $((byte ^ 4)))" | need dd of="$1" bs=1 seek="$2" conv=notrunc status=none
 }
+
+# no_more_threads SERVER: it may have no thread more than it has, by a control group of its own; until `more_threads`.
+no_more_threads() {
+  local pid; pid=$(pid_of "$1")
+  THREADS_HOME=$PIDS$(sed -n "s/^[0-9]*:$PIDS_NAME:\(.*\)/\1/p" "/proc/$pid/cgroup")
+  THREADS=$PIDS/raidfs-$$
+  need mkdir -p "$THREADS"
+  need write_to "$THREADS/cgroup.procs" "$pid"
+  need write_to "$THREADS/pids.max" "$(cat "$THREADS/pids.current")"
+}
+more_threads() {
+  [ -n "${THREADS:-}" ] || return
+  local pid
+  echo max > "$THREADS/pids.max"
+  while read -r pid; do echo "$pid" > "$THREADS_HOME/cgroup.procs"; done < "$THREADS/cgroup.procs"
+  rmdir "$THREADS"
+  THREADS=
+}
+write_to() { echo "$2" > "$1"; }
+# How many threads it was refused.
+threads_refused() { sed -n 's/^max //p' "$THREADS/pids.events"; }
+threads_are_refused() { [ "$(threads_refused)" -gt "${1:-0}" ]; }
+
+# can_limit_threads: whether control groups that count threads can be made here (version 2, or the first with `pids`).
+can_limit_threads() {
+  if grep -qw pids /sys/fs/cgroup/cgroup.subtree_control 2> /dev/null; then
+    PIDS=/sys/fs/cgroup PIDS_NAME=
+  else
+    PIDS=/sys/fs/cgroup/pids PIDS_NAME=pids
+  fi
+  mkdir "$PIDS/raidfs-$$" 2> /dev/null && [ -e "$PIDS/raidfs-$$/pids.max" ] && rmdir "$PIDS/raidfs-$$"
+}
