@@ -407,8 +407,11 @@ pub(crate) mod tests {
         };
         durable(None).await;
         assert!(log() > 30 << 20, "a large disk keeps all of it: {}", log());
-        durable(Some(1 << 30)).await;
-        assert!(log() < 30 << 20, "and a small one its share, and what comes: {}", log());
+        // A small one keeps its share, and what comes; what could be dropped is worked out with the next heartbeat.
+        while log() >= 30 << 20 {
+            durable(Some(1 << 30)).await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     #[tokio::test]
