@@ -67,10 +67,48 @@ pub enum Bug {
     AnswersFromPast,
     /// A snapshot lacks the outcomes that are kept.
     ForgetsOutcomes,
+    /// A follower's lease counts from when it hears the leader.
+    LeaseFromWords,
+    /// A leader's lease, and what it takes for newer than a question, counts from when answers arrive.
+    LeaseFromAnswers,
+    /// The last copy in sync is put out.
+    EvictsLastCopy,
+    /// A read waits for no change.
+    ReadsAmongChanges,
+    /// A resync begins while changes of an older epoch are under way.
+    ResyncsEarly,
+    /// A size of before a cut makes a file longer.
+    TakesOldSizes,
+    /// Sizes that a dead mount has not told are not found.
+    FindsNoSizes,
+    /// What a dead mount wrote is measured before cuts are carried out.
+    MeasuresBeforeCuts,
+    /// Chunks of files that have ended are not looked for.
+    SweepsNothing,
+    /// A server stays in sync that had no room for what its mirror has.
+    StaysThoughFull,
+    /// A mirror stays in sync that had no room for a change.
+    KeepsFullMirror,
+    /// The log is dropped as soon as one server has durably applied it.
+    DropsEarly,
+    /// A server that has started leads on.
+    LeadsOnAgain,
+    /// A change is made before the cuts that it is behind.
+    ChangesBeforeCuts,
+    /// Who reads without a session believes a server that was put out.
+    BelievesWhoIsOut,
+    /// A server does what it is asked before it has applied what that is behind.
+    WaitsForNothing,
+    /// After a recovery the sessions of before go on.
+    KeepsSessions,
+    /// A voter that had applied what the others lack goes on beside them.
+    KeepsOtherHistory,
+    /// A client takes older states of pairs for its newest.
+    GoesBack,
 }
 
 /// All of them.
-pub const BUGS: [Bug; 30] = [
+pub const BUGS: [Bug; 49] = [
     Bug::AnswersBeforeMirror,
     Bug::ServesStale,
     Bug::ServesWithoutLease,
@@ -101,6 +139,25 @@ pub const BUGS: [Bug; 30] = [
     Bug::ForgivesFailedSync,
     Bug::AnswersFromPast,
     Bug::ForgetsOutcomes,
+    Bug::LeaseFromWords,
+    Bug::LeaseFromAnswers,
+    Bug::EvictsLastCopy,
+    Bug::ReadsAmongChanges,
+    Bug::ResyncsEarly,
+    Bug::TakesOldSizes,
+    Bug::FindsNoSizes,
+    Bug::MeasuresBeforeCuts,
+    Bug::SweepsNothing,
+    Bug::StaysThoughFull,
+    Bug::KeepsFullMirror,
+    Bug::DropsEarly,
+    Bug::LeadsOnAgain,
+    Bug::ChangesBeforeCuts,
+    Bug::BelievesWhoIsOut,
+    Bug::WaitsForNothing,
+    Bug::KeepsSessions,
+    Bug::KeepsOtherHistory,
+    Bug::GoesBack,
 ];
 
 static PLANTED: AtomicU8 = AtomicU8::new(0);

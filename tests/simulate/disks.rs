@@ -46,6 +46,10 @@ static DISKS: Mutex<Option<Disks>> = Mutex::new(None);
 pub enum Trouble {
     /// Every operation takes so long, in milliseconds.
     Slow(u64),
+    /// The same of chunks alone.
+    SlowChunks(u64),
+    /// The same of syncs alone.
+    SlowSyncs(u64),
     /// Nothing is free.
     Full,
     /// Calls of this kind fail (EIO), on these files.
@@ -119,14 +123,16 @@ fn trouble_of(fd: RawFd) -> Option<(Trouble, PathBuf)> {
 /// Waits as long as the disk takes for this call on a descriptor. False: it fails.
 pub fn serves(fd: RawFd, call: Call) -> bool {
     let Some((trouble, path)) = trouble_of(fd) else { return true };
+    let of = |room: &str| path.iter().any(|name| name == room);
     match trouble {
-        Trouble::Slow(millis) => {
+        Trouble::SlowChunks(_) if !of("chunks") && !of("notes") => true,
+        Trouble::SlowSyncs(_) if call != Call::Sync => true,
+        Trouble::Slow(millis) | Trouble::SlowChunks(millis) | Trouble::SlowSyncs(millis) => {
             world::rest(Duration::from_millis(millis));
             true
         }
         Trouble::Full => true,
         Trouble::Fails(what, part) => {
-            let of = |room: &str| path.iter().any(|name| name == room);
             let there = match part {
                 Part::Chunks => of("chunks") || of("notes"),
                 Part::Log => of("log"),
@@ -139,7 +145,7 @@ pub fn serves(fd: RawFd, call: Call) -> bool {
 
 /// Whether what is read of this descriptor may be in memory.
 pub fn is_at_hand(fd: RawFd) -> bool {
-    !matches!(trouble_of(fd), Some((Trouble::Slow(_) | Trouble::Fails(Call::Read, _), _)))
+    !matches!(trouble_of(fd), Some((Trouble::Slow(_) | Trouble::SlowChunks(_) | Trouble::Fails(Call::Read, _), _)))
 }
 
 /// Whether the disk of this descriptor is full.

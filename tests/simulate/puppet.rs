@@ -71,6 +71,14 @@ pub struct File {
 }
 
 impl File {
+    /// What lies where, of a file that has been made.
+    pub fn of(attr: Attr) -> File {
+        let at = place(attr.placement, 0, 2);
+        let servers = [ServerId(at.pair.0 * 2 + 1), ServerId(at.pair.0 * 2 + 2)];
+        let turn = usize::from(at.turn & 1);
+        File { attr, primary: servers[turn], mirror: servers[1 - turn] }
+    }
+
     /// The two.
     pub fn servers(&self) -> [ServerId; 2] {
         [self.primary, self.mirror]
@@ -159,13 +167,7 @@ impl Puppet {
             Err(FsError::Exists) => None,
             made => Some(made.unwrap_or_else(|error| unfit(&format!("a file cannot be made: {error}")))),
         });
-        let file = made.map(|attr| {
-            let at = place(attr.placement, 0, 2);
-            let servers = [ServerId(at.pair.0 * 2 + 1), ServerId(at.pair.0 * 2 + 2)];
-            let turn = usize::from(at.turn & 1);
-            File { attr, primary: servers[turn], mirror: servers[1 - turn] }
-        });
-        let mut fitting = file.filter(|file| wanted(file.primary, file.mirror));
+        let mut fitting = made.map(File::of).filter(|file| wanted(file.primary, file.mirror));
         fitting.next().unwrap_or_else(|| unfit("no file lies where it should"))
     }
 

@@ -150,6 +150,11 @@ impl Servers {
         }
     }
 
+    /// The disk of a server is well.
+    pub fn heal_disk(&self, id: ServerId) {
+        disks::trouble(&self.room(id), None);
+    }
+
     /// All disks are well.
     pub fn heal_disks(&self) {
         (0..5).map(ServerId).for_each(|id| disks::trouble(&self.room(id), None));

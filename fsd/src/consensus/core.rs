@@ -10,6 +10,7 @@ use super::timing::Timing;
 use bytes::Bytes;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
 use raidfs_common::limits::APPEND_MAX_BYTES;
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{AppendRequest, VoteReply, VoteRequest};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -237,6 +238,9 @@ impl<L: LogStore> Core<L> {
         let patience = core.setup.timing.election.mul_f64(0.2 + 0.5 * core.draw());
         core.election_at = now + patience * if core.setup.me.is_witness() { 3 } else { 1 };
         core.read_coming_lives();
+        if planted(Bug::LeadsOnAgain) && core.vote.given == Some(core.setup.me) {
+            core.lead(now, false);
+        }
         core
     }
 

@@ -4,6 +4,7 @@ use super::core::{Core, Doubt, Failure, Now, Output, TERM_MAX};
 use super::log::LogStore;
 use super::reach::Reach;
 use raidfs_common::id::{LogIndex, ServerId, Term};
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::peer::{AppendReply, AppendRequest, LogEntry};
 
 /// Whether an honest leader could have said it: entries without gaps, of terms that do not fall and are not to come.
@@ -40,7 +41,7 @@ impl<L: LogStore> Core<L> {
             return Some(self.answer(&request, false, self.log.last().0, now));
         }
         self.accept_leader(request.from, request.term, now)?;
-        if self.contradicts_what_was_agreed(&request) {
+        if self.contradicts_what_was_agreed(&request) && !planted(Bug::KeepsOtherHistory) {
             self.fall_silent(Failure::OtherHistory(self.commit));
             return None;
         }
@@ -126,6 +127,9 @@ impl<L: LogStore> Core<L> {
     fn hear(&mut self, request: &AppendRequest, now: Now) {
         if self.same_history != Some(request.term) {
             return;
+        }
+        if planted(Bug::LeaseFromWords) {
+            self.lease_from = Some(now);
         }
         while let Some((round, at)) = self.answered.front().copied() {
             if round > request.heard {

@@ -307,7 +307,8 @@ impl<L: LogStore> Core<L> {
         if let Some(at) = f.sent.iter().position(|(round, _)| *round == reply.round)
             && let Some((_, sent_at)) = f.sent.remove(at)
         {
-            f.heard_sent_at = f.heard_sent_at.max(Some(sent_at));
+            let from = if planted(Bug::LeaseFromAnswers) { now } else { sent_at };
+            f.heard_sent_at = f.heard_sent_at.max(Some(from));
         }
         if reply.ok {
             f.matched = f.matched.max(reply.matched);
@@ -369,7 +370,8 @@ impl<L: LogStore> Core<L> {
             agreed = LogIndex(fence.0 - 1);
         }
         // Three of four servers, or all of fewer: rule 18. The witness applies nothing, and reports nothing.
-        self.spare = self.spare.max(lead.ranked(own_applied, servers.min(3), |f| f.applied_durable));
+        let enough = if planted(Bug::DropsEarly) { 1 } else { servers.min(3) };
+        self.spare = self.spare.max(lead.ranked(own_applied, enough, |f| f.applied_durable));
         self.lease_from = self.lease_from.max(lead.ranked(Some(now), quorum, |f| f.heard_sent_at));
         self.quorum_durable = self.quorum_durable.max(durable);
         if agreed > self.commit && self.log.term_at(agreed) == Some(term) {

@@ -23,6 +23,7 @@ fn moved(kind: Kind, server: CopyState, mirror: CopyState) -> Option<(CopyState,
     use CopyState::{InSync, Stale, Syncing};
     match (kind, server, mirror) {
         (Kind::Evict, InSync, InSync) => Some((Stale, InSync)),
+        (Kind::Evict, InSync, mirror) if planted(Bug::EvictsLastCopy) => Some((Stale, mirror)),
         (Kind::Evict, Syncing, mirror) => Some((Stale, mirror)),
 
         (Kind::Hello { mirror_up: true }, InSync, InSync) => Some((Stale, InSync)),

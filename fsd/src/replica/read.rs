@@ -10,6 +10,7 @@ use crate::chunk::ChunkError;
 use bytes::Bytes;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{ChunkSummary, View};
 use std::sync::Arc;
 
@@ -62,7 +63,10 @@ impl Replica {
     ) -> Result<super::locks::Held, Rejection> {
         self.judged(view).await?;
         self.settle_dooms(chunk.ino, LogIndex(u64::MAX)).await?;
-        let held = self.locks.hold(chunk.ino, span, Mode::Read).await;
+        // Planted: behind everything that a file of the simulation has.
+        let turn =
+            if planted(Bug::ReadsAmongChanges) { Span::chunk(ChunkId { index: 1 << 20, ..chunk }) } else { span };
+        let held = self.locks.hold(chunk.ino, turn, Mode::Read).await;
         // It may have waited: what it would read now need not be what the pair has.
         self.judge_now(view)?;
         Ok(held)

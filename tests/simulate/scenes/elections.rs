@@ -37,6 +37,30 @@ pub const SCENES: &[Scene] = &[
         short_logs: true,
         play: a_retry_after_a_snapshot,
     },
+    Scene {
+        name: "a-leader-that-starts-again",
+        catches: &[Bug::LeadsOnAgain],
+        short_logs: false,
+        play: a_leader_that_starts_again,
+    },
+    Scene {
+        name: "a-mount-that-lives-through-a-recovery",
+        catches: &[Bug::KeepsSessions],
+        short_logs: false,
+        play: a_mount_that_lives_through_a_recovery,
+    },
+    Scene {
+        name: "a-voter-of-another-history",
+        catches: &[Bug::KeepsOtherHistory],
+        short_logs: false,
+        play: a_voter_of_another_history,
+    },
+    Scene {
+        name: "the-witness-beside-two-that-lag",
+        catches: &[Bug::DropsEarly],
+        short_logs: true,
+        play: the_witness_beside_two_that_lag,
+    },
 ];
 
 /// Of the three that have an entry two die, and the third loses power; it stands between the entry and two that never had it.
@@ -203,4 +227,114 @@ fn a_retry_after_a_snapshot(stage: &mut Stage) {
         Err(FsError::Exists) => stage.problems.push("a file that was made once was to be made twice".into()),
         Err(error) => unfit(&format!("there is no answer: {error}")),
     }
+}
+
+/// A leader loses power, and with that what it had others agree to; it is back before they have noticed.
+fn a_leader_that_starts_again(stage: &mut Stage) {
+    let a = stage.mount();
+    a.create("w").well();
+    a.barrier().well();
+    let leader = stage.leader();
+    let others: Vec<u16> = (0..5).filter(|host| *host != leader.0).collect();
+    let made = a.create("x").well();
+    others.iter().for_each(|host| stage.cut(*host, leader.0));
+    stage.cut_power(&[leader]);
+    stage.run(leader);
+    millis(5 + stage.dice.below(60));
+    stage.tell(&format!("{leader} is heard again"));
+    others.iter().for_each(|host| stage.open(*host, leader.0));
+    let another = a.create("y").within(PATIENCE);
+    stage.tell(&format!("another is made: {another:?}"));
+    stays_made(stage, &a, made.ino, 500, "after its leader has started");
+}
+
+/// Everything loses power, and with that a file that was made; then its mount has everything made durable.
+fn a_mount_that_lives_through_a_recovery(stage: &mut Stage) {
+    let a = stage.mount();
+    a.create("w").well();
+    a.barrier().well();
+    let made = a.create("x").well();
+    stage.cut_power(&Stage::everybody());
+    faults::mend(&mut stage.servers);
+    let durable = a.barrier().within(PATIENCE);
+    stage.tell(&format!("made durable: {durable:?}"));
+    if durable != Some(Ok(())) {
+        return;
+    }
+    let looks = Puppet::observe(&stage.servers.config, SECOND);
+    match looks.look_up("x").end() {
+        Ok(Some(attr)) if attr.ino == made.ino => {}
+        other => stage.problems.push(format!("a file that was made and made durable is {other:?}")),
+    }
+}
+
+/// A voter has applied what two others had agreed to, and is away while all others lose power, and with that what it has.
+fn a_voter_of_another_history(stage: &mut Stage) {
+    let a = stage.mount();
+    a.create("w").well();
+    a.barrier().well();
+    let leader = stage.leader();
+    let mut others: Vec<ServerId> = (1..5).map(ServerId).filter(|id| *id != leader).collect();
+    let turn = stage.dice.below(3) as usize;
+    others.rotate_left(turn);
+    let away = others[0];
+    let lack = [ServerId(0), others[1]];
+    for id in [leader, others[2]] {
+        stage.trouble(id, Trouble::SlowSyncs(3_000));
+    }
+    faults::split(|host| lack.contains(&ServerId(host)));
+    a.create("x").well();
+    // Until its names are on its disk.
+    millis(550 + stage.dice.below(200));
+    stage.kill(away);
+    let rest: Vec<ServerId> = Stage::everybody().into_iter().filter(|id| *id != away).collect();
+    stage.cut_power(&rest);
+    network::heal();
+    stage.servers.heal_disks();
+    rest.into_iter().for_each(|id| stage.run(id));
+    // As long as they wait for the one that is away, and longer.
+    millis(34_000);
+    let b = stage.take_over();
+    for name in ["y0", "y1", "y2", "y3"] {
+        b.create(name).well();
+    }
+    stage.run(away);
+    stage.calm();
+}
+
+/// Two servers that are cut off lack what the witness has; then the two that have it die.
+fn the_witness_beside_two_that_lag(stage: &mut Stage) {
+    let a = stage.mount();
+    a.create("w").well();
+    let leader = stage.leader();
+    let mut others: Vec<ServerId> = (1..5).map(ServerId).filter(|id| *id != leader).collect();
+    let turn = stage.dice.below(3) as usize;
+    others.rotate_left(turn);
+    let lack = [others[1], others[2]];
+    stage.tell(&format!("{lack:?} are cut off"));
+    faults::split(|host| lack.contains(&ServerId(host)));
+    // Until logs would be dropped if the names of these two did not matter.
+    for name in ["a0", "a1", "a2", "a3", "a4", "a5", "a6", "a7", "a8", "a9", "b0", "b1", "b2", "b3", "b4", "b5"] {
+        let ino = a.create(name).well().ino;
+        for perm in 0..6 {
+            a.change(Change::SetAttr { ino, set: SetAttr { perm: Some(0o600 + perm), ..SetAttr::default() } }).well();
+        }
+    }
+    millis(6_500);
+    a.create("c0").well();
+    millis(6_500);
+    let made = a.create("x").well();
+    stage.kill(others[0]);
+    stage.kill(leader);
+    network::heal();
+    let begun = super::super::world::world().now();
+    let patience = Duration::from_secs(20).as_nanos() as u64;
+    while super::super::world::world().now() < begun + patience {
+        if let Some(Ok(Some(found))) = a.look_up("x").within(Duration::from_secs(5))
+            && found.ino == made.ino
+        {
+            return;
+        }
+    }
+    stage.problems.push("what the witness has does not come to those that lack it".into());
 }

@@ -4,8 +4,10 @@
 
 mod durability;
 mod elections;
+mod leases;
 mod pairs;
 mod sessions;
+mod sizes;
 
 use super::disks::Trouble;
 use super::faults;
@@ -37,7 +39,8 @@ pub struct Scene {
 
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Scene> {
-    [durability::SCENES, elections::SCENES, pairs::SCENES, sessions::SCENES].into_iter().flatten()
+    let rooms = [durability::SCENES, elections::SCENES, leases::SCENES, pairs::SCENES, sessions::SCENES, sizes::SCENES];
+    rooms.into_iter().flatten()
 }
 
 /// Where a scene is played.

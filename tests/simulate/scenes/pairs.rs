@@ -17,7 +17,12 @@ pub const SCENES: &[Scene] = &[
         short_logs: false,
         play: a_server_that_has_just_started,
     },
-    Scene { name: "a-stale-copy-alone", catches: &[Bug::StaleGoesOn], short_logs: false, play: a_stale_copy_alone },
+    Scene {
+        name: "a-stale-copy-alone",
+        catches: &[Bug::StaleGoesOn, Bug::EvictsLastCopy],
+        short_logs: false,
+        play: a_stale_copy_alone,
+    },
     Scene {
         name: "who-lost-power-comes-first",
         catches: &[Bug::ForgetsLoss],
@@ -54,6 +59,18 @@ pub const SCENES: &[Scene] = &[
         catches: &[Bug::RaisesDead],
         short_logs: false,
         play: a_write_to_a_file_that_is_gone,
+    },
+    Scene {
+        name: "a-write-under-way-at-a-resync",
+        catches: &[Bug::ResyncsEarly],
+        short_logs: false,
+        play: a_write_under_way_at_a_resync,
+    },
+    Scene {
+        name: "a-disk-without-room",
+        catches: &[Bug::StaysThoughFull, Bug::KeepsFullMirror],
+        short_logs: false,
+        play: a_disk_without_room,
     },
 ];
 
@@ -259,4 +276,59 @@ fn a_write_to_a_file_that_is_gone(stage: &mut Stage) {
     if written.is_ok() {
         stage.problems.push("a write to a file that is gone was taken".into());
     }
+}
+
+/// What was written so long ago is noted nowhere: see `clients`.
+const FORGOTTEN: u64 = 36_000;
+
+/// A file with a value that is noted nowhere, on a pair none of whose servers leads.
+fn old_file_beside(stage: &Stage, a: &Puppet) -> File {
+    let file = file_beside(stage, a);
+    let other = a.file(|primary, mirror| (primary, mirror) == (file.primary, file.mirror));
+    a.barrier().well();
+    millis(FORGOTTEN);
+    // Another round between the two, so that it is durable that there are no older notes.
+    a.write(&other, 1).well();
+    millis(FORGOTTEN);
+    file
+}
+
+/// It is written to on the only copy, whose disk is slow, and the mirror comes back before that is noted.
+fn a_write_under_way_at_a_resync(stage: &mut Stage) {
+    let a = stage.mount();
+    let file = old_file_beside(stage, &a);
+    stage.kill(file.mirror);
+    a.pairs(move |pairs| pairs.iter().any(|pair| pair.in_sync().count() == 1)).end();
+    let slow = Trouble::SlowChunks(100 + stage.dice.below(400));
+    stage.trouble(file.primary, slow);
+    let written = a.write_only(&file, 2);
+    millis(stage.dice.below(20));
+    stage.run(file.mirror);
+    written.well();
+    stage.servers.heal_disks();
+    stage.calm();
+    for _ in 0..8 {
+        let read = a.read(&file).within(PATIENCE);
+        stage.expect("after a resync", read, 2);
+    }
+}
+
+/// One of a pair has no room for a write, as it finds out when it is to make it; the other has.
+fn a_disk_without_room(stage: &mut Stage) {
+    let a = stage.mount();
+    let leader = stage.leader();
+    let file = a.file(|one, two| one != leader && two != leader);
+    let full = file.servers()[stage.dice.below(2) as usize];
+    stage.trouble(full, Trouble::Full);
+    let written = a.write_only(&file, 2).end();
+    stage.tell(&format!("written: {written:?}"));
+    if let Err(error) = written {
+        stage.problems.push(format!("a write failed though one of the pair has room: {error}"));
+    }
+    for _ in 0..8 {
+        let read = a.read(&file).within(PATIENCE);
+        stage.expect("beside a full disk", read, 2);
+    }
+    stage.servers.heal_disks();
+    stage.expect_at_last("after all was mended", &a, &file, 2);
 }

@@ -9,6 +9,7 @@ use raidfs_common::error::FsError;
 use raidfs_common::id::{Ino, SessionId};
 use raidfs_common::limits::INO_GRANT;
 use raidfs_common::namespace::{Done, Outcome, Request};
+use raidfs_common::plant::{Bug, planted};
 use std::collections::BTreeMap;
 
 /// Longest description of a holder that is kept; what is longer is cut.
@@ -70,6 +71,10 @@ const RECOVERY_JUMP: u64 = INO_GRANT << 4;
 /// no more, so nothing of them is taken. They are ended in good order, by the leader, once sizes could be recovered.
 pub(in crate::namespace) fn recovered(state: &mut State) {
     state.recovery.generation += 1;
+    if planted(Bug::KeepsSessions) {
+        state.recovery_changed = true;
+        return;
+    }
     state.recovery.void = state.sessions.keys().copied().collect();
     state.recovery_changed = true;
     state.counters.next_ino += RECOVERY_JUMP;
