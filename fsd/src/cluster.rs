@@ -243,6 +243,7 @@ pub(crate) mod tests {
     use crate::board::Board;
     use crate::consensus::core::Setup;
     use crate::consensus::keep::Keep;
+    use crate::consensus::log_disk;
     use crate::consensus::timing::Timing;
     use crate::machine::flush;
     use crate::machine::stores::Stores;
@@ -396,10 +397,7 @@ pub(crate) mod tests {
             let open = Change::OpenSession { holder: "x".repeat(1 << 20), takeover: false };
             proposer.batch(vec![request(seq, open)]).await.expect("it is made");
         }
-        let log = || {
-            let files = std::fs::read_dir(dir.path().join("log")).expect("it is there");
-            files.map(|file| file.and_then(|file| file.metadata()).expect("it is there").len()).sum::<u64>()
-        };
+        let log = || log_disk::bytes_in(&dir.path().join("log"));
         let durable = async |total| {
             assert!(
                 flush::flush(machine, node).await && flush::make_durable(machine, node, Keep::on_disk_of(total)).await

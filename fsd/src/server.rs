@@ -309,10 +309,8 @@ pub async fn run(
     begin_work(&server, asks, life, sweep_first);
     let guests = server.clone();
     tokio::spawn(listen::run(listener, config, me, move |guest| guests.clone().welcome(guest)));
-    tracing::info!(
-        "{me} is up{}",
-        if life.power_lost && !life.empty { "; its machine went down uncleanly" } else { "" }
-    );
+    let how = if life.power_lost && !life.empty { "; its machine went down uncleanly" } else { "" };
+    tracing::info!("{me} is up{how}");
     tokio::select! {
         failed = server.clone().trust_in_time(home) => Err(failed),
         () = server.join(started(life)) => Err(Ended::Refused(joining::refusal(me, home.root(), life.empty))),

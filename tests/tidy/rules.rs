@@ -72,6 +72,7 @@ fn pure_modules_touch_nothing_outside() {
                 "common/src/config.rs",
                 "common/src/log.rs",
                 "common/src/rpc/",
+                "common/src/threads.rs",
             ],
         ),
         only(

@@ -322,6 +322,13 @@ impl LogStore for DiskLog {
     }
 }
 
+/// What the files of a log take.
+#[cfg(test)]
+pub(crate) fn bytes_in(directory: &Path) -> u64 {
+    let files = std::fs::read_dir(directory).expect("it is there");
+    files.map(|file| file.and_then(|file| file.metadata()).expect("it is there").len()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
