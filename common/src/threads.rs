@@ -9,6 +9,8 @@ use tokio::runtime::{Builder, Runtime};
 
 /// Threads that each runtime has for sure. More than one: some jobs wait for others.
 const SURE: usize = 8;
+/// More than this many it never has: what blocks beyond that waits for its turn, and as they stay, they are bounded.
+const MOST: usize = 128;
 /// A thread that has nothing to do stays for so long: for ever.
 const KEEP: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// Making all of them takes no longer than this, unless they cannot be made.
@@ -16,7 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A runtime of this thread; `name` is that of its threads for what blocks. Fails if they cannot be made.
 pub fn runtime(name: &str) -> io::Result<Runtime> {
-    let runtime = Builder::new_current_thread().enable_all().thread_name(name).thread_keep_alive(KEEP).build()?;
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .thread_name(name)
+        .max_blocking_threads(MOST)
+        .thread_keep_alive(KEEP)
+        .build()?;
     // The first one that cannot be made would be a panic.
     let probe = std::thread::Builder::new().name(name.to_owned()).spawn(|| ())?;
     let _ = probe.join();

@@ -189,9 +189,13 @@ fn distrust(home: &DataDir) -> Result<(), Ended> {
 }
 
 /// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries; what is
-/// taken out of the log is written down as missing before it goes.
+/// taken out of the log is written down as missing before it goes, and what was damaged as soon as it was cut off.
 fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
     let (mut log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
+    if opened.cut {
+        // Before anything that takes long: a life that is ended on the way to its names leaves a log that looks whole.
+        distrust(home)?;
+    }
     let mut stores = Stores::open(&home.names()).map_err(cannot("open the names"))?;
     let cache = namespace::CACHE_BYTES;
     let (mut names, new) = stores.namespace(config, cache).map_err(cannot("open the names"))?;
@@ -374,7 +378,10 @@ fn start_chunk_thread(
     };
     let _ = cluster.own_grown.set(Box::new(ask));
     let served = replica.clone();
+    let runtime = Arc::new(parking_lot::Mutex::new(Some(runtime)));
+    let given = runtime.clone();
     let serve = move || {
+        let Some(runtime) = given.lock().take() else { return };
         runtime.block_on(async move {
             served.run_workers();
             while let Some(Guest { stream, place, .. }) = guests.recv().await {
@@ -386,10 +393,13 @@ fn start_chunk_thread(
             }
         });
     };
-    std::thread::Builder::new()
-        .name(CHUNK_THREAD.into())
-        .spawn(serve)
-        .map_err(cannot("start the thread for chunks"))?;
+    std::thread::Builder::new().name(CHUNK_THREAD.into()).spawn(serve).map_err(|error| {
+        // It must not be dropped where another one runs.
+        if let Some(runtime) = runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+        cannot("start the thread for chunks")(error)
+    })?;
     Ok((replica, bulk))
 }
 

@@ -31,15 +31,15 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
     let (me, life) = (home.identity().server, home.life());
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
     let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
+    let doubtful = life.power_lost || opened.cut;
+    if doubtful {
+        home.distrust().map_err(cannot("note that entries may be missing"))?;
+    }
     let machine =
         WitnessMachine::open(log.base(), &home.lives()).map_err(cannot("open the record of data directories"))?;
     let machine = Arc::new(machine);
     let peers = Peers::new(&config, me);
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
-    let doubtful = life.power_lost || opened.cut;
-    if doubtful {
-        home.distrust().map_err(cannot("note that entries may be missing"))?;
-    }
     let setup = setup(&config, me, life, &log, doubtful);
     let node = Node::start(setup, log, machine.clone(), transport);
     let (joined, voters, others) = (Arc::new(AtomicBool::new(false)), config.voters(), peers.clone());

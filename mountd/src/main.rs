@@ -180,7 +180,7 @@ async fn serve(
     }
     let ended = take_away(mounted, mount_point).await?;
     finish(&vfs, &cluster).await?;
-    tracing::info!("the mount at {place} has ended, and all that was written is stored");
+    tracing::info!("the mount at {place} has ended: all that it had taken is stored");
     match broken.or(ended) {
         Some(reason) => Err(format!("the mount at {place} broke: {reason}").into()),
         None => Ok(()),

@@ -10,6 +10,8 @@ const ENTRIES: u64 = 100_000;
 const BYTES_MAX: u64 = 256 << 20;
 /// One part in so many of the disk at most.
 const SHARE_OF_DISK: u64 = 64;
+/// So many times as much while somebody is sent all names, and needs what comes behind them: else that would begin anew.
+const WHILE_SENDING: u64 = 8;
 
 /// Entries of the log that only go together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,12 @@ impl Keep {
     pub fn on_disk_of(total: Option<u64>) -> Keep {
         let share = total.map_or(BYTES_MAX, |total| total / SHARE_OF_DISK);
         Keep { entries: short_log::entries_kept(ENTRIES), bytes: share.min(BYTES_MAX) }
+    }
+
+    /// The same while somebody is sent all names.
+    #[must_use]
+    pub fn while_sending(self) -> Keep {
+        Keep { bytes: self.bytes.saturating_mul(WHILE_SENDING), ..self }
     }
 
     /// Up to where entries go, of a log of these runs (the oldest first) that could spare those up to `spare`. Never
@@ -71,6 +79,12 @@ mod tests {
         let huge = runs((10..=500).step_by(10), 5000);
         assert_eq!(keep.dropped(LogIndex(455), &huge), LogIndex(450), "what is newer is not counted, and stays");
         assert_eq!(keep.dropped(LogIndex(0), &huge), LogIndex(0));
+        assert_eq!(
+            keep.while_sending().dropped(LogIndex(455), &large),
+            LogIndex(355),
+            "as many as are kept of small ones"
+        );
+        assert_eq!(keep.while_sending().dropped(LogIndex(455), &huge), LogIndex(440));
     }
 
     #[test]

@@ -341,6 +341,11 @@ impl<L: LogStore> Core<L> {
         f.silent = true;
     }
 
+    /// Whether somebody is sent a snapshot.
+    pub fn sends_snapshot(&self) -> bool {
+        matches!(&self.role, Role::Leader(lead) if lead.followers.values().any(|f| f.snapshot))
+    }
+
     /// A snapshot that was asked for in `term` was sent, of the state after `index`, or could not be. What was asked for in an
     /// earlier term is not under way any more: it says nothing about one that is, which two at a time would never finish.
     pub fn on_snapshot_sent(&mut self, to: ServerId, term: Term, index: Option<LogIndex>, now: Now) {

@@ -299,7 +299,10 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
 
     /// Forgets the oldest of the entries up to `spare`, as many as need not be kept.
     pub fn purge(self: &Arc<Self>, spare: LogIndex, keep: Keep) {
-        self.step(|inner, _| inner.core.with_log_checked(|log| log.purge(keep.dropped(spare, &log.runs()))));
+        self.step(|inner, _| {
+            let keep = if inner.core.sends_snapshot() { keep.while_sending() } else { keep };
+            inner.core.with_log_checked(|log| log.purge(keep.dropped(spare, &log.runs())));
+        });
     }
 
     /// Empties the log of a voter that has fallen silent for good, durably.

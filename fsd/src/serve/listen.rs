@@ -161,8 +161,8 @@ async fn admit(
     found.map(|way| (hello, way))
 }
 
-/// Serves one connection with a tarpc service, until it ends, or its place is wanted for another. While as many of its requests are served as may be, no
-/// other is read: the sender feels it. Each of them ends, at its deadline at the latest, and has room for its answer.
+/// Serves one connection with a tarpc service, until it ends, or its place is wanted for another. While as many of its requests
+/// are served as may be, no other is read: the sender feels it. Each of them ends, at its deadline at the latest, and has room for its answer.
 /// The future that may follow runs as soon as the other end has gone, whatever is still being served.
 #[macro_export]
 macro_rules! serve_guest {
@@ -170,7 +170,7 @@ macro_rules! serve_guest {
         $crate::serve_guest!($stream, $place, $service, std::future::ready(()))
     };
     ($stream:expr, $place:expr, $service:expr, $once_closed:expr) => {{
-        use futures::StreamExt as _;
+        use futures::Stream as _;
         use tarpc::server::Channel as _;
         let place: $crate::serve::places::Place = $place;
         let mut wire = raidfs_common::wire::Wire::new($stream);
@@ -185,8 +185,13 @@ macro_rules! serve_guest {
         let requests = tarpc::server::BaseChannel::new(config, wire).execute($service);
         futures::pin_mut!(requests);
         loop {
+            // tarpc panics at a deadline that is years off, which is decoded well: it ends that connection, and nothing else.
+            let polled = std::future::poll_fn(|cx| {
+                let polled = raidfs_common::panics::caught(|| requests.as_mut().poll_next(cx));
+                polled.unwrap_or(std::task::Poll::Ready(None))
+            });
             let next = async {
-                let request = requests.next().await?;
+                let request = polled.await?;
                 let serving = place.serves();
                 Some((request, serving, turns.clone().acquire_owned().await))
             };
@@ -376,6 +381,26 @@ mod tests {
         connection.abort();
         tokio::time::timeout(std::time::Duration::from_secs(5), end).await.expect("it is noticed").unwrap();
         assert_eq!(server.here.load(Ordering::SeqCst), 1, "the request is still served");
+    }
+
+    #[tokio::test]
+    async fn a_deadline_that_is_years_off_ends_its_connection_and_is_no_panic_of_the_server() {
+        for years in [3, 1000] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (accepted, _) = listener.accept().await.unwrap();
+            let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
+            let served = tokio::spawn(async move { serve_guest!(accepted, place(), server.serve()) });
+            let mut context = tarpc::context::current();
+            context.deadline = std::time::Instant::now() + std::time::Duration::from_secs(years * 365 * 86_400);
+            let request = tarpc::Request { context, id: 1, message: PatientRequest::Wait {} };
+            let mut header = Vec::new();
+            let _ = raidfs_common::codec::encode_frame(&tarpc::ClientMessage::Request(request), &mut header);
+            let head = [(header.len() as u32).to_le_bytes(), 0u32.to_le_bytes()].concat();
+            caller.write_all(&[head, header].concat()).await.unwrap();
+            served.await.expect("no panic");
+            assert_eq!(caller.read(&mut [0]).await.unwrap_or(0), 0, "it is ended");
+        }
     }
 
     #[tokio::test]
