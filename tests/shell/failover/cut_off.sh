@@ -14,4 +14,5 @@ round "not heard by anybody" to_nobody
 round "cut off from its mirror" from_mirror
 round "cut off every second" flapping
 round "cut off from the leader" from_leader
+need wait_healthy 60
 check "verify finds nothing wrong" verify

@@ -56,6 +56,7 @@ from_leader() {
   case $leads in fsd1 | fsd2) victim=fsd3 ;; *) victim=fsd1 ;; esac
   cut_between "$leads" $victim
   cut_is_real $victim "$leads"
+  check "a server that the leader does not hear is put out" wait_until 20 put_out $victim
 }
 to_nobody() {
   # shellcheck disable=SC2046
