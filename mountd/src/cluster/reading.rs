@@ -121,6 +121,9 @@ impl<'a> Reader<'a> {
                     if let Some(other) = self.other(asked, last, &tried, damaged) {
                         awaited.push(other);
                         under_way.push(self.ask(other, waiting.deadline(), &mut tried));
+                    } else if tried.len() > 1 && self.is_silent(asked, last) {
+                        // The others could not serve when they were asked, and may by now; this one says nothing.
+                        return Ok(Round::Again);
                     }
                 }
             }
@@ -139,16 +142,20 @@ impl<'a> Reader<'a> {
         let except: Vec<ServerId> = tried.iter().chain(damaged).copied().collect();
         let able = self.chunks.able(&self.chunks.core.pairs.now(), self.place, &except);
         let other = able.first().copied()?;
-        let now = Instant::now();
+        let silent = self.is_silent(asked, first);
         let mut balance = self.chunks.balance.lock();
-        let silent = is_silent(asked, self.chunks.core.link(first).heard(), balance.quiet_after(first), now);
         if silent {
-            balance.doubt(first, now);
+            balance.doubt(first, Instant::now());
         }
         (silent || balance.may_hedge()).then(|| {
             balance.begin(other);
             other
         })
+    }
+
+    fn is_silent(&self, asked: Instant, server: ServerId) -> bool {
+        let quiet = self.chunks.balance.lock().quiet_after(server);
+        is_silent(asked, self.chunks.core.link(server).heard(), quiet, Instant::now())
     }
 
     fn ask(&self, server: ServerId, deadline: Instant, tried: &mut Vec<ServerId>) -> BoxFuture<'a, ReadAnswer<'a>> {

@@ -178,6 +178,21 @@ async fn a_read_from_a_silent_server_is_answered_by_its_mirror() {
     assert!((1..20).contains(&hedged), "{hedged}");
 }
 
+#[tokio::test]
+async fn who_could_not_serve_a_read_is_asked_again_while_the_other_is_silent() {
+    let cluster = FakeCluster::start().await;
+    let client = connect(&cluster).await;
+    client.change_chunk(at(7, 0), write("bytes")).await.unwrap();
+    cluster.with(|w| w.mood(1).read_delay = Duration::from_secs(60));
+    for ino in [7; 6].into_iter().chain(100..110) {
+        cluster.with(|w| w.mood(2).rejections = vec![Rejection::NoQuorum]);
+        let asked = Instant::now();
+        let bytes = client.read_chunk(at(ino, 0), 0, 5).await.unwrap();
+        assert!(ino != 7 || bytes == "bytes");
+        assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
+    }
+}
+
 /// The first three bytes of one file to another.
 async fn copy(client: &ClusterClient, from: ChunkAddress, to: ChunkAddress) -> Result<Changed, FsError> {
     client.copy_chunk(to, Part { offset: 0, length: 3 }, Source { at: from, offset: 0 }).await
