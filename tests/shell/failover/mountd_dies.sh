@@ -4,7 +4,6 @@
 cluster_up
 
 # Never synced nor closed: killed as soon as the servers have the bytes, whether they have been told of the size or not.
-kept() { local n sum=0; for n in 0 1 2 3; do sum=$((sum + $(json /servers/$n/chunk_bytes))); done; echo $sum; }
 size=$((2197 * 4096))
 head -c $size /dev/urandom > "$CASE_DIR/data"
 had=$(kept)

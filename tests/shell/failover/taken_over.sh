@@ -10,7 +10,6 @@ NEXT=$CASE_DIR/next
 inodes() { echo "$(json /directories) directories, $(json /files) files"; }
 inodes_are() { [ "$(inodes)" = "$1" ]; }
 # What no file needs any more is not kept: the four servers together have no more than so many bytes.
-kept() { local n sum=0; for n in 0 1 2 3; do sum=$((sum + $(json "/servers/$n/chunk_bytes"))); done; echo "$sum"; }
 kept_at_most() { [ "$(kept)" -le "$1" ]; }
 all_in_sync() { local n; for n in 1 2 3 4; do copy_is fsd$n "in sync" || return 1; done; }
 sum_of() { echo 3 > /proc/sys/vm/drop_caches; sha256sum < "$1"; }

@@ -48,6 +48,9 @@ wait_healthy() { r status --wait-healthy "${1:-30}"; }
 copy_of() { json "/servers/$((${1#fsd} - 1))/copy"; }
 copy_is() { [ "$(copy_of "$1")" = "$2" ]; }
 
+# kept: the bytes of chunks that the four servers have, together.
+kept() { local n sum=0; for n in 0 1 2 3; do sum=$((sum + $(json "/servers/$n/chunk_bytes"))); done; echo "$sum"; }
+
 pid_of() { cat "$DIR/run/$1.pid"; }
 # most_mib fsd1: the memory that it had resident at most, in MiB.
 most_mib() { awk '/^VmHWM/ { print int($2 / 1024) }' "/proc/$(pid_of "$1")/status"; }

@@ -6,8 +6,6 @@ use super::*;
 use raidfs_common::namespace::{Change, SetAttr};
 use raidfs_common::pair::CopyState;
 
-/// What was written so long ago is noted nowhere: see `clients`.
-const FORGOTTEN: u64 = 36_000;
 /// Longer than a server waits for a mirror that may have lost less, in milliseconds.
 const ALONE: u64 = 34_000;
 

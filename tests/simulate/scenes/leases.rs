@@ -1,6 +1,5 @@
 //! Who serves is in time: leases, reads beside changes, and servers that do not know yet that they were put out.
 
-use super::super::puppet::File;
 use super::*;
 use raidfs_common::id::Ino;
 use raidfs_common::name::FileName;
@@ -43,14 +42,6 @@ pub const SCENES: &[Scene] = &[
 
 /// A server's lease is over after this, in milliseconds, since it was cut off.
 const LEASE_OVER: u64 = 2_500;
-
-fn file_beside(stage: &Stage, puppet: &Puppet) -> File {
-    let leader = stage.leader();
-    let file = puppet.file(|one, two| one != leader && two != leader);
-    puppet.write(&file, 1).well();
-    puppet.sync(&file).well();
-    file
-}
 
 /// The mount is on the one side with a server. What the leader had sent that one arrives when another leads, and another mount
 /// has taken over.

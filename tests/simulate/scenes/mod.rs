@@ -12,7 +12,7 @@ mod sizes;
 use super::disks::Trouble;
 use super::faults;
 use super::network;
-use super::puppet::{PATIENCE, Puppet, unfit};
+use super::puppet::{File, PATIENCE, Puppet, unfit};
 use super::servers::Servers;
 use super::world::rest;
 use super::{CONVERGENCE, MOUNT, OPERATOR, SECOND, clients};
@@ -37,10 +37,22 @@ pub struct Scene {
     play: fn(&mut Stage),
 }
 
+/// What was written so long ago is noted nowhere: see `clients`.
+const FORGOTTEN: u64 = 36_000;
+
 /// All of them.
 pub fn all() -> impl Iterator<Item = &'static Scene> {
     let rooms = [durability::SCENES, elections::SCENES, leases::SCENES, pairs::SCENES, sessions::SCENES, sizes::SCENES];
     rooms.into_iter().flatten()
+}
+
+/// A file with a value on a pair none of whose servers leads.
+fn file_beside(stage: &Stage, puppet: &Puppet) -> File {
+    let leader = stage.leader();
+    let file = puppet.file(|one, two| one != leader && two != leader);
+    puppet.write(&file, 1).well();
+    puppet.sync(&file).well();
+    file
 }
 
 /// Where a scene is played.
@@ -145,7 +157,7 @@ impl Stage {
     }
 
     /// Waits until a value is seen that was written.
-    fn wait_for(&self, looks: &Puppet, file: &super::puppet::File, value: u64) {
+    fn wait_for(&self, looks: &Puppet, file: &File, value: u64) {
         for _ in 0..1_000 {
             if looks.read(file).within(PATIENCE) == Some(Ok(BTreeSet::from([value]))) {
                 return;
@@ -156,7 +168,7 @@ impl Stage {
     }
 
     /// The same of a read that must be answered in the end.
-    fn expect_at_last(&mut self, when: &str, puppet: &Puppet, file: &super::puppet::File, value: u64) {
+    fn expect_at_last(&mut self, when: &str, puppet: &Puppet, file: &File, value: u64) {
         for _ in 0..10 {
             let read = puppet.read(file).within(PATIENCE);
             if matches!(read, Some(Ok(_))) {

@@ -74,15 +74,6 @@ pub const SCENES: &[Scene] = &[
     },
 ];
 
-/// A file with a value on a pair none of whose servers leads.
-fn file_beside(stage: &Stage, puppet: &Puppet) -> File {
-    let leader = stage.leader();
-    let file = puppet.file(|one, two| one != leader && two != leader);
-    puppet.write(&file, 1).well();
-    puppet.sync(&file).well();
-    file
-}
-
 /// A server loses power, and starts at once: the leader cannot ask its mirror, and the pair stays what it was for now.
 fn a_server_that_has_just_started(stage: &mut Stage) {
     let a = stage.mount();
@@ -277,9 +268,6 @@ fn a_write_to_a_file_that_is_gone(stage: &mut Stage) {
         stage.problems.push("a write to a file that is gone was taken".into());
     }
 }
-
-/// What was written so long ago is noted nowhere: see `clients`.
-const FORGOTTEN: u64 = 36_000;
 
 /// A file with a value that is noted nowhere, on a pair none of whose servers leads.
 fn old_file_beside(stage: &Stage, a: &Puppet) -> File {

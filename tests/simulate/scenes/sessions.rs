@@ -1,6 +1,5 @@
 //! One client has the store: what another did that hung, or is cut off, has no effect any more once that one has it.
 
-use super::super::puppet::File;
 use super::*;
 use raidfs_common::pair::{CopyState, Pair};
 

@@ -1,7 +1,6 @@
 //! Cuts, ends and lengths of files: what was cut away does not come back, and what was written stays.
 
 use super::super::clients::{address, tell_size, write_of};
-use super::super::puppet::File;
 use super::*;
 use raidfs_common::attr::Attr;
 use raidfs_common::id::Ino;
@@ -49,8 +48,6 @@ pub const SCENES: &[Scene] = &[
     },
 ];
 
-/// What was written so long ago is noted nowhere: see `clients`.
-const FORGOTTEN: u64 = 36_000;
 const NAMES: [&str; 24] = [
     "f0", "f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9", "f10", "f11", "f12", "f13", "f14", "f15", "f16", "f17",
     "f18", "f19", "f20", "f21", "f22", "f23",
