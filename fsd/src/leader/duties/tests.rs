@@ -1,4 +1,4 @@
-//! What the leader does about a mount session whose client is gone.
+//! What the leader does about a mount session whose client is gone, and about accusations.
 
 use super::*;
 use crate::peers::Peers;
@@ -11,13 +11,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 const ME: ServerId = ServerId(1);
 const SESSION: SessionId = SessionId(7);
 
+#[derive(Default)]
+struct State {
+    session: Option<SessionId>,
+    made: Vec<Change>,
+    /// How long ago everybody answered a heartbeat.
+    heard: Option<Duration>,
+}
+
 /// A namespace that takes everything.
 #[derive(Clone, Default)]
-struct Names(Arc<Mutex<(Option<SessionId>, Vec<Change>)>>);
+struct Names(Arc<Mutex<State>>);
 
 impl Names {
     fn made(&self) -> Vec<Change> {
-        self.0.lock().1.clone()
+        self.0.lock().made.clone()
     }
 }
 
@@ -37,7 +45,7 @@ impl Proposer for Names {
     }
 
     fn session(&self) -> Option<SessionId> {
-        self.0.lock().0
+        self.0.lock().session
     }
 
     fn is_void(&self, _: SessionId) -> bool {
@@ -45,7 +53,7 @@ impl Proposer for Names {
     }
 
     fn heard(&self, _: ServerId) -> Option<Duration> {
-        None
+        self.0.lock().heard
     }
 
     fn applied(&self) -> LogIndex {
@@ -71,9 +79,9 @@ impl Proposer for Names {
     async fn propose(&self, change: Change) -> bool {
         let mut names = self.0.lock();
         if let Change::EndSession { .. } = change {
-            names.0 = None;
+            names.session = None;
         }
-        names.1.push(change);
+        names.made.push(change);
         true
     }
 
@@ -113,7 +121,7 @@ fn leader(names: &Names, tells: &Arc<AtomicBool>, io_timeout: Duration) -> Arc<D
 #[tokio::test]
 async fn a_session_ends_only_once_a_server_of_each_pair_has_said_how_long_its_files_are() {
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
-    names.0.lock().0 = Some(SESSION);
+    names.0.lock().session = Some(SESSION);
     let duties = leader(&names, &tells, Duration::from_secs(60));
     assert!(!duties.end_session(SESSION, || true).await, "who wants to mount has to ask again");
     assert_eq!(names.made(), []);
@@ -128,7 +136,7 @@ async fn a_session_ends_only_once_a_server_of_each_pair_has_said_how_long_its_fi
 #[tokio::test]
 async fn a_session_that_is_heard_again_while_sizes_are_asked_for_does_not_end() {
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(true)));
-    names.0.lock().0 = Some(SESSION);
+    names.0.lock().session = Some(SESSION);
     let duties = leader(&names, &tells, Duration::from_secs(60));
     assert!(!duties.end_session(SESSION, || false).await);
     assert!(!names.made().contains(&Change::EndSession { session: SESSION }));
@@ -137,8 +145,28 @@ async fn a_session_that_is_heard_again_while_sizes_are_asked_for_does_not_end() 
 #[tokio::test]
 async fn a_pair_that_does_not_come_back_is_not_waited_for_for_ever() {
     let (names, tells) = (Names::default(), Arc::new(AtomicBool::new(false)));
-    names.0.lock().0 = Some(SESSION);
+    names.0.lock().session = Some(SESSION);
     let duties = leader(&names, &tells, Duration::from_millis(2));
     assert!(duties.end_session(SESSION, || true).await);
     assert_eq!(names.made(), [Change::EndSession { session: SESSION }]);
+}
+
+#[tokio::test]
+async fn who_may_hear_nobody_is_believed_only_once_it_has_answered() {
+    let names = Names::default();
+    let duties = leader(&names, &Arc::default(), Duration::from_secs(60));
+    // The mirror of the leader's own copy, which nobody reaches.
+    let (from, accused) = (ServerId(2), ME);
+    let says = || duties.accused(from, PairId(0), Epoch(1), accused, "no answer in time");
+    // It may have been waiting for what was asked before it became deaf: then it accuses half as long after that.
+    let soon_after = limits::FORWARD_STUCK / 2 - limits::HEARTBEAT;
+    for heard in [None, Some(soon_after), Some(Duration::from_secs(9))] {
+        names.0.lock().heard = heard;
+        assert!(!says().await, "heard {heard:?} ago");
+    }
+    assert_eq!(names.made(), []);
+    names.0.lock().heard = Some(limits::HEARTBEAT);
+    assert!(says().await);
+    let evicted = Change::Pair { pair: PairId(0), epoch: Epoch(1), event: PairEvent::Evict { server: accused } };
+    assert_eq!(names.made(), [evicted]);
 }
