@@ -1,6 +1,8 @@
-//! What is seen of the servers from outside while they run: the lines that they log. In no term anybody but one leads.
+//! What is seen of the servers while they run. By the lines that they log: in no term anybody but one leads. And each state that an
+//! agreed entry leads to is one that may be.
 
 use parking_lot::Mutex;
+use raidfs_fsd::machine::steps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
 use tracing::field::{Field, Visit};
@@ -42,8 +44,9 @@ impl<S: Subscriber> Layer<S> for Watch {
     }
 }
 
-/// Starts logging to standard error as the programs do, and looking at what they log.
+/// Starts logging to standard error as the programs do, and looking at what they log and come to.
 pub fn begin() {
+    steps::begin();
     let usual = "info,tarpc=off,fjall=warn";
     let wanted = std::env::var("RAIDFS_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
     let targets = wanted.unwrap_or_else(|| usual.parse().expect("the usual filter is well-formed"));
@@ -59,6 +62,11 @@ pub fn faults() -> Vec<String> {
     let mut faults: Vec<String> = two.map(|(term, who)| format!("in term {term} lead {who:?}")).collect();
     if leaders.is_empty() {
         faults.push(format!("nobody was seen to lead: is there no line with {LEADS:?} any more?"));
+    }
+    let (states, broken) = steps::found();
+    faults.extend(broken);
+    if states == 0 {
+        faults.push("no state of the namespace was looked at".to_owned());
     }
     faults
 }

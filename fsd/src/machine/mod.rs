@@ -2,6 +2,7 @@
 //! and the flushing of its rows. (The witness applies to nothing: [`witness`].)
 
 pub mod flush;
+pub mod steps;
 pub mod stores;
 pub mod witness;
 
@@ -335,6 +336,7 @@ impl Machine for NamesMachine {
             }
         }
         let marked = names.marked();
+        steps::check(&names, seen.index);
         drop(names);
         self.board.publish(|notice| {
             notice.applied = seen.index;

@@ -65,6 +65,23 @@ slow() {
 slow_second() { freeze "$1" && pass_time 900 && thaw "$1" && pass_time 100; }
 quick() { tell slowness; need finish slowness; }
 
+# faulty NAME HOW CALLS [FILE...]: these system calls of the server (on these files only) go as HOW says, in the words of
+# `strace -e inject`, until `faultless NAME`. Sockets, and so its answers to whoever asks for it, are as good as ever.
+faulty() {
+  local name=$1 how=$2 calls=$3 file of=(); shift 3
+  for file; do of+=(-P "$file"); done
+  begin "calls_of_$name" exec strace -f -q -p "$(pid_of "$name")" -e trace="$calls" -e inject="$calls:$how" "${of[@]}" \
+    -o "$CASE_DIR/calls_of_$name"
+  need wait_until 10 traced "$(pid_of "$name")"
+}
+traced() { grep -q '^TracerPid:.*[1-9]' "/proc/$1/status"; }
+# Those that were made to fail, or to be late, so far.
+faults_of() { grep -cE 'INJECTED|DELAYED' "$CASE_DIR/calls_of_$1"; }
+# A server that ended has ended this, too.
+faultless() { tell "calls_of_$1"; finish "calls_of_$1" || :; }
+# What a server asks of its disk, but for preadv2: with that it also takes what is in memory, which no disk makes slow.
+DISK_CALLS=pread64,preadv,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,syncfs,openat,fallocate,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir
+
 # cut_power_everywhere LOAD: of all servers and the witness at one moment, and of the mount's machine, on which the load runs; then
 # all of it starts again.
 cut_power_everywhere() {
