@@ -5,7 +5,9 @@ declare -A LOADS=()
 # begin NAME COMMAND...
 begin() {
   local name=$1; shift
-  rm -f "$CASE_DIR/$name.told" # one of this name may have been told before
+  # There may have been one of this name before, whose lines are not this one's.
+  rm -f "$CASE_DIR/$name.told"
+  : > "$(output_of "$name")"
   "$@" > "$(output_of "$name")" 2> "$CASE_DIR/$name.err" &
   LOADS[$name]=$!
 }
