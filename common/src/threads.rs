@@ -65,6 +65,7 @@ mod tests {
         assert_eq!(count("sure-threads"), SURE);
         let job = runtime.block_on(async { tokio::task::spawn_blocking(|| ()).await });
         job.expect("it is done");
-        assert_eq!(count("sure-threads"), SURE, "they are used, and stay");
+        // One more, if none of them had come back yet from its first job.
+        assert!((SURE..=SURE + 1).contains(&count("sure-threads")), "they are used, and stay");
     }
 }
