@@ -85,6 +85,8 @@ pub enum Bug {
     MeasuresBeforeCuts,
     /// Chunks of files that have ended are not looked for.
     SweepsNothing,
+    /// Chunks of files that are not known are removed before it is known what was agreed.
+    SweepsEarly,
     /// A server stays in sync that had no room for what its mirror has.
     StaysThoughFull,
     /// A mirror stays in sync that had no room for a change.
@@ -108,7 +110,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 49] = [
+pub const BUGS: [Bug; 50] = [
     Bug::AnswersBeforeMirror,
     Bug::ServesStale,
     Bug::ServesWithoutLease,
@@ -148,6 +150,7 @@ pub const BUGS: [Bug; 49] = [
     Bug::FindsNoSizes,
     Bug::MeasuresBeforeCuts,
     Bug::SweepsNothing,
+    Bug::SweepsEarly,
     Bug::StaysThoughFull,
     Bug::KeepsFullMirror,
     Bug::DropsEarly,

@@ -19,6 +19,8 @@ pub struct Notice {
     pub applied: LogIndex,
     /// Everything up to here is on stable storage on a quorum: what it destroys may be destroyed.
     pub durable: LogIndex,
+    /// Everything that was agreed before this life is among both: a file that is not known has ended, or was never made.
+    pub knows_all_before: bool,
     /// All pairs.
     pub pairs: Arc<Vec<Pair>>,
     /// Until when this server may serve chunks, by its own clock (see `limits::SERVER_LEASE`).
@@ -93,6 +95,7 @@ impl Board {
         let notice = Notice {
             applied: LogIndex(0),
             durable: LogIndex(0),
+            knows_all_before: false,
             pairs: Arc::new(Vec::new()),
             lease_until: Instant::now(),
             sessions: None,

@@ -1,7 +1,7 @@
 //! Chunks of files that ended while this server could not see it: looked for after a whole state was taken from another
 //! server, and after an unclean start (rule 17). Everything else is reaped as the log says it.
 
-use crate::board::{Board, Doom};
+use crate::board::{Board, Doom, Notice};
 use crate::chunk::{ChunkError, ChunkStore};
 use crate::machine::NamesMachine;
 use raidfs_common::error::FsError;
@@ -22,12 +22,7 @@ pub async fn run(machine: Arc<NamesMachine>, board: Arc<Board>, chunks: Arc<dyn 
         if !due && replaced.changed().await.is_err() {
             return;
         }
-        // Only a state that a leader speaks of knows of all files: what this server has may be from long ago.
-        let index = caught_up(&board).await;
-        if machine.reach(index, Duration::from_secs(60)).await.is_err() {
-            due = true;
-            continue;
-        }
+        let Some(index) = caught_up(&board).await else { return };
         let (names, dooms, store) = (machine.clone(), board.clone(), chunks.clone());
         match tokio::task::spawn_blocking(move || sweep(&names, &dooms, store.as_ref(), index)).await {
             Ok(Ok(0)) => due = false,
@@ -45,13 +40,13 @@ pub async fn run(machine: Arc<NamesMachine>, board: Arc<Board>, chunks: Arc<dyn 
     }
 }
 
-/// Waits for a lease, and answers an entry that had been agreed by then.
-async fn caught_up(board: &Board) -> LogIndex {
+/// Waits until the state here has all files of which there may be chunks: before, it may be from long ago, also of who leads, as it
+/// applies what it finds in its log only once an entry of its own term is agreed. Gives an entry by which that is durable.
+async fn caught_up(board: &Board) -> Option<LogIndex> {
     let mut notices = board.subscribe();
-    match notices.wait_for(|n| n.lease_until > Instant::now() && n.durable > LogIndex(0)).await {
-        Ok(notice) => notice.durable,
-        Err(_) => LogIndex(0),
-    }
+    let early = |n: &Notice| planted(Bug::SweepsEarly) && n.lease_until > Instant::now() && n.durable > LogIndex(0);
+    let notice = notices.wait_for(|n| n.knows_all_before || early(n)).await.ok()?;
+    Some(notice.durable)
 }
 
 fn sweep(machine: &NamesMachine, board: &Board, chunks: &dyn ChunkStore, index: LogIndex) -> Result<usize, ChunkError> {
@@ -162,8 +157,7 @@ mod tests {
         /// A leader speaks, by which everything applied here is agreed.
         fn hear_a_leader(&self) {
             let durable = self.machine.applied().0;
-            let lease_until = Instant::now() + Duration::from_secs(600);
-            self.board.publish(|notice| (notice.durable, notice.lease_until) = (durable, lease_until));
+            self.board.publish(|notice| (notice.durable, notice.knows_all_before) = (durable, true));
         }
 
         fn sweep(&self, first: bool) -> tokio::task::JoinHandle<()> {
@@ -220,6 +214,10 @@ mod tests {
         let never_was = Ino(ends.0 + 1000);
         server.hold(&[lives, ends, never_was]);
         let sweeping = server.sweep(true);
+        rest().await;
+        // A leader speaks, which does not know yet whether what it has is all.
+        let lease_until = Instant::now() + Duration::from_secs(600);
+        server.board.publish(|notice| (notice.durable, notice.lease_until) = (LogIndex(1), lease_until));
         rest().await;
         assert!(!server.board.has_dooms(), "what this server knows may be from long ago");
         server.hear_a_leader();

@@ -2,6 +2,7 @@
 //! agreed entry leads to is one that may be.
 
 use parking_lot::Mutex;
+use raidfs_common::id::LogIndex;
 use raidfs_fsd::machine::steps;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{Debug, Write};
@@ -65,7 +66,7 @@ pub fn faults() -> Vec<String> {
     }
     let (states, broken) = steps::found();
     faults.extend(broken);
-    if states == 0 {
+    if states == LogIndex(0) {
         faults.push("no state of the namespace was looked at".to_owned());
     }
     faults

@@ -166,6 +166,9 @@ pub struct Core<L> {
     pub(super) commit: LogIndex,
     /// Durable on a quorum up to here, as far as is known.
     pub(super) quorum_durable: LogIndex,
+    /// Where the log of the latest leader ended when it was first heard in this life, and its term: everything is in there that
+    /// was agreed before.
+    pub(super) leaders_log: (Term, LogIndex),
     /// This server has durably applied up to here.
     pub(super) applied_durable: LogIndex,
     /// Enough servers have durably applied up to here.
@@ -224,6 +227,7 @@ impl<L: LogStore> Core<L> {
             lives,
             commit: applied.max(log.base().0),
             quorum_durable: LogIndex(0),
+            leaders_log: (Term(0), LogIndex(0)),
             applied_durable: applied,
             spare: LogIndex(0),
             answered: VecDeque::new(),
@@ -326,6 +330,12 @@ impl<L: LogStore> Core<L> {
     /// Everything up to here is agreed and on stable storage on a quorum.
     pub fn quorum_durable(&self) -> LogIndex {
         self.quorum_durable.min(self.commit)
+    }
+
+    /// What it has applied is everything that was agreed before this life began, and all of that is durable on a quorum.
+    pub fn knows_all_before(&self, applied: LogIndex) -> bool {
+        let (term, last) = self.leaders_log;
+        term > Term(0) && last <= applied.min(self.quorum_durable())
     }
 
     /// Enough servers have durably applied everything up to here, this one included (the witness applies nothing): the

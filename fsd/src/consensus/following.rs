@@ -41,6 +41,9 @@ impl<L: LogStore> Core<L> {
             return Some(self.answer(&request, false, self.log.last().0, now));
         }
         self.accept_leader(request.from, request.term, now)?;
+        if request.term > self.leaders_log.0 {
+            self.leaders_log = (request.term, request.leader_last);
+        }
         if self.contradicts_what_was_agreed(&request) && !planted(Bug::KeepsOtherHistory) {
             self.fall_silent(Failure::OtherHistory(self.commit));
             return None;

@@ -117,6 +117,7 @@ impl<L: LogStore> Core<L> {
             leaving: false,
         }));
         self.leader = Some(self.setup.me);
+        self.leaders_log = (self.vote.term, last.next());
         // A quorum without it found its log complete, or all recover together from it.
         self.doubt = Doubt::None;
         // Entries of earlier terms that fence are fences again; reading back a few megabytes at most.

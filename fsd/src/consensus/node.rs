@@ -65,6 +65,8 @@ pub struct Status {
     pub commit: LogIndex,
     /// Agreed and durable on a quorum up to here.
     pub durable: LogIndex,
+    /// All that was agreed before this life is among that.
+    pub knows_all_before: bool,
     /// Enough servers have durably applied up to here.
     pub spare: LogIndex,
     /// When its lease counts from.
@@ -623,6 +625,7 @@ fn status_of<L: LogStore>(core: &Core<L>, applied: LogIndex, started: Instant) -
         leads: core.leads_with(applied),
         commit: applied,
         durable: core.quorum_durable(),
+        knows_all_before: core.knows_all_before(applied),
         spare: core.spare(),
         lease_from: core.lease_from().map(|at| started + at),
         last: core.log().last().0,

@@ -336,7 +336,7 @@ impl Machine for NamesMachine {
             }
         }
         let marked = names.marked();
-        steps::check(&names, seen.index);
+        steps::check(&names, entry.term, seen.index);
         drop(names);
         self.board.publish(|notice| {
             notice.applied = seen.index;
@@ -363,6 +363,7 @@ impl Machine for NamesMachine {
     fn observe(&self, status: &Status) {
         self.board.publish(|notice| {
             notice.durable = status.durable;
+            notice.knows_all_before = status.knows_all_before;
             if let Some(from) = status.lease_from {
                 notice.lease_until = from + limits::SERVER_LEASE;
             }

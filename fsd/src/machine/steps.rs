@@ -3,24 +3,24 @@
 
 use crate::namespace::{Namespace, invariants};
 use parking_lot::Mutex;
-use raidfs_common::id::LogIndex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use raidfs_common::id::{LogIndex, Term};
 
 /// Of this process: nothing, until `begin`.
-static STEPS: Steps = Steps { done: AtomicU64::new(u64::MAX), found: Mutex::new(Vec::new()) };
+static STEPS: Steps = Steps { done: Mutex::new(None), found: Mutex::new(Vec::new()) };
 /// What is wrong once stays so: more of it says nothing.
 const FOUND_MAX: usize = 10;
 
 struct Steps {
-    /// Up to here it is done.
-    done: AtomicU64,
+    /// Up to this entry it is done. An index has another entry once power has taken what was agreed, of a later term.
+    done: Mutex<Option<(Term, LogIndex)>>,
     found: Mutex<Vec<String>>,
 }
 
 impl Steps {
-    fn check(&self, names: &Namespace, index: LogIndex) {
-        if self.done.fetch_max(index.0, Ordering::Relaxed) >= index.0 {
-            return;
+    fn check(&self, names: &Namespace, term: Term, index: LogIndex) {
+        match &mut *self.done.lock() {
+            Some(done) if *done < (term, index) => *done = (term, index),
+            _ => return,
         }
         // What a disk does not give is its server's matter.
         let broken = invariants::check(names.rows()).unwrap_or_default();
@@ -33,16 +33,17 @@ impl Steps {
 
 /// From now on the states of this process are checked.
 pub fn begin() {
-    STEPS.done.store(0, Ordering::Relaxed);
+    *STEPS.done.lock() = Some((Term(0), LogIndex(0)));
 }
 
-/// Up to which entry states were checked, and what was wrong with them.
-pub fn found() -> (u64, Vec<String>) {
-    (STEPS.done.load(Ordering::Relaxed), STEPS.found.lock().clone())
+/// Up to which entry states were checked (0: none was), and what was wrong with them.
+pub fn found() -> (LogIndex, Vec<String>) {
+    let done = STEPS.done.lock().map_or(LogIndex(0), |(_, index)| index);
+    (done, STEPS.found.lock().clone())
 }
 
-pub(super) fn check(names: &Namespace, index: LogIndex) {
-    STEPS.check(names, index);
+pub(super) fn check(names: &Namespace, term: Term, index: LogIndex) {
+    STEPS.check(names, term, index);
 }
 
 #[cfg(test)]
@@ -56,17 +57,20 @@ mod tests {
 
     #[test]
     fn a_state_that_may_not_be_is_found_once() {
-        let steps = Steps { done: AtomicU64::new(0), found: Mutex::default() };
+        let steps = Steps { done: Mutex::new(Some((Term(0), LogIndex(0)))), found: Mutex::default() };
         let store = MemoryStore::default();
         Namespace::format(&store, &[[ServerId(1), ServerId(2)]]).unwrap();
         let open = || Namespace::open(Arc::new(store.clone()), 1 << 20).unwrap().expect("it is formatted");
-        steps.check(&open(), LogIndex(1));
+        steps.check(&open(), Term(2), LogIndex(2));
         assert_eq!(*steps.found.lock(), [""; 0]);
         store.write(Batch { rows: vec![(Key::Inode(Ino::ROOT).encode(), None)] }).unwrap();
-        steps.check(&open(), LogIndex(1));
-        assert_eq!(*steps.found.lock(), [""; 0], "it was looked at");
-        steps.check(&open(), LogIndex(2));
+        for seen in [(Term(2), LogIndex(2)), (Term(1), LogIndex(3))] {
+            steps.check(&open(), seen.0, seen.1);
+            assert_eq!(*steps.found.lock(), [""; 0], "it was looked at");
+        }
+        // What is agreed anew in the place of what power has taken.
+        steps.check(&open(), Term(3), LogIndex(1));
         let found = steps.found.lock();
-        assert!(found.iter().all(|what| what.starts_with("after entry 2: ")) && !found.is_empty(), "{found:?}");
+        assert!(found.iter().all(|what| what.starts_with("after entry 1: ")) && !found.is_empty(), "{found:?}");
     }
 }

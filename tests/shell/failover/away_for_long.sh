@@ -2,6 +2,7 @@
 # only when asked
 # A server is away for more entries of the log than the others keep, and comes back while the store is in use: it is sent
 # all names, catches up, and serves everything alone when its mirror is killed.
+source "$LIB/watch.sh"
 entries=100000 # KEEP_ENTRIES
 # Each change is an entry of its own when it is answered once it is made.
 config 'durability = "strict"'
@@ -29,6 +30,7 @@ round() { cp -a "$CASE_DIR/tree" "$MNT/load$1" && same_trees "$CASE_DIR/tree" "$
 begin load in_rounds load round
 need wait_until 60 lines_at_least "$(output_of load)" 1
 says_so() { grep -h "fsd4 is far behind: sending it all names" "$DIR"/log/fsd*.log; }
+watch
 refuse "nobody was sent all names before" says_so
 back $away
 check "it is sent all names" wait_until 120 says_so
@@ -36,6 +38,7 @@ check "and is in sync while the store is in use" wait_until 300 copy_is $away "i
 tell load
 check "who used it notices nothing" finish load
 check "all is healthy" wait_healthy 120
+watched "a server comes back that was away for long" 1500
 crash "$(mirror_of $away)"
 echo 3 > /proc/sys/vm/drop_caches
 check "alone it serves what came while it was away" same_trees "$CASE_DIR/tree" "$MNT/meanwhile"

@@ -1,8 +1,8 @@
 # limit: 240
-# bounds no time
 # A server's store of names rots on its disk where opening it does not look: whoever reads that row makes the server start
 # anew, by itself and in the same process, and fetch all names from the others.
 skip_without setfattr
+source "$LIB/watch.sh"
 victim=fsd4
 cluster_up
 # So much that there is a table of it on disk, and not only what the store gathers in memory.
@@ -29,6 +29,7 @@ back $victim
 pid=$(pid_of $victim)
 check "it starts as if nothing were wrong" wait_healthy 60
 
+watch
 # It reads the names of all servers.
 verify
 anew() { grep -q "names here cannot be used and are fetched anew" "$DIR/log/$victim.log" && [ "$(store_of)" != "$store" ]; }
@@ -36,6 +37,7 @@ check "what has rotted is found, and fetched anew" wait_until 60 anew
 same "by the same process" "$pid" "$(pid_of $victim)"
 refuse "which lives" gone "$pid"
 check "all is healthy" wait_healthy 120
+watched "names have rotted, and are fetched anew" 1500
 crash fsd3
 echo 3 > /proc/sys/vm/drop_caches
 same "every name is as it was" "$before" "$(large)"

@@ -74,7 +74,7 @@ faulty() {
     -o "$CASE_DIR/calls_of_$name"
   need wait_until 10 traced "$(pid_of "$name")"
 }
-traced() { grep -q '^TracerPid:.*[1-9]' "/proc/$1/status"; }
+traced() { ! grep -L '^TracerPid:.*[1-9]' /proc/"$1"/task/*/status | grep -q .; }
 # Those that were made to fail, or to be late, so far.
 faults_of() { grep -cE 'INJECTED|DELAYED' "$CASE_DIR/calls_of_$1"; }
 # A server that ended has ended this, too.

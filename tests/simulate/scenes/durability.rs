@@ -43,6 +43,12 @@ pub const SCENES: &[Scene] = &[
         play: power_after_a_change_of_an_old_file,
     },
     Scene {
+        name: "power-lost-everywhere-and-syncs-are-slow",
+        catches: &[Bug::SweepsEarly],
+        short_logs: false,
+        play: power_lost_everywhere_and_syncs_are_slow,
+    },
+    Scene {
         name: "power-after-a-sync-that-failed",
         catches: &[Bug::ForgivesFailedSync],
         short_logs: false,
@@ -174,6 +180,23 @@ fn power_after_a_sync_that_failed(stage: &mut Stage) {
     stage.expect("from a mirror that could not sync", read, 2);
     stage.run(file.primary);
     stage.expect_at_last("after the pair was made whole", &a, &file, 2);
+}
+
+/// Everything loses power, and comes back with disks that take long to sync: who leads has everything in its log, and does not
+/// know for a while that it is agreed.
+fn power_lost_everywhere_and_syncs_are_slow(stage: &mut Stage) {
+    let a = stage.mount();
+    let file = durable_file(&a, |_, _| true);
+    stage.cut_power(&Stage::everybody());
+    for id in Stage::everybody() {
+        let millis = 100 + stage.dice.below(400);
+        stage.trouble(id, Trouble::SlowSyncs(millis));
+        stage.run(id);
+    }
+    millis(8_000 + stage.dice.below(4_000));
+    faults::mend(&mut stage.servers);
+    let looks = Puppet::observe(&stage.servers.config, SECOND);
+    stage.expect_at_last("after power was lost", &looks, &file, 1);
 }
 
 fn disks_that_do_not_sync() -> Trouble {

@@ -165,3 +165,27 @@ fn a_leader_that_stood_still_is_not_out_of_reach() {
         assert!(!handed_over, "seed {seed}, {still:?}: term {term:?}");
     }
 }
+
+#[test]
+fn who_has_just_been_elected_does_not_know_all_before() {
+    for seed in 0..20 {
+        let (mut world, ..) = led(1200 + seed);
+        for n in 0..20 {
+            world.propose(n, n % 5 == 0);
+            world.run(Duration::from_millis(5));
+        }
+        world.run(Duration::from_millis(500));
+        let agreed = LogIndex(world.last_agreed());
+        assert!(agreed.0 > 20);
+        voters(5).into_iter().for_each(|id| world.kill(id, false));
+        voters(5).into_iter().for_each(|id| world.restart(id));
+        let who_know = |w: &World| {
+            let know = w.cores.values().filter(|core| core.knows_all_before(core.commit()));
+            know.inspect(|core| assert!(core.commit() >= agreed, "{:?}", core.commit())).count()
+        };
+        let all_are_silent = |w: &World| who_know(w) == 0 && w.leader().is_some();
+        world.until("a leader that has agreed on nothing", all_are_silent);
+        world.propose(99, true);
+        world.until("all know", |w| who_know(w) == 5);
+    }
+}
