@@ -19,6 +19,7 @@
 
 pub mod acl;
 pub mod attr;
+pub mod budget;
 pub mod checksum;
 pub mod codec;
 pub mod complaints;
@@ -34,6 +35,7 @@ pub mod pair;
 pub mod panics;
 pub mod plant;
 pub mod printed;
+pub mod room;
 pub mod rpc;
 pub mod stream;
 pub mod threads;

@@ -41,6 +41,13 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 pub const CONNECTIONS_MAX: usize = 1024;
 /// Requests of one connection that are served at once; the next is read when one of them is done.
 pub const REQUESTS_PER_CONNECTION_MAX: usize = 256;
+/// Bytes of requests and answers that a server keeps for all clients together, beside 64 KiB for each connection
+/// ([`crate::budget`]): beyond that it reads no more from who holds its share, until some is given back.
+pub const CLIENTS_BYTES_MAX: usize = 192 << 20;
+/// The same for the other servers, apart for chunks and for agreement: none of these waits for a client.
+pub const SERVERS_BYTES_MAX: usize = 256 << 20;
+/// Calls of the command line that read all there is, at once; more wait.
+pub const HEAVY_CALLS_MAX: usize = 2;
 
 /// Changes that one log entry carries at most.
 pub const CHANGES_PER_ENTRY_MAX: usize = 1024;
@@ -92,3 +99,5 @@ const _: () = assert!(HEARTBEAT.as_millis() * 4 < LEASE.as_millis(), "a lost hea
 const _: () = assert!(CHUNK_BYTES as usize <= FRAME_PAYLOAD_MAX_BYTES, "a whole chunk fits one frame");
 const _: () = assert!(ENTRY_MAX_BYTES + APPEND_MAX_BYTES < FRAME_HEADER_MAX_BYTES, "an append fits one frame");
 const _: () = assert!(CHANGES_PER_ENTRY_MAX <= OUTCOMES_KEPT_MAX);
+const _: () = assert!(crate::budget::passes_alone(CLIENTS_BYTES_MAX, crate::budget::CLIENT_HEADER_WEIGHT));
+const _: () = assert!(crate::budget::passes_alone(SERVERS_BYTES_MAX, 1));

@@ -8,6 +8,7 @@ use crate::codec;
 use crate::complaints::Complaints;
 use crate::limits::{FRAME_HEADER_MAX_BYTES, FRAME_PAYLOAD_MAX_BYTES, HELLO_MAX_BYTES, HELLO_TIMEOUT};
 use crate::printed::printed;
+use crate::room::{Account, Held, Hold, lasting};
 use crate::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Welcome};
 use crate::stream::Stream as Connection;
 use bytes::{Buf, Bytes, BytesMut};
@@ -19,6 +20,7 @@ use std::io::{self, IoSlice};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -29,12 +31,54 @@ use tokio::sync::oneshot;
 pub struct Wire<In, Out> {
     stream: Connection,
     received: BytesMut,
-    /// What is still to be written: headers and payloads in turn.
-    outgoing: VecDeque<Bytes>,
+    /// What is still to be written: headers and payloads in turn, each message's last piece with the room that it holds.
+    outgoing: VecDeque<(Bytes, Option<Hold>)>,
     outgoing_bytes: usize,
     /// Dropped when the other end has gone.
     open: Option<oneshot::Sender<()>>,
+    toll: Option<Toll<In, Out>>,
     types: PhantomData<fn(Out) -> In>,
+}
+
+/// How a server counts what it is sent, and what it answers.
+struct Toll<In, Out> {
+    account: Arc<Account>,
+    /// The room of the frame that is being received.
+    admitted: Option<Hold>,
+    /// There is none yet.
+    waiting: Option<Pin<Box<dyn Future<Output = Hold> + Send>>>,
+    attach: fn(&mut In, Hold),
+    detach: fn(Out) -> Option<Hold>,
+}
+
+impl<In, Out> std::fmt::Debug for Toll<In, Out> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Toll").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+impl<In, Out> Toll<In, Out> {
+    /// Ready once there is room for a frame of these lengths.
+    fn poll_admit(&mut self, cx: &mut Context<'_>, header: usize, payload: usize) -> Poll<()> {
+        if self.admitted.is_some() {
+            return Poll::Ready(());
+        }
+        let waiting = match &mut self.waiting {
+            Some(waiting) => waiting,
+            None => {
+                let bytes = self.account.weight(header, payload);
+                self.admitted = self.account.try_take(bytes);
+                if self.admitted.is_some() {
+                    return Poll::Ready(());
+                }
+                self.waiting.insert(Box::pin(self.account.clone().take(bytes)))
+            }
+        };
+        self.account.waits_for_rest(false);
+        self.admitted = Some(ready!(waiting.as_mut().poll(cx)));
+        self.waiting = None;
+        Poll::Ready(())
+    }
 }
 
 /// What is wrong with what came.
@@ -61,6 +105,7 @@ impl<In, Out> Wire<In, Out> {
             outgoing: VecDeque::new(),
             outgoing_bytes: 0,
             open: None,
+            toll: None,
             types: PhantomData,
         }
     }
@@ -74,19 +119,30 @@ impl<In, Out> Wire<In, Out> {
     }
 
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = self.poll_write_all(cx);
+        if let Some(toll) = &self.toll {
+            toll.account.waits_for_reader(result.is_pending());
+        }
+        result
+    }
+
+    fn poll_write_all(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
             let written = {
                 let slices: Vec<IoSlice<'_>> =
-                    self.outgoing.iter().take(SLICES_PER_WRITE).map(|b| IoSlice::new(b)).collect();
+                    self.outgoing.iter().take(SLICES_PER_WRITE).map(|(b, _)| IoSlice::new(b)).collect();
                 ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices))?
             };
+            if let Some(toll) = &self.toll {
+                toll.account.written(written);
+            }
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.outgoing_bytes -= written;
             let mut left = written;
             while left > 0 {
-                let front = self.outgoing.front_mut().expect("what was written had been queued");
+                let (front, _) = self.outgoing.front_mut().expect("what was written had been queued");
                 if front.len() <= left {
                     left -= front.len();
                     self.outgoing.pop_front();
@@ -127,6 +183,24 @@ impl<In, Out> Wire<In, Out> {
     }
 }
 
+impl<Req, Resp> Wire<tarpc::ClientMessage<Held<Req>>, tarpc::Response<Held<Resp>>> {
+    /// The same for a server, which has so much room for what this connection asks.
+    pub fn bounded(stream: impl Into<Connection>, account: Arc<Account>) -> Self {
+        let toll = Toll {
+            account,
+            admitted: None,
+            waiting: None,
+            attach: |message: &mut tarpc::ClientMessage<Held<Req>>, hold| {
+                if let tarpc::ClientMessage::Request(request) = message {
+                    request.message.hold = Some(hold);
+                }
+            },
+            detach: |response: tarpc::Response<Held<Resp>>| response.message.ok()?.hold,
+        };
+        Wire { toll: Some(toll), ..Wire::new(stream) }
+    }
+}
+
 impl<In: DeserializeOwned, Out> Stream for Wire<In, Out> {
     type Item = io::Result<In>;
 
@@ -145,18 +219,31 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
         let this = self;
         loop {
             let lengths = this.frame_lengths().map_err(|error| this.complain(Garbage::TooLarge, error))?;
+            if let (Some((header, payload)), Some(toll)) = (lengths, &mut this.toll) {
+                ready!(toll.poll_admit(cx, header, payload));
+            }
             if let Some((header, payload)) = lengths
                 && this.received.len() >= FRAME_HEAD_BYTES + header + payload
             {
                 this.received.advance(FRAME_HEAD_BYTES);
                 let header = this.received.split_to(header);
-                // A small payload is copied, so that it does not keep a large read buffer alive.
+                let mut hold = this.toll.as_mut().and_then(|toll| toll.admitted.take());
+                // A small payload is copied, so that it does not keep a large read buffer alive. A larger one holds its room
+                // for as long as it is there, whatever becomes of its request.
                 let payload = if payload <= 1024 {
                     Bytes::copy_from_slice(&this.received.split_to(payload))
                 } else {
-                    this.received.split_to(payload).freeze()
+                    let payload = this.received.split_to(payload).freeze();
+                    match &mut hold {
+                        Some(hold) => lasting(payload.clone(), hold.split(payload.len())),
+                        None => payload,
+                    }
                 };
-                let item = codec::decode_frame(&header, payload);
+                let mut item = codec::decode_frame(&header, payload);
+                if let (Ok(item), Some(toll), Some(hold)) = (&mut item, &this.toll, hold) {
+                    toll.account.received_whole();
+                    (toll.attach)(item, hold);
+                }
                 let malformed =
                     |error| this.complain(Garbage::Malformed, io::Error::new(io::ErrorKind::InvalidData, error));
                 return Poll::Ready(Some(item.map_err(malformed)));
@@ -165,7 +252,14 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
             let most = (this.received.len() * BUFFER_GROWTH).max(READ_BYTES);
             this.received.reserve(wanted.min(most).saturating_sub(this.received.len()).max(4096));
             let stream = Pin::new(&mut this.stream);
-            let n = ready!(tokio_util::io::poll_read_buf(stream, cx, &mut this.received))?;
+            let read = tokio_util::io::poll_read_buf(stream, cx, &mut this.received);
+            if let Some(toll) = &this.toll {
+                toll.account.waits_for_rest(read.is_pending() && !this.received.is_empty());
+                if let Poll::Ready(Ok(n)) = read {
+                    toll.account.received(n);
+                }
+            }
+            let n = ready!(read)?;
             if n == 0 {
                 return Poll::Ready(if this.received.is_empty() {
                     None
@@ -201,8 +295,11 @@ impl<In, Out: Serialize> Sink<Out> for Wire<In, Out> {
         header[0..4].copy_from_slice(&(header_length as u32).to_le_bytes());
         header[4..8].copy_from_slice(&(payload_length as u32).to_le_bytes());
         this.outgoing_bytes += header.len() + payload_length;
-        this.outgoing.push_back(header.into());
-        this.outgoing.extend(payload.into_iter().filter(|b| !b.is_empty()));
+        this.outgoing.push_back((header.into(), None));
+        this.outgoing.extend(payload.into_iter().filter(|b| !b.is_empty()).map(|b| (b, None)));
+        if let (Some(toll), Some((_, last))) = (&this.toll, this.outgoing.back_mut()) {
+            *last = (toll.detach)(item);
+        }
         Ok(())
     }
 

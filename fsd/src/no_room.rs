@@ -7,6 +7,7 @@
 pub use crate::chunk::io::comes_from_a_full_disk;
 
 use crate::chunk::io;
+use crate::serve::bounds::Bounds;
 use crate::serve::listen;
 use crate::serve::places::Places;
 use crate::serve_guest;
@@ -20,7 +21,7 @@ use raidfs_common::rpc::admin::{
     Accepting, AdminService, Counters, LostFile, NotAccepted, NotReplaced, ScrubPass, ServerStatus,
 };
 use raidfs_common::rpc::chunks::ChunkSummary;
-use raidfs_common::rpc::{Service, Welcome};
+use raidfs_common::rpc::{Service, Speaker, Welcome};
 use raidfs_common::stream::{Listener, Stream};
 use raidfs_common::wire;
 use std::net::TcpListener;
@@ -119,17 +120,20 @@ async fn answer(config: &Config, me: ServerId, said: Said) {
         }
         None => return std::future::pending().await,
     };
-    let (places, started) = (Places::new(CONNECTIONS_MAX), Instant::now());
+    let (places, bounds, started) = (Places::new(CONNECTIONS_MAX), Bounds::default(), Instant::now());
+    let mut watch = tokio::task::JoinSet::new();
+    watch.spawn(bounds.clone().watch());
     loop {
         let Ok((stream, peer)) = listener.accept().await else {
             tokio::time::sleep(LOOK_EVERY).await;
             continue;
         };
         let Some(place) = places.take(peer.ip()) else { continue };
+        let room = bounds.account(Speaker::Client, Service::Admin);
         let (config, waits) = (config.clone(), Waits { me, started, said: said.clone() });
         tokio::spawn(async move {
             if let Some(stream) = admit(stream, &config, &waits).await {
-                serve_guest!(stream, place, waits.serve());
+                serve_guest!(stream, place, room, waits.serve());
             }
         });
     }

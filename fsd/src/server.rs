@@ -36,6 +36,7 @@ use raidfs_common::codec;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::{FsError, Rejection};
 use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId, Term};
+use raidfs_common::limits::HEAVY_CALLS_MAX;
 use raidfs_common::log::chain;
 use raidfs_common::namespace::{Answer, Command, Query};
 use raidfs_common::pair::{CopyState, Member, Pair};
@@ -50,7 +51,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 /// Why a server ended.
@@ -140,6 +141,7 @@ struct Server {
     tally: Arc<Tally>,
     joined: Arc<AtomicBool>,
     stop: Arc<Stop>,
+    heavy: Arc<Semaphore>,
     bulk: mpsc::UnboundedSender<Guest>,
     /// It may have forgotten entries when it started.
     doubtful: bool,
@@ -306,6 +308,7 @@ pub async fn run(
         tally: Arc::default(),
         joined: Arc::default(),
         stop: stop.clone(),
+        heavy: Arc::new(Semaphore::new(HEAVY_CALLS_MAX)),
         bulk,
         doubtful,
         keep: keep_of_log(home),
@@ -384,11 +387,11 @@ fn start_chunk_thread(
         let Some(runtime) = given.lock().take() else { return };
         runtime.block_on(async move {
             served.run_workers();
-            while let Some(Guest { stream, place, .. }) = guests.recv().await {
+            while let Some(Guest { stream, place, room, .. }) = guests.recv().await {
                 let service = ChunkServer::new(served.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = stream.leave().and_then(Moving::arrive) else { return };
-                    serve_guest!(stream, place, service.serve());
+                    serve_guest!(stream, place, room, service.serve());
                 });
             }
         });
@@ -411,7 +414,7 @@ impl Server {
             return;
         }
         tokio::spawn(async move {
-            let Guest { stream, speaker, service, place } = guest;
+            let Guest { stream, speaker, service, place, room } = guest;
             match service {
                 Service::Names => {
                     let service = NamesServer {
@@ -419,7 +422,7 @@ impl Server {
                         duties: self.duties.clone(),
                         tally: self.tally.clone(),
                     };
-                    serve_guest!(stream, place, service.serve());
+                    serve_guest!(stream, place, room, service.serve());
                 }
                 Service::Peer => {
                     let service = PeerServer {
@@ -434,7 +437,7 @@ impl Server {
                             self.gone(peer).await;
                         }
                     };
-                    serve_guest!(stream, place, service.serve(), once_closed);
+                    serve_guest!(stream, place, room, service.serve(), once_closed);
                 }
                 Service::Admin => {
                     let service = AdminServer {
@@ -446,8 +449,9 @@ impl Server {
                         duties: self.duties.clone(),
                         joined: self.joined.clone(),
                         stop: self.stop.clone(),
+                        heavy: self.heavy.clone(),
                     };
-                    serve_guest!(stream, place, service.serve());
+                    serve_guest!(stream, place, room, service.serve());
                 }
                 Service::Chunks => {}
             }

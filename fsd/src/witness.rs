@@ -56,7 +56,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
         let (node, stop, peers) = (server.clone(), ender.clone(), peers.clone());
         let (incarnation, joined) = (life.incarnation, known.clone());
         tokio::spawn(async move {
-            let Guest { stream, service, speaker, place } = guest;
+            let Guest { stream, service, speaker, place, room } = guest;
             match service {
                 Service::Peer => {
                     let service = PeerServer { node: node.clone(), hears: Deaf, incarnation };
@@ -67,11 +67,11 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
                             node.on_gone(peer);
                         }
                     };
-                    serve_guest!(stream, place, service.serve(), once_closed);
+                    serve_guest!(stream, place, room, service.serve(), once_closed);
                 }
                 Service::Admin => {
                     let service = WitnessAdmin { node, incarnation, started: began, joined, stop };
-                    serve_guest!(stream, place, service.serve());
+                    serve_guest!(stream, place, room, service.serve());
                 }
                 Service::Names | Service::Chunks => {}
             }

@@ -5,6 +5,7 @@ use crate::error::Rejection;
 use crate::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId, Term};
 use crate::pair::{Pair, Space};
 use crate::rpc::chunks::ChunkSummary;
+use crate::rpc::{Asks, PAGE_ANSWER_BYTES};
 use serde::{Deserialize, Serialize};
 
 /// What a server knows of itself and of the others; answered from memory.
@@ -257,4 +258,15 @@ pub trait AdminService {
     /// A page of the files of which something was marked as lost, above `after`, in order; empty at the end. What has been
     /// written anew since is marked all the same: the chunks know.
     async fn marked_lost(at_least: LogIndex, after: Option<Ino>) -> Result<Vec<LostFile>, Rejection>;
+}
+
+impl Asks for AdminServiceRequest {
+    fn answer_bytes(&self) -> usize {
+        match self {
+            AdminServiceRequest::Inventory { .. }
+            | AdminServiceRequest::Scrubbed { .. }
+            | AdminServiceRequest::MarkedLost { .. } => PAGE_ANSWER_BYTES,
+            _ => 0,
+        }
+    }
 }

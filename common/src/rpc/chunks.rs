@@ -5,7 +5,9 @@
 use crate::codec::Blob;
 use crate::error::Rejection;
 use crate::id::{ChunkId, Epoch, Ino, LogIndex, PairId, ServerId, SessionId};
+use crate::limits::CHUNK_BYTES;
 use crate::pair::Space;
+use crate::rpc::{Asks, PAGE_ANSWER_BYTES};
 use serde::{Deserialize, Serialize};
 
 /// What every chunk request says of its sender's knowledge.
@@ -238,4 +240,21 @@ pub trait ChunkService {
 
     /// The index of the first chunk of this file, from this one on, that there is on this pair.
     async fn next_chunk(view: View, from: ChunkId) -> Result<Option<u32>, Rejection>;
+}
+
+impl Asks for ChunkServiceRequest {
+    fn answer_bytes(&self) -> usize {
+        match self {
+            // A copy's bytes are no answer, but the server has them meanwhile.
+            ChunkServiceRequest::Read { length, .. } | ChunkServiceRequest::Copy { length, .. } => {
+                (*length).min(CHUNK_BYTES as u32) as usize
+            }
+            ChunkServiceRequest::Fetch { .. } => CHUNK_BYTES as usize,
+            ChunkServiceRequest::Extents { .. }
+            | ChunkServiceRequest::Noted { .. }
+            | ChunkServiceRequest::Held { .. }
+            | ChunkServiceRequest::Grown { .. } => PAGE_ANSWER_BYTES,
+            _ => 0,
+        }
+    }
 }

@@ -11,6 +11,15 @@ pub mod peer;
 use crate::id::{ClusterId, ServerId};
 use serde::{Deserialize, Serialize};
 
+/// What a request asks for.
+pub trait Asks {
+    /// How many bytes its answer may have, where that is more than a few; no more than a whole chunk and what belongs to it.
+    fn answer_bytes(&self) -> usize;
+}
+
+/// An answer that is a page of short entries.
+pub(crate) const PAGE_ANSWER_BYTES: usize = 48 << 10;
+
 /// The protocol's version; both sides of a connection must have the same. One line of history for each step:
 ///
 /// 1. the first;

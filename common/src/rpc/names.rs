@@ -2,8 +2,13 @@
 
 use crate::error::Rejection;
 use crate::id::{LogIndex, SessionId};
+use crate::limits::{DIR_PAGE_ENTRIES, XATTR_TOTAL_MAX_BYTES};
 use crate::namespace::{Outcome, Query, Reply, Request};
+use crate::rpc::Asks;
 use serde::{Deserialize, Serialize};
+
+/// An entry of a directory with its attributes and a name that is not of the longest.
+const ENTRY_BYTES: usize = 256;
 
 /// What every answer says besides what was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,4 +50,16 @@ pub trait NamesService {
     /// What is applied, at least everything that anybody was told of before this was asked: a quorum has said since then
     /// that the server leads. For clients without a session (rule 8). Served by the leader.
     async fn newest() -> Result<Seen, Rejection>;
+}
+
+impl Asks for NamesServiceRequest {
+    fn answer_bytes(&self) -> usize {
+        match self {
+            NamesServiceRequest::Query { query: Query::ReadDir { limit, .. }, .. } => {
+                (*limit as usize).clamp(1, DIR_PAGE_ENTRIES) * ENTRY_BYTES
+            }
+            NamesServiceRequest::Query { query: Query::Xattrs { .. }, .. } => XATTR_TOTAL_MAX_BYTES,
+            _ => 0,
+        }
+    }
 }

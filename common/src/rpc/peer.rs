@@ -2,6 +2,7 @@
 
 use crate::codec::Blob;
 use crate::id::{Epoch, Incarnation, LogIndex, PairId, ServerId, Term};
+use crate::rpc::Asks;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -231,4 +232,10 @@ pub trait PeerService {
     async fn take_over(from: ServerId, term: Term) -> bool;
     /// Asks who speaks, to see that it lives.
     async fn ping() -> Incarnation;
+}
+
+impl Asks for PeerServiceRequest {
+    fn answer_bytes(&self) -> usize {
+        0
+    }
 }

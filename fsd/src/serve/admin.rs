@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tarpc::context::Context;
+use tokio::sync::Semaphore;
 
 const REACH_PATIENCE: Duration = Duration::from_secs(5);
 /// Chunks of one page of an inventory; fewer where every byte is read.
@@ -45,6 +46,8 @@ pub struct AdminServer {
     pub joined: Arc<AtomicBool>,
     /// Ends the server.
     pub stop: Arc<Stop>,
+    /// Turns of the calls that read all there is, of all connections.
+    pub heavy: Arc<Semaphore>,
 }
 
 impl AdminService for AdminServer {
@@ -92,7 +95,10 @@ impl AdminService for AdminServer {
     async fn check_namespace(self, _: Context, at_least: LogIndex) -> Result<(LogIndex, u64, Vec<String>), Rejection> {
         let machine = self.proposer.machine;
         machine.reach(at_least, REACH_PATIENCE).await?;
+        let turn = self.heavy.acquire_owned().await.map_err(|_| Rejection::Away)?;
         let check = move || {
+            // It goes on though its caller has gone.
+            let _turn = turn;
             let view = machine.flushed_view().map_err(|e| format!("cannot read names: {e}"))?;
             let read = || {
                 let index = snapshot::applied(view.as_ref())?.index;
@@ -118,7 +124,10 @@ impl AdminService for AdminServer {
             return Err(Rejection::NotInCharge);
         }
         let chunks = self.chunks;
+        let turn = if deep { self.heavy.acquire_owned().await.map(Some) } else { Ok(None) };
+        let turn = turn.map_err(|_| Rejection::Away)?;
         let look = move || {
+            let _turn = turn;
             let page = chunks.list(after, if deep { DEEP_PAGE } else { PAGE })?;
             let mut found = Vec::with_capacity(page.len());
             for chunk in page {

@@ -1,12 +1,14 @@
 //! The one port of a server: the first frame says which service a connection is for. Everything that a stranger can send
-//! is bounded here: how many connections, how long until the first frame, how much is in flight.
+//! is bounded here: how many connections, how long until the first frame, how much is in flight (`bounds`).
 
+use super::bounds::Bounds;
 use super::places::{Place, Places};
 use super::relay;
 use raidfs_common::complaints::{Complaints, Outage};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
 use raidfs_common::limits::CONNECTIONS_MAX;
+use raidfs_common::room::Account;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker, Welcome};
 use raidfs_common::stream::{Listener, Stream};
 use raidfs_common::wire::{self, HelloError};
@@ -25,6 +27,8 @@ pub struct Guest {
     pub service: Service,
     /// Its place among the connections.
     pub place: Place,
+    /// Room for what it asks.
+    pub room: Arc<Account>,
 }
 
 /// Whether a first frame is welcome; else why not. `place`: where it comes from.
@@ -62,7 +66,9 @@ pub async fn run(
     me: ServerId,
     hand_over: impl Fn(Guest) + Clone + Send + Sync + 'static,
 ) {
-    let places = Places::new(CONNECTIONS_MAX);
+    let (places, bounds) = (Places::new(CONNECTIONS_MAX), Bounds::default());
+    let mut watch = tokio::task::JoinSet::new();
+    watch.spawn(bounds.clone().watch());
     // Strangers are complained about once a minute and address, and server that they say they are, not once a try.
     let complaints: Arc<parking_lot::Mutex<Complaints<Caller>>> = Arc::default();
     let mut deaf = Outage::default();
@@ -90,10 +96,14 @@ pub async fn run(
             continue;
         };
         let (config, complaints, hand_over) = (config.clone(), complaints.clone(), hand_over.clone());
+        let bounds = bounds.clone();
         tokio::spawn(async move {
             let from = stream.peer();
             match admit(&mut stream, &config, me).await {
-                Ok((hello, None)) => hand_over(Guest { stream, speaker: hello.speaker, service: hello.service, place }),
+                Ok((Hello { speaker, service, .. }, None)) => {
+                    let room = bounds.account(speaker, service);
+                    hand_over(Guest { stream, speaker, service, place, room });
+                }
                 Ok((_, Some(way))) => {
                     // Whether what it carries asks anything is not looked at: it counts as being served.
                     let _serving = place.serves();
@@ -161,19 +171,21 @@ async fn admit(
     found.map(|way| (hello, way))
 }
 
-/// Serves one connection with a tarpc service, until it ends, or its place is wanted for another. While as many of its requests
-/// are served as may be, no other is read: the sender feels it. Each of them ends, at its deadline at the latest, and has room for its answer.
+/// Serves one connection with a tarpc service, until it ends, its place is wanted for another, or its other end does not go on
+/// with what it began. While as many of its requests are served as may be, or there is no room for another, none is read: the
+/// sender feels it. Each of them ends, at its deadline at the latest, and has room for its answer.
 /// The future that may follow runs as soon as the other end has gone, whatever is still being served.
 #[macro_export]
 macro_rules! serve_guest {
-    ($stream:expr, $place:expr, $service:expr) => {
-        $crate::serve_guest!($stream, $place, $service, std::future::ready(()))
+    ($stream:expr, $place:expr, $room:expr, $service:expr) => {
+        $crate::serve_guest!($stream, $place, $room, $service, std::future::ready(()))
     };
-    ($stream:expr, $place:expr, $service:expr, $once_closed:expr) => {{
+    ($stream:expr, $place:expr, $room:expr, $service:expr, $once_closed:expr) => {{
         use futures::Stream as _;
         use tarpc::server::Channel as _;
         let place: $crate::serve::places::Place = $place;
-        let mut wire = raidfs_common::wire::Wire::new($stream);
+        let room: std::sync::Arc<raidfs_common::room::Account> = $room;
+        let mut wire = raidfs_common::wire::Wire::bounded($stream, room.clone());
         let (closed, once_closed) = (wire.closed(), $once_closed);
         tokio::spawn(async move {
             closed.await;
@@ -182,7 +194,8 @@ macro_rules! serve_guest {
         let most = raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
         let turns = std::sync::Arc::new(tokio::sync::Semaphore::new(most));
         let config = tarpc::server::Config { pending_response_buffer: most };
-        let requests = tarpc::server::BaseChannel::new(config, wire).execute($service);
+        let service = $crate::serve::bounds::Holding($service);
+        let requests = tarpc::server::BaseChannel::new(config, wire).execute(service);
         futures::pin_mut!(requests);
         loop {
             // tarpc panics at a deadline that is years off, which is decoded well: it ends that connection, and nothing else.
@@ -193,11 +206,13 @@ macro_rules! serve_guest {
             let next = async {
                 let request = polled.await?;
                 let serving = place.serves();
+                room.waits_for_us();
                 Some((request, serving, turns.clone().acquire_owned().await))
             };
             let next = tokio::select! {
                 next = next => next,
                 () = place.wanted() => None,
+                () = room.ended() => None,
             };
             let Some((request, serving, turn)) = next else { break };
             tokio::spawn(async move {
@@ -210,11 +225,11 @@ macro_rules! serve_guest {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, Places, Refused, admit, judge};
+    use super::{Account, Bounds, Place, Places, Refused, admit, judge};
     use raidfs_common::config::{Config, Durability};
     use raidfs_common::id::{ClusterId, ServerId};
     use raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
-    use raidfs_common::rpc::{Hello, MAGIC, PROTOCOL_VERSION, Service, Speaker, Welcome};
+    use raidfs_common::rpc::{Asks, Hello, MAGIC, PROTOCOL_VERSION, Service, Speaker, Welcome};
     use raidfs_common::wire::Wire;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -341,6 +356,16 @@ mod tests {
         Places::new(1).take([127, 0, 0, 1].into()).unwrap()
     }
 
+    fn room() -> Arc<Account> {
+        Bounds::default().account(Speaker::Client, Service::Chunks)
+    }
+
+    impl Asks for PatientRequest {
+        fn answer_bytes(&self) -> usize {
+            0
+        }
+    }
+
     #[tarpc::service]
     trait Patient {
         async fn wait();
@@ -369,7 +394,7 @@ mod tests {
         let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
         let (service, (ended, end)) = (server.clone(), tokio::sync::oneshot::channel());
         tokio::spawn(async move {
-            serve_guest!(accepted, place(), service.serve(), async move { ended.send(()).unwrap() })
+            serve_guest!(accepted, place(), room(), service.serve(), async move { ended.send(()).unwrap() })
         });
         let driven = PatientClient::new(tarpc::client::Config::default(), Wire::new(stream));
         let client = driven.client;
@@ -410,7 +435,7 @@ mod tests {
         let (accepted, _) = listener.accept().await.unwrap();
         let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
         let service = server.clone();
-        let served = tokio::spawn(async move { serve_guest!(accepted, place(), service.serve()) });
+        let served = tokio::spawn(async move { serve_guest!(accepted, place(), room(), service.serve()) });
         let mut config = tarpc::client::Config::default();
         (config.max_in_flight_requests, config.pending_request_buffer) = (4096, 4096);
         let client = PatientClient::new(config, Wire::new(stream)).spawn();

@@ -2,6 +2,7 @@
 //! port where they arrive.
 
 pub mod admin;
+pub mod bounds;
 pub mod chunks;
 pub mod listen;
 pub mod names;
