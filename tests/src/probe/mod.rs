@@ -77,7 +77,7 @@ pub fn run(arguments: &[String]) -> Found {
         ["json", pointer] => json::value(pointer),
         ["garbage", address] => garbage::throw(address),
         ["garbage", config, server] => garbage::throw_behind_hello(config, number(server)?),
-        ["flood", config, server] => flood::run(config, number(server)?),
+        ["flood", config, server, file] => flood::run(config, number(server)?, file),
         ["damage-names", data, name, what] => rows::damage(data, name, what),
         ["seal", file, first] => rows::seal(file, first),
         ["flock", file] => locks::flock(file),
