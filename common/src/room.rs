@@ -50,8 +50,8 @@ impl Pool {
         })
     }
 
-    /// For a connection that begins.
-    pub fn account(self: &Arc<Self>) -> Arc<Account> {
+    /// For a connection that begins, and is told by `end` that it has to end.
+    pub fn account(self: &Arc<Self>, end: Arc<Notify>) -> Arc<Account> {
         let account = Arc::new(Account {
             pool: self.clone(),
             own: AtomicUsize::new(0),
@@ -60,7 +60,7 @@ impl Pool {
             room: Notify::new(),
             incoming: Flow::default(),
             outgoing: Flow::default(),
-            end: Notify::new(),
+            end,
         });
         let progress = Progress::new(Instant::now());
         let watched = Watched { account: Arc::downgrade(&account), incoming: progress, outgoing: progress };
@@ -143,15 +143,10 @@ pub struct Account {
     room: Notify,
     incoming: Flow,
     outgoing: Flow,
-    end: Notify,
+    end: Arc<Notify>,
 }
 
 impl Account {
-    /// Returns once the connection has to end.
-    pub async fn ended(&self) {
-        self.end.notified().await;
-    }
-
     /// The connection waits for this server, not for its other end, until it is read from or written to again.
     pub fn waits_for_us(&self) {
         self.incoming.is_waited_for(false);
@@ -329,7 +324,7 @@ mod tests {
     #[tokio::test]
     async fn who_has_its_share_waits_until_some_is_given_back_and_others_do_not() {
         let pool = Pool::new(12 * MIB, 1);
-        let (greedy, other) = (pool.account(), pool.account());
+        let (greedy, other) = (pool.account(Arc::default()), pool.account(Arc::default()));
         let mut held: Vec<Hold> = std::iter::from_fn(|| greedy.try_take(MIB)).collect();
         assert_eq!((held.len(), pool.held()), (3, 3 * MIB));
         let mut more = Box::pin(greedy.clone().take(MIB));
@@ -358,7 +353,8 @@ mod tests {
     #[test]
     fn who_does_not_go_on_is_ended_and_who_waits_for_us_is_not() {
         let pool = Pool::new(12 * MIB, 1);
-        let (stalls, waits, idle) = (pool.account(), pool.account(), pool.account());
+        let (stalls, waits, idle) =
+            (pool.account(Arc::default()), pool.account(Arc::default()), pool.account(Arc::default()));
         for account in [&stalls, &waits] {
             account.received(9);
             account.waits_for_rest(true);
@@ -367,19 +363,19 @@ mod tests {
         let start = Instant::now();
         for seconds in [1, 29] {
             pool.look(start + Duration::from_secs(seconds));
-            assert!(stalls.ended().now_or_never().is_none());
+            assert!(stalls.end.notified().now_or_never().is_none());
         }
         pool.look(start + Duration::from_secs(31));
-        assert!(stalls.ended().now_or_never().is_some());
-        assert!(waits.ended().now_or_never().is_none() && idle.ended().now_or_never().is_none());
+        assert!(stalls.end.notified().now_or_never().is_some());
+        assert!(waits.end.notified().now_or_never().is_none() && idle.end.notified().now_or_never().is_none());
         // A reader that does not read is ended as soon as others want what it holds.
         let hold = idle.try_take(MIB).unwrap();
         idle.waits_for_reader(true);
         pool.look(start + Duration::from_secs(40));
-        assert!(idle.ended().now_or_never().is_none());
+        assert!(idle.end.notified().now_or_never().is_none());
         let wants = Waits::begin(&waits);
         pool.look(start + Duration::from_secs(41));
-        assert!(idle.ended().now_or_never().is_some());
+        assert!(idle.end.notified().now_or_never().is_some());
         drop((wants, hold));
     }
 }

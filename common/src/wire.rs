@@ -235,7 +235,10 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
                 } else {
                     let payload = this.received.split_to(payload).freeze();
                     match &mut hold {
-                        Some(hold) => lasting(payload.clone(), hold.split(payload.len())),
+                        Some(hold) => {
+                            let room = hold.split(payload.len());
+                            lasting(payload, room)
+                        }
                         None => payload,
                     }
                 };

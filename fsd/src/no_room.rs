@@ -129,7 +129,7 @@ async fn answer(config: &Config, me: ServerId, said: Said) {
             continue;
         };
         let Some(place) = places.take(peer.ip()) else { continue };
-        let room = bounds.account(Speaker::Client, Service::Admin);
+        let room = bounds.account(Speaker::Client, Service::Admin, &place);
         let (config, waits) = (config.clone(), Waits { me, started, said: said.clone() });
         tokio::spawn(async move {
             if let Some(stream) = admit(stream, &config, &waits).await {

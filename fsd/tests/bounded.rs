@@ -64,7 +64,7 @@ async fn serve() -> SocketAddr {
         tokio::spawn(bounds.clone().watch());
         while let Ok((stream, peer)) = listener.accept().await {
             let place = places.take(peer.ip()).unwrap();
-            let room = bounds.account(Speaker::Client, Service::Chunks);
+            let room = bounds.account(Speaker::Client, Service::Chunks, &place);
             tokio::spawn(async move { serve_guest!(stream, place, room, Server.serve()) });
         }
     });

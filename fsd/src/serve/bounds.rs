@@ -1,6 +1,7 @@
 //! How much of what others ask this server keeps: for clients, for the other servers' chunks, and for agreement, each apart,
 //! so that none of these waits for another. `common/src/budget.rs` says how much each connection gets.
 
+use super::places::Place;
 use raidfs_common::budget::CLIENT_HEADER_WEIGHT;
 use raidfs_common::limits::{CLIENTS_BYTES_MAX, SERVERS_BYTES_MAX};
 use raidfs_common::room::{Account, Held, Pool};
@@ -30,11 +31,12 @@ impl Default for Bounds {
 
 impl Bounds {
     /// For a connection that was welcomed.
-    pub fn account(&self, speaker: Speaker, service: Service) -> Arc<Account> {
+    pub fn account(&self, speaker: Speaker, service: Service, place: &Place) -> Arc<Account> {
+        let end = place.end();
         match (speaker, service) {
-            (Speaker::Client | Speaker::ClientByWay, _) => self.clients.account(),
-            (Speaker::Server(_), Service::Peer) => self.agreement.account(),
-            (Speaker::Server(_), _) => self.servers.account(),
+            (Speaker::Client | Speaker::ClientByWay, _) => self.clients.account(end),
+            (Speaker::Server(_), Service::Peer) => self.agreement.account(end),
+            (Speaker::Server(_), _) => self.servers.account(end),
         }
     }
 

@@ -101,7 +101,7 @@ pub async fn run(
             let from = stream.peer();
             match admit(&mut stream, &config, me).await {
                 Ok((Hello { speaker, service, .. }, None)) => {
-                    let room = bounds.account(speaker, service);
+                    let room = bounds.account(speaker, service, &place);
                     hand_over(Guest { stream, speaker, service, place, room });
                 }
                 Ok((_, Some(way))) => {
@@ -212,7 +212,6 @@ macro_rules! serve_guest {
             let next = tokio::select! {
                 next = next => next,
                 () = place.wanted() => None,
-                () = room.ended() => None,
             };
             let Some((request, serving, turn)) = next else { break };
             tokio::spawn(async move {
@@ -357,7 +356,7 @@ mod tests {
     }
 
     fn room() -> Arc<Account> {
-        Bounds::default().account(Speaker::Client, Service::Chunks)
+        Bounds::default().account(Speaker::Client, Service::Chunks, &place())
     }
 
     impl Asks for PatientRequest {

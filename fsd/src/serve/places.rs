@@ -97,7 +97,12 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns once another connection is given this place: this one has to end.
+    /// By which it is told to end.
+    pub fn end(&self) -> Arc<Notify> {
+        self.wanted.clone()
+    }
+
+    /// Returns once another connection is given this place, or this one was told to end for another reason.
     pub async fn wanted(&self) {
         self.wanted.notified().await;
     }
