@@ -11,8 +11,9 @@ pub const OWN_BYTES: usize = 64 << 10;
 const SHARE: usize = 3;
 /// What a request costs beside its bytes.
 const REQUEST_BYTES: usize = 512;
-/// A client's header is decoded into up to so many times its bytes (a number of 2 bytes into one of 16).
-pub const CLIENT_HEADER_WEIGHT: usize = 8;
+/// A client's header is decoded into so many times its bytes, or less. (A list of the shortest things there are takes thirty times
+/// as much, until it is refused for its length.)
+pub const CLIENT_HEADER_WEIGHT: usize = 12;
 
 /// Whether a connection that holds `held` bytes of what all share may have `want` more, where `free` bytes are left.
 pub fn fits(held: usize, want: usize, free: usize) -> bool {

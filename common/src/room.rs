@@ -6,16 +6,20 @@
 
 use crate::budget::{OWN_BYTES, Progress, WHOLE_FRAME_COUNTS, fits, weight};
 use crate::complaints::Complaints;
+use crate::limits::REQUESTS_PER_CONNECTION_MAX;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::PollSemaphore;
 
 /// The connections are looked at so often. What a wakeup has missed waits no longer.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Up to so many bytes each: who waits for as much is told by itself.
+const SIZES: [usize; 2] = [64 << 10, 1 << 20];
 
 /// What connections of one kind share.
 #[derive(Debug)]
@@ -23,9 +27,14 @@ pub struct Pool {
     most: usize,
     header_weight: usize,
     held: AtomicUsize,
+    /// Those that would get room if nobody else held any.
+    crowded_out: AtomicUsize,
+    /// Those that wait, whatever for.
     waiting: AtomicUsize,
-    room: Notify,
+    /// By how much is waited for, so that who wants little does not stand behind those that do not fit.
+    room: [Notify; SIZES.len() + 1],
     watched: Mutex<Vec<Watched>>,
+    looked: Mutex<Option<Instant>>,
     complaints: Mutex<Complaints<()>>,
 }
 
@@ -43,9 +52,11 @@ impl Pool {
             most,
             header_weight,
             held: AtomicUsize::new(0),
+            crowded_out: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
-            room: Notify::new(),
+            room: std::array::from_fn(|_| Notify::new()),
             watched: Mutex::default(),
+            looked: Mutex::default(),
             complaints: Mutex::new(Complaints::new()),
         })
     }
@@ -56,8 +67,10 @@ impl Pool {
             pool: self.clone(),
             own: AtomicUsize::new(0),
             shared: AtomicUsize::new(0),
+            crowded_out: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             room: Notify::new(),
+            turns: Arc::new(Semaphore::new(REQUESTS_PER_CONNECTION_MAX)),
             incoming: Flow::default(),
             outgoing: Flow::default(),
             end,
@@ -84,11 +97,18 @@ impl Pool {
     }
 
     fn look(&self, now: Instant) {
-        let crowded = self.waiting.load(Ordering::Relaxed) > 0;
+        let crowded_out = self.crowded_out.load(Ordering::Relaxed);
+        // While this process stood still nobody could go on.
+        let stood_still = self.looked.lock().replace(now).is_some_and(|before| now - before > LOOK_EVERY * 4);
         let mut ended = 0;
         self.watched.lock().retain_mut(|watched| {
             let Some(account) = watched.account.upgrade() else { return false };
-            let crowded = crowded && account.shared.load(Ordering::Relaxed) > 0;
+            if stood_still {
+                let progress = Progress::new(now);
+                (watched.incoming, watched.outgoing) = (progress, progress);
+            }
+            let others = crowded_out > account.crowded_out.load(Ordering::Relaxed);
+            let crowded = others && account.shared.load(Ordering::Relaxed) > 0;
             let directions = [(&account.incoming, &mut watched.incoming), (&account.outgoing, &mut watched.outgoing)];
             let good = directions.map(|(flow, progress)| {
                 let (waited_for, moved) = (flow.waited_for.load(Ordering::Relaxed), flow.moved.load(Ordering::Relaxed));
@@ -107,9 +127,13 @@ impl Pool {
                  what they asked for"
             );
         }
-        if crowded {
-            self.room.notify_waiters();
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            self.room.iter().for_each(Notify::notify_waiters);
         }
+    }
+
+    fn room_for(&self, bytes: usize) -> &Notify {
+        &self.room[SIZES.partition_point(|size| *size < bytes)]
     }
 }
 
@@ -139,18 +163,19 @@ pub struct Account {
     own: AtomicUsize,
     /// Held of what all share.
     shared: AtomicUsize,
+    crowded_out: AtomicUsize,
     waiting: AtomicUsize,
     room: Notify,
+    /// Requests that are served, and answers that are not written yet.
+    turns: Arc<Semaphore>,
     incoming: Flow,
     outgoing: Flow,
     end: Arc<Notify>,
 }
 
 impl Account {
-    /// The connection waits for this server, not for its other end, until it is read from or written to again.
-    pub fn waits_for_us(&self) {
-        self.incoming.is_waited_for(false);
-        self.outgoing.is_waited_for(false);
+    pub(crate) fn turns(&self) -> PollSemaphore {
+        PollSemaphore::new(self.turns.clone())
     }
 
     pub(crate) fn received(&self, bytes: usize) {
@@ -182,19 +207,22 @@ impl Account {
 
     /// Room for so many bytes, if there is some now.
     pub(crate) fn try_take(self: &Arc<Self>, bytes: usize) -> Option<Hold> {
-        let hold = |shared| Some(Hold { account: self.clone(), bytes, shared });
+        let hold = |shared| Some(Hold { account: self.clone(), bytes, shared, turn: None });
         if self.own.fetch_add(bytes, Ordering::SeqCst) + bytes <= OWN_BYTES {
             return hold(false);
         }
         self.own.fetch_sub(bytes, Ordering::SeqCst);
         let held = self.shared.load(Ordering::SeqCst);
-        let before = self.pool.held.fetch_add(bytes, Ordering::SeqCst);
-        if fits(held, bytes, self.pool.most.saturating_sub(before)) {
-            self.shared.fetch_add(bytes, Ordering::SeqCst);
-            return hold(true);
-        }
-        self.pool.held.fetch_sub(bytes, Ordering::SeqCst);
-        None
+        let more = |before: usize| fits(held, bytes, self.pool.most.saturating_sub(before)).then_some(before + bytes);
+        self.pool.held.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
+        self.shared.fetch_add(bytes, Ordering::SeqCst);
+        hold(true)
+    }
+
+    /// Whether it would get so many bytes if nobody else held any.
+    fn has_share(&self, bytes: usize) -> bool {
+        let held = self.shared.load(Ordering::SeqCst);
+        fits(held, bytes, self.pool.most.saturating_sub(held))
     }
 
     /// Room for so many bytes, once there is some. Who waits must hold none.
@@ -202,17 +230,19 @@ impl Account {
         if let Some(hold) = self.try_take(bytes) {
             return hold;
         }
-        let _waits = Waits::begin(&self);
+        let room = self.pool.room_for(bytes);
+        let mut waits = Waits::begin(&self);
         loop {
-            let (own, all) = (self.room.notified(), self.pool.room.notified());
+            let (own, all) = (self.room.notified(), room.notified());
             tokio::pin!(own, all);
             own.as_mut().enable();
             all.as_mut().enable();
             if let Some(hold) = self.try_take(bytes) {
                 // There may be room for another one, too.
-                self.pool.room.notify_one();
+                room.notify_one();
                 return hold;
             }
+            waits.is_crowded_out(self.has_share(bytes));
             tokio::select! {
                 () = own => {}
                 () = all => {}
@@ -222,20 +252,36 @@ impl Account {
 }
 
 /// Somebody waits for room; who gives some back looks for it.
-struct Waits<'a>(&'a Account);
+struct Waits<'a> {
+    account: &'a Account,
+    crowded_out: bool,
+}
 
 impl Waits<'_> {
     fn begin(account: &Account) -> Waits<'_> {
         account.waiting.fetch_add(1, Ordering::SeqCst);
         account.pool.waiting.fetch_add(1, Ordering::SeqCst);
-        Waits(account)
+        Waits { account, crowded_out: false }
+    }
+
+    /// Whether it is others that it waits for.
+    fn is_crowded_out(&mut self, now: bool) {
+        if std::mem::replace(&mut self.crowded_out, now) != now {
+            for count in [&self.account.crowded_out, &self.account.pool.crowded_out] {
+                match now {
+                    true => count.fetch_add(1, Ordering::SeqCst),
+                    false => count.fetch_sub(1, Ordering::SeqCst),
+                };
+            }
+        }
     }
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
-        self.0.pool.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.is_crowded_out(false);
+        self.account.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.account.pool.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -245,22 +291,31 @@ pub struct Hold {
     account: Arc<Account>,
     bytes: usize,
     shared: bool,
+    turn: Option<OwnedSemaphorePermit>,
 }
 
 impl Hold {
+    /// With a place among the requests of its connection.
+    #[must_use]
+    pub(crate) fn in_turn(self, turn: Option<OwnedSemaphorePermit>) -> Hold {
+        let mut hold = self;
+        hold.turn = turn;
+        hold
+    }
+
     /// Takes a part of it away, to be given back by itself.
     #[must_use]
     pub(crate) fn split(&mut self, bytes: usize) -> Hold {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
-        Hold { account: self.account.clone(), bytes, shared: self.shared }
+        Hold { account: self.account.clone(), bytes, shared: self.shared, turn: None }
     }
 
     /// Gives it back for one that is larger by so much, which may have to be waited for.
-    pub async fn enlarged(self, more: usize) -> Hold {
-        let (account, bytes) = (self.account.clone(), self.bytes + more);
+    pub async fn enlarged(mut self, more: usize) -> Hold {
+        let (account, bytes, turn) = (self.account.clone(), self.bytes + more, self.turn.take());
         drop(self);
-        account.take(bytes).await
+        account.take(bytes).await.in_turn(turn)
     }
 }
 
@@ -271,7 +326,7 @@ impl Drop for Hold {
             shared.fetch_sub(self.bytes, Ordering::SeqCst);
             pool.held.fetch_sub(self.bytes, Ordering::SeqCst);
             if pool.waiting.load(Ordering::SeqCst) > 0 {
-                pool.room.notify_one();
+                pool.room.iter().for_each(Notify::notify_one);
             }
         } else {
             own.fetch_sub(self.bytes, Ordering::SeqCst);
@@ -350,32 +405,80 @@ mod tests {
         assert_eq!(pool.waiting.load(Ordering::SeqCst), 0);
     }
 
+    /// Looks as often as it is done, from the one second to the other.
+    fn look(pool: &Pool, start: Instant, seconds: std::ops::Range<u64>) {
+        for tick in seconds.start * 4..seconds.end * 4 {
+            pool.look(start + LOOK_EVERY * tick as u32);
+        }
+    }
+
+    fn is_ended(account: &Account) -> bool {
+        account.end.notified().now_or_never().is_some()
+    }
+
     #[test]
     fn who_does_not_go_on_is_ended_and_who_waits_for_us_is_not() {
         let pool = Pool::new(12 * MIB, 1);
-        let (stalls, waits, idle) =
-            (pool.account(Arc::default()), pool.account(Arc::default()), pool.account(Arc::default()));
+        let [stalls, waits, idle] = [(); 3].map(|()| pool.account(Arc::default()));
         for account in [&stalls, &waits] {
             account.received(9);
             account.waits_for_rest(true);
         }
-        waits.waits_for_us();
+        waits.waits_for_rest(false);
         let start = Instant::now();
-        for seconds in [1, 29] {
-            pool.look(start + Duration::from_secs(seconds));
-            assert!(stalls.end.notified().now_or_never().is_none());
-        }
-        pool.look(start + Duration::from_secs(31));
-        assert!(stalls.end.notified().now_or_never().is_some());
-        assert!(waits.end.notified().now_or_never().is_none() && idle.end.notified().now_or_never().is_none());
-        // A reader that does not read is ended as soon as others want what it holds.
-        let hold = idle.try_take(MIB).unwrap();
-        idle.waits_for_reader(true);
-        pool.look(start + Duration::from_secs(40));
-        assert!(idle.end.notified().now_or_never().is_none());
-        let wants = Waits::begin(&waits);
-        pool.look(start + Duration::from_secs(41));
-        assert!(idle.end.notified().now_or_never().is_some());
-        drop((wants, hold));
+        look(&pool, start, 0..29);
+        assert!(!is_ended(&stalls));
+        look(&pool, start, 29..32);
+        assert!(is_ended(&stalls) && !is_ended(&waits) && !is_ended(&idle));
+    }
+
+    #[tokio::test]
+    async fn who_does_not_read_is_ended_soon_only_if_others_lack_what_it_holds() {
+        let pool = Pool::new(12 * MIB, 1);
+        let [greedy, other] = [(); 2].map(|()| pool.account(Arc::default()));
+        let held: Vec<Hold> = std::iter::from_fn(|| greedy.try_take(MIB)).collect();
+        greedy.waits_for_reader(true);
+        let start = Instant::now();
+        // It waits for more than its share, which nobody else keeps from it.
+        let mut more = Box::pin(greedy.clone().take(MIB));
+        assert!(futures::poll!(&mut more).is_pending());
+        look(&pool, start, 0..5);
+        assert!(!is_ended(&greedy));
+        let mut wanted = Box::pin(other.clone().take(4 * MIB));
+        assert!(futures::poll!(&mut wanted).is_pending());
+        look(&pool, start, 5..8);
+        assert!(is_ended(&greedy));
+        drop((more, wanted, held));
+        assert_eq!((pool.held(), pool.crowded_out.load(Ordering::SeqCst)), (0, 0));
+    }
+
+    #[test]
+    fn nobody_is_ended_for_a_pause_of_this_process() {
+        let pool = Pool::new(12 * MIB, 1);
+        let reads = pool.account(Arc::default());
+        reads.waits_for_reader(true);
+        let start = Instant::now();
+        look(&pool, start, 0..1);
+        look(&pool, start, 100..101);
+        assert!(!is_ended(&reads));
+        look(&pool, start, 101..131);
+        assert!(is_ended(&reads));
+    }
+
+    #[tokio::test]
+    async fn who_wants_little_does_not_stand_behind_those_that_do_not_fit() {
+        let pool = Pool::new(12 * MIB, 1);
+        let accounts: Vec<_> = (0..60).map(|_| pool.account(Arc::default())).collect();
+        let fill = |account: &Arc<Account>| std::iter::from_fn(|| account.try_take(100_000)).collect::<Vec<_>>();
+        let mut held: Vec<Hold> = accounts[..50].iter().flat_map(fill).collect();
+        let large: Vec<_> = (50..58).map(|n| tokio::spawn(accounts[n].clone().take(4 * MIB))).collect();
+        let small = tokio::spawn(accounts[58].clone().take(100_000));
+        tokio::task::yield_now().await;
+        assert!(!small.is_finished());
+        held.truncate(held.len() - 4);
+        // Nobody looks here: it is told at once.
+        let small = tokio::time::timeout(Duration::from_secs(10), small).await;
+        assert!(small.is_ok());
+        large.iter().for_each(|one| one.abort());
     }
 }

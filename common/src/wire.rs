@@ -24,7 +24,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio_util::sync::PollSemaphore;
 
 /// A tarpc transport that receives `In` and sends `Out`.
 #[derive(Debug)]
@@ -43,6 +44,9 @@ pub struct Wire<In, Out> {
 /// How a server counts what it is sent, and what it answers.
 struct Toll<In, Out> {
     account: Arc<Account>,
+    /// As many requests are served at once as there are turns.
+    turns: PollSemaphore,
+    turn: Option<OwnedSemaphorePermit>,
     /// The room of the frame that is being received.
     admitted: Option<Hold>,
     /// There is none yet.
@@ -58,10 +62,18 @@ impl<In, Out> std::fmt::Debug for Toll<In, Out> {
 }
 
 impl<In, Out> Toll<In, Out> {
-    /// Ready once there is room for a frame of these lengths.
+    /// Ready once there is room for a frame of these lengths. Until then nothing is read; answers are written all the while, and
+    /// deadlines kept: room and turns come back by them.
     fn poll_admit(&mut self, cx: &mut Context<'_>, header: usize, payload: usize) -> Poll<()> {
         if self.admitted.is_some() {
             return Poll::Ready(());
+        }
+        if self.turn.is_none() {
+            let turn = self.turns.poll_acquire(cx);
+            if turn.is_pending() {
+                self.account.waits_for_rest(false);
+            }
+            self.turn = ready!(turn);
         }
         let waiting = match &mut self.waiting {
             Some(waiting) => waiting,
@@ -92,6 +104,8 @@ const FRAME_HEAD_BYTES: usize = 8;
 /// A sender waits while more than this is still to be written.
 const OUTGOING_HIGH_BYTES: usize = 1 << 20;
 const READ_BYTES: usize = 64 << 10;
+/// A payload up to this size is copied.
+const COPIED_BYTES: usize = 16 << 10;
 const SLICES_PER_WRITE: usize = 32;
 /// A frame's buffer grows to so many times what was received of it: a sender gets no more memory by announcing much.
 const BUFFER_GROWTH: usize = 16;
@@ -187,6 +201,8 @@ impl<Req, Resp> Wire<tarpc::ClientMessage<Held<Req>>, tarpc::Response<Held<Resp>
     /// The same for a server, which has so much room for what this connection asks.
     pub fn bounded(stream: impl Into<Connection>, account: Arc<Account>) -> Self {
         let toll = Toll {
+            turns: account.turns(),
+            turn: None,
             account,
             admitted: None,
             waiting: None,
@@ -227,10 +243,11 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
             {
                 this.received.advance(FRAME_HEAD_BYTES);
                 let header = this.received.split_to(header);
-                let mut hold = this.toll.as_mut().and_then(|toll| toll.admitted.take());
+                let admitted = |toll: &mut Toll<_, _>| Some(toll.admitted.take()?.in_turn(toll.turn.take()));
+                let mut hold = this.toll.as_mut().and_then(admitted);
                 // A small payload is copied, so that it does not keep a large read buffer alive. A larger one holds its room
                 // for as long as it is there, whatever becomes of its request.
-                let payload = if payload <= 1024 {
+                let payload = if payload <= COPIED_BYTES {
                     Bytes::copy_from_slice(&this.received.split_to(payload))
                 } else {
                     let payload = this.received.split_to(payload).freeze();
@@ -242,6 +259,12 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
                         None => payload,
                     }
                 };
+                if header.len() + payload.len() > READ_BYTES {
+                    // No connection keeps the room of the largest frame that it ever had.
+                    let mut rest = BytesMut::with_capacity(this.received.len());
+                    rest.extend_from_slice(&this.received);
+                    this.received = rest;
+                }
                 let mut item = codec::decode_frame(&header, payload);
                 if let (Ok(item), Some(toll), Some(hold)) = (&mut item, &this.toll, hold) {
                     toll.account.received_whole();

@@ -56,11 +56,13 @@ fn resident() -> usize {
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
 }
 
-async fn serve() -> SocketAddr {
+async fn serve() -> (SocketAddr, Bounds) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
+    let bounds = Bounds::default();
+    let counted = bounds.clone();
     tokio::spawn(async move {
-        let (places, bounds) = (Places::new(2 * HALF_FRAMES), Bounds::default());
+        let places = Places::new(2 * HALF_FRAMES);
         tokio::spawn(bounds.clone().watch());
         while let Ok((stream, peer)) = listener.accept().await {
             let place = places.take(peer.ip()).unwrap();
@@ -68,7 +70,18 @@ async fn serve() -> SocketAddr {
             tokio::spawn(async move { serve_guest!(stream, place, room, Server.serve()) });
         }
     });
-    address
+    (address, counted)
+}
+
+/// Whoever held room has gone.
+async fn all_is_given_back(bounds: &Bounds) {
+    let given_back = async {
+        while bounds.held() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let left = tokio::time::timeout(Duration::from_secs(20), given_back).await;
+    assert!(left.is_ok(), "{} bytes are held though nobody is there", bounds.held());
 }
 
 async fn connect(address: SocketAddr) -> TcpStream {
@@ -98,6 +111,13 @@ fn push(stream: &TcpStream, bytes: &[u8], at: &mut usize) -> bool {
     true
 }
 
+fn is_closed(stream: &TcpStream) -> bool {
+    match stream.try_read(&mut [0]) {
+        Ok(n) => n == 0,
+        Err(e) => e.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
 /// One that is honest reads and writes small and large, and is answered.
 async fn is_served(address: SocketAddr) {
     let client = BulkClient::new(tarpc::client::Config::default(), Wire::new(connect(address).await)).spawn();
@@ -124,12 +144,12 @@ async fn most_while(address: SocketAddr, seconds: u64, mut step: impl FnMut()) -
 }
 
 async fn who_never_reads() {
-    let address = serve().await;
+    let (address, bounds) = serve().await;
     let reads: Vec<u8> = (0..REQUESTS_PER_CONNECTION_MAX as u64 * 4)
         .flat_map(|id| frame(id, BulkRequest::Read { length: ANSWER_BYTES }))
         .collect();
     let mut readers = Vec::new();
-    for _ in 0..8 {
+    for _ in 0..40 {
         readers.push((connect(address).await, 0));
     }
     let most = most_while(address, 3, || {
@@ -141,7 +161,7 @@ async fn who_never_reads() {
     assert!(most < MEMORY_MAX, "{} MiB for answers that nobody reads", most >> 20);
     // Who does read gets all of it: nothing waits for ever.
     let client = BulkClient::new(tarpc::client::Config::default(), Wire::new(connect(address).await)).spawn();
-    let calls = (0..64).map(|_| {
+    let calls = (0..400).map(|_| {
         let client = client.clone();
         async move {
             let mut context = tarpc::context::current();
@@ -149,11 +169,13 @@ async fn who_never_reads() {
             client.read(context, ANSWER_BYTES).await.expect("it is answered").0.len()
         }
     });
-    assert_eq!(futures::future::join_all(calls).await, [ANSWER_BYTES; 64]);
+    assert!(futures::future::join_all(calls).await.into_iter().all(|length| length == ANSWER_BYTES));
+    drop((client, readers));
+    all_is_given_back(&bounds).await;
 }
 
 async fn half_frames() {
-    let address = serve().await;
+    let (address, bounds) = serve().await;
     let mut half = frame(1, BulkRequest::Write { data: Blob(Bytes::from(vec![3; 7 << 20])) });
     // A header of the largest, too, none of which is ever whole.
     half[..4].copy_from_slice(&(4u32 << 20).to_le_bytes());
@@ -164,7 +186,10 @@ async fn half_frames() {
     }
     let most = most_while(address, 5, || {
         for sender in &mut senders {
-            let goes_on = sender.as_mut().is_none_or(|(stream, at)| *at == half.len() || push(stream, &half, at));
+            let goes_on = sender.as_mut().is_none_or(|(stream, at)| match *at == half.len() {
+                true => !is_closed(stream),
+                false => push(stream, &half, at),
+            });
             if !goes_on {
                 *sender = None;
             }
@@ -173,6 +198,9 @@ async fn half_frames() {
     .await;
     assert!(most < MEMORY_MAX, "{} MiB for frames that are not whole", most >> 20);
     let ended = senders.iter().filter(|sender| sender.is_none()).count();
+    assert!(ended > 0, "they hold what others wait for, and do not go on");
+    drop(senders);
+    all_is_given_back(&bounds).await;
     eprintln!("{ended} of {HALF_FRAMES} were ended, {} MiB", most >> 20);
 }
 

@@ -18,7 +18,7 @@ pub trait Asks {
 }
 
 /// An answer that is a page of short entries.
-pub(crate) const PAGE_ANSWER_BYTES: usize = 48 << 10;
+pub(crate) const PAGE_ANSWER_BYTES: usize = 256 << 10;
 
 /// The protocol's version; both sides of a connection must have the same. One line of history for each step:
 ///

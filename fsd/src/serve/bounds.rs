@@ -40,6 +40,11 @@ impl Bounds {
         }
     }
 
+    /// Bytes that are held beyond what each connection has to itself.
+    pub fn held(&self) -> usize {
+        [&self.clients, &self.servers, &self.agreement].map(|pool| pool.held()).into_iter().sum()
+    }
+
     /// Has those end that do not go on, for ever.
     pub async fn watch(self) {
         tokio::join!(self.clients.watch(), self.servers.watch(), self.agreement.watch());

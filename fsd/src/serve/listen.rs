@@ -185,14 +185,13 @@ macro_rules! serve_guest {
         use tarpc::server::Channel as _;
         let place: $crate::serve::places::Place = $place;
         let room: std::sync::Arc<raidfs_common::room::Account> = $room;
-        let mut wire = raidfs_common::wire::Wire::bounded($stream, room.clone());
+        let mut wire = raidfs_common::wire::Wire::bounded($stream, room);
         let (closed, once_closed) = (wire.closed(), $once_closed);
         tokio::spawn(async move {
             closed.await;
             once_closed.await;
         });
         let most = raidfs_common::limits::REQUESTS_PER_CONNECTION_MAX;
-        let turns = std::sync::Arc::new(tokio::sync::Semaphore::new(most));
         let config = tarpc::server::Config { pending_response_buffer: most };
         let service = $crate::serve::bounds::Holding($service);
         let requests = tarpc::server::BaseChannel::new(config, wire).execute(service);
@@ -203,20 +202,16 @@ macro_rules! serve_guest {
                 let polled = raidfs_common::panics::caught(|| requests.as_mut().poll_next(cx));
                 polled.unwrap_or(std::task::Poll::Ready(None))
             });
-            let next = async {
-                let request = polled.await?;
-                let serving = place.serves();
-                room.waits_for_us();
-                Some((request, serving, turns.clone().acquire_owned().await))
-            };
+            // It is waited for nothing else: who is served gives back room and turns by what is written meanwhile.
             let next = tokio::select! {
-                next = next => next,
+                next = polled => next,
                 () = place.wanted() => None,
             };
-            let Some((request, serving, turn)) = next else { break };
+            let Some(request) = next else { break };
+            let serving = place.serves();
             tokio::spawn(async move {
                 request.await;
-                drop((serving, turn));
+                drop(serving);
             });
         }
     }};
@@ -414,7 +409,7 @@ mod tests {
             let mut caller = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (accepted, _) = listener.accept().await.unwrap();
             let server = Server { here: Arc::default(), most: Arc::default(), gate: Arc::new(Semaphore::new(0)) };
-            let served = tokio::spawn(async move { serve_guest!(accepted, place(), server.serve()) });
+            let served = tokio::spawn(async move { serve_guest!(accepted, place(), room(), server.serve()) });
             let mut context = tarpc::context::current();
             context.deadline = std::time::Instant::now() + std::time::Duration::from_secs(years * 365 * 86_400);
             let request = tarpc::Request { context, id: 1, message: PatientRequest::Wait {} };
