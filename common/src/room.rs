@@ -99,7 +99,7 @@ impl Pool {
     fn look(&self, now: Instant) {
         let crowded_out = self.crowded_out.load(Ordering::Relaxed);
         // While this process stood still nobody could go on.
-        let stood_still = self.looked.lock().replace(now).is_some_and(|before| now - before > LOOK_EVERY * 4);
+        let stood_still = self.looked.lock().replace(now).is_some_and(|before| now - before > LOOK_EVERY * 2);
         let mut ended = 0;
         self.watched.lock().retain_mut(|watched| {
             let Some(account) = watched.account.upgrade() else { return false };
@@ -236,16 +236,20 @@ impl Account {
             let (own, all) = (self.room.notified(), room.notified());
             tokio::pin!(own, all);
             own.as_mut().enable();
-            all.as_mut().enable();
+            // Who has its share is told by what itself gives back, and takes no word that is for another.
+            let by_others = self.has_share(bytes);
+            if by_others {
+                all.as_mut().enable();
+            }
             if let Some(hold) = self.try_take(bytes) {
                 // There may be room for another one, too.
                 room.notify_one();
                 return hold;
             }
-            waits.is_crowded_out(self.has_share(bytes));
+            waits.is_crowded_out(by_others);
             tokio::select! {
                 () = own => {}
-                () = all => {}
+                () = all, if by_others => {}
             }
         }
     }

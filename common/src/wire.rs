@@ -132,6 +132,13 @@ impl<In, Out> Wire<In, Out> {
         closed.map(drop)
     }
 
+    /// What was received, into a buffer of its own of so many bytes at least.
+    fn move_to(&mut self, capacity: usize) {
+        let mut buffer = BytesMut::with_capacity(capacity.max(self.received.len()));
+        buffer.extend_from_slice(&self.received);
+        self.received = buffer;
+    }
+
     fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = self.poll_write_all(cx);
         if let Some(toll) = &self.toll {
@@ -261,9 +268,7 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
                 };
                 if header.len() + payload.len() > READ_BYTES {
                     // No connection keeps the room of the largest frame that it ever had.
-                    let mut rest = BytesMut::with_capacity(this.received.len());
-                    rest.extend_from_slice(&this.received);
-                    this.received = rest;
+                    this.move_to(READ_BYTES);
                 }
                 let mut item = codec::decode_frame(&header, payload);
                 if let (Ok(item), Some(toll), Some(hold)) = (&mut item, &this.toll, hold) {
@@ -276,7 +281,13 @@ impl<In: DeserializeOwned, Out> Wire<In, Out> {
             }
             let wanted = lengths.map_or(READ_BYTES, |(h, p)| (FRAME_HEAD_BYTES + h + p).max(READ_BYTES));
             let most = (this.received.len() * BUFFER_GROWTH).max(READ_BYTES);
-            this.received.reserve(wanted.min(most).saturating_sub(this.received.len()).max(4096));
+            let capacity = wanted.min(most).max(this.received.len() + 4096);
+            if capacity > READ_BYTES && capacity > this.received.capacity() {
+                // Exactly as much: nothing of the next frame is read into it, which would share it.
+                this.move_to(capacity);
+            } else {
+                this.received.reserve(capacity - this.received.len());
+            }
             let stream = Pin::new(&mut this.stream);
             let read = tokio_util::io::poll_read_buf(stream, cx, &mut this.received);
             if let Some(toll) = &this.toll {

@@ -22,9 +22,11 @@ pub async fn run(machine: Arc<NamesMachine>, board: Arc<Board>, chunks: Arc<dyn 
         if !due && replaced.changed().await.is_err() {
             return;
         }
-        let Some(index) = caught_up(&board).await else { return };
+        if !caught_up(&board).await {
+            return;
+        }
         let (names, dooms, store) = (machine.clone(), board.clone(), chunks.clone());
-        match tokio::task::spawn_blocking(move || sweep(&names, &dooms, store.as_ref(), index)).await {
+        match tokio::task::spawn_blocking(move || sweep(&names, &dooms, store.as_ref())).await {
             Ok(Ok(0)) => due = false,
             Ok(Ok(found)) => {
                 tracing::info!("{found} files ended while this server was away; their chunks are removed");
@@ -41,22 +43,23 @@ pub async fn run(machine: Arc<NamesMachine>, board: Arc<Board>, chunks: Arc<dyn 
 }
 
 /// Waits until the state here has all files of which there may be chunks: before, it may be from long ago, also of who leads, as it
-/// applies what it finds in its log only once an entry of its own term is agreed. Gives an entry by which that is durable.
-async fn caught_up(board: &Board) -> Option<LogIndex> {
+/// applies what it finds in its log only once an entry of its own term is agreed. False: the server ends.
+async fn caught_up(board: &Board) -> bool {
     let mut notices = board.subscribe();
     let early = |n: &Notice| planted(Bug::SweepsEarly) && n.lease_until > Instant::now() && n.durable > LogIndex(0);
-    let notice = notices.wait_for(|n| n.knows_all_before || early(n)).await.ok()?;
-    Some(notice.durable)
+    notices.wait_for(|n| n.knows_all_before || early(n)).await.is_ok()
 }
 
-fn sweep(machine: &NamesMachine, board: &Board, chunks: &dyn ChunkStore, index: LogIndex) -> Result<usize, ChunkError> {
+fn sweep(machine: &NamesMachine, board: &Board, chunks: &dyn ChunkStore) -> Result<usize, ChunkError> {
     let (mut after, mut last, mut found) = (None, None, 0);
     loop {
         let page = chunks.list(after, PAGE)?;
         let Some(end) = page.last() else { return Ok(found) };
         after = Some(*end);
         for chunk in page {
-            if last.replace(chunk.ino) != Some(chunk.ino) && ended(machine, chunk.ino) {
+            if last.replace(chunk.ino) != Some(chunk.ino)
+                && let Some(index) = ended(machine, chunk.ino)
+            {
                 board.doom(chunk.ino, index, Doom::Reap);
                 found += 1;
             }
@@ -64,9 +67,13 @@ fn sweep(machine: &NamesMachine, board: &Board, chunks: &dyn ChunkStore, index: 
     }
 }
 
-fn ended(machine: &NamesMachine, ino: Ino) -> bool {
-    !planted(Bug::SweepsNothing)
-        && matches!(machine.query(&Query::GetAttr { ino }), Ok((_, Err(FsError::Stale | FsError::NotFound))))
+/// By which entry a file has ended, or an earlier one: what is applied may not be durable yet.
+fn ended(machine: &NamesMachine, ino: Ino) -> Option<LogIndex> {
+    match machine.query(&Query::GetAttr { ino }) {
+        _ if planted(Bug::SweepsNothing) => None,
+        Ok((seen, Err(FsError::Stale | FsError::NotFound))) => Some(seen.index),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -154,10 +161,9 @@ mod tests {
             }
         }
 
-        /// A leader speaks, by which everything applied here is agreed.
+        /// A leader speaks, by which everything that was agreed before is applied here; not all of what came since is durable.
         fn hear_a_leader(&self) {
-            let durable = self.machine.applied().0;
-            self.board.publish(|notice| (notice.durable, notice.knows_all_before) = (durable, true));
+            self.board.publish(|notice| (notice.durable, notice.knows_all_before) = (LogIndex(1), true));
         }
 
         fn sweep(&self, first: bool) -> tokio::task::JoinHandle<()> {
@@ -225,7 +231,11 @@ mod tests {
         rest().await;
         assert!(server.reaped(ends) && server.reaped(never_was));
         assert!(!server.reaped(lives), "it is alive");
-        assert_eq!(server.board.dooms_of(ends), [(at, Doom::Reap)], "once, however many chunks it has");
+        assert_eq!(
+            server.board.dooms_of(ends),
+            [(at, Doom::Reap)],
+            "once, by what it was seen by, however many chunks it has"
+        );
         sweeping.abort();
     }
 

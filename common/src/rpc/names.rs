@@ -2,15 +2,13 @@
 
 use crate::error::Rejection;
 use crate::id::{LogIndex, SessionId};
-use crate::limits::{CHANGES_PER_ENTRY_MAX, DIR_PAGE_ENTRIES, XATTR_TOTAL_MAX_BYTES};
+use crate::limits::{DIR_PAGE_ENTRIES, XATTR_TOTAL_MAX_BYTES};
 use crate::namespace::{Outcome, Query, Reply, Request};
 use crate::rpc::Asks;
 use serde::{Deserialize, Serialize};
 
 /// An entry of a directory with its attributes and a name that is not of the longest.
 const ENTRY_BYTES: usize = 512;
-/// The outcome of a change, with the attributes of what it touched.
-const OUTCOME_BYTES: usize = 512;
 
 /// What every answer says besides what was asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +59,6 @@ impl Asks for NamesServiceRequest {
                 (*limit as usize).clamp(1, DIR_PAGE_ENTRIES) * ENTRY_BYTES
             }
             NamesServiceRequest::Query { query: Query::Xattrs { .. }, .. } => XATTR_TOTAL_MAX_BYTES,
-            NamesServiceRequest::Change { requests } => requests.len().min(CHANGES_PER_ENTRY_MAX) * OUTCOME_BYTES,
             _ => 0,
         }
     }

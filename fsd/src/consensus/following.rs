@@ -41,9 +41,6 @@ impl<L: LogStore> Core<L> {
             return Some(self.answer(&request, false, self.log.last().0, now));
         }
         self.accept_leader(request.from, request.term, now)?;
-        if request.term > self.leaders_log.0 {
-            self.leaders_log = (request.term, request.leader_last);
-        }
         if self.contradicts_what_was_agreed(&request) && !planted(Bug::KeepsOtherHistory) {
             self.fall_silent(Failure::OtherHistory(self.commit));
             return None;
@@ -59,10 +56,15 @@ impl<L: LogStore> Core<L> {
         if matched >= self.commit {
             self.same_history = self.same_history.max(Some(request.term));
         }
+        let lease_from = self.lease_from;
         self.hear(&request, now);
-        let commit = request.commit.min(matched.max(held));
-        self.commit = self.commit.max(commit);
-        self.quorum_durable = self.quorum_durable.max(request.durable.min(self.commit));
+        // Said by a leader that has had an answer of this life: an older word may tell of an older end of its log.
+        if self.lease_from > lease_from && request.term > self.leaders_log.0 {
+            self.leaders_log = (request.term, request.leader_last);
+        }
+        let seen = matched.max(held);
+        self.commit = self.commit.max(request.commit.min(seen));
+        self.quorum_durable = self.quorum_durable.max(request.durable.min(seen).min(self.commit));
         self.spare = self.spare.max(request.spare);
         self.weigh_doubt(request.leader_last, matched);
         let mut answer = self.answer(&request, true, matched, now);

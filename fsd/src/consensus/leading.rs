@@ -379,12 +379,13 @@ impl<L: LogStore> Core<L> {
         let enough = if planted(Bug::DropsEarly) { 1 } else { servers.min(3) };
         self.spare = self.spare.max(lead.ranked(own_applied, enough, |f| f.applied_durable));
         self.lease_from = self.lease_from.max(lead.ranked(Some(now), quorum, |f| f.heard_sent_at));
-        self.quorum_durable = self.quorum_durable.max(durable);
         if agreed > self.commit && self.log.term_at(agreed) == Some(term) {
             self.commit = agreed;
             lead.fences = lead.fences.split_off(&agreed.next());
             lead.note_at.get_or_insert(now + note);
         }
+        // What is not agreed may yet be replaced by what is durable nowhere.
+        self.quorum_durable = self.quorum_durable.max(durable.min(self.commit));
     }
 
     pub(super) fn tick_leading(&mut self, now: Now) {
