@@ -39,7 +39,7 @@ pub const HELLO_MAX_BYTES: usize = 1024;
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connections that one server serves at once; more are refused.
 pub const CONNECTIONS_MAX: usize = 1024;
-/// Requests of one connection that are served at once; the next is read when one of them is done.
+/// Requests of one connection that are served at once; the next is read when one of them is answered.
 pub const REQUESTS_PER_CONNECTION_MAX: usize = 256;
 /// Bytes of requests and answers that a server keeps for all clients together, beside 64 KiB for each connection
 /// ([`crate::budget`]): beyond that it reads no more from who holds its share, until some is given back.

@@ -8,7 +8,6 @@ source "$LIB/disks.sh"
 victim=fsd2
 cluster_up
 
-put_out() { copy_is $victim stale; }
 is_let_back() { copy_is $victim "in sync"; }
 says_so() { r status | grep -E "$victim (has trouble with its disk|is down|hangs)|$victim's copy is stale"; }
 said() { grep -a "Input/output error" "$DIR/log/$victim.log" | grep -aE "$1"; }
@@ -21,7 +20,7 @@ watch
 faulty $victim error=EIO fdatasync,fsync "$(chunk_file $victim "$file")"
 check "a synced write succeeds" overwrite "$file"
 check "though its sync has failed on one of the two" has_failed
-check "that one takes itself out" wait_until 10 put_out
+check "that one takes itself out" wait_until 10 put_out $victim
 check "its log says why" said "sync chunk"
 check "status says so" wait_until 5 says_so
 check "the programs go on" moves_on
@@ -38,7 +37,7 @@ check "verify finds nothing wrong" verify
 watch
 faulty $victim error=EIO fdatasync,fsync,syncfs
 check "a synced write succeeds when all syncs fail there" overwrite "$file"
-check "that one is put out" wait_until 10 put_out
+check "that one is put out" wait_until 10 put_out $victim
 check "its log says it" said "sync"
 check "status says so, too" wait_until 5 says_so
 check "the programs go on then, too" moves_on

@@ -16,6 +16,7 @@ sync -f "$MNT"
 sums "$MNT/tree" > "$CASE_DIR/tree"
 is_whole() { (cd "$MNT/tree" && sha256sum --quiet -c "$CASE_DIR/tree"); }
 
+is_pair() { [ "$victims" = "fsd3 fsd4" ]; }
 for victims in fsd2 "fsd3 fsd4" "fsd1 fsd3"; do
   for by in fsync osync msync; do
     log="$by log of ${victims// / and }"
@@ -25,13 +26,12 @@ for victims in fsd2 "fsd3 fsd4" "fsd1 fsd3"; do
     need wait_until 30 lines_at_least "$(output_of "$by log of ${victims// / and }")" 50
   done
   # What nobody synced is gone where both of a pair lose power, as on any disk: only logs are written then.
-  is_pair=$([ "$victims" != "fsd3 fsd4" ]; echo $?)
-  [ "$is_pair" = 1 ] || watch
+  is_pair || watch
   # shellcheck disable=SC2086
   cut_power $victims
   # shellcheck disable=SC2086
   booted $victims
-  [ "$is_pair" = 1 ] || check "the programs go on" moves_on 10
+  is_pair || check "the programs go on" moves_on 10
   for by in fsync osync msync; do
     log="$by log of ${victims// / and }"
     at=$(lines "$(output_of "$log")")
@@ -42,7 +42,7 @@ for victims in fsd2 "fsd3 fsd4" "fsd1 fsd3"; do
   done
   check "so is what was synced before" is_whole
   check "all copies are in sync again" wait_healthy 60
-  [ "$is_pair" = 1 ] || watched "power is cut of ${victims// / and }" 1500
+  is_pair || watched "power is cut of ${victims// / and }" 1500
   check "and equal" verify
 done
 

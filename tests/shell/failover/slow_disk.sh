@@ -9,7 +9,6 @@ for name in fsd1 fsd2 fsd3 fsd4; do local_ext4 "$DIR/data/$name" 512M -m 0; done
 cluster_up
 
 thaw_all() { local n; for n in 1 2 3 4; do thaw fsd$n; done 2> /dev/null; }
-put_out() { copy_is "$1" stale; }
 
 # round WHAT SERVER COMMAND...: its disk is made bad by the command, and good again by `well`.
 round() {
@@ -18,14 +17,12 @@ round() {
   "$@"
   check "$what: $victim is put aside" wait_until 20 put_out "$victim"
   check "$what: though its process is not stopped" not stopped "$(pid_of "$victim")"
-  check "$what: status says so" wait_until 5 said "$victim"
+  check "$what: status says so" wait_until 5 slowness_is_said "$victim"
   check "$what: the programs go on" moves_on
   well
   check "$what: when its disk is well it is let back" wait_healthy 90
   watched "$what" 1500
 }
-# A disk that takes nothing keeps the server from answering what concerns the disk, so that it may be called hung.
-said() { r status | head -n 1 | grep -E "$1('s copy is stale| hangs| has trouble with its disk| is being brought up to date)"; }
 times_let_back() { cat "$DIR"/log/fsd?.log | grep -c "INFO $1 is in sync again"; }
 
 # Who wrote to it now could not even be killed; that it is frozen shows in that it cannot be once more.

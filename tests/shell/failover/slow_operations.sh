@@ -7,8 +7,6 @@ source "$LIB/watch.sh"
 source "$LIB/disks.sh"
 cluster_up
 
-put_out() { copy_is "$1" stale; }
-said() { r status | head -n 1 | grep -E "$1('s copy is stale| hangs| has trouble with its disk| is being brought up to date)"; }
 is_slow() { [ "$(faults_of "$1")" -gt 0 ]; }
 
 for victim in fsd1 fsd2 fsd3 fsd4; do
@@ -18,7 +16,7 @@ for victim in fsd1 fsd2 fsd3 fsd4; do
   faulty $victim delay_enter=1000000 $DISK_CALLS
   check "$what: it is put aside" wait_until 20 put_out $victim
   check "$what: its operations were" is_slow $victim
-  check "$what: status says so" wait_until 5 said $victim
+  check "$what: status says so" wait_until 5 slowness_is_said $victim
   check "$what: the programs go on" moves_on
   faultless $victim
   check "$what: when it is well it is let back" wait_healthy 90

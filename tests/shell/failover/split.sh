@@ -17,7 +17,6 @@ halves() {
 write() { dd if=/dev/zero of="$1" bs=4k count=1 conv=fsync,notrunc status=none; }
 old_on() { seen_from "$1" "${SEEN#"$MNT"}" | grep -qx "$2"; }
 hears_leader() { [ "$(json "/servers/$((${1#fsd} - 1))/hears_leader")" = true ]; }
-put_out() { copy_is "$1" stale; }
 reads() { drop; cat "$1"; }
 drop() { echo 3 > /proc/sys/vm/drop_caches; }
 for pair in 1 2; do FILE[pair]=$(on_pair $pair file); done

@@ -47,6 +47,7 @@ wait_healthy() { r status --wait-healthy "${1:-30}"; }
 # copy_of fsd1: in sync, stale or syncing.
 copy_of() { json "/servers/$((${1#fsd} - 1))/copy"; }
 copy_is() { [ "$(copy_of "$1")" = "$2" ]; }
+put_out() { copy_is "$1" stale; }
 
 # kept: the bytes of chunks that the four servers have, together.
 kept() { local n sum=0; for n in 0 1 2 3; do sum=$((sum + $(json "/servers/$n/chunk_bytes"))); done; echo "$sum"; }

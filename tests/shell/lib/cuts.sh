@@ -14,7 +14,6 @@ round() {
 }
 # cut_is_real A B: neither gets a connection to the other.
 cut_is_real() { refuse "$1 does not reach $2" reaches "$1" "$2"; }
-put_out() { copy_is "$1" stale; }
 either_put_out() { put_out "$1" || put_out "$2"; }
 both_in_sync() { copy_is "$1" "in sync" && copy_is "$2" "in sync"; }
 

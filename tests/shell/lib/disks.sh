@@ -64,6 +64,9 @@ slow() {
 }
 slow_second() { freeze "$1" && pass_time 900 && thaw "$1" && pass_time 100; }
 quick() { tell slowness; need finish slowness; }
+# slowness_is_said NAME: by status. A disk that takes nothing keeps the server from answering what concerns the disk, so that it may
+# be called hung.
+slowness_is_said() { r status | head -n 1 | grep -E "$1('s copy is stale| hangs| has trouble with its disk| is being brought up to date)"; }
 
 # faulty NAME HOW CALLS [FILE...]: these system calls of the server (on these files only) go as HOW says, in the words of
 # `strace -e inject`, until `faultless NAME`. Sockets, and so its answers to whoever asks for it, are as good as ever.

@@ -23,7 +23,6 @@ echo "# $CASE: seed $seed" | tee /dev/fd/3
 any() { local of=("$@"); victim=${of[RANDOM % $#]}; } # sets `victim`, as a subshell would draw the same again
 any_server() { any $SERVERS; }
 one_of_each() { any fsd1 fsd2; victims=$victim; any fsd3 fsd4; victims="$victims $victim"; }
-put_out() { copy_is "$1" stale; }
 another_leads() { has_leader && ! is_leader "$1"; }
 goes_on() { check "$fault: the programs go on" moves_on 20; }
 

@@ -1,6 +1,6 @@
 //! Clients that want more of a server than it has, until they are told to end. It must go on serving others, and keep its bounds.
 
-use super::garbage::welcome;
+use super::garbage::{hello, welcome};
 use super::{Found, tried};
 use crate::told::{listen, told_to_end};
 use raidfs_common::codec::encode_frame;
@@ -8,9 +8,9 @@ use raidfs_common::config::Config;
 use raidfs_common::id::{ChunkId, Epoch, Ino, LogIndex, ServerId};
 use raidfs_common::limits::{CHUNK_BYTES, CONNECTIONS_MAX};
 use raidfs_common::namespace::{Answer, Query};
+use raidfs_common::rpc::Service;
 use raidfs_common::rpc::chunks::{ChunkServiceRequest, View};
 use raidfs_common::rpc::names::{NamesServiceClient, NamesServiceRequest};
-use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
 use raidfs_common::wire;
 use serde::Serialize;
 use std::io::Write;
@@ -64,14 +64,7 @@ fn reads(config: &Config, to: ServerId, file: &str) -> Result<Vec<u8>, String> {
 /// Under which epoch a pair serves.
 fn epoch_of(config: &Config, server: ServerId, pair: usize) -> Result<Epoch, String> {
     let address = config.address(server).ok_or("there is no such server")?;
-    let hello = Hello {
-        version: PROTOCOL_VERSION,
-        cluster: config.cluster_id(),
-        cluster_name: config.cluster.clone(),
-        speaker: Speaker::Client,
-        to: server,
-        service: Service::Names,
-    };
+    let hello = hello(config, server, Service::Names);
     let runtime = tried("a runtime", tokio::runtime::Builder::new_current_thread().enable_all().build())?;
     runtime.block_on(async {
         let wire = tried("connect", wire::connect(address, &hello, Duration::from_secs(2)).await)?;

@@ -29,16 +29,20 @@ fn first(version: u16, body: &[u8]) -> Vec<u8> {
 
 /// The first frame of somebody who belongs to the cluster.
 pub(super) fn welcome(config: &Config, to: ServerId, service: Service) -> Vec<u8> {
+    first(PROTOCOL_VERSION, &encode(&hello(config, to, service)))
+}
+
+/// What it says.
+pub(super) fn hello(config: &Config, to: ServerId, service: Service) -> Hello {
     let speaker = if service == Service::Peer { Speaker::Server(ServerId(1)) } else { Speaker::Client };
-    let hello = Hello {
+    Hello {
         version: PROTOCOL_VERSION,
         cluster: config.cluster_id(),
         cluster_name: config.cluster.clone(),
         speaker,
         to,
         service,
-    };
-    first(PROTOCOL_VERSION, &encode(&hello))
+    }
 }
 
 /// Throws each kind of garbage at a server, on a connection of its own.
