@@ -32,6 +32,17 @@ check "umount right behind the writes" there umount "$MNT"
 check "everything is there" all_there early
 same "with all its attributes, the access times that reading moved among them" "$before" "$(everything_of "$MNT/early" "$MNT/early/1" "$MNT/early.1")"
 
+# Nobody can store anything for a moment: `umount` has to be there still when they go on.
+written late
+need hang fsd1 fsd2 fsd3 fsd4
+begin ending there umount "$MNT"
+need wait_until 20 not mounted_there
+check "umount waits for servers that are late" not gone "${LOADS[ending]}"
+need resume fsd1 fsd2 fsd3 fsd4
+check "and returns when they have stored it" finish ending
+check "and mountd has ended" no_daemon
+check "everything is there" all_there late
+
 user writer "exec 3>> $MNT/open" "echo last >&3"
 fails_with "umount of a mount that is in use is refused" "busy" there umount "$MNT"
 check "and the mount is as it was" there test -s "$MNT/early/1"
