@@ -87,6 +87,8 @@ pub enum Bug {
     SweepsNothing,
     /// Chunks of files that are not known are removed before it is known what was agreed.
     SweepsEarly,
+    /// What only cannot be read now is replaced by what is less.
+    ReplacesUnread,
     /// A server stays in sync that had no room for what its mirror has.
     StaysThoughFull,
     /// A mirror stays in sync that had no room for a change.
@@ -110,7 +112,7 @@ pub enum Bug {
 }
 
 /// All of them.
-pub const BUGS: [Bug; 50] = [
+pub const BUGS: [Bug; 51] = [
     Bug::AnswersBeforeMirror,
     Bug::ServesStale,
     Bug::ServesWithoutLease,
@@ -151,6 +153,7 @@ pub const BUGS: [Bug; 50] = [
     Bug::MeasuresBeforeCuts,
     Bug::SweepsNothing,
     Bug::SweepsEarly,
+    Bug::ReplacesUnread,
     Bug::StaysThoughFull,
     Bug::KeepsFullMirror,
     Bug::DropsEarly,

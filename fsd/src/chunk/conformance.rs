@@ -150,7 +150,7 @@ fn a_copy_has_lost_what_was_lost_and_differs_from_one_of_zeros() {
         store.write(c, B, &bytes(3, B)).unwrap();
         let copy = store.export(c, false).unwrap().unwrap();
         assert_eq!(copy.damaged, [0, 2, 3]);
-        assert_eq!(store.salvage(c).unwrap().unwrap(), copy);
+        assert_eq!(store.salvage(c).unwrap().unwrap().copy, copy);
         store.import(d, Some(&copy)).unwrap();
         store.import(d, Some(&copy)).unwrap();
         assert!(is_lost(store.read(d, 0, 1), 0) && is_lost(store.read(d, 3 * B, 1), 3));

@@ -122,14 +122,14 @@ fn a_copy_of_what_is_damaged_says_so_and_has_the_rest() {
     let (store, dir, file) = store();
     flip(&file, u64::from(B) + 77);
     file.write_all_at(b"y", 500 * u64::from(B) + 9).unwrap();
-    let copy = store.salvage(C).unwrap().unwrap();
+    let copy = store.salvage(C).unwrap().unwrap().copy;
     assert_eq!((copy.extents.clone(), copy.damaged.clone()), (vec![(0, 3), (500, 1)], vec![1, 500]));
     assert!(copy.data.0[..B as usize] == bytes(1, 3 * B)[..B as usize]);
     store.import(C, Some(&copy)).unwrap();
     assert!(is_damaged(store.read(C, B, 1), 1), "it stays damaged");
     drop(store);
     std::fs::write(layout::path(&dir.path().join("chunks"), C), b"").unwrap();
-    assert_eq!(reopen(dir.path()).salvage(C).unwrap().unwrap(), all_lost());
+    assert_eq!(reopen(dir.path()).salvage(C).unwrap().unwrap().copy, all_lost());
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::format::{FOOTER_AT, FOOTER_BYTES, Footer};
 use super::layout::{self, Dir};
 use super::notes::Notes;
 use super::poison::Poison;
+use super::salvage::Salvage;
 use super::{ChunkError, ChunkStore, Intent, io};
 use bytes::Bytes;
 use census::Census;
@@ -334,7 +335,7 @@ impl ChunkStore for DiskChunks {
         self.disk.export(chunk, never_synced)
     }
 
-    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<Salvage>, ChunkError> {
         self.disk.salvage(chunk)
     }
 

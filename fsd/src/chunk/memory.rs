@@ -3,6 +3,7 @@
 
 use super::format::lost_in;
 use super::notes::book::Book;
+use super::salvage::Salvage;
 use super::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -250,8 +251,8 @@ impl ChunkStore for MemoryChunks {
         }))
     }
 
-    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
-        self.export(chunk, false)
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<Salvage>, ChunkError> {
+        Ok(self.export(chunk, false)?.map(Salvage::from))
     }
 
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {

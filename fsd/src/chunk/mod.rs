@@ -20,6 +20,7 @@ use bytes::Bytes;
 use raidfs_common::id::{ChunkId, Ino};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::{Applied, ChunkCopy, ChunkSummary};
+use salvage::Salvage;
 use std::sync::Arc;
 
 /// Why a chunk operation did not happen.
@@ -145,9 +146,10 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// `never_synced`: then it is summed anew first (rule 13 of docs/PROTOCOL.md).
     fn export(&self, chunk: ChunkId, never_synced: bool) -> Result<Option<ChunkCopy>, ChunkError>;
     /// The same as far as it can be read: blocks that are damaged are named in the copy, and have the sums that they should
-    /// match, as far as these are known. Of a chunk without a footer all is lost.
-    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError>;
-    /// Makes the chunk exactly this, or gone. Blocks that the copy says are damaged are so afterwards.
+    /// match, as far as these are known. Of a chunk without a footer all is lost. Says besides what it is that cannot be read.
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<Salvage>, ChunkError>;
+    /// Makes the chunk exactly this, or gone. Blocks that the copy says are damaged are so afterwards, and stay so whatever a
+    /// life that follows takes for true ([`ChunkStore::export`]).
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError>;
     /// Makes a chunk of so many bytes that are all accepted as lost: they take no room, and can neither be read nor changed in
     /// part until whole blocks are written. Of a chunk that is there, what is no hole stays as it is; one of which that cannot

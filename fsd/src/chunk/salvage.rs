@@ -8,6 +8,58 @@ use raidfs_common::rpc::chunks::ChunkCopy;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 const ZEROS: [u8; BLOCK] = [0; BLOCK];
+/// What stands in the place of bytes that are lost: whoever finds a block that does not match its sum knows by it that it is
+/// not one whose write was cut off, of which what is there may be taken for true.
+const TOMBSTONE: [u8; BLOCK] = tombstone();
+
+const fn tombstone() -> [u8; BLOCK] {
+    let words = b"raidfs: the bytes of this block were lost on every mirror. ";
+    let mut block = [0; BLOCK];
+    let mut at = 0;
+    while at < BLOCK {
+        block[at] = words[at % words.len()];
+        at += 1;
+    }
+    block
+}
+
+/// Whether a block that does not match its sum is one whose bytes are known to be lost.
+pub fn is_tombstone(bytes: &[u8]) -> bool {
+    bytes == TOMBSTONE
+}
+
+/// What could be read of a chunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvage {
+    /// The good blocks, and the others as damaged.
+    pub copy: ChunkCopy,
+    /// Of these, in order, those that the disk could not read at all: what is there may be good, and be read another time.
+    pub unread: Vec<u16>,
+}
+
+impl From<ChunkCopy> for Salvage {
+    /// All of it was read.
+    fn from(copy: ChunkCopy) -> Salvage {
+        Salvage { copy, unread: Vec::new() }
+    }
+}
+
+impl Salvage {
+    /// Whether something that could not be read, and may be good, would be lost in this copy.
+    pub fn would_lose(&self, copy: &ChunkCopy) -> bool {
+        self.unread.iter().any(|block| copy.damaged.binary_search(block).is_ok())
+    }
+
+    /// Blocks that are damaged, and good in this copy, with their bytes; those that are holes there are left out.
+    pub fn better<'a>(&self, copy: &'a ChunkCopy) -> Vec<(u16, &'a [u8])> {
+        let good = |(number, block): (usize, Block<'a>)| match block {
+            Block::Good(bytes, _) => Some((number as u16, bytes)),
+            Block::Hole | Block::Lost(_) => None,
+        };
+        let found = blocks(copy).into_iter().enumerate().filter_map(good);
+        found.filter(|(number, _)| self.copy.damaged.binary_search(number).is_ok()).collect()
+    }
+}
 
 /// A block of a copy.
 #[derive(Clone, Copy, Debug)]
@@ -44,9 +96,18 @@ impl Maker {
                 self.sums.push(sum.0);
                 self.data.extend_from_slice(bytes);
             }
-            Block::Lost(sum) => {
-                self.sums.push(if sum.matches(&ZEROS) { no_sum_of_zeros() } else { sum.0 });
+            Block::Lost(BlockSum::LOST) => {
+                self.sums.push(BlockSum::LOST.0);
                 self.data.extend_from_slice(&ZEROS);
+                self.damaged.push(number);
+            }
+            Block::Lost(sum) => {
+                self.sums.push(if sum == BlockSum::HOLE || sum.matches(&TOMBSTONE) {
+                    no_sum_of_tombstone()
+                } else {
+                    sum.0
+                });
+                self.data.extend_from_slice(&TOMBSTONE);
                 self.damaged.push(number);
             }
         }
@@ -124,10 +185,10 @@ fn blocks(copy: &ChunkCopy) -> Vec<Block<'_>> {
     blocks
 }
 
-/// A sum that zeros do not match, and that is not that of a hole.
-fn no_sum_of_zeros() -> u32 {
-    let sum = BlockSum::of(&ZEROS).0;
-    if sum == u32::MAX { 1 } else { sum + 1 }
+/// A sum that a tombstone does not match, and that means nothing else.
+pub fn no_sum_of_tombstone() -> u32 {
+    let sum = BlockSum::of(&TOMBSTONE).0.wrapping_add(1);
+    if [BlockSum::HOLE, BlockSum::LOST].contains(&BlockSum(sum)) { sum.wrapping_add(2) } else { sum }
 }
 
 #[cfg(test)]
@@ -149,7 +210,7 @@ mod tests {
     }
 
     fn of(store: &TestStore) -> ChunkCopy {
-        store.salvage(C).unwrap().unwrap()
+        store.salvage(C).unwrap().unwrap().copy
     }
 
     #[test]

@@ -10,8 +10,9 @@ use crate::chunk::format::FormatError;
 use crate::chunk::salvage::{self, Trust, all_lost, merge};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
-use raidfs_common::limits::BLOCKS_PER_CHUNK;
+use raidfs_common::limits::{BLOCK_BYTES, BLOCKS_PER_CHUNK};
 use raidfs_common::log::chain;
+use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{ChunkCopy, ChunkServiceClient, View};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -197,8 +198,18 @@ impl Replica {
             let unfinished =
                 matches!(store.summary(chunk, false), Err(ChunkError::Footer { reason: FormatError::Missing, .. }));
             let trust = if unfinished { Trust::Same } else { trust };
-            let copy = merge(&store.salvage(chunk)?.unwrap_or_else(all_lost), &theirs, trust);
+            let own = store.salvage(chunk)?.unwrap_or_else(|| all_lost().into());
+            let copy = merge(&own.copy, &theirs, trust);
             let left = salvage::damaged(&copy);
+            if left < damaged && own.would_lose(&copy) && !planted(Bug::ReplacesUnread) {
+                // What only cannot be read now would be replaced for good; the rest is mended where it stands.
+                let _intent = store.note(chunk)?;
+                let better = own.better(&copy);
+                for (block, bytes) in &better {
+                    store.write(chunk, u32::from(*block) * BLOCK_BYTES as u32, bytes)?;
+                }
+                return Ok(damaged.saturating_sub(better.len() as u32));
+            }
             if left < damaged {
                 let _intent = store.note(chunk)?;
                 store.import(chunk, Some(&copy))?;

@@ -472,7 +472,7 @@ impl Replica {
         };
         let copy = self.disk(DISK_STUCK, "read a chunk", move |store| match damage {
             Damage::Mend => store.export(chunk, false),
-            Damage::Keep => store.salvage(chunk),
+            Damage::Keep => Ok(store.salvage(chunk)?.map(|found| found.copy)),
         });
         match copy.await {
             Ok(copy) => {

@@ -49,6 +49,12 @@ pub const SCENES: &[Scene] = &[
         play: power_lost_everywhere_and_syncs_are_slow,
     },
     Scene {
+        name: "the-last-copy-cannot-be-read-for-a-while",
+        catches: &[Bug::ReplacesUnread],
+        short_logs: false,
+        play: the_last_copy_cannot_be_read_for_a_while,
+    },
+    Scene {
         name: "power-after-a-sync-that-failed",
         catches: &[Bug::ForgivesFailedSync],
         short_logs: false,
@@ -197,6 +203,26 @@ fn power_lost_everywhere_and_syncs_are_slow(stage: &mut Stage) {
     faults::mend(&mut stage.servers);
     let looks = Puppet::observe(&stage.servers.config, SECOND);
     stage.expect_at_last("after power was lost", &looks, &file, 1);
+}
+
+/// A mirror is away, and what was written meanwhile is on one disk only, which reads nothing until it is looked after.
+fn the_last_copy_cannot_be_read_for_a_while(stage: &mut Stage) {
+    let a = stage.mount();
+    let file = durable_file(&a, |_, _| true);
+    stage.kill(file.mirror);
+    a.write_only(&file, 2).well();
+    a.sync(&file).well();
+    stage.trouble(file.primary, Trouble::Fails(Call::Read, Part::Chunks));
+    // It has an older copy.
+    stage.run(file.mirror);
+    for _ in 0..3 {
+        let read = a.read(&file).within(PATIENCE);
+        stage.expect("from a copy that cannot be read", read, 2);
+    }
+    stage.kill(file.primary);
+    stage.servers.heal_disks();
+    stage.run(file.primary);
+    stage.expect_at_last("once it can be read again", &a, &file, 2);
 }
 
 fn disks_that_do_not_sync() -> Trouble {

@@ -5,6 +5,7 @@
 
 use super::{Disk, Open, State};
 use crate::chunk::format::{FOOTER_AT, Footer, FormatError, lost_in};
+use crate::chunk::salvage::{is_tombstone, no_sum_of_tombstone};
 use crate::chunk::{ChunkError, io};
 use bytes::Bytes;
 use raidfs_common::checksum::{BlockSum, Content};
@@ -233,7 +234,8 @@ pub fn footer_from_bytes(file: &File, chunk: ChunkId, reason: FormatError) -> Re
         if let (Some(bytes), false) = (bytes, zeros) {
             let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
             length = block * BLOCK + end;
-            made.sums.set(block, BlockSum::of(bytes));
+            let sum = if is_tombstone(bytes) { BlockSum(no_sum_of_tombstone()) } else { BlockSum::of(bytes) };
+            made.sums.set(block, sum);
         }
     })?;
     made.length = length as u32;

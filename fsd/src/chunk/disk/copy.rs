@@ -8,7 +8,7 @@ use super::check::{self, BLOCK, examine};
 use super::{Disk, Open, State, census};
 use crate::chunk::copy::footer_of;
 use crate::chunk::format::FOOTER_AT;
-use crate::chunk::salvage::{Block, Maker, all_lost};
+use crate::chunk::salvage::{Block, Maker, Salvage, all_lost, is_tombstone};
 use crate::chunk::{ChunkError, io, layout};
 use raidfs_common::checksum::BlockSum;
 use raidfs_common::id::ChunkId;
@@ -42,13 +42,17 @@ impl Disk {
         })
     }
 
-    pub(super) fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
+    pub(super) fn salvage(&self, chunk: ChunkId) -> Result<Option<Salvage>, ChunkError> {
         self.reading(chunk, |open| {
             let Some(open) = open else { return Ok(None) };
-            let Ok(footer) = &open.footer else { return Ok(Some(all_lost())) };
+            let Ok(footer) = &open.footer else { return Ok(Some(all_lost().into())) };
             let mut maker = Maker::default();
+            let mut unread = Vec::new();
             examine(&open.file, chunk, footer, |block, bytes, good| {
                 let sum = footer.sums.get(block);
+                if bytes.is_none() {
+                    unread.push(block as u16);
+                }
                 maker.push(
                     block,
                     match bytes {
@@ -58,12 +62,12 @@ impl Disk {
                     },
                 );
             })?;
-            Ok(Some(maker.copy(footer.length)))
+            Ok(Some(Salvage { copy: maker.copy(footer.length), unread }))
         })
     }
 
-    /// Takes the bytes for true, and makes sums that do not match them anew. A block that cannot be read at all stays
-    /// damaged.
+    /// Takes the bytes for true, and makes sums that do not match them anew. A block that cannot be read at all, or is known to
+    /// be lost, stays damaged.
     fn sum_anew(&self, chunk: ChunkId) -> Result<(), ChunkError> {
         self.changing(chunk, |state| {
             let State::Open(open) = state else { return Ok(()) };
@@ -73,9 +77,10 @@ impl Disk {
             };
             let mut anew = Vec::new();
             examine(&open.file, chunk, &footer, |block, bytes, good| {
-                // What was accepted as lost is known to be, whatever else is not.
+                // What is lost is known to be, whatever else is not.
                 if let (Some(bytes), false) = (bytes, good)
                     && !footer.sums.get(block).is_lost(bytes)
+                    && !is_tombstone(bytes)
                 {
                     anew.push((block, BlockSum::of(bytes)));
                 }
@@ -166,8 +171,9 @@ fn fill(file: &File, copy: &ChunkCopy) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::conformance::{chunk, on_disk};
+    use super::super::super::conformance::{chunk, on_disk, reopen};
     use super::super::super::{ChunkStore, layout};
+    use super::*;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
@@ -180,5 +186,37 @@ mod tests {
         let room = |dir: &tempfile::TempDir| layout::path(&dir.path().join("chunks"), c).metadata().unwrap().blocks();
         [&store, &target].iter().for_each(|store| store.sync_all().unwrap());
         assert_eq!(room(&there), room(&dir));
+    }
+
+    #[test]
+    fn what_is_lost_stays_lost_whatever_is_taken_for_true_later() {
+        let (from, _from_dir) = on_disk();
+        let c = chunk(5, 0);
+        from.write(c, 0, &[7; 3 * BLOCK]).unwrap();
+        let sum = BlockSum::of(&[7; BLOCK]);
+        let mut maker = Maker::default();
+        for (number, block) in
+            [Block::Good(&[7; BLOCK], sum), Block::Lost(sum), Block::Good(&[7; BLOCK], sum)].iter().enumerate()
+        {
+            maker.push(number, *block);
+        }
+        let copy = maker.copy(3 * BLOCK as u32);
+        let is_lost =
+            |read: Result<bytes::Bytes, ChunkError>| matches!(read, Err(ChunkError::Damaged { block: 1, .. }));
+
+        let (store, dir) = on_disk();
+        store.import(c, Some(&copy)).unwrap();
+        assert!(store.export(c, true).is_err());
+        assert!(is_lost(store.read(c, BLOCK as u32, 1)));
+        assert_eq!(store.read(c, 0, 1).unwrap(), [7][..]);
+        store.sync_all().unwrap();
+        drop(store);
+        // Of its sums nothing is left: a life that follows takes for true what it finds, but not this.
+        let file = std::fs::File::options().write(true).open(layout::path(&dir.path().join("chunks"), c)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, &[0; 8192], FOOTER_AT).unwrap();
+        let store = reopen(dir.path());
+        assert!(store.export(c, true).is_err());
+        assert!(is_lost(store.read(c, BLOCK as u32, 1)));
+        assert_eq!(store.read(c, 2 * BLOCK as u32, 1).unwrap(), [7][..]);
     }
 }

@@ -3,9 +3,12 @@
 use super::accused;
 use super::harness::{A, B, Cluster, chunk, until, write};
 use crate::board::Doom;
+use crate::chunk::ChunkStore;
+use crate::replica::mend::Mended;
 use crate::replica::ranges::{Mode, Span};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::Epoch;
+use raidfs_common::limits::BLOCK_BYTES;
 use raidfs_common::pair::{CopyState, Space};
 use raidfs_common::rpc::chunks::ChunkServiceClient;
 use std::sync::Arc;
@@ -172,4 +175,25 @@ async fn a_server_whose_disk_has_failed_rests() {
     let tries = cluster.store(B).reaps.load(Ordering::Relaxed);
     assert!(tries < 18 * 8, "{tries} tries in a second");
     assert_eq!(cluster.view(0).epoch, epoch, "nobody tries to bring it up to date");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_for_a_while_is_not_replaced_by_what_is_less() {
+    const BLOCK: u32 = BLOCK_BYTES as u32;
+    let cluster = Cluster::new().await;
+    cluster.change(0, chunk(1), write(0, &[7; 3 * BLOCK as usize])).await;
+    let whole = cluster.store(A).contents();
+    cluster.store(A).cannot_read(chunk(1), 1, false);
+    cluster.store(A).rot(chunk(1), 2);
+    cluster.store(B).rot(chunk(1), 1);
+    assert_eq!(cluster.servers[0].replica.mend_chunk(chunk(1)).await, Mended::Some);
+    let good = |block: u32| cluster.store(A).read(chunk(1), block * BLOCK, BLOCK).is_ok();
+    assert!(good(2), "what the mirror has is taken from there");
+    assert!(!good(1));
+    assert_eq!(cluster.servers[0].replica.mend_chunk(chunk(1)).await, Mended::Nothing);
+    cluster.store(A).cannot_read(chunk(1), 1, true);
+    assert_eq!(cluster.store(A).contents(), whole);
+    assert!(good(1), "what neither had is here again");
+    assert_eq!(cluster.servers[1].replica.mend_chunk(chunk(1)).await, Mended::All);
+    cluster.assert_equal();
 }

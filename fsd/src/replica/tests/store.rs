@@ -1,7 +1,7 @@
 //! A chunk store in memory whose disk can stall, fail, fill up and rot.
 
 use crate::chunk::format::lost_in;
-use crate::chunk::salvage::{Block, Maker};
+use crate::chunk::salvage::{Block, Maker, Salvage};
 use crate::chunk::{ChunkError, ChunkStore, Intent};
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
@@ -28,6 +28,8 @@ struct Chunk {
 struct Inner {
     chunks: BTreeMap<ChunkId, Chunk>,
     notes: Vec<BTreeSet<ChunkId>>,
+    /// Blocks that the disk cannot read.
+    unread: BTreeSet<(ChunkId, u16)>,
 }
 
 impl Inner {
@@ -99,6 +101,17 @@ impl TestStore {
     /// Flips a bit of a block that is there, without its checksum's knowing.
     pub fn rot(&self, chunk: ChunkId, block: u16) {
         self.inner.lock().chunks.get_mut(&chunk).unwrap().blocks.get_mut(&block).unwrap().0[7] ^= 1;
+    }
+
+    /// From now on the disk cannot read a block that is there, or (`now`) can again.
+    pub fn cannot_read(&self, chunk: ChunkId, block: u16, now: bool) {
+        let mut inner = self.inner.lock();
+        match now {
+            true => inner.unread.remove(&(chunk, block)),
+            false => inner.unread.insert((chunk, block)),
+        };
+        drop(inner);
+        self.rot(chunk, block);
     }
 
     /// Everything that it holds: equal for equal stores.
@@ -287,7 +300,7 @@ impl ChunkStore for TestStore {
         Ok(Some(ChunkCopy { length: c.length, extents: c.extents(), data: data.into(), sums, damaged }))
     }
 
-    fn salvage(&self, chunk: ChunkId) -> Result<Option<ChunkCopy>, ChunkError> {
+    fn salvage(&self, chunk: ChunkId) -> Result<Option<Salvage>, ChunkError> {
         self.disk(chunk, false)?;
         let inner = self.inner.lock();
         let Some(c) = inner.chunks.get(&chunk) else { return Ok(None) };
@@ -296,7 +309,8 @@ impl ChunkStore for TestStore {
             let block = if sum.matches(bytes) { Block::Good(bytes, *sum) } else { Block::Lost(*sum) };
             maker.push(usize::from(*number), block);
         }
-        Ok(Some(maker.copy(c.length)))
+        let unread = c.blocks.keys().copied().filter(|number| inner.unread.contains(&(chunk, *number))).collect();
+        Ok(Some(Salvage { copy: maker.copy(c.length), unread }))
     }
 
     fn import(&self, chunk: ChunkId, copy: Option<&ChunkCopy>) -> Result<(), ChunkError> {
