@@ -49,7 +49,7 @@ cut_from_mount() { any_server; cut_between mountd "$victim"; apart_from mountd "
 cut_from_leader() {
   local leads; leads=$(leader)
   until any_server; [ "$victim" != "$leads" ]; do :; done
-  cut_between "$leads" "$victim"; apart_from "$victim" "$leads"; goes_on
+  cut_between "$leads" "$victim"; apart_from "$victim" "$leads"; need wait_until 20 put_out "$victim"; goes_on
 }
 # shellcheck disable=SC2046
 not_heard() { any_server; cut_one_way $(with_each "$victim"); apart_from "$victim" "$(mirror_of "$victim")"; goes_on; }
