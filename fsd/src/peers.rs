@@ -8,9 +8,10 @@ use crate::ping::Pinger;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use raidfs_common::config::Config;
-use raidfs_common::id::{ClusterId, ServerId};
+use raidfs_common::id::{ClusterId, Incarnation, ServerId};
 use raidfs_common::rpc::admin::AdminServiceClient;
 use raidfs_common::rpc::chunks::ChunkServiceClient;
+use raidfs_common::rpc::direct::DirectServiceClient;
 use raidfs_common::rpc::names::NamesServiceClient;
 use raidfs_common::rpc::peer::PeerServiceClient;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
@@ -158,6 +159,7 @@ service_client!(NamesServiceClient, Service::Names, names);
 service_client!(ChunkServiceClient, Service::Chunks, chunks);
 service_client!(PeerServiceClient, Service::Peer, peer);
 service_client!(AdminServiceClient, Service::Admin, admin);
+service_client!(DirectServiceClient, Service::Direct, direct);
 
 /// The connections to one server.
 #[doc(hidden)]
@@ -167,6 +169,9 @@ pub struct Lines {
     chunks: Vec<Arc<Line<ChunkServiceClient>>>,
     peer: Vec<Arc<Line<PeerServiceClient>>>,
     admin: Vec<Arc<Line<AdminServiceClient>>>,
+    direct: Vec<Arc<Line<DirectServiceClient>>>,
+    /// Held by whose call is on the direct connection: the other end works on one at a time.
+    on_direct: Arc<tokio::sync::Mutex<()>>,
     turn: AtomicUsize,
     ping: Pinger,
 }
@@ -247,18 +252,24 @@ impl Peers {
         Ok(of_service[turn % of_service.len()].clone())
     }
 
+    /// The direct connection to a server, for one call, if it is there and nobody else's call is on it. If it is not there, it
+    /// is made meanwhile: what goes by it is in a hurry.
+    pub fn direct(&self, server: ServerId) -> Option<Direct> {
+        let lines = self.servers.get(&server)?;
+        let line = lines.direct.first()?;
+        let turn = lines.on_direct.clone().try_lock_owned().ok()?;
+        line.is_ready().then(|| Direct { line: line.clone(), _turn: turn })
+    }
+
     /// A connection to the same server that is not this one, if there are several.
     pub fn line_beside<C: ServiceClient>(&self, line: &Arc<Line<C>>) -> Option<Arc<Line<C>>> {
         let of_service = C::lines(self.servers.get(&line.server)?);
         of_service.iter().find(|other| !Arc::ptr_eq(other, line)).cloned()
     }
 
-    /// Whether a connection to `server` can be made and carries something; see [`Pinger::ask`].
-    pub async fn ping(&self, server: ServerId) -> bool {
-        match self.servers.get(&server) {
-            Some(lines) => lines.ping.ask().await,
-            None => false,
-        }
+    /// In which life a server is that a connection can be made to, and that answers over it; see [`Pinger::ask`].
+    pub async fn ping(&self, server: ServerId) -> Option<Incarnation> {
+        self.servers.get(&server)?.ping.ask().await
     }
 
     /// A connection of `server` to this one has ended: is its process gone? Tries until it answers, or its port does
@@ -275,6 +286,14 @@ impl Peers {
         }
         false
     }
+}
+
+/// The direct connection to a server, which nobody else uses meanwhile.
+#[derive(Debug)]
+pub struct Direct {
+    /// The connection.
+    pub line: Arc<Line<DirectServiceClient>>,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 /// Both ends of a connection.
@@ -306,6 +325,8 @@ impl Lines {
             chunks: Line::several(CHUNK_LINES, who, events),
             peer: Line::several(1, who, events),
             admin: Line::several(1, who, events),
+            direct: Line::several(1, who, events),
+            on_direct: Arc::default(),
             turn: AtomicUsize::new(0),
             ping: Pinger::new(who.address, who.hello(Service::Peer)),
         }
@@ -358,6 +379,20 @@ impl<C: ServiceClient> Line<C> {
                 Err(CallError::Lost(server, error))
             }
         }
+    }
+
+    /// Whether there is a connection. If not, one is made, unless the last try was a moment ago.
+    fn is_ready(self: &Arc<Self>) -> bool {
+        match &*self.state.lock() {
+            State::Up(_) => return true,
+            State::Down { since, .. } if since.elapsed() < CONNECT_TIMEOUT => return false,
+            State::Idle | State::Down { .. } => {}
+        }
+        if self.connecting.try_lock().is_ok() {
+            let line = self.clone();
+            tokio::spawn(async move { drop(line.client().await) });
+        }
+        false
     }
 
     /// Gives the present connection up: the next call makes another, and calls that wait for an answer have lost theirs.

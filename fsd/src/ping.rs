@@ -3,6 +3,7 @@
 //! one that outlived a cut, and waits for TCP to try again, says nothing.
 
 use parking_lot::Mutex;
+use raidfs_common::id::Incarnation;
 use raidfs_common::limits::ELECTION;
 use raidfs_common::rpc::Hello;
 use raidfs_common::rpc::peer::PeerServiceClient;
@@ -25,27 +26,25 @@ impl Pinger {
         Pinger { address, hello, kept: Mutex::new(None) }
     }
 
-    /// Whether it answers within [`ELECTION`], which a new connection is part of. Who asks again before that asks over another
+    /// In which life it is, if it answers within [`ELECTION`], which a new connection is part of. Who asks again before that asks over another
     /// connection, so that one that carries nothing holds nobody up, and one that is only slow is not given up.
-    pub async fn ask(&self) -> bool {
+    pub async fn ask(&self) -> Option<Incarnation> {
         let kept = self.kept.lock().take();
         let answered = tokio::time::timeout(ELECTION, async {
             if let Some(client) = kept
-                && ping(&client).await
+                && let Some(life) = ping(&client).await
             {
-                return Some(client);
+                return Some((client, life));
             }
             // Its end has broken with the process there, which may have been started anew.
             let client = self.connect().await?;
-            ping(&client).await.then_some(client)
+            let life = ping(&client).await?;
+            Some((client, life))
         });
         // What did not answer is dropped, and its connection ends.
-        let client = answered.await.ok().flatten();
-        let is_there = client.is_some();
-        if is_there {
-            *self.kept.lock() = client;
-        }
-        is_there
+        let (client, life) = answered.await.ok().flatten()?;
+        *self.kept.lock() = Some(client);
+        Some(life)
     }
 
     async fn connect(&self) -> Option<PeerServiceClient> {
@@ -60,17 +59,17 @@ impl Pinger {
     }
 }
 
-async fn ping(client: &PeerServiceClient) -> bool {
+async fn ping(client: &PeerServiceClient) -> Option<Incarnation> {
     let mut context = tarpc::context::current();
     context.deadline = Instant::now() + ELECTION;
-    client.ping(context).await.is_ok()
+    client.ping(context).await.ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use futures::StreamExt;
-    use raidfs_common::id::{ClusterId, Incarnation, ServerId, Term};
+    use raidfs_common::id::{ClusterId, ServerId, Term};
     use raidfs_common::rpc::peer::{
         AppendReply, AppendRequest, Joining, PeerService, Report, SnapshotPiece, Started, VoteReply, VoteRequest,
     };
@@ -128,14 +127,14 @@ mod tests {
         };
         let pinger = Pinger::new(listener.local_addr().expect("it listens"), hello);
         let (answered, clogged) = tokio::join!(pinger.ask(), let_in(&listener));
-        assert!(!answered, "nothing comes of what is sent over it");
+        assert_eq!(answered, None, "nothing comes of what is sent over it");
         let serve = async {
             let requests = BaseChannel::with_defaults(Wire::new(let_in(&listener).await)).execute(Other.serve());
             requests.for_each(|answer| answer).await;
         };
         let asked = async {
             // The connection that answered is used again: no other is let in.
-            pinger.ask().await && pinger.ask().await
+            pinger.ask().await.is_some() && pinger.ask().await.is_some()
         };
         let answered = tokio::select! {
             answered = asked => answered,
@@ -149,7 +148,7 @@ mod tests {
             requests.for_each(|answer| answer).await;
         };
         let answered = tokio::select! {
-            answered = pinger.ask() => answered,
+            answered = pinger.ask() => answered.is_some(),
             () = serve => false,
         };
         assert!(answered);

@@ -23,6 +23,7 @@ use crate::peers::{Peers, next_gone};
 use crate::replica::Replica;
 use crate::serve::admin::AdminServer;
 use crate::serve::chunks::ChunkServer;
+use crate::serve::direct::DirectThreads;
 use crate::serve::listen::{self, Guest};
 use crate::serve::names::NamesServer;
 use crate::serve::peer::{Hears, PeerServer};
@@ -387,7 +388,13 @@ fn start_chunk_thread(
         let Some(runtime) = given.lock().take() else { return };
         runtime.block_on(async move {
             served.run_workers();
-            while let Some(Guest { stream, place, room, .. }) = guests.recv().await {
+            let mut direct = DirectThreads::new(served.clone());
+            while let Some(guest) = guests.recv().await {
+                if guest.service == Service::Direct {
+                    direct.serve(guest);
+                    continue;
+                }
+                let Guest { stream, place, room, .. } = guest;
                 let service = ChunkServer::new(served.clone());
                 tokio::spawn(async move {
                     let Ok(stream) = stream.leave().and_then(Moving::arrive) else { return };
@@ -409,7 +416,7 @@ fn start_chunk_thread(
 impl Server {
     /// Serves a connection.
     fn welcome(self: Arc<Self>, guest: Guest) {
-        if guest.service == Service::Chunks {
+        if matches!(guest.service, Service::Chunks | Service::Direct) {
             let _ = self.bulk.send(guest);
             return;
         }
@@ -453,7 +460,7 @@ impl Server {
                     };
                     serve_guest!(stream, place, room, service.serve());
                 }
-                Service::Chunks => {}
+                Service::Chunks | Service::Direct => {}
             }
         });
     }

@@ -45,6 +45,6 @@ impl Transport for PeerTransport {
     }
 
     async fn ping(&self, to: ServerId) -> bool {
-        self.peers.ping(to).await
+        self.peers.ping(to).await.is_some()
     }
 }

@@ -73,7 +73,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
                     let service = WitnessAdmin { node, incarnation, started: began, joined, stop };
                     serve_guest!(stream, place, room, service.serve());
                 }
-                Service::Names | Service::Chunks => {}
+                Service::Names | Service::Chunks | Service::Direct => {}
             }
         });
     };

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod chunks;
+pub mod direct;
 pub mod names;
 pub mod peer;
 
@@ -29,8 +30,9 @@ pub(crate) const PAGE_ANSWER_BYTES: usize = 256 << 10;
 ///    (`AdminService::accept_loss`, `ChunkSummary::lost`);
 /// 4. a pair that nobody serves has no room (`Space::is_out_of_service`), and where all pairs are nearly full a new file goes
 ///    to the freest: servers of both kinds would not place files alike;
-/// 5. a follower says whether it gets through to the leader (`AppendReply::reaches`).
-pub const PROTOCOL_VERSION: u16 = 5;
+/// 5. a follower says whether it gets through to the leader (`AppendReply::reaches`);
+/// 6. synced changes go to the mirror over a connection of their own ([`Service::Direct`]).
+pub const PROTOCOL_VERSION: u16 = 6;
 
 /// The first bytes of every connection.
 pub const MAGIC: [u8; 4] = *b"rdfs";
@@ -66,6 +68,8 @@ pub enum Service {
     Peer,
     /// [`admin`]
     Admin,
+    /// [`direct`]
+    Direct,
 }
 
 /// What the caller says first.

@@ -26,10 +26,6 @@ const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
 /// One step of accepting a loss takes about so long: whoever asked for it shows how far it is.
 const ACCEPT_STEP: Duration = Duration::from_millis(300);
-/// Who has not answered a heartbeat for so long may hear nobody. Whoever accuses a mirror of its silence has heard nothing of it
-/// for longer: for half of [`limits::FORWARD_STUCK`], as what it first waited for may have been answered by a slow disk.
-const DEAF_AFTER: Duration = Duration::from_millis(3 * limits::HEARTBEAT.as_millis() as u64);
-const _: () = assert!(DEAF_AFTER.as_millis() * 3 < limits::FORWARD_STUCK.as_millis());
 /// Sizes that one entry recovers at most.
 const SIZES_PER_ENTRY: usize = 10_000;
 /// Who cannot say how long files are is asked again after this.
@@ -296,9 +292,9 @@ impl<P: Proposer> Duties<P> {
         let Some(mirror) = state.mirror_of(server).copied() else { return false };
         let mut heard = self.heard(mirror.server);
         if from == mirror.server {
-            // Who hears nobody takes all others for silent, and answers no heartbeat.
-            let is_deaf = heard.is_none_or(|ago| ago > DEAF_AFTER);
-            if is_deaf && self.ping(from).await != Some(mirror.incarnation) {
+            // Who hears nobody takes all others for silent, and what it had heard before it may say long after: so it is asked
+            // anew, over a connection that carries something. Were its mirror put out for it, nobody would serve the pair.
+            if from != self.cluster.me && self.cluster.peers.ping(from).await != Some(mirror.incarnation) {
                 return false;
             }
             // Who speaks is alive, whatever the heartbeats say.

@@ -10,7 +10,7 @@ use super::ranges::{Mode, Span};
 use super::state::Missed;
 use super::tally::add;
 use super::{APPLY_PATIENCE, DISK_STUCK, DURABLE_PATIENCE, Replica, SYNC_STUCK};
-use crate::chunk::{ChunkError, Intent};
+use crate::chunk::{ChunkError, ChunkStore, Intent};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::{BLOCK_BYTES, FORWARD_STUCK};
@@ -19,6 +19,9 @@ use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, View};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// What a disk that has trouble with it is said to do.
+pub(super) const CHANGE: &str = "change a chunk";
 
 /// A change that must not be left half done has begun; what it needs is waited for, however long.
 const PATIENT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
@@ -45,8 +48,8 @@ enum Step {
 
 /// A try at a change that [`super::once`] knows to be under way; it ends by drop.
 pub(super) struct Try {
-    replica: Arc<Replica>,
-    id: ChangeId,
+    pub(super) replica: Arc<Replica>,
+    pub(super) id: ChangeId,
     /// Set once it was made.
     pub(super) outcome: Option<Applied>,
 }
@@ -325,34 +328,42 @@ impl Replica {
         chunk: ChunkId,
         change: ChunkChange,
     ) -> Result<(Applied, Intent), ChunkError> {
-        if let ChunkChange::Write { data, .. } = &change {
+        let replica = self.clone();
+        let limit = if is_synced(&change) { SYNC_STUCK } else { DISK_STUCK };
+        self.disk(limit, CHANGE, move |store| replica.make_on(store, chunk, &change)).await
+    }
+
+    /// The disk's work of a change; it blocks.
+    pub(super) fn make_on(
+        &self,
+        store: &dyn ChunkStore,
+        chunk: ChunkId,
+        change: &ChunkChange,
+    ) -> Result<(Applied, Intent), ChunkError> {
+        let synced = is_synced(change);
+        if let ChunkChange::Write { data, .. } = change {
             add(&self.tally.written_bytes, data.0.len() as u64);
         }
-        let synced = is_synced(&change);
         if synced {
             add(&self.tally.syncs, 1);
         }
-        let (strain, ends) = (self.strain.clone(), self.ends.clone());
-        self.disk(if synced { SYNC_STUCK } else { DISK_STUCK }, "change a chunk", move |store| {
-            // A sync may take longer than a change.
-            let made = synced.then(|| strain.begin(Instant::now(), DISK_STUCK, "change a chunk"));
-            let intent = if planted(Bug::NotesNothing) { Intent::none() } else { store.note(chunk)? };
-            if let Some(end) = end_of(chunk, &change) {
-                ends.lock().wrote(chunk.ino, end);
-            }
-            let applied = match &change {
-                ChunkChange::Write { offset, data, .. } => store.write(chunk, *offset, &data.0),
-                ChunkChange::Punch { offset, length } => store.punch(chunk, *offset, *length),
-                ChunkChange::Allocate { offset, length } => store.allocate(chunk, *offset, *length),
-            }?;
-            drop(made);
-            if synced {
-                // On the same thread at once: no other way is as short.
-                store.sync(&[chunk])?;
-            }
-            Ok((applied, intent))
-        })
-        .await
+        // A sync may take longer than a change.
+        let made = synced.then(|| self.strain.begin(Instant::now(), DISK_STUCK, CHANGE));
+        let intent = if planted(Bug::NotesNothing) { Intent::none() } else { store.note(chunk)? };
+        if let Some(end) = end_of(chunk, change) {
+            self.ends.lock().wrote(chunk.ino, end);
+        }
+        let applied = match change {
+            ChunkChange::Write { offset, data, .. } => store.write(chunk, *offset, &data.0),
+            ChunkChange::Punch { offset, length } => store.punch(chunk, *offset, *length),
+            ChunkChange::Allocate { offset, length } => store.allocate(chunk, *offset, *length),
+        }?;
+        drop(made);
+        if synced {
+            // On the same thread at once: no other way is as short.
+            store.sync(&[chunk])?;
+        }
+        Ok((applied, intent))
     }
 
     /// The mirror lacks a change that was made here: it has to go before this is acknowledged.

@@ -52,13 +52,18 @@ impl Replica {
             let source = io::Error::other(format!("the chunk store gave up: {join}"));
             Err(ChunkError::Store { action: what, source })
         });
-        if let Err(error) = &result
-            && is_disk(error)
-        {
+        if let Err(error) = &result {
+            self.met(error).await;
+        }
+        result
+    }
+
+    /// Reports what the store could not do, if it was the disk's fault; returns once the next life would know of it.
+    pub(super) async fn met(self: &Arc<Self>, error: &ChunkError) {
+        if is_disk(error) {
             self.disk_failed(chain(error), error.is_shortage());
             self.doubt_life().await;
         }
-        result
     }
 
     /// Says what is to be called before anybody is told that a write or sync of the store failed. It may block.

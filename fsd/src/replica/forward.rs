@@ -5,7 +5,7 @@ use super::change::is_synced;
 use super::judge::Standing;
 use super::state::Missed;
 use super::{APPLY_PATIENCE, Replica};
-use crate::peers::{CallError, Line};
+use crate::peers::{CallError, Direct, Line};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, LogIndex};
 use raidfs_common::limits::FORWARD_STUCK;
@@ -13,6 +13,7 @@ use raidfs_common::log::chain;
 use raidfs_common::pair::CopyState;
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkServiceClient, Ordered, View};
+use raidfs_common::rpc::direct::DirectServiceClient;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,11 @@ const SYNC_SLOW_STUCK: Duration = Duration::from_secs(8);
 const CATCHING_UP_SLOW_STUCK: Duration = Duration::from_millis(1200);
 /// One try ends by then in any case, and is followed by another.
 const TRY_MAX: Duration = Duration::from_secs(30);
+/// A synced change that has no answer over the direct connection by then goes as any other, too: one of a mirror that hangs
+/// is to be noticed as soon as any, and a disk that takes longer loses little by it.
+const DIRECT_FIRST: Duration = Duration::from_millis(50);
+/// The direct connection is made anew if it has carried no answer by then.
+const DIRECT_PATIENCE: Duration = Duration::from_secs(1);
 /// After a forward that failed at once.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
 
@@ -97,7 +103,9 @@ impl Replica {
                 return Forwarded::Evicted(standing.wrong_epoch());
             }
             let catches_up = standing.mirror.state == CopyState::Syncing;
-            if standing.mirror.state == CopyState::Stale || (catches_up && !self.state.lock().attempt_good()) {
+            if standing.mirror.state == CopyState::Stale
+                || (catches_up && self.state.lock().has_failed(standing.epoch()))
+            {
                 return Forwarded::Alone;
             }
             let reason = match self.try_forward(&standing, &forward).await {
@@ -133,11 +141,52 @@ impl Replica {
         }
     }
 
+    /// What is synced goes over the direct connection first, if that is free, and then also as any other, unless it was made by
+    /// then; whatever it is that is made first, it is made once.
     async fn try_forward(self: &Arc<Self>, standing: &Standing, forward: &Forward) -> Try {
-        let Forward { turn, at_least, id, applied, chunk, change } = forward.clone();
-        let view = View { pair: self.pair, epoch: standing.epoch(), at_least, turn };
-        let mirror = standing.mirror.server;
-        let by = Ordered { from: self.me, view, applied };
+        let is_direct = is_synced(&forward.change) && standing.both_in_sync();
+        let Some(direct) = is_direct.then(|| self.peers.direct(standing.mirror.server)).flatten() else {
+            return self.try_line(standing, forward).await;
+        };
+        let by = self.by_me(standing, forward);
+        let mut call = tokio::spawn(go_directly(direct, by, forward.clone()));
+        // Only that it was made counts: all else the other way finds out, too, and knows what it means.
+        let end = |there| Try::End(Forwarded::Mirrored { there, in_sync: true });
+        if let Ok(made) = tokio::time::timeout(DIRECT_FIRST, &mut call).await {
+            return match made {
+                Ok(Some(there)) => end(there),
+                _ => self.try_line(standing, forward).await,
+            };
+        }
+        let line = self.try_line(standing, forward);
+        tokio::pin!(line);
+        let ended = tokio::select! {
+            biased;
+            made = &mut call => return match made {
+                Ok(Some(there)) => end(there),
+                _ => line.await,
+            },
+            ended = &mut line => ended,
+        };
+        if let Try::End(Forwarded::Mirrored { .. }) = ended {
+            return ended;
+        }
+        // What is refused there, or not answered, may be made directly a moment later.
+        match tokio::time::timeout(ASK_AFTER, &mut call).await {
+            Ok(Ok(Some(there))) => end(there),
+            _ => ended,
+        }
+    }
+
+    fn by_me(&self, standing: &Standing, forward: &Forward) -> Ordered {
+        let view = View { pair: self.pair, epoch: standing.epoch(), at_least: forward.at_least, turn: forward.turn };
+        Ordered { from: self.me, view, applied: forward.applied }
+    }
+
+    async fn try_line(self: &Arc<Self>, standing: &Standing, forward: &Forward) -> Try {
+        let Forward { id, applied, chunk, change, .. } = forward.clone();
+        let by = self.by_me(standing, forward);
+        let (view, mirror) = (by.view, standing.mirror.server);
         let line = match self.peers.line(mirror) {
             Ok(line) => line,
             Err(error) => return Try::Again(chain(&error)),
@@ -195,6 +244,22 @@ impl Replica {
 
     pub(super) async fn epoch_passed(&self, standing: &Standing) {
         while self.standing_when(SLOW_STUCK, |s| s.epoch() != standing.epoch()).await.epoch() == standing.epoch() {}
+    }
+}
+
+/// Sends a change over the direct connection, which is nobody else's until there is an answer, or there will be none.
+async fn go_directly(direct: Direct, by: Ordered, forward: Forward) -> Option<Applied> {
+    let Forward { id, chunk, change, .. } = forward;
+    let call = direct.line.call(DIRECT_PATIENCE, move |client: DirectServiceClient, context| async move {
+        client.apply(context, by, id, chunk, change).await
+    });
+    match call.await {
+        Ok(answer) => answer.ok(),
+        Err(_) => {
+            // It may wait there for as long as the disk does.
+            direct.line.make_anew();
+            None
+        }
     }
 }
 

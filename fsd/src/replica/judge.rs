@@ -64,12 +64,15 @@ impl Replica {
         let mirror = *pair.mirror_of(self.me)?;
         let life = self.board.incarnation;
         let in_sync = in_sync(self.me, life, &pair);
-        if self.state.lock().see(self.me, life, &pair) {
+        // In one step: who sees the new epoch, on whatever thread, finds no outcome of before it.
+        let mut state = self.state.lock();
+        if state.see(self.me, life, &pair) {
             self.once.lock().forget_made();
             if in_sync {
                 self.shortage_is_over();
             }
         }
+        drop(state);
         Some(Standing { notice, pair, mirror, in_sync })
     }
 

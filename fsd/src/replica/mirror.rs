@@ -101,7 +101,7 @@ impl Replica {
         }
     }
 
-    fn judge_primary(&self, by: &Ordered) -> Result<Standing, Rejection> {
+    pub(super) fn judge_primary(&self, by: &Ordered) -> Result<Standing, Rejection> {
         let standing = self.judge_mirror(by.from, &by.view)?;
         let in_charge = standing.primary(&by.view) == Some(by.from) || self.state.lock().must_open();
         if !standing.mirror_in_sync() || !in_charge || !self.is_mirrored_to(&standing) {
@@ -152,6 +152,7 @@ impl Replica {
         }
         // What is good of it may be just what the other lacks.
         let part = self.disk(DISK_STUCK, "read a chunk", move |store| store.salvage(chunk)).await.map_err(rejection)?;
+        let part = part.map(|found| found.copy);
         if part.as_ref().is_some_and(is_all_lost) { Err(Rejection::Damaged) } else { Ok(part) }
     }
 

@@ -8,6 +8,7 @@
 //! | `judge` | may this request be served? |
 //! | `change`, `forward` | a change, ordered here and mirrored |
 //! | `mirror` | what the other server of the pair asks of this one |
+//! | `direct` | a synced change of the mirror's, made by the thread of its connection |
 //! | `copy` | a change whose bytes another chunk has |
 //! | `accuse` | telling the leader, until it has had its effect |
 //! | `strain` | how slow the disk is, and whose fault that is |
@@ -21,12 +22,14 @@
 //! | `locks`, `disk`, `tally` | ranges made awaitable, the way to the chunk store, counters |
 //!
 //! A change takes its place in the queue of its file's ranges in the same step in which it looks for cuts that come
-//! first: between the two nothing else on this thread runs. So whatever is seen later comes later, on both servers.
+//! first: between the two nothing else on this thread runs. So whatever is seen later comes later, on both servers. (`direct`
+//! is on another thread, and looks once it has its place.)
 
 mod accuse;
 mod anew;
 mod change;
 mod copy;
+mod direct;
 mod disk;
 mod dooms;
 mod ends;

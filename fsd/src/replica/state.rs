@@ -73,9 +73,10 @@ impl State {
         }
     }
 
-    /// Whether changes are worth forwarding to a mirror that catches up.
-    pub fn attempt_good(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|a| !a.failed)
+    /// Whether a mirror that catches up under `epoch` lacks something by now, so that no change is worth forwarding to it. Of
+    /// another epoch that is not known.
+    pub fn has_failed(&self, epoch: Epoch) -> bool {
+        self.attempt.as_ref().is_some_and(|a| a.epoch == epoch && a.failed)
     }
 
     /// The mirror, catching up under `epoch`, misses a change.
@@ -189,7 +190,7 @@ mod tests {
         let (mut state, _) = after(&[(5, InSync, Syncing)]);
         assert_eq!(state.missed(Epoch(4)), Missed::MustEvict);
         assert_eq!(state.missed(Epoch(5)), Missed::StartsOver);
-        assert!(!state.attempt_good());
+        assert_eq!([4, 5, 6].map(|epoch| state.has_failed(Epoch(epoch))), [false, true, false]);
         assert!(!state.seal(Epoch(5)));
         state.see(ServerId(1), Incarnation(1), &pair(6, InSync, Stale));
         assert!(!state.seal(Epoch(6)));

@@ -10,6 +10,8 @@ pub struct Tally {
     pub read_bytes: AtomicU64,
     pub primary_changes: AtomicU64,
     pub mirror_changes: AtomicU64,
+    /// Of these, those that came over the direct connection and were made by its thread.
+    pub direct_changes: AtomicU64,
     pub written_bytes: AtomicU64,
     pub copied_bytes: AtomicU64,
     pub syncs: AtomicU64,

@@ -2,6 +2,7 @@
 
 mod anew;
 mod copies;
+mod direct;
 mod disks;
 mod durable;
 mod harness;

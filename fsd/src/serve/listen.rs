@@ -50,8 +50,13 @@ pub fn judge(hello: &Hello, config: &Config, me: ServerId, place: &str) -> Resul
         ));
     }
     match (hello.to.is_witness(), hello.service, hello.speaker) {
-        (true, Service::Names | Service::Chunks, _) => Err("the witness serves neither names nor chunks".into()),
+        (true, Service::Names | Service::Chunks | Service::Direct, _) => {
+            Err("the witness serves neither names nor chunks".into())
+        }
         (_, Service::Peer, Speaker::Client | Speaker::ClientByWay) => Err("agreement is among servers only".into()),
+        (_, Service::Direct, Speaker::Client | Speaker::ClientByWay) => {
+            Err("direct connections are for the servers of a pair".into())
+        }
         _ => Ok(()),
     }
 }

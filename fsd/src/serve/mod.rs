@@ -4,6 +4,7 @@
 pub mod admin;
 pub mod bounds;
 pub mod chunks;
+pub mod direct;
 pub mod listen;
 pub mod names;
 pub mod peer;

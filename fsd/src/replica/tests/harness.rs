@@ -6,15 +6,17 @@ use crate::chunk::ChunkStore;
 use crate::peers::{CallError, Peers};
 use crate::replica::Replica;
 use crate::serve::chunks::ChunkServer;
+use crate::serve::direct::DirectServer;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::error::Rejection;
 use raidfs_common::id::{ChunkId, Epoch, Incarnation, Ino, LogIndex, PairId, ServerId, SessionId};
 use raidfs_common::pair::{CopyState, Member, Pair, Space};
-use raidfs_common::rpc::Welcome;
 use raidfs_common::rpc::chunks::{Applied, ChangeId, ChunkChange, ChunkService, ChunkServiceClient, View};
+use raidfs_common::rpc::direct::{DirectService, DirectServiceClient};
 use raidfs_common::rpc::peer::Report;
+use raidfs_common::rpc::{Service, Welcome};
 use raidfs_common::wire::{self, Wire};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -24,9 +26,9 @@ use std::time::{Duration, Instant};
 use tarpc::client::RpcError;
 use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub const A: ServerId = ServerId(1);
 pub const B: ServerId = ServerId(2);
@@ -47,6 +49,11 @@ pub fn chunk(ino: u64) -> ChunkId {
 
 pub fn write(offset: u32, data: &[u8]) -> ChunkChange {
     ChunkChange::Write { offset, sync: false, data: data.to_vec().into() }
+}
+
+/// The same, durable when it is answered.
+pub fn synced(offset: u32, data: &[u8]) -> ChunkChange {
+    ChunkChange::Write { offset, sync: true, data: data.to_vec().into() }
 }
 
 /// The namespace: what it decides is seen at once by every server that listens.
@@ -135,7 +142,7 @@ impl Names {
 pub struct Server {
     pub board: Arc<Board>,
     pub replica: Arc<Replica>,
-    runtime: Option<Runtime>,
+    pub runtime: Option<Runtime>,
     hung: Option<std::sync::mpsc::Sender<()>>,
 }
 
@@ -259,6 +266,27 @@ impl Cluster {
         let server = &self.servers[usize::from(from.0 - 1)];
         let line = server.replica.peers.line::<ChunkServiceClient>(to).unwrap();
         server.runtime.as_ref().unwrap().spawn(async move { line.clog().await }).await.unwrap();
+    }
+
+    /// The direct connection of `from` to `to` carries nothing from now on.
+    pub async fn clog_direct(&self, from: ServerId, to: ServerId) {
+        let server = &self.servers[usize::from(from.0 - 1)];
+        let line = server.replica.peers.line::<DirectServiceClient>(to).unwrap();
+        server.runtime.as_ref().unwrap().spawn(async move { line.clog().await }).await.unwrap();
+    }
+
+    /// Makes synced changes of a chunk until one of them has gone over the direct connection to `mirror`.
+    pub async fn go_direct(&self, mirror: ServerId, at: ChunkId) {
+        let before = self.gone_directly(mirror);
+        let begun = Instant::now();
+        while self.gone_directly(mirror) == before {
+            assert!(begun.elapsed() < PATIENCE, "no change goes directly");
+            self.change(0, at, synced(0, b"on the way")).await;
+        }
+    }
+
+    pub fn gone_directly(&self, mirror: ServerId) -> u64 {
+        self.servers[usize::from(mirror.0 - 1)].replica.tally.direct_changes.load(Ordering::Relaxed)
     }
 
     pub fn wipe(&mut self, id: ServerId) {
@@ -419,18 +447,37 @@ fn start(
 async fn serve(listener: std::net::TcpListener, replica: Arc<Replica>) {
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
+    // Ends the threads of direct connections with the runtime.
+    let open = watch::Sender::new(());
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let replica = replica.clone();
+        let (replica, closed) = (replica.clone(), open.subscribe());
         tokio::spawn(async move {
-            if wire::read_hello(&mut stream).await.is_err() {
+            let Ok(hello) = wire::read_hello(&mut stream).await else { return };
+            let _ = wire::welcome(&mut stream, &Welcome::Yes).await;
+            if hello.service == Service::Direct {
+                let chunk_thread = tokio::runtime::Handle::current();
+                let (stream, service) =
+                    (stream.into_std().unwrap(), DirectServer { replica, chunk_thread: Some(chunk_thread) });
+                std::thread::spawn(move || serve_directly(stream, service, closed));
                 return;
             }
-            let _ = wire::welcome(&mut stream, &Welcome::Yes).await;
             let requests = BaseChannel::with_defaults(Wire::new(stream)).execute(ChunkServer::new(replica).serve());
             requests.for_each(|request| async { drop(tokio::spawn(request)) }).await;
         });
     }
+}
+
+fn serve_directly(stream: std::net::TcpStream, service: DirectServer, mut closed: watch::Receiver<()>) {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let wire = Wire::new(TcpStream::from_std(stream).unwrap());
+        let requests = BaseChannel::with_defaults(wire).execute(service.serve());
+        tokio::select! {
+            () = requests.for_each(|request| async { drop(tokio::spawn(request)) }) => {}
+            _ = closed.changed() => {}
+        }
+    });
 }
 
 async fn answer(names: Arc<Mutex<Names>>, mut asks: mpsc::UnboundedReceiver<Ask>) {
