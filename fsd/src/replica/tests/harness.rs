@@ -282,6 +282,8 @@ impl Cluster {
         while self.gone_directly(mirror) == before {
             assert!(begun.elapsed() < PATIENCE, "no change goes directly");
             self.change(0, at, synced(0, b"on the way")).await;
+            // It may take a second, in which more changes can be made than are remembered.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
