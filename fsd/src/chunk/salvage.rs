@@ -102,11 +102,8 @@ impl Maker {
                 self.damaged.push(number);
             }
             Block::Lost(sum) => {
-                self.sums.push(if sum == BlockSum::HOLE || sum.matches(&TOMBSTONE) {
-                    no_sum_of_tombstone()
-                } else {
-                    sum.0
-                });
+                let is_taken = sum == BlockSum::HOLE || sum.matches(&TOMBSTONE);
+                self.sums.push(if is_taken { no_sum_of_tombstone().0 } else { sum.0 });
                 self.data.extend_from_slice(&TOMBSTONE);
                 self.damaged.push(number);
             }
@@ -186,9 +183,9 @@ fn blocks(copy: &ChunkCopy) -> Vec<Block<'_>> {
 }
 
 /// A sum that a tombstone does not match, and that means nothing else.
-pub fn no_sum_of_tombstone() -> u32 {
+pub fn no_sum_of_tombstone() -> BlockSum {
     let sum = BlockSum::of(&TOMBSTONE).0.wrapping_add(1);
-    if [BlockSum::HOLE, BlockSum::LOST].contains(&BlockSum(sum)) { sum.wrapping_add(2) } else { sum }
+    BlockSum(if [BlockSum::HOLE, BlockSum::LOST].contains(&BlockSum(sum)) { sum.wrapping_add(2) } else { sum })
 }
 
 #[cfg(test)]

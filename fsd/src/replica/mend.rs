@@ -201,19 +201,19 @@ impl Replica {
             let own = store.salvage(chunk)?.unwrap_or_else(|| all_lost().into());
             let copy = merge(&own.copy, &theirs, trust);
             let left = salvage::damaged(&copy);
-            if left < damaged && own.would_lose(&copy) && !planted(Bug::ReplacesUnread) {
+            if left >= damaged {
+                return Ok(left);
+            }
+            let _intent = store.note(chunk)?;
+            if own.would_lose(&copy) && !planted(Bug::ReplacesUnread) {
                 // What only cannot be read now would be replaced for good; the rest is mended where it stands.
-                let _intent = store.note(chunk)?;
                 let better = own.better(&copy);
                 for (block, bytes) in &better {
                     store.write(chunk, u32::from(*block) * BLOCK_BYTES as u32, bytes)?;
                 }
                 return Ok(damaged.saturating_sub(better.len() as u32));
             }
-            if left < damaged {
-                let _intent = store.note(chunk)?;
-                store.import(chunk, Some(&copy))?;
-            }
+            store.import(chunk, Some(&copy))?;
             Ok(left)
         });
         match work.await {

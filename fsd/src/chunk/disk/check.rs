@@ -234,7 +234,7 @@ pub fn footer_from_bytes(file: &File, chunk: ChunkId, reason: FormatError) -> Re
         if let (Some(bytes), false) = (bytes, zeros) {
             let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
             length = block * BLOCK + end;
-            let sum = if is_tombstone(bytes) { BlockSum(no_sum_of_tombstone()) } else { BlockSum::of(bytes) };
+            let sum = if is_tombstone(bytes) { no_sum_of_tombstone() } else { BlockSum::of(bytes) };
             made.sums.set(block, sum);
         }
     })?;

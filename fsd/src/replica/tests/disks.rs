@@ -183,7 +183,7 @@ async fn what_cannot_be_read_for_a_while_is_not_replaced_by_what_is_less() {
     let cluster = Cluster::new().await;
     cluster.change(0, chunk(1), write(0, &[7; 3 * BLOCK as usize])).await;
     let whole = cluster.store(A).contents();
-    cluster.store(A).cannot_read(chunk(1), 1, false);
+    cluster.store(A).cannot_read(chunk(1), 1);
     cluster.store(A).rot(chunk(1), 2);
     cluster.store(B).rot(chunk(1), 1);
     assert_eq!(cluster.servers[0].replica.mend_chunk(chunk(1)).await, Mended::Some);
@@ -191,7 +191,7 @@ async fn what_cannot_be_read_for_a_while_is_not_replaced_by_what_is_less() {
     assert!(good(2), "what the mirror has is taken from there");
     assert!(!good(1));
     assert_eq!(cluster.servers[0].replica.mend_chunk(chunk(1)).await, Mended::Nothing);
-    cluster.store(A).cannot_read(chunk(1), 1, true);
+    cluster.store(A).can_read_again(chunk(1), 1);
     assert_eq!(cluster.store(A).contents(), whole);
     assert!(good(1), "what neither had is here again");
     assert_eq!(cluster.servers[1].replica.mend_chunk(chunk(1)).await, Mended::All);

@@ -103,14 +103,15 @@ impl TestStore {
         self.inner.lock().chunks.get_mut(&chunk).unwrap().blocks.get_mut(&block).unwrap().0[7] ^= 1;
     }
 
-    /// From now on the disk cannot read a block that is there, or (`now`) can again.
-    pub fn cannot_read(&self, chunk: ChunkId, block: u16, now: bool) {
-        let mut inner = self.inner.lock();
-        match now {
-            true => inner.unread.remove(&(chunk, block)),
-            false => inner.unread.insert((chunk, block)),
-        };
-        drop(inner);
+    /// From now on the disk cannot read a block that is there.
+    pub fn cannot_read(&self, chunk: ChunkId, block: u16) {
+        assert!(self.inner.lock().unread.insert((chunk, block)));
+        self.rot(chunk, block);
+    }
+
+    /// It can again, and the block is what it was.
+    pub fn can_read_again(&self, chunk: ChunkId, block: u16) {
+        assert!(self.inner.lock().unread.remove(&(chunk, block)));
         self.rot(chunk, block);
     }
 
