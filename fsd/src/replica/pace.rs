@@ -71,6 +71,8 @@ const COURTESY: u32 = 4;
 /// A chunk that took no longer, as a small one, or one that is equal, is in nobody's way: then it is half of the time. There may
 /// be tens of thousands of those, and until the last one there is one copy of everything.
 const BRIEF: Duration = Duration::from_millis(10);
+/// One of which no more was copied has waited for a busy machine if it took longer, and others hardly for it.
+const BRIEF_BYTES: u64 = 64 << 10;
 /// Whatever a chunk has taken.
 const COURTESY_MAX: Duration = Duration::from_millis(500);
 /// A resync that has not taken longer yet goes as fast as it can,
@@ -106,9 +108,9 @@ impl Courtesy {
         now >= self.brisk_until && self.used_at.is_some_and(|at| now.saturating_duration_since(at) < IN_USE)
     }
 
-    /// How long to stand back after a chunk that took `took`.
-    pub fn pause(took: Duration) -> Duration {
-        if took <= BRIEF { took } else { (took * (COURTESY - 1)).min(COURTESY_MAX) }
+    /// How long to stand back after a chunk of which `bytes` were copied in `took`.
+    pub fn pause(took: Duration, bytes: u64) -> Duration {
+        if took <= BRIEF || bytes <= BRIEF_BYTES { took.min(BRIEF) } else { (took * (COURTESY - 1)).min(COURTESY_MAX) }
     }
 }
 
@@ -176,8 +178,10 @@ mod tests {
         assert!(!of_whole_disk().in_use(6, before + IN_USE), "nobody uses it");
         let mut absence = Courtesy::new(100 * BRISK_CHUNKS, false, 6, before);
         assert!(!absence.in_use(7, before), "a short absence under an untar leaves many chunks, too");
-        assert_eq!(Courtesy::pause(11 * MS), 33 * MS);
-        assert_eq!(Courtesy::pause(2 * MS), 2 * MS, "tens of thousands of small chunks come to an end");
-        assert_eq!(Courtesy::pause(30_000 * MS), COURTESY_MAX, "a slow disk does not stop it");
+        assert_eq!(Courtesy::pause(11 * MS, CHUNK), 33 * MS);
+        assert_eq!(Courtesy::pause(2 * MS, CHUNK), 2 * MS, "most of it was equal");
+        assert_eq!(Courtesy::pause(2 * MS, 4096), 2 * MS, "tens of thousands of small chunks come to an end");
+        assert_eq!(Courtesy::pause(50 * MS, 4096), BRIEF, "on a busy machine, too");
+        assert_eq!(Courtesy::pause(30_000 * MS, CHUNK), COURTESY_MAX, "a slow disk does not stop it");
     }
 }

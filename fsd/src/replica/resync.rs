@@ -325,7 +325,7 @@ impl Replica {
         }
         let begun = Instant::now();
         let copied = self.copy_chunk(standing, chunk, bytes_at_once).await?;
-        tokio::time::sleep(Courtesy::pause(begun.elapsed())).await;
+        tokio::time::sleep(Courtesy::pause(begun.elapsed(), copied)).await;
         Ok(copied)
     }
 

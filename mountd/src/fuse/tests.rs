@@ -148,6 +148,14 @@ fn bytes_come_back_as_they_were_written() {
 }
 
 #[test]
+fn who_syncs_after_each_write_is_soon_expected_to() {
+    let mount = Mount::new();
+    let rounds = r#"for $i (0..1999) { sysseek(F, $i % 7 * 4096, 0); syswrite(F, sprintf("%04d", $i % 1000) x 1024); F->sync || die }"#;
+    mount.sh(&format!("touch f; perl -MIO::Handle -e 'open(F, \"+<\", \"f\") || die; {rounds}'"));
+    assert_eq!(mount.sh("head -c 4 f; tail -c +4097 f | head -c 4"), "09950996");
+}
+
+#[test]
 fn what_could_not_be_mapped_later_is_not_read_past_the_kernels_pages() {
     let direct = |maps_direct| pages_flag(Pages::Bypass, maps_direct).contains(FopenFlags::FOPEN_DIRECT_IO);
     assert!(direct(true) && !direct(false));
