@@ -50,6 +50,7 @@ for name in cut gone read written; do
   need sync "${FILE[$name]}"
 done
 need cp "${FILE[read]}" "$CASE_DIR/read"
+begin_small
 room() { df -k --output=avail "$DIR/data/fsd2" | tail -n 1 | tr -d ' '; }
 free() { json /pairs/0/space/free; }
 free_at_most() { [ "$(free)" -le "$1" ]; }
@@ -70,4 +71,5 @@ drop
 check "what was overwritten is right" cmp "$CASE_DIR/read" "${FILE[written]}"
 same "what was cut is" "1000" "$(stat -c %s "${FILE[cut]}")"
 check "all is healthy" wait_healthy 60
+SMALL_WAIT='' end_small "one disk of a pair was full"
 check "verify finds nothing wrong" verify

@@ -45,6 +45,8 @@ check "and the exit code says so" r lost
 fails_with "the loss of a pair that serves is not accepted" "fsd3 answers" r lost --accept fsd3+fsd4 --yes
 fails_with "nor that of one that there is not" "no pair \"fsd1\\+fsd3\".*fsd1\\+fsd2, fsd3\\+fsd4" r lost --accept fsd1+fsd3 --yes
 
+# Nobody who uses the other pair notices.
+begin_small 1
 crash fsd4
 need wait_until 10 copy_is fsd4 stale
 fails_with "nor while one of the two is left" "fsd3 answers" r lost --accept fsd3+fsd4 --yes
@@ -83,6 +85,7 @@ for f in $gone; do check "what is lost is an error, not zeros (${f#"$MNT"/})" un
 check "what lies elsewhere is as it was" right "$whole"
 check "the second follows" r start fsd3
 check "and catches up" wait_healthy 60
+SMALL_WAIT='' end_small "the other pair was lost and begun anew"
 check "it is listed still" [ "$(lost_paths)" = "$(inside "$gone")" ]
 
 # Each way to deal with it.

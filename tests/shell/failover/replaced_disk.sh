@@ -79,26 +79,34 @@ back fsd2
 need wait_healthy 60
 
 # More than is copied in a moment, while a small program uses that pair.
+took() { sed -n "s/.* $2=\\([0-9]*\\).*/\\1/p" "$(output_of "$1")"; }
+copied_anew() { # WHAT
+  local before="before-$1" during="during-$1" used
+  sync -f "$MNT"
+  used=$(on_pair 1 stall)
+  begin "$before" exec "$BIN/probe" stall "${used%/*}" 500
+  need finish "$before"
+  need r stop fsd2
+  need mv "$data/fsd2" "$CASE_DIR/before-$1"
+  need r replace fsd2
+  back fsd2
+  need wait_until 30 copying 0
+  begin "$during" exec "$BIN/probe" stall "${used%/*}"
+  check "$1: all of it is copied while the pair is in use" wait_healthy 180
+  tell "$during"
+  check "$1: which sees no error" finish "$during"
+  echo "# $CASE: $1: reads and writes with fsync before: $(cat "$(output_of "$before")"), while all was copied: $(cat "$(output_of "$during")")" | tee /dev/fd/3
+  within "$1: in the median they take no more than twice as long" 1 $((2 * $(took "$before" median_us))) "$(took "$during" median_us)"
+  within "$1: nor do all but one in a hundred take much longer" 1 $((3 * $(took "$before" p99_us) + 60000)) "$(took "$during" p99_us)"
+  within "$1: and that was measured for a while" 200 1000000 "$(took "$during" rounds)"
+  rm -r "${used%/*}"
+}
 need mkdir "$MNT/many"
 for n in $(seq 1 40); do need dd if=/dev/urandom of="$MNT/many/$n" bs=1M count=40 status=none; done
-need sync -f "$MNT"
-used=$(on_pair 1 stall)
-took() { sed -n "s/.* $2=\\([0-9]*\\).*/\\1/p" "$(output_of "$1")"; }
-begin before exec "$BIN/probe" stall "${used%/*}" 500
-need finish before
-need r stop fsd2
-need mv "$data/fsd2" "$CASE_DIR/third2"
-need r replace fsd2
-back fsd2
-need wait_until 30 copying 0
-begin during exec "$BIN/probe" stall "${used%/*}"
-check "all of it is copied while the pair is in use" wait_healthy 180
-tell during
-check "which sees no error" finish during
-echo "# $CASE: reads and writes with fsync before: $(cat "$(output_of before)"), while all was copied: $(cat "$(output_of during)")" | tee /dev/fd/3
-within "in the median they take no more than twice as long" 1 $((2 * $(took before median_us))) "$(took during median_us)"
-within "nor do all but one in a hundred take much longer" 1 $((3 * $(took before p99_us) + 60000)) "$(took during p99_us)"
-within "and that was measured for a while" 200 1000000 "$(took during rounds)"
+copied_anew large
+rm -r "$MNT/many"
+need probe tree "$MNT/many" 6000 1
+copied_anew small
 rm -r "$MNT/many"
 
 need r stop witness

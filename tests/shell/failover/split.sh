@@ -68,6 +68,8 @@ check "on both pairs" wait_until 10 write "${FILE[2]}"
 # The halves are the pairs: what is on the other is refused, what is here is served.
 away="fsd3 fsd4" here="fsd1 fsd2 witness mountd"
 echo here > "${FILE[1]}"; echo there | tee "$OTHER" > "${FILE[2]}"; need sync "${FILE[@]}" "$OTHER"
+SMALL[1]=${STALL[1]}
+begin_small 1
 halves
 need wait_until 20 has_leader
 drop
@@ -77,6 +79,7 @@ fails_with "nor read" "Input/output error" cat "$OTHER"
 check "names are made" mkdir "$MNT/names"
 heal_all
 check "after healing all copies are in sync" wait_healthy 60
+SMALL_WAIT=3000 end_small "the halves were the pairs"
 same "what was refused can be read" there "$(cat "$OTHER")"
 check "and what could not be written then is, when it is written again" wait_until 10 write "${FILE[2]}"
 check "verify finds nothing wrong" verify
