@@ -119,11 +119,13 @@ pub fn is_served(pair: &Pair, heard: impl Fn(ServerId) -> Option<Duration>) -> b
 }
 
 /// Whether an accusation is acted on: the accused is in sync (or syncing), and its mirror, which will have to carry on
-/// alone, is in sync and alive.
+/// alone, is in sync and alive. One whose life nobody knows yet may have an empty data directory, and what would have to carry
+/// on then is not for it to decide: in the first moments of a cluster who stops waits for it, or goes.
 pub fn heed(pair: &Pair, accused: ServerId, mirror_heard: Option<Duration>) -> bool {
     let (Some(member), Some(mirror)) = (pair.member(accused), pair.mirror_of(accused)) else { return false };
     member.state != CopyState::Stale
         && mirror.state == CopyState::InSync
+        && mirror.incarnation != Incarnation(0)
         && mirror_heard.is_some_and(|ago| ago < SILENT)
 }
 
@@ -230,5 +232,15 @@ mod tests {
         assert!(!heed(&pair(BOTH.0, BOTH.1), ServerId(1), None));
         assert!(!heed(&pair(CopyState::InSync, CopyState::Stale), ServerId(1), short));
         assert!(heed(&pair(CopyState::InSync, CopyState::Syncing), ServerId(2), short));
+    }
+
+    #[test]
+    fn nothing_is_left_to_a_mirror_that_has_not_said_yet_that_it_lives() {
+        let mut first = pair(BOTH.0, BOTH.1);
+        first.members[1].incarnation = Incarnation(0);
+        assert!(!heed(&first, ServerId(1), Some(Duration::from_millis(1))));
+        let left = pair(CopyState::Stale, CopyState::InSync);
+        let said = greet(&left, ServerId(2), Loss::All, Mirror::SameLife, WAIT_FOR_MIRROR * 2);
+        assert_eq!(said, Greeting::Wait, "with an empty directory it would never serve, nor anybody else");
     }
 }

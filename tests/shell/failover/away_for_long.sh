@@ -14,15 +14,17 @@ is_leader $away && { need r stop $away; need r start $away; need wait_healthy 60
 applied() { json /servers/0/applied; }
 crash $away
 from=$(applied)
-# What it knows goes, what it has never heard of comes: and comes and goes until the log of it is long enough.
+# What it knows goes, what it has never heard of comes: and comes and goes until nobody's log begins with what it lacks. Names
+# are long, as a log loses whole segments only.
 need rm -r "$MNT/before"
 need cp -a "$CASE_DIR/tree" "$MNT/meanwhile"
 need mkdir "$MNT/many"
-long_enough() { [ $(($(applied) - from)) -gt $((entries + entries / 5)) ]; }
-rounds=0
+first_kept() { local n; n=$(basename "$(find "$DIR/data/$1/log" -name '*.log' | sort | head -n 1)" .log); echo $((10#$n)); }
+long_enough() { local name; for name in fsd1 fsd2 fsd3; do [ "$(first_kept $name)" -gt "$from" ] || return 1; done; }
+rounds=0 long=$(printf '%0200d' 0)
 until long_enough; do
   rounds=$((rounds + 1))
-  need sh -c 'cd "$1" && seq "$2" | xargs touch && seq "$2" | xargs rm' - "$MNT/many" 5000
+  need sh -c 'cd "$1" && seq -f "$3%05.0f" "$2" | xargs touch && seq -f "$3%05.0f" "$2" | xargs rm' - "$MNT/many" 5000 "$long"
 done
 within "it is away for more than $entries entries, $rounds rounds" $entries 10000000 $(($(applied) - from))
 
