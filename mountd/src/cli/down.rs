@@ -88,10 +88,7 @@ fn stop_mountd(local: &Local, force: bool) -> Result<(), Failure> {
     }
     local.forget(Name::Mount)?;
     if let Some(at) = local.mount_point() {
-        // What a mountd that had to be killed leaves.
-        if matches!(mounts::state(&at.path), MountState::Dead(_)) {
-            mounts::unmount(&at.path, true).map_err(Failure::file("clear the dead mount", &at.path))?;
-        }
+        mounts::clear_dead(&at.path).map_err(Failure::file("clear the dead mount", &at.path))?;
         if at.made && mounts::state(&at.path) == MountState::None && std::fs::remove_dir(&at.path).is_ok() {
             local.remember_mount_point(&super::local::MountPoint { made: false, ..at })?;
         }

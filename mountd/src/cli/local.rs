@@ -147,12 +147,6 @@ impl Local {
         let made = if at.made { MADE_HERE } else { b"" };
         write_atomically(&self.dir.join("mountpoint"), [at.path.as_os_str().as_bytes(), b"\n", made].concat())
     }
-
-    /// Forgets where it was to be mounted.
-    pub fn forget_mount_point(&self) {
-        // What is left tells of a wish that was refused, and harms nothing.
-        let _ = std::fs::remove_file(self.dir.join("mountpoint"));
-    }
 }
 
 /// `path` from the root on, whether it exists or not.

@@ -69,6 +69,11 @@ pub fn state(path: &Path) -> MountState {
     }
 }
 
+/// Takes away what a mountd that was killed leaves, if it does.
+pub fn clear_dead(path: &Path) -> io::Result<()> {
+    if matches!(state(path), MountState::Dead(_)) { unmount(path, true) } else { Ok(()) }
+}
+
 /// Takes a mount away. `lazy`: also when it is in use; its users keep what they have open.
 pub fn unmount(path: &Path, lazy: bool) -> io::Result<()> {
     let c_path = CString::new(path.as_os_str().as_bytes())?;

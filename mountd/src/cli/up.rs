@@ -66,13 +66,9 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         bring::take_back(&local, started);
         if they_stay {
             eprintln!("the servers run; `raidfs up` again once it can be mounted");
-        } else {
-            match before {
-                Some(before) => local.remember_mount_point(&before)?,
-                // What was made for it is known for as long as it is there.
-                None if !at.made => local.forget_mount_point(),
-                None => {}
-            }
+        } else if let Some(before) = before {
+            // Where nothing was before, it stays the wish, for whoever tries again.
+            local.remember_mount_point(&before)?;
         }
         return Err(without.unwrap_or(failure));
     }
