@@ -99,16 +99,19 @@ check "some of these had left processes" [ "$left" -gt 0 ]
 # Its mountd is killed as it mounts a new cluster: nothing is left, and where it was to be is known to who tries again.
 killed_as_it_mounts() {
   local up
+  mkdir -p "$MNT"
   "$BIN/raidfs" up --dir "$CASE_DIR/new" --mount "$MNT" --base-port "$PORT" > "$CASE_DIR/killed" 2>&1 &
   up=$!
-  wait_until 20 test -s "$CASE_DIR/new/run/mountd.pid" && kill -KILL "$(cat "$CASE_DIR/new/run/mountd.pid")"
+  until [ -s "$CASE_DIR/new/run/mountd.pid" ] || gone $up; do :; done
+  [ "$1" = 1 ] || until mounted || gone $up; do :; done
+  kill -KILL "$(cat "$CASE_DIR/new/run/mountd.pid")"
   ! wait $up
 }
 new() { local command=$1; shift; "$BIN/raidfs" "$command" --dir "$CASE_DIR/new" "$@"; }
 need r down
 killed=0
 for n in 1 2 3; do
-  if killed_as_it_mounts; then
+  if killed_as_it_mounts $n; then
     killed=$((killed + 1))
     refuse "no dead mount is left ($n)" mounted
     check "it is mounted there by who does not say where" new up
@@ -117,4 +120,5 @@ for n in 1 2 3; do
   need new down
   need rm -r "$CASE_DIR/new"
 done
+need rmdir "$MNT"
 check "it was killed before it was up" [ "$killed" -gt 0 ]
