@@ -176,7 +176,6 @@ fn late(local: &Local, one: &Started, what: String) -> Failure {
 /// Ends what this command has started, after it failed: nothing is left half up.
 pub fn take_back(local: &Local, started: Vec<Started>) {
     const GRACE: Duration = Duration::from_secs(5);
-    let was_mounting = started.iter().any(|one| one.name == Name::Mount);
     for one in started.iter().rev() {
         // Who started it may end it.
         let _ = local.signal(one.name, libc::SIGTERM);
@@ -189,10 +188,6 @@ pub fn take_back(local: &Local, started: Vec<Started>) {
         }
         // A pid file that stays is not believed.
         let _ = local.forget(one.name);
-    }
-    if was_mounting && let Some(at) = local.mount_point() {
-        // What stays is seen by whoever looks there, and cleared by the next one that mounts.
-        let _ = mounts::clear_dead(&at.path);
     }
 }
 

@@ -35,6 +35,8 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     }
     bring::check_ports_of(&local, &missing)?;
     let before = local.mount_point();
+    // What is dead there was in use: it keeps programs from writing to the disk below for as long as nothing takes its place.
+    let is_fresh = before.is_none() && mounts::state(&at.path) == MountState::None;
     if local.pid(Name::Mount).is_none() {
         check_apart(&local.dir, &at.path)?;
         mounts::check_place(&at.path)?;
@@ -69,6 +71,10 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         } else if let Some(before) = before {
             // Where nothing was before, it stays the wish, for whoever tries again.
             local.remember_mount_point(&before)?;
+        }
+        if is_fresh {
+            // What stays is seen by whoever looks there, and makes way for the next one.
+            let _ = mounts::clear_dead(&at.path);
         }
         return Err(without.unwrap_or(failure));
     }

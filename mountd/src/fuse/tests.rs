@@ -148,7 +148,7 @@ fn bytes_come_back_as_they_were_written() {
 }
 
 #[test]
-fn who_syncs_after_each_write_is_soon_expected_to() {
+fn what_is_synced_after_each_write_is_what_was_written_last() {
     let mount = Mount::new();
     let rounds = r#"for $i (0..1999) { sysseek(F, $i % 7 * 4096, 0); syswrite(F, sprintf("%04d", $i % 1000) x 1024); F->sync || die }"#;
     mount.sh(&format!("touch f; perl -MIO::Handle -e 'open(F, \"+<\", \"f\") || die; {rounds}'"));
