@@ -35,7 +35,6 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
     }
     bring::check_ports_of(&local, &missing)?;
     let before = local.mount_point();
-    // What is dead there was in use: it keeps programs from writing to the disk below for as long as nothing takes its place.
     let is_fresh = before.is_none() && mounts::state(&at.path) == MountState::None;
     if local.pid(Name::Mount).is_none() {
         check_apart(&local.dir, &at.path)?;
@@ -68,13 +67,8 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         bring::take_back(&local, started);
         if they_stay {
             eprintln!("the servers run; `raidfs up` again once it can be mounted");
-        } else if let Some(before) = before {
-            // Where nothing was before, it stays the wish, for whoever tries again.
-            local.remember_mount_point(&before)?;
-        }
-        if is_fresh {
-            // What stays is seen by whoever looks there, and makes way for the next one.
-            let _ = mounts::clear_dead(&at.path);
+        } else {
+            give_place_back(&local, before, is_fresh, &at.path)?;
         }
         return Err(without.unwrap_or(failure));
     }
@@ -86,6 +80,16 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         println!("{trouble}");
     }
     without.map_or(Ok(ExitCode::SUCCESS), Err)
+}
+
+/// After a failure that left nothing running. Where it was to be mounted for the first time stays the wish, for whoever tries
+/// again; a dead mount goes if nothing was there (`is_fresh`): one that was in use keeps programs from writing to the disk below.
+fn give_place_back(local: &Local, before: Option<MountPoint>, is_fresh: bool, place: &Path) -> Result<(), Failure> {
+    if is_fresh {
+        // What stays is seen by whoever looks there, and makes way for the next one.
+        let _ = mounts::clear_dead(place);
+    }
+    before.map_or(Ok(()), |before| local.remember_mount_point(&before))
 }
 
 /// The cluster in the directory; true if it was made now. Everything that can be wrong with the wishes is found before
