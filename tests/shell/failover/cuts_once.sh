@@ -33,6 +33,8 @@ same "what was written behind the cut is there" "$written" "$(sum)"
 back fsd2
 check "its mirror is made equal" wait_healthy 60
 same "and it is there still" "$written" "$(sum)"
-check "verify finds nothing wrong" verify
 need r stop fsd1
 same "on the mirror, too" "$written" "$(sum)"
+back fsd1
+need wait_healthy 60
+check "verify finds nothing wrong" verify

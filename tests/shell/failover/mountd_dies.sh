@@ -27,13 +27,14 @@ begin held exec "$BIN/probe" held "$MNT/orphan"
 need wait_until 10 lines_at_least "$(output_of held)" 1
 begin log exec "$BIN/probe" log "$MNT/log"
 need wait_until 20 lines_at_least "$(output_of log)" 50
+fault_at
 crash mountd
-finish log || :
-tell held; finish held || :
 fails_with "its mount is dead" "not connected|No such" stat "$MNT/synced"
 says "status says so" "mountd is down" r status
 took=$(millis check "raidfs start mountd mounts again" r start mountd)
 within "at once" 0 5000 "$took"
+check "programs use it" mkdir "$MNT/later"
+mount_ended "mountd was killed" "$(since_fault)" log held
 check "what was synced is there, with its size" cmp "$CASE_DIR/data" "$MNT/synced"
 check "every synced line too" probe log-check "$MNT/log" "$(output_of log)"
 refuse "the file that was unlinked while open is gone" test -e "$MNT/orphan"

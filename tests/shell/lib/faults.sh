@@ -111,6 +111,19 @@ end_small() {
 # taken for one that hangs, which would be 1,500.
 optimised && SMALL_WAIT=200 || SMALL_WAIT=1500
 
+# A mount that ends takes its programs' open files with it: they are told, and another mount serves. In milliseconds since the
+# fault, from `fault_at` on.
+fault_at() { FAULT_AT=$(date +%s%N); }
+since_fault() { echo $((($(date +%s%N) - FAULT_AT) / 1000000)); }
+# mount_ended WHEN MILLIS NAME...: ends these loads, each of which must have got an error; says how many did, and that the
+# store could be used again MILLIS after the fault.
+mount_ended() {
+  local when=$1 millis=$2 name errors=0; shift 2
+  for name in "$@"; do tell "$name"; finish "$name" || errors=$((errors + 1)); done
+  echo "# $CASE: $when: used again after $millis ms; errors: $errors, of $# programs on the mount that ended" | tee /dev/fd/3
+  same "$when: each program on it was told so" $# $errors
+}
+
 # come_and_go GAP: until told, kills the servers in turn, one at a time, every GAP seconds, and starts each again after as
 # long; then it waits until both copies of everything are in sync. A load, begun by `begin faults come_and_go 2`; each
 # round that was a fault in full is a line of its output.
