@@ -55,7 +55,7 @@ pub struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// Another process has it.
-    #[error("{} is already used by process {process}; stop that one first, or give this server a directory of its own", dir.display())]
+    #[error("{} is already used by process {process}; stop that one first (each server has a directory of its own)", dir.display())]
     InUse {
         /// Which directory.
         dir: PathBuf,
@@ -318,6 +318,15 @@ impl OfflineDir {
     /// Whether there is a data directory, whosever it is.
     pub fn is_made(root: &Path) -> bool {
         root.join(IDENTITY).is_file() && root.join(WITNESS_ROOMS[0]).is_dir()
+    }
+
+    /// Whether anything is there that only a data directory has, however damaged it is. A `log` many directories have.
+    pub fn is_one_in_part(root: &Path) -> bool {
+        [IDENTITY]
+            .into_iter()
+            .chain(ROOMS)
+            .filter(|part| !WITNESS_ROOMS.contains(part))
+            .any(|part| root.join(part).exists())
     }
 
     /// Opens it, whoever's it is; refused if a server runs in it. Changes nothing, and works on a read-only file system.

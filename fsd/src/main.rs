@@ -163,14 +163,16 @@ fn live(
         return Ok(None);
     };
     let ended = error.downcast_ref();
-    let is_failed = matches!(ended, Some(Ended::Failed(_))) || chunks.is_some_and(|chunks| !chunks.is_trusted());
+    let is_failed = matches!(ended, Some(Ended::Failed(_))) || chunks.is_some_and(|chunks| chunks.is_in_doubt());
+    let is_full =
+        || matches!(ended, Some(Ended::NoRoom(_))) || no_room::is_for_want_of_room(error.as_ref(), &flags.data);
     match ended {
         Some(Ended::Refused(_)) => Err(error),
         Some(Ended::Anew(_)) if !stop.is_asked() => {
             Ok(Some(Next::Life { distrusted: is_failed && home.distrust().is_err() }))
         }
         // Whoever was asked to stop does, though it was not in order.
-        _ if !stop.is_asked() && no_room::is_for_want_of_room(error.as_ref(), &flags.data) => {
+        _ if !stop.is_asked() && is_full() => {
             tracing::error!("{}", chain(error.as_ref()));
             Ok(Some(Next::Room { distrusted: is_failed && home.distrust().is_err() }))
         }

@@ -69,6 +69,9 @@ pub enum Ended {
     /// Something that it relies on failed; it comes back by resync.
     #[error("{0}")]
     Failed(String),
+    /// There was no room for something, and nothing is missing of what it has acknowledged: it goes on once there is.
+    #[error("{0}")]
+    NoRoom(String),
     /// The next life mends what this one could not use, and is to begin at once: log and names were of a history that the
     /// others did not go on from, and have been dropped (rule 4); names could not be read or written; or the log has rotted.
     #[error("starting anew: {0}")]
@@ -633,7 +636,10 @@ impl Server {
     /// Waits for the end, and brings it about in order.
     async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Stop>) -> Result<(), Ended> {
         let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
-        let no_room = || Fatal::Broken("the chunks could not be written for want of room".into());
+        let no_room = || {
+            let reason = "the chunks could not be written for want of room".to_owned();
+            if self.chunks.is_in_doubt() { Fatal::Broken(reason) } else { Fatal::NoRoom(reason) }
+        };
         let (log, names) = tokio::select! {
             () = stop.asked() => (None, None),
             () = self.is_out_of_room(home) => (Some(no_room()), None),
@@ -642,6 +648,7 @@ impl Server {
         };
         match (log, names) {
             (Some(Fatal::Broken(reason)), _) => Err(Ended::Failed(reason)),
+            (Some(Fatal::NoRoom(reason)), _) => Err(Ended::NoRoom(reason)),
             (Some(Fatal::Damaged(reason)), _) => {
                 Err(suspect_log(self.doubtful, self.cluster.started.elapsed(), reason))
             }
@@ -654,9 +661,10 @@ impl Server {
     /// Has the next life find out whether the names here can be used, and begins it at once; but not again and again.
     async fn suspect_names(&self, home: &DataDir, broken: Broken) -> Ended {
         let Broken { reason, unkept, passing } = broken;
-        // That is no fault of theirs.
-        if no_room::lacking(home.root()).is_some() {
-            return Ended::Failed(reason);
+        // That is no fault of theirs; and what they lack the log has, if it was not taken for durable.
+        let ended = if unkept { Ended::Failed(reason.clone()) } else { Ended::NoRoom(reason.clone()) };
+        if no_room::is_for_want_of_room(&ended, home.root()) {
+            return ended;
         }
         // By a word that stays: who waits for the copy to be in sync takes back what is only distrusted.
         if unkept && let Err(failed) = home.book().disk_failed() {

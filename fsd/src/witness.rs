@@ -112,6 +112,7 @@ async fn until_end(
     match failed {
         None => {}
         Some(Fatal::Broken(reason)) => return Err(Ended::Failed(reason)),
+        Some(Fatal::NoRoom(reason)) => return Err(Ended::NoRoom(reason)),
         Some(Fatal::Damaged(reason)) => return Err(suspect_log(doubtful, began.elapsed(), reason)),
         Some(Fatal::OtherHistory(reason)) => {
             tracing::warn!("{reason}: the log here is dropped, and fetched anew");

@@ -383,6 +383,10 @@ impl ChunkStore for DiskChunks {
         self.disk.poison.check().is_ok()
     }
 
+    fn is_in_doubt(&self) -> bool {
+        self.disk.poison.is_in_doubt()
+    }
+
     fn file_system(&self) -> u64 {
         self.disk.room.file_system()
     }

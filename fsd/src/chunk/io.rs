@@ -32,6 +32,12 @@ fn result(code: libc::c_int) -> io::Result<()> {
 /// longer than with this, and a large one is no faster.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// Writes behind the end of a file, with one write if the system takes it: a process that is killed leaves all or nothing.
+pub fn append_at(file: &File, bytes: &[u8], end: u64) -> io::Result<()> {
+    fault::check(Call::Write)?;
+    file.write_all_at(bytes, end)
+}
+
 /// Writes up to three pieces one after the other.
 pub fn write_at(file: &File, parts: [&[u8]; 3], at: u64) -> io::Result<()> {
     fault::check(Call::Write)?;

@@ -175,9 +175,13 @@ pub trait ChunkStore: Send + Sync + 'static {
     fn held(&self) -> (u64, u64);
     /// Room of the disk.
     fn space(&self) -> Result<Space, ChunkError>;
-    /// Whether everything that returned is there or will be: not so after a failed write or sync.
+    /// Whether anything is changed or synced: not so after a failed write or sync.
     fn is_trusted(&self) -> bool {
         true
+    }
+    /// Whether something may be missing that returned; it is not if there only was no room for what comes before a change.
+    fn is_in_doubt(&self) -> bool {
+        !self.is_trusted()
     }
     /// Which file system that is: the same number for all stores on it, and another on any other machine. 0: not known.
     fn file_system(&self) -> u64 {

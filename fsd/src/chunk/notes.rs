@@ -73,7 +73,7 @@ impl Notes {
             state.file = Some(file);
             match written {
                 Ok(()) => state.book.record(chunks),
-                Err(source) => self.poison.set("write an intent", &source),
+                Err(source) => self.poison.set_unnoted("write an intent", &source),
             }
             self.changed.notify_all();
         }
@@ -125,7 +125,7 @@ impl Notes {
             }
             Err(source) => {
                 state.file = Some(old);
-                self.poison.set_unless_short("write an intent", &source);
+                self.poison.set_unnoted("write an intent", &source);
                 Err(ChunkError::Store { action: "begin new write intents", source })
             }
         };

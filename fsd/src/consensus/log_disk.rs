@@ -332,6 +332,7 @@ pub(crate) fn bytes_in(directory: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunk::io::{Call, fault};
     use std::os::unix::fs::FileExt;
 
     fn entry(index: u64, term: u64) -> LogEntry {
@@ -410,6 +411,26 @@ mod tests {
             assert_eq!(log.last().0, LogIndex(1));
             log.append(&[entry(2, 1)]).expect("it appends");
         }
+    }
+
+    #[test]
+    fn an_append_that_finds_no_room_leaves_nothing_that_looks_like_a_loss() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut log = open(dir.path());
+        log.save_vote(Vote { term: Term(1), given: None }).expect("it saves");
+        log.append(&[entry(1, 1)]).expect("it appends");
+        let segment = &log.segments[0];
+        segment.file.write_all_at(b"half of a record", segment.length).expect("so far there is room");
+        fault::plan(Call::Write, 0, libc::ENOSPC);
+        assert!(log.append(&[entry(2, 1), entry(3, 1)]).is_err());
+        assert_eq!(log.last(), (LogIndex(1), Term(1)));
+        assert_eq!(DiskLog::open(dir.path()).expect("it opens").1, Opened { cut: false });
+        log.segment_bytes = 1;
+        fault::plan(Call::Write, 0, libc::ENOSPC);
+        assert!(log.append(&[entry(2, 1)]).is_err(), "not even a new segment has room");
+        assert_eq!(DiskLog::open(dir.path()).expect("it opens").1, Opened { cut: false });
+        log.append(&[entry(2, 1)]).expect("there is room again");
+        assert_eq!(log.read(LogIndex(1), usize::MAX).expect("it reads"), [entry(1, 1), entry(2, 1)]);
     }
 
     #[test]

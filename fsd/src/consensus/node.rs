@@ -4,6 +4,7 @@
 use super::core::{Core, Failure, Now, Output, Setup};
 use super::keep::Keep;
 use super::log::{LogStore, SyncJob, SyncMark};
+use crate::chunk::io::is_full;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
@@ -93,6 +94,8 @@ pub enum Lost {
 pub enum Fatal {
     /// Its log cannot be relied on: the process must end, uncleanly (rule 18).
     Broken(String),
+    /// Its log has no room. What it has acknowledged is there.
+    NoRoom(String),
     /// An entry of its log is there, but is not what was written: the next life cuts it off with all that follows, is doubtful,
     /// and has it from the others.
     Damaged(String),
@@ -614,7 +617,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
 /// What becomes of a voter whose log cannot be used.
 fn fatal(what: &str, error: &io::Error) -> Fatal {
     let reason = format!("{what}: {error}");
-    if error.kind() == io::ErrorKind::InvalidData { Fatal::Damaged(reason) } else { Fatal::Broken(reason) }
+    match error.kind() {
+        io::ErrorKind::InvalidData => Fatal::Damaged(reason),
+        _ if is_full(error) => Fatal::NoRoom(reason),
+        _ => Fatal::Broken(reason),
+    }
 }
 
 /// What a voter knows that has applied so much, and whose time counts from `started`.

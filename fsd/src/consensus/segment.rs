@@ -1,12 +1,13 @@
 //! One file of the log: a header, then records one after the other. Format in docs/DISK_FORMAT.md, "Log segment".
 
+use crate::chunk::io::append_at;
 use raidfs_common::checksum;
 use raidfs_common::codec;
 use raidfs_common::id::{LogIndex, Term};
 use raidfs_common::limits::FRAME_HEADER_MAX_BYTES;
 use raidfs_common::rpc::peer::LogEntry;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,8 +51,12 @@ impl Segment {
         header.extend_from_slice(&base.0.0.to_le_bytes());
         header.extend_from_slice(&base.1.0.to_le_bytes());
         header.extend_from_slice(&checksum::record(&header).to_le_bytes());
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
-        file.write_all(&header)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path)?;
+        if let Err(error) = append_at(&file, &header, 0) {
+            // Half of one would be taken for a log that has lost something.
+            let _ = std::fs::remove_file(&path);
+            return Err(error);
+        }
         Ok(Segment { path, file: Arc::new(file), base, slots: Vec::new(), length: HEADER_BYTES })
     }
 
@@ -94,17 +99,23 @@ impl Segment {
         index.0.checked_sub(self.base.0.0 + 1).map(|at| at as usize)
     }
 
-    /// Writes records with one write.
+    /// Writes records with one write. If that fails, none of them is there: what was written of them goes again, as behind the
+    /// last record it would be taken for one that was acknowledged.
     pub fn append(&mut self, entries: &[LogEntry]) -> io::Result<()> {
         let mut bytes = Vec::new();
+        let mut slots = Vec::with_capacity(entries.len());
         for entry in entries {
             let record = codec::encode(entry);
-            self.slots.push(Slot { term: entry.term, offset: (self.length as usize + bytes.len()) as u32 });
+            slots.push(Slot { term: entry.term, offset: (self.length as usize + bytes.len()) as u32 });
             bytes.extend_from_slice(&(record.len() as u32).to_le_bytes());
             bytes.extend_from_slice(&checksum::record(&record).to_le_bytes());
             bytes.extend_from_slice(&record);
         }
-        self.file.write_all_at(&bytes, self.length)?;
+        if let Err(error) = append_at(&self.file, &bytes, self.length) {
+            let _ = self.file.set_len(self.length);
+            return Err(error);
+        }
+        self.slots.append(&mut slots);
         self.length += bytes.len() as u64;
         Ok(())
     }

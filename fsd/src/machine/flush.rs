@@ -73,7 +73,7 @@ where
             true
         }
         Ok(Err(fault)) => {
-            machine.fail_to_keep("write", &fault);
+            machine.fail_to_write(&fault);
             false
         }
         Err(_) => false,
@@ -98,7 +98,7 @@ where
             true
         }
         Ok(Err(fault)) => {
-            machine.fail_to_keep("sync", &fault);
+            machine.fail_to_sync(&fault);
             false
         }
         Err(_) => false,

@@ -7,6 +7,7 @@ pub mod stores;
 pub mod witness;
 
 use crate::board::Board;
+use crate::chunk::io::comes_from_a_full_disk;
 use crate::consensus::node::{Machine, PieceStream, Status};
 use crate::consensus::pieces::Pieces;
 use crate::namespace::rows::LostRow;
@@ -261,9 +262,18 @@ impl NamesMachine {
         give_up(&self.fatal, Broken { reason, unkept: false, passing });
     }
 
-    fn fail_to_keep(&self, action: &str, error: &dyn std::error::Error) {
+    fn fail_to_keep(&self, action: &str, error: &dyn std::error::Error, unkept: bool) {
         let reason = format!("cannot {action} names: {}", raidfs_common::log::chain(error));
-        give_up(&self.fatal, Broken { reason, unkept: true, passing: false });
+        give_up(&self.fatal, Broken { reason, unkept, passing: false });
+    }
+
+    /// Rows could not be written: for want of room, only these are missing, and the log has what they say.
+    fn fail_to_write(&self, error: &(dyn std::error::Error + 'static)) {
+        self.fail_to_keep("write", error, !comes_from_a_full_disk(error));
+    }
+
+    fn fail_to_sync(&self, error: &(dyn std::error::Error + 'static)) {
+        self.fail_to_keep("sync", error, true);
     }
 
     fn begin_flush(&self) -> Result<Option<FlushBatch>, Fault> {
@@ -292,7 +302,7 @@ impl NamesMachine {
         if let Some(batch) = self.begin_flush().map_err(io::Error::other)? {
             let written = sync_log(batch.applied().index).and_then(|()| batch.write().map_err(io::Error::other));
             if let Err(error) = written {
-                self.fail_to_keep("write", &error);
+                self.fail_to_write(&error);
                 return Err(error);
             }
             self.end_flush(batch);

@@ -117,6 +117,21 @@ fn a_mark_of_what_was_lost_that_cannot_be_read_ends_this_life() {
 }
 
 #[test]
+fn names_that_found_no_room_are_in_the_log_and_put_nothing_in_doubt() {
+    for (code, unkept) in [(libc::ENOSPC, false), (libc::EIO, true)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let machine = machine(dir.path());
+        machine.fail_to_write(&Fault::store("write", io::Error::from_raw_os_error(code)));
+        let broken = machine.watch_fatal().borrow().clone().expect("it says so");
+        assert_eq!(broken.unkept, unkept, "{broken:?}");
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let machine = machine(dir.path());
+    machine.fail_to_sync(&Fault::store("sync", io::Error::from_raw_os_error(libc::ENOSPC)));
+    assert!(machine.watch_fatal().borrow().clone().expect("it says so").unkept, "what was promised room");
+}
+
+#[test]
 fn a_shortage_is_told_from_names_that_cannot_be_used() {
     for (code, passing) in [(libc::EMFILE, true), (libc::ENOMEM, true), (libc::EIO, false)] {
         let dir = tempfile::tempdir().expect("a directory");

@@ -71,10 +71,10 @@ impl Replica {
         let _ = self.doubts_life.set(doubt);
     }
 
-    /// If the store is not to be trusted any more, has that written down for the next life: a mount that retries a sync must
+    /// If something may be missing in the store, has that written down for the next life: a mount that retries a sync must
     /// not be told by it that all is well. Returns once that is done.
     async fn doubt_life(self: &Arc<Self>) {
-        if self.store.is_trusted() {
+        if !self.store.is_in_doubt() {
             return;
         }
         let doubt = || async {
