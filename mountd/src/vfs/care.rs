@@ -1,12 +1,16 @@
-//! What is done from time to time: access times are sent, and the room on the disks is looked at.
+//! What is done from time to time: access times are sent, and the room on the disks is looked at; and what there is not enough
+//! of it for.
 
 use super::Shared;
-use super::cluster::Cluster;
+use super::cluster::{Changed, ChunkAddress, Cluster};
+use parking_lot::Mutex;
+use raidfs_common::error::FsError;
 use raidfs_common::namespace::{Answer, Query};
 use raidfs_common::pair::Space;
+use raidfs_common::rpc::chunks::ChunkChange;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often. Servers say every two seconds what room they have, so that no look goes by what the one before went by.
 const EVERY: Duration = Duration::from_secs(5);
@@ -17,6 +21,27 @@ const EVERY_SCARCE: Duration = Duration::from_millis(500);
 const SCARCE_BYTES: u64 = 512 << 20;
 /// Bytes that are written behind before the room is known.
 const UNKNOWN_BYTES: i64 = 16 << 20;
+
+/// What was removed or cut is gone from the disks after so long, as a rule: until then no room is waited for, not told.
+const FREED_AFTER: Duration = Duration::from_secs(2);
+/// How often it is tried whether there is room by now.
+const TRY_EVERY: Duration = Duration::from_millis(50);
+
+/// When this mount has last given room back that the servers may still be about to free.
+#[derive(Debug, Default)]
+pub(super) struct Freed(Mutex<Option<Instant>>);
+
+impl Freed {
+    /// Something was removed or cut.
+    pub fn some(&self, now: Instant) {
+        *self.0.lock() = Some(now);
+    }
+
+    /// Whether there may be more room in a moment.
+    pub fn may_be_on_its_way(&self, now: Instant) -> bool {
+        self.0.lock().is_some_and(|at| now.saturating_duration_since(at) < FREED_AFTER)
+    }
+}
 
 /// How many bytes may still be answered before they are stored, until the room on the disks is looked at again.
 #[derive(Debug)]
@@ -61,6 +86,30 @@ fn allowed(space: &[Space]) -> i64 {
 }
 
 impl<C: Cluster> Shared<C> {
+    /// Changes a chunk. For want of room only if none is on its way: on a local disk, what was removed makes room at once.
+    pub(super) async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
+        loop {
+            match self.cluster.change_chunk(at, change.clone()).await {
+                Err(FsError::NoSpace) if self.freed.may_be_on_its_way(Instant::now()) && !self.is_closed() => {
+                    tokio::time::sleep(TRY_EVERY).await;
+                }
+                changed => return changed,
+            }
+        }
+    }
+
+    /// Whether the disks could take so many bytes at all: what cannot be reserved as a whole would fill them before that is told.
+    pub(super) async fn check_room(&self, bytes: u64) -> Result<(), FsError> {
+        let known = self.cluster.ask(Query::Totals).await;
+        let Ok(Answer::Totals { space, .. }) = known else { return Ok(()) };
+        let is_known = space.iter().all(|space| space.total > 0 && !space.is_out_of_service());
+        // While room is on its way all of it may be.
+        let all = self.freed.may_be_on_its_way(Instant::now());
+        let room =
+            space.iter().map(|space| if all { space.total } else { space.usable() }).fold(0, u64::saturating_add);
+        if is_known && bytes > room { Err(FsError::NoSpace) } else { Ok(()) }
+    }
+
     /// Looks after everything every few seconds, for as long as the vfs is open.
     pub(super) async fn look_after(self: Arc<Self>) {
         let mut pause = EVERY_SCARCE;

@@ -184,13 +184,6 @@ pub(super) struct OpenFile {
     pub told_names: Mutex<Told>,
 }
 
-impl OpenFile {
-    /// Tells an error of a write that was answered before it was made, once.
-    pub fn late(&self) -> Result<(), FsError> {
-        self.file.data.lock().late.tell(&mut self.told.lock())
-    }
-}
-
 impl<C: Cluster> Vfs<C> {
     /// Opens a file; returns its handle.
     pub async fn open(&self, ino: Ino, mode: OpenMode) -> Result<u64, FsError> {
@@ -256,6 +249,10 @@ impl<C: Cluster> Vfs<C> {
         }
         // Taken first, and waited for then, as on a local disk: the kernel may have dropped the pages that it wrote, and a
         // read that overtook the write would leave the old bytes in its cache for good.
+        let (before, is_alone) = {
+            let state = open.file.data.lock();
+            (state.late.until_now(), state.behind.is_empty())
+        };
         let gap = self.0.write(&open.file, offset, data)?;
         self.0.clear_tail_before(&open.file, gap).await;
         unless_stopped(self.0.room()).await?;
@@ -264,7 +261,9 @@ impl<C: Cluster> Vfs<C> {
         }
         if self.0.allowance.is_spent() {
             waits_unless_stopped(self.0.landed(&open.file)).await?;
-            return open.late();
+            let own = offset..offset + data.len() as u64;
+            let mut state = open.file.data.lock();
+            return state.late.tell_writer(&mut open.told.lock(), before, is_alone.then_some(&own));
         }
         Ok(())
     }
@@ -561,6 +560,7 @@ impl<C: Cluster> Shared<C> {
             (orphan, names.tree.attr(file.ino).is_some())
         };
         if last && orphan {
+            self.freed.some(Instant::now());
             self.release_orphan(file.ino);
         }
         if last && orphan && certain {

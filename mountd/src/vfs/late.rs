@@ -2,11 +2,14 @@
 //!
 //! As Linux does it: whoever has the file open when it happens is told once, at his next fsync, however many they are; who
 //! opens the file later is told only of what nobody was told of yet. Each close until then is told, too, which does not
-//! count: it may be that of a child that ends, and that nobody looks at.
+//! count: it may be that of a child that ends, and that nobody looks at. A write that is answered only when its bytes are
+//! stored hears what failed meanwhile. That counts as told only of what is its own: what another write was answered for is
+//! still to be told at the next fsync.
 
 use raidfs_common::error::FsError;
 use raidfs_common::id::Ino;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 /// What went wrong with a file's writes.
 #[derive(Debug, Default)]
@@ -17,7 +20,21 @@ pub struct Late {
     error: Option<FsError>,
     /// Somebody was told of the last of it.
     seen: bool,
+    /// The last ones, the newest at the end; at most [`RECENT_MAX`].
+    recent: VecDeque<Recent>,
 }
+
+/// One that could not be made.
+#[derive(Debug)]
+struct Recent {
+    /// Which bytes; None: that is not known.
+    range: Option<Range<u64>>,
+    /// Of all before it somebody was told.
+    news: bool,
+}
+
+/// A write lies in so many pieces at most; of one in more it is not known that they are its own.
+const RECENT_MAX: usize = 16;
 
 /// How much of it an open handle was told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,8 +42,12 @@ pub struct Told(u64);
 
 impl Late {
     /// A write could not be made. Whether that is news: of the one before, if any, somebody was told.
-    pub fn happened(&mut self, error: FsError) -> bool {
+    pub fn happened(&mut self, error: FsError, range: Option<Range<u64>>) -> bool {
         let news = self.unseen().is_ok();
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Recent { range, news });
         self.count += 1;
         self.error = Some(error);
         self.seen = false;
@@ -53,6 +74,22 @@ impl Late {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Tells a write that has waited for its bytes what happened since `before`. `own`: these bytes, if none of another write
+    /// were on their way with them. What was wrong with them alone the handle is not told of once more.
+    pub fn tell_writer(&mut self, told: &mut Told, before: Told, own: Option<&Range<u64>>) -> Result<(), FsError> {
+        let Some(error) = self.error.filter(|_| before.0 < self.count) else { return Ok(()) };
+        let since = usize::try_from(self.count - before.0).unwrap_or(usize::MAX);
+        let lies_in = |own: &Range<u64>, range: &Range<u64>| own.start <= range.start && range.end <= own.end;
+        let is_own = |one: &Recent| own.zip(one.range.as_ref()).is_some_and(|(own, range)| lies_in(own, range));
+        if since <= self.recent.len() && self.recent.iter().rev().take(since).all(is_own) {
+            if told.0 >= before.0 {
+                told.0 = self.count;
+            }
+            self.seen |= self.recent[self.recent.len() - since].news;
+        }
+        Err(error)
     }
 
     /// What a handle was not told of yet; it stays so.
@@ -183,18 +220,53 @@ mod tests {
         let mut late = Late::default();
         let (mut a, mut b) = (late.opened(), late.opened());
         assert_eq!(late.tell(&mut a), Ok(()));
-        late.happened(FsError::Io);
+        late.happened(FsError::Io, None);
         assert_eq!(late.unseen(), Err(FsError::Io));
         for handle in [&mut a, &mut b] {
             assert_eq!(late.tell(handle), Err(FsError::Io));
             assert_eq!(late.tell(handle), Ok(()));
         }
         assert_eq!(late.unseen(), Ok(()));
-        late.happened(FsError::NoSpace);
-        late.happened(FsError::NoSpace);
+        late.happened(FsError::NoSpace, None);
+        late.happened(FsError::NoSpace, None);
         assert_eq!(late.tell(&mut b), Err(FsError::NoSpace));
         assert_eq!(late.tell(&mut b), Ok(()));
         assert_eq!(late.tell(&mut a), Err(FsError::NoSpace));
+    }
+
+    #[test]
+    fn a_write_that_waited_takes_away_what_is_its_own_and_nothing_else() {
+        let (own, other) = (4096..8192, 0..4096);
+        let told = |failed: &[Option<Range<u64>>], alone: bool| {
+            let mut late = Late::default();
+            let mut handle = late.opened();
+            let before = late.until_now();
+            failed.iter().for_each(|range| _ = late.happened(FsError::NoSpace, range.clone()));
+            let heard = late.tell_writer(&mut handle, before, alone.then_some(&own)).is_err();
+            (heard, late.tell(&mut handle).is_err(), late.tell(&mut late.opened()).is_err())
+        };
+        assert_eq!(told(&[], true), (false, false, false));
+        assert_eq!(told(&[Some(own.clone())], true), (true, false, false));
+        assert_eq!(told(&[Some(4096..5000), Some(5000..8192)], true), (true, false, false));
+        let still_told = (true, true, false);
+        assert_eq!(told(&[Some(own.clone())], false), still_told, "other bytes were on their way with them");
+        assert_eq!(told(&[Some(other.clone()), Some(own.clone())], true), still_told, "an earlier write's");
+        assert_eq!(told(&[Some(0..8192)], true), still_told, "both in one piece");
+        assert_eq!(told(&[None], true), still_told, "what was stored is lost");
+        assert_eq!(told(&vec![Some(own.clone()); RECENT_MAX + 1], true), still_told, "more than are remembered");
+    }
+
+    #[test]
+    fn a_write_that_waited_does_not_take_away_what_was_before_it() {
+        let mut late = Late::default();
+        let mut handle = late.opened();
+        late.happened(FsError::Io, Some(0..1));
+        let before = late.until_now();
+        assert_eq!(late.tell_writer(&mut handle, before, Some(&(0..1))), Ok(()), "that was none of its own");
+        late.happened(FsError::NoSpace, Some(0..1));
+        assert_eq!(late.tell_writer(&mut handle, before, Some(&(0..1))), Err(FsError::NoSpace));
+        assert_eq!(late.unseen(), Err(FsError::NoSpace), "nobody knows of the one before");
+        assert!(late.tell(&mut handle).is_err());
     }
 
     #[test]
@@ -202,7 +274,7 @@ mod tests {
         let mut late = Late::default();
         let mut handle = late.opened();
         assert_eq!(late.untold(&handle), Ok(()));
-        late.happened(FsError::Io);
+        late.happened(FsError::Io, None);
         assert_eq!(late.untold(&handle), Err(FsError::Io));
         assert_eq!(late.tell(&mut late.opened()), Err(FsError::Io));
         assert_eq!((late.untold(&handle), late.tell(&mut handle)), (Err(FsError::Io), Err(FsError::Io)));
@@ -212,7 +284,7 @@ mod tests {
     #[test]
     fn who_opens_later_is_told_of_what_nobody_knows() {
         let mut late = Late::default();
-        late.happened(FsError::Io);
+        late.happened(FsError::Io, None);
         let mut first = late.opened();
         let mut second = late.opened();
         assert_eq!(late.tell(&mut first), Err(FsError::Io));

@@ -66,7 +66,7 @@ impl<C: Cluster> Shared<C> {
             let before = state.behind.bytes();
             match again {
                 Some(pieces) => pieces.iter().for_each(|(start, bytes)| state.behind.write_older(*start, bytes, now)),
-                None if state.late.happened(FsError::Io) => tracing::warn!(
+                None if state.late.happened(FsError::Io, None) => tracing::warn!(
                     "both servers of a pair lost power, or are gone for good: what was written to inode {} since its last sync may be lost",
                     file.ino
                 ),

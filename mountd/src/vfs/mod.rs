@@ -65,7 +65,7 @@ pub use names::NewNode;
 pub use space::{Allocate, Seek, Totals};
 pub use tail::{Clear, Cleared, PAGE_BYTES};
 
-use care::Allowance;
+use care::{Allowance, Freed};
 use change_queue::Ticket;
 use changes::Names;
 use cluster::Cluster;
@@ -123,6 +123,8 @@ struct Shared<C> {
     closing: Notify,
     /// What may be answered before it is stored, by the room on the disks.
     allowance: Allowance,
+    /// When room was given back last.
+    freed: Freed,
     replaced: Mutex<Replaced>,
     /// Bytes have landed that no sync of everything has covered.
     unsynced: AtomicBool,
@@ -170,6 +172,7 @@ impl<C: Cluster> Vfs<C> {
             closed: AtomicBool::new(false),
             closing: Notify::new(),
             allowance: Allowance::default(),
+            freed: Freed::default(),
             replaced: Mutex::default(),
             unsynced: AtomicBool::new(false),
             syncing: Default::default(),

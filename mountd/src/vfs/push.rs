@@ -244,7 +244,7 @@ impl<C: Cluster> Shared<C> {
         let write = ChunkChange::Write { offset: (offset % CHUNK_BYTES) as u32, sync, data: bytes.clone().into() };
         let mark = self.cluster.loss_mark();
         let begun = Instant::now();
-        let result = self.cluster.change_chunk(at, write).await;
+        let result = self.change_chunk(at, write).await;
         let ready = {
             let mut state = file.data.lock();
             state.behind.landed(offset);
@@ -261,7 +261,7 @@ impl<C: Cluster> Shared<C> {
                 false => retained.landed_durably(offset..offset + length as u64),
             });
             if let Some(error) = result.err().filter(|_| !state.doomed)
-                && state.late.happened(error)
+                && state.late.happened(error, Some(offset..offset + length as u64))
             {
                 tracing::warn!("bytes written to inode {} could not be stored: {error}", file.ino);
             }
@@ -429,7 +429,7 @@ impl<C: Cluster> Shared<C> {
             let mut state = file.data.lock();
             state.placement = placement.or(Some(super::files::UNPLACED));
             if placement.is_none() {
-                state.late.happened(FsError::Io);
+                state.late.happened(FsError::Io, None);
                 state.doomed = true;
             }
             let dropped = if state.doomed { state.behind.drop_waiting(0..u64::MAX) } else { 0 };

@@ -10,6 +10,7 @@ use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
 use raidfs_common::extent;
 use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::limits::BLOCK_BYTES;
 use raidfs_common::rpc::chunks::ChunkChange;
 use std::ops::Range;
 use std::sync::Arc;
@@ -224,8 +225,16 @@ impl<C: Cluster> Shared<C> {
             let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index: piece.index }, placement };
             for step in steps {
                 let mark = self.cluster.loss_mark();
-                let changed = self.cluster.change_chunk(at, step(piece.offset, piece.length)).await;
-                *blocks += self.landed_directly(file, piece.index, mark, changed)?;
+                let changed = self.change_chunk(at, step(piece.offset, piece.length)).await;
+                if changed.as_ref().is_err_and(|error| *error == FsError::NoSpace) {
+                    self.allowance.spend();
+                }
+                let more = self.landed_directly(file, piece.index, mark, changed)?;
+                match more {
+                    ..0 => self.freed.some(Instant::now()),
+                    _ => self.allowance.take(more as usize * BLOCK_BYTES as usize),
+                }
+                *blocks += more;
             }
             range.start += u64::from(piece.length);
             if only_punches && *blocks == before && range.start < range.end {

@@ -16,6 +16,7 @@ use raidfs_common::pair::Space;
 use raidfs_common::time::Time;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The blocks that a cut leaves are counted if they, or those that it takes, lie in so many chunks at most; else they are
 /// guessed, as it takes a question for each.
@@ -87,6 +88,11 @@ impl<C: Cluster> Vfs<C> {
         self.0.strip_unkept_ids(ino, caller).await?;
         let size = self.0.getattr(ino).await?.size;
         let grow = !keep_size && range.end > size;
+        let reserves = matches!(what, Allocate::Reserve | Allocate::Zero);
+        if reserves {
+            let had = self.0.getattr(ino).await?.blocks.saturating_mul(BLOCK_BYTES);
+            self.0.check_room((range.end - range.start).saturating_sub(had)).await?;
+        }
         match what {
             Allocate::Reserve => self.0.reshape(&open.file, range.clone(), &[reserve]).await?,
             Allocate::Punch => {
@@ -309,6 +315,7 @@ impl<C: Cluster> Shared<C> {
             self.clear_tail(&file, attr.size..size).await;
             return Ok(());
         }
+        self.freed.some(Instant::now());
         // The kernel drops all pages now. Those of a cut that failed it keeps.
         file.data.lock().asked_up_to = 0;
         if let Some(left) = left {

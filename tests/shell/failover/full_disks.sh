@@ -36,7 +36,17 @@ for i in $(seq 0 15); do need rm "$MNT/$i"; done
 check "deleting makes room" wait_until 20 at_least 2000
 # The pair whose turn it is may be the one that has not given its chunks up yet.
 check "which can be used" wait_until 20 mib "$MNT/again"
-rm -f "$MNT"/[0-9]* "$MNT/again"
+# On a local disk, too, what is removed makes room at once.
+n=0
+while mib "$MNT/full$n" 2> "$CASE_DIR/error"; do n=$((n + 1)); done
+need grep -q "No space left on device" "$CASE_DIR/error"
+need rm "$MNT"/[0-9]*
+check "and at once, if it was just given back" dd if=/dev/urandom of="$MNT/at-once" bs=64k count=1 status=none
+check "which is there, as it was told" sync "$MNT/at-once"
+same "all of it" 65536 "$(stat -c %s "$MNT/at-once")"
+fails_with "more than there is cannot be reserved" "No space left" fallocate -l 1T "$MNT/reserved"
+within "and does not fill the disks" 0 100000 "$(stat -c %b "$MNT/reserved")"
+rm -f "$MNT"/full* "$MNT/at-once" "$MNT/again" "$MNT/reserved"
 check "all of it comes back" wait_until 30 at_least $((begun * 19 / 20))
 check "and can be used, too" dd if=/dev/zero of="$MNT/more" bs=1M count=40 conv=fsync status=none
 

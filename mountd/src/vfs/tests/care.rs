@@ -1,7 +1,7 @@
 //! Access times, scarce room, and what the kernel is told to forget.
 
 use super::*;
-use crate::vfs::memory_cluster::Faults;
+use crate::vfs::memory_cluster::{Faults, NO_FAULTS};
 use crate::vfs::{Atime, AtimeRule, Doubtful, Forget, Pages, Set, SetTime};
 use raidfs_common::error::FsError;
 use raidfs_common::namespace::RenameMode;
@@ -238,6 +238,28 @@ fn a_full_disk_is_told_at_the_write() {
         vfs.write(handle, 0, b"x", None).await.unwrap();
         cluster.set_faults(Faults { chunk_changes: Some(FsError::NoSpace), ..Faults::default() });
         assert_eq!(vfs.write(handle, 0, b"x", None).await, Err(FsError::NoSpace));
+        cluster.set_faults(NO_FAULTS);
+        vfs.write(handle, 0, b"x", None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+    });
+}
+
+#[test]
+fn a_write_that_hears_of_a_full_disk_takes_nothing_from_the_next_sync() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "f").await;
+        until(|| !vfs.0.allowance.is_spent()).await;
+        cluster.set_faults(Faults { chunk_changes: Some(FsError::NoSpace), ..Faults::default() });
+        vfs.write_now(handle, 0, b"answered", false).unwrap().unwrap();
+        cluster.set_space(Space { total: 1 << 40, free: 1 << 20 });
+        until(|| vfs.0.allowance.is_spent()).await;
+        assert_eq!(vfs.write(handle, 4096, b"waits", None).await, Err(FsError::NoSpace));
+        cluster.set_faults(NO_FAULTS);
+        vfs.write(handle, 4096, b"waits", None).await.unwrap();
+        assert_eq!(vfs.fsync(handle).await, Err(FsError::NoSpace), "what was answered is not there");
+        vfs.fsync(handle).await.unwrap();
     });
 }
 
