@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinError;
 
 /// Everything written behind is sent within this time after an unmount, or given up.
@@ -127,7 +127,8 @@ async fn serve(
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let servers = config.servers().count();
     let holder = Holder::this_process(&mount_point.to_string_lossy()).to_string();
-    let cluster = connect(&config, &holder, options.takeover).await?;
+    let signals = (&mut terminate, &mut interrupt);
+    let Some(cluster) = connect_unless(signals, &config, &holder, options.takeover).await? else { return Ok(()) };
     let strict = config.durability == Durability::Strict;
     let behaviour = vfs::Options { strict, ..vfs::Options::default() };
     let vfs = Vfs::new(cluster.clone(), behaviour);
@@ -206,6 +207,22 @@ async fn take_away(mounted: Mounted, mount_point: &Path) -> Result<Option<String
         Ok(Unmounted::Detached) => tracing::warn!("{place} is in use; it was detached from there"),
         Err(error) => tracing::warn!("cannot unmount {place}: {error}"),
     }
+    Ok(None)
+}
+
+/// The same as [`connect`], unless it is told to end before: then nothing is there that would have to be stored.
+async fn connect_unless(
+    (terminate, interrupt): (&mut Signal, &mut Signal),
+    config: &Config,
+    holder: &str,
+    takeover: bool,
+) -> Result<Option<Arc<ClusterClient>>, OpenError> {
+    tokio::select! {
+        connected = connect(config, holder, takeover) => return connected.map(Some),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("told to end before anything was mounted");
     Ok(None)
 }
 

@@ -233,6 +233,9 @@ pub enum Failure {
     /// There is no such data directory.
     #[error("there is no data directory {}", printed(.0))]
     NoDataDirectory(PathBuf),
+    /// A directory that is something else.
+    #[error("{} is no server's data directory (nothing of one is in it); that of a local cluster's fsd1 is DIR/data/fsd1", printed(.0))]
+    NotADataDirectory(PathBuf),
     /// A local cluster's directory where that of one of its servers is wanted.
     #[error(
         "{} is a cluster's directory, which has a data directory for each server: name one of them, for example {}",
@@ -254,6 +257,9 @@ pub enum Failure {
     /// What comes out of a data directory is to be put into another.
     #[error("{} is or lies in a data directory of raidfs: take another --to", printed(.0))]
     IntoData(PathBuf),
+    /// What comes out of a data directory is to be put where something else is.
+    #[error("{} is there already, and is no directory: take another --to", printed(.0))]
+    IntoNoDirectory(PathBuf),
     /// A name without an inode.
     #[error("the names are damaged: inode {:x} is missing", .0.0)]
     NoInode(raidfs_common::id::Ino),

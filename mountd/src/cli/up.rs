@@ -64,10 +64,14 @@ pub fn run(args: &UpArgs) -> Result<ExitCode, Failure> {
         // Servers that are up stay: whoever lacks a mount has more of a store with them.
         let they_stay = !new && has_quorum();
         started.retain(|one| one.name == Name::Mount || !they_stay);
+        let taken_back: Vec<Name> = started.iter().map(|one| one.name).collect();
         bring::take_back(&local, started);
         if they_stay {
             eprintln!("the servers run; `raidfs up` again once it can be mounted");
         } else {
+            if !taken_back.is_empty() {
+                eprintln!("stopped {} again; the cluster stays in {}", human::list(&taken_back), printed(&local.dir));
+            }
             give_place_back(&local, before, is_fresh, &at.path)?;
         }
         return Err(without.unwrap_or(failure));

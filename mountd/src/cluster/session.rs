@@ -45,7 +45,8 @@ pub enum OpenError {
     },
     /// Too few servers answer, in all or of one pair.
     #[error(
-        "no quorum of servers answers, or none of a pair that has to say how long the last mount's files are{}",
+        "no quorum of servers answers, or none of a pair that has to say how long the last mount's files are{}; `raidfs status` \
+         says how each of them is",
         list(missing)
     )]
     NoQuorum {

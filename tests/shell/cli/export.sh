@@ -91,7 +91,9 @@ refuse "nothing was made there" test -e "$DIR/data/fsd1/out"
 check "the data directory was not changed: it starts again" "$BIN/raidfs" up --dir "$DIR"
 check "and is healthy" wait_healthy 60
 fails_with "a running server's directory is refused" "used|runs" "$BIN/raidfs" export --data "$DIR/data/fsd1" --list
-fails_with "something else's too" "/etc: it has no file .identity., so it is no data directory" "$BIN/raidfs" export --data /etc --list
+fails_with "something else's too" "/etc is no server's data directory" "$BIN/raidfs" export --data /etc --list
+fails_with "and a file in the place of what is written" "said-fsd1 is there already, and is no directory" \
+  "$BIN/raidfs" export --data "$DIR/data/fsd1" --to "$CASE_DIR/said-fsd1"
 fails_with "for a cluster's own directory one in it is named" "name one of them, for example $DIR/data/fsd1" "$BIN/raidfs" export --data "$DIR" --list
 fails_with "one that is not there is said to be missing" "there is no data directory .*/none" \
   "$BIN/raidfs" export --data "$CASE_DIR/none" --to "$CASE_DIR/never"

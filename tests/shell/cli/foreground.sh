@@ -28,6 +28,13 @@ if command -v fusermount3 > /dev/null; then
 else
   echo "ok - $CASE: fusermount3 -u # SKIP fusermount3 is not installed (make setup)" >&3
 fi
-need r start mountd
+crash fsd1 fsd2 fsd3 fsd4 witness
+begin foreground exec "$BIN/mountd" --config "$DIR/raidfs.toml" "$MNT"
+waits() { grep -q "waiting\|not reached" "$CASE_DIR/foreground.err" "$(output_of foreground)"; }
+check "without servers it waits, and says so" wait_until 10 waits
+need kill -TERM "${LOADS[foreground]}"
+check "told to end while it waits, it does" wait_until 5 gone "${LOADS[foreground]}"
+finish foreground; same "and exits with 0" 0 $?
+need "$BIN/raidfs" up --dir "$DIR"
 same "all that was written is there" "$(seq $n)" "$(cat "$MNT"/f*)"
 check "verify finds nothing wrong" verify

@@ -114,6 +114,7 @@ for n in 1 2 3; do
   if killed_as_it_mounts $n; then
     killed=$((killed + 1))
     refuse "no dead mount is left ($n)" mounted
+    says "it says that it ended the servers again" "^stopped fsd1, .*witness and mountd again; the cluster stays in .*/new$" cat "$CASE_DIR/killed"
     check "it is mounted there by who does not say where" new up
     check "there, and nowhere else" mounted
   fi

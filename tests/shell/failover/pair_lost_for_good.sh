@@ -50,6 +50,7 @@ begin_small 1
 crash fsd4
 need wait_until 10 copy_is fsd4 stale
 fails_with "nor while one of the two is left" "fsd3 answers" r lost --accept fsd3+fsd4 --yes
+fails_with "whichever is named first" "the loss of fsd3\\+fsd4 .*fsd3 answers" r lost --accept fsd4+fsd3 --yes
 crash fsd3
 need mkdir "$CASE_DIR/old"
 need mv "$data/fsd3" "$data/fsd4" "$CASE_DIR/old"

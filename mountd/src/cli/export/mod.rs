@@ -60,9 +60,15 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode, Failure> {
         if place.ancestors().any(OfflineDir::is_made) {
             return Err(Failure::IntoData(to.clone()));
         }
+        if place.exists() && !place.is_dir() {
+            return Err(Failure::IntoNoDirectory(to.clone()));
+        }
     }
     if !OfflineDir::is_made(&data) && data.join("raidfs.toml").is_file() {
         return Err(Failure::ClusterDirectory { example: data.join("data/fsd1"), dir: data });
+    }
+    if !OfflineDir::is_one_in_part(&data) {
+        return Err(Failure::NotADataDirectory(data));
     }
     let dir = OfflineDir::open(&data)?;
     let identity = dir.identity().clone();

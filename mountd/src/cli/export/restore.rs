@@ -85,14 +85,15 @@ impl Restorer {
             }
         };
         let damaged = fill(&path, &found.attr, contents, progress)?;
-        shed_lists(&path, found.attr.kind)?;
-        dress(&path, &found.attr, extras)?;
+        // Bytes are kept whatever becomes of the rest.
+        let dressed = shed_lists(&path, found.attr.kind).and(dress(&path, &found.attr, extras));
         let missing: BTreeSet<PairId> = missing.into_iter().filter(|pair| *pair != contents.pair()).collect();
         let end = with_missing(&whole, &missing);
         if end != path {
             std::fs::rename(&path, &end).map_err(Failure::file("rename", &path))?;
         }
         self.remember(found, end, missing.clone());
+        dressed?;
         Ok(Made { damaged, there: lacking(missing) })
     }
 
@@ -113,15 +114,13 @@ impl Restorer {
             made.map_err(Failure::file("make", &path))?;
         }
         if is_dir {
-            shed_lists(&path, found.attr.kind)?;
-            set_xattrs(&path, extras)?;
+            let dressed = shed_lists(&path, found.attr.kind).and(set_xattrs(&path, extras));
             self.directories.push((path, found.attr));
-            return Ok(());
+            return dressed;
         }
-        shed_lists(&path, found.attr.kind)?;
-        dress(&path, &found.attr, extras)?;
+        let dressed = shed_lists(&path, found.attr.kind).and(dress(&path, &found.attr, extras));
         self.remember(found, path, BTreeSet::new());
-        Ok(())
+        dressed
     }
 
     /// Gives the directories their owners, modes and times, what is inside first.
@@ -270,28 +269,29 @@ fn make_node(path: &Path, attr: &Attr) -> io::Result<()> {
     checked(unsafe { libc::mknod(path.as_ptr(), kind | 0o600, libc::dev_t::from(attr.rdev)) })
 }
 
-/// Gives an object its owner, mode, extended attributes and times, in the order in which none undoes another.
+/// Gives an object its owner, mode, extended attributes and times, in the order in which none undoes another. What one of them
+/// cannot be keeps it from none of the others; the first is said.
 fn dress(path: &Path, attr: &Attr, extras: &Extras) -> Result<(), Failure> {
     let c = c_path(path).map_err(Failure::file("name", path))?;
     // SAFETY: the path ends in NUL and lives through the call.
-    let owned = checked(unsafe { libc::lchown(c.as_ptr(), attr.uid, attr.gid) });
-    match owned {
+    let owned = match checked(unsafe { libc::lchown(c.as_ptr(), attr.uid, attr.gid) }) {
         // Not root: what is made is one's own.
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {}
-        owned => owned.map_err(Failure::file("give an owner to", path))?,
-    }
-    if attr.kind != FileKind::Symlink {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        owned => owned.map_err(Failure::file("give an owner to", path)),
+    };
+    let mode = match attr.kind {
+        FileKind::Symlink => Ok(()),
         // SAFETY: as above.
-        let mode = checked(unsafe { libc::chmod(c.as_ptr(), libc::mode_t::from(attr.perm)) });
-        mode.map_err(Failure::file("set the mode of", path))?;
-    }
-    set_xattrs(path, extras)?;
+        _ => checked(unsafe { libc::chmod(c.as_ptr(), libc::mode_t::from(attr.perm)) })
+            .map_err(Failure::file("set the mode of", path)),
+    };
+    let xattrs = set_xattrs(path, extras);
     let spec = |t: Time| libc::timespec { tv_sec: t.secs, tv_nsec: t.nanos.into() };
     let times = [spec(attr.atime), spec(attr.mtime)];
     // SAFETY: as above, and there are two times.
     let set =
         checked(unsafe { libc::utimensat(libc::AT_FDCWD, c.as_ptr(), times.as_ptr(), libc::AT_SYMLINK_NOFOLLOW) });
-    set.map_err(Failure::file("set the times of", path))
+    owned.and(mode).and(xattrs).and(set.map_err(Failure::file("set the times of", path)))
 }
 
 /// Takes access control lists away that an object was born with here: it gets those that it had there.
@@ -309,14 +309,15 @@ fn shed_lists(path: &Path, kind: FileKind) -> Result<(), Failure> {
 }
 
 fn set_xattrs(path: &Path, extras: &Extras) -> Result<(), Failure> {
+    let mut result = Ok(());
     for (name, value) in &extras.xattrs {
         let names = c_path(path).and_then(|path| Ok((path, CString::new(name.as_ref())?)));
         let (c, name) = names.map_err(Failure::file("name", path))?;
         // SAFETY: both strings end in NUL, and the value is as long as said.
         let set = checked(unsafe { libc::lsetxattr(c.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) });
-        set.map_err(Failure::file("set an extended attribute of", path))?;
+        result = result.and(set.map_err(Failure::file("set an extended attribute of", path)));
     }
-    Ok(())
+    result
 }
 
 #[cfg(test)]

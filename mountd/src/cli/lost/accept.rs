@@ -21,11 +21,13 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(20);
 const TRY_EVERY: Duration = Duration::from_millis(200);
 
-/// Runs the command for the pair that is named `fsd3+fsd4`.
+/// Runs the command for the pair that is named `fsd3+fsd4`, or `fsd4+fsd3`.
 pub async fn run(target: &Target, servers: &str, confirmed: bool) -> Result<ExitCode, Failure> {
     let config = target.config();
     let seen = look(config).await?;
     let pair = named(&seen.best.pairs, servers)?;
+    let servers = servers_word(pair);
+    let servers = servers.as_str();
     let refused = |why| Failure::NotAccepted { servers: servers.to_owned(), why };
     refuse_at_once(&seen, pair).map_err(refused)?;
     let listing = list(config, &seen, Some(pair)).await?;
@@ -49,7 +51,11 @@ pub async fn run(target: &Target, servers: &str, confirmed: bool) -> Result<Exit
 }
 
 fn named<'a>(pairs: &'a [Pair], servers: &str) -> Result<&'a Pair, Failure> {
-    pairs.iter().find(|pair| servers_word(pair) == servers).ok_or_else(|| Failure::NoSuchPair {
+    let is_meant = |pair: &&Pair| {
+        let [a, b] = pair.members.map(|member| member.server);
+        [format!("{a}+{b}"), format!("{b}+{a}")].iter().any(|name| name == servers)
+    };
+    pairs.iter().find(is_meant).ok_or_else(|| Failure::NoSuchPair {
         asked: servers.to_owned(),
         known: pairs.iter().map(servers_word).collect(),
     })

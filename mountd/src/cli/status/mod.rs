@@ -13,7 +13,7 @@ use super::{Failure, admin};
 use crate::cluster::holder::Holder;
 use crate::cluster::survey::{NoAnswer, knows_most, survey_with_reasons};
 use raidfs_common::config::Config;
-use raidfs_common::id::ServerId;
+use raidfs_common::id::{Incarnation, ServerId};
 use raidfs_common::pair::Pair;
 use raidfs_common::rpc::admin::ServerStatus;
 use std::collections::BTreeMap;
@@ -171,7 +171,13 @@ impl Seen {
 
     /// How many voters answer, and how many have to: with fewer nobody gets a lease, and without one no server serves.
     pub fn attendance(&self) -> (usize, usize) {
-        (self.answers.values().flatten().count(), self.answers.len() / 2 + 1)
+        let votes = |server: &&ServerId| self.answer(**server).is_some() && !self.waits_for_room(**server);
+        (self.answers.keys().filter(votes).count(), self.answers.len() / 2 + 1)
+    }
+
+    /// Whether a server's process only says that its disk has no room, and goes on once there is some.
+    pub fn waits_for_room(&self, server: ServerId) -> bool {
+        self.answer(server).is_some_and(|status| status.incarnation == Incarnation(0) && status.disk_error.is_some())
     }
 
     /// Who serves a pair's files: whose copy is in sync, and who hears a leader, without whom it has no lease.

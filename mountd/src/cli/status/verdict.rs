@@ -6,6 +6,7 @@ use super::super::mounts::MountState;
 use super::super::process::State;
 use super::Seen;
 use raidfs_common::id::{LogIndex, ServerId};
+use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::pair::{CopyState, Member, Pair};
 use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
@@ -49,6 +50,12 @@ impl Verdict {
     }
 }
 
+/// Whether nobody who answers has ever seen an entry. Who waits for room on its disk does not look.
+fn is_new(seen: &Seen) -> bool {
+    let waits = seen.config.voters().into_iter().any(|server| seen.waits_for_room(server));
+    !waits && seen.answers.values().flatten().all(|status| status.last_index == LogIndex(0))
+}
+
 /// Of a cluster that has never lived.
 fn waits_for_its_parts(seen: &Seen) -> String {
     let missing = seen.answers.iter().filter(|(_, answer)| answer.is_none()).map(|(server, _)| server.to_string());
@@ -78,8 +85,11 @@ fn nobody_leads(seen: &Seen) -> String {
     };
     let wait = human::span(seen.config.io_timeout);
     let absent = || seen.config.voters().into_iter().filter(|server| seen.answer(*server).is_none());
+    let full: Vec<ServerId> = seen.config.voters().into_iter().filter(|server| seen.waits_for_room(*server)).collect();
     let is_down = |server| matches!(seen.process(Name::Server(server)), Some(State::Crashed | State::Stopped));
-    let how = if absent().any(is_down) {
+    let how = if !full.is_empty() {
+        format!("make room on the disks of {}, which then go on by themselves", human::list(full))
+    } else if absent().any(is_down) {
         "`raidfs up` starts what is down".to_owned()
     } else {
         format!("what does not answer: {}", human::list(absent()))
@@ -94,7 +104,7 @@ pub fn judge(seen: &Seen) -> Verdict {
     let mut found: Vec<(Level, String)> = Vec::new();
     let (answering, _) = seen.attendance();
     match seen.leader() {
-        None if answering == 0 => {
+        None if answering == 0 && seen.answers.values().flatten().next().is_none() => {
             let mut voters = seen.config.voters().into_iter();
             let why = match voters.find_map(|server| Some((server, seen.refusals.get(&server)?))) {
                 _ if nothing_runs(seen) => "nothing of it runs".to_owned(),
@@ -103,13 +113,13 @@ pub fn judge(seen: &Seen) -> Verdict {
             };
             found.push((Level::Unavailable, why));
         }
-        None if seen.answers.values().flatten().all(|status| status.last_index == LogIndex(0)) => {
+        None if is_new(seen) => {
             found.push((Level::Unavailable, waits_for_its_parts(seen)));
         }
         None => found.push((Level::Unavailable, nobody_leads(seen))),
         Some(_) => {}
     }
-    if answering > 0 {
+    if seen.answers.values().flatten().next().is_some() {
         for server in seen.config.voters() {
             if seen.best().is_some_and(|best| best.replacing.contains(&server)) {
                 found.push((Level::Degraded, waits_for_a_directory(seen, server)));
@@ -127,9 +137,22 @@ pub fn judge(seen: &Seen) -> Verdict {
     let mut reasons: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
     if reasons.is_empty() {
         let hint = if lacks_mount(seen) { "; it is not mounted: `raidfs start mountd`" } else { "" };
-        reasons.push(format!("all servers are up, and both copies of everything are in sync{hint}"));
+        let full = full(seen);
+        reasons.push(format!("all servers are up, and both copies of everything are in sync{full}{hint}"));
     }
     Verdict { level, reasons }
+}
+
+/// A word on pairs without room, which is no fault of the cluster's.
+fn full(seen: &Seen) -> String {
+    let pairs = seen.best().map(|status| status.pairs.as_slice()).unwrap_or_default();
+    let is_full = |pair: &&Pair| pair.space.total > 0 && pair.space.usable() < CHUNK_BYTES;
+    let full: Vec<String> = pairs.iter().filter(is_full).map(servers).collect();
+    match full.len() {
+        0 => String::new(),
+        n if n == pairs.len() => "; no room is left: programs that write get ENOSPC".to_owned(),
+        _ => format!("; no room is left on {}: programs that write to files there get ENOSPC", full.join(" and ")),
+    }
 }
 
 fn nothing_runs(seen: &Seen) -> bool {
@@ -643,6 +666,33 @@ mod tests {
             "{line}"
         );
         assert!(line.contains("missing: fsd4;"), "{line}");
+    }
+
+    #[test]
+    fn who_waits_for_room_makes_no_new_cluster() {
+        let mut s = seen();
+        for status in s.answers.values_mut().flatten() {
+            (status.leader, status.quorum, status.last_index) = (None, false, LogIndex(0));
+            (status.incarnation, status.disk_error) = (Incarnation(0), Some("no room".into()));
+        }
+        let line = judge(&s).line();
+        assert!(line.starts_with("unavailable: nobody leads (0 of 5 voters answer, 3 are needed)"), "{line}");
+        assert!(line.contains("make room on the disks of "), "{line}");
+    }
+
+    #[test]
+    fn that_there_is_no_room_is_said_beside_that_all_is_well() {
+        let mut s = seen();
+        let mut fill = |pair: usize| {
+            for status in s.answers.values_mut().flatten().filter(|status| !status.pairs.is_empty()) {
+                status.pairs[pair].space.free = 0;
+            }
+            judge(&s).line()
+        };
+        let line = fill(1);
+        assert!(line.starts_with("healthy: ") && line.contains("no room is left on fsd3+fsd4"), "{line}");
+        let line = fill(0);
+        assert!(line.starts_with("healthy: ") && line.contains("; no room is left: programs"), "{line}");
     }
 
     #[test]
