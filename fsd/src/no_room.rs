@@ -4,7 +4,7 @@
 //!
 //! Files never come that far: they leave a reserve to the log (`chunk/disk/room.rs`).
 
-pub use crate::chunk::io::comes_from_a_full_disk;
+pub use crate::chunk::io::{comes_from_a_full_disk, has_room_for_what_it_took};
 
 use crate::chunk::io;
 use crate::serve::bounds::Bounds;

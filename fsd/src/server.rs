@@ -10,7 +10,8 @@ use crate::cluster::{Cluster, NamesNode, NodeProposer};
 use crate::consensus::core::Setup;
 use crate::consensus::keep::Keep;
 use crate::consensus::log::LogStore;
-use crate::consensus::log_disk::DiskLog;
+use crate::consensus::log::NotSynced;
+use crate::consensus::log_disk::{DiskLog, Opened};
 use crate::consensus::node::{Fatal, Node};
 use crate::consensus::timing::Timing;
 use crate::cuts::Cuts;
@@ -194,10 +195,21 @@ fn distrust(home: &DataDir) -> Result<(), Ended> {
     home.distrust().map_err(cannot("note that entries may be missing"))
 }
 
+/// Opens the log. If it cannot be synced, the next life must not believe a sync that then succeeds.
+pub fn open_log(home: &DataDir) -> Result<(DiskLog, Opened), Ended> {
+    match DiskLog::open(&home.log()) {
+        Err(error) if error.get_ref().is_some_and(|error| error.is::<NotSynced>()) => {
+            distrust(home)?;
+            Err(cannot("sync the log")(error))
+        }
+        opened => opened.map_err(cannot("open the log")),
+    }
+}
+
 /// Opens log and names, and makes them fit each other. Says besides whether this server may have forgotten entries; what is
 /// taken out of the log is written down as missing before it goes, and what was damaged as soon as it was cut off.
 fn open_names(config: &Config, home: &DataDir) -> Result<(DiskLog, namespace::Namespace, Stores, bool), Ended> {
-    let (mut log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
+    let (mut log, opened) = open_log(home)?;
     if opened.cut {
         // Before anything that takes long: a life that is ended on the way to its names leaves a log that looks whole.
         distrust(home)?;
@@ -636,10 +648,7 @@ impl Server {
     /// Waits for the end, and brings it about in order.
     async fn until_end(self: Arc<Self>, home: &DataDir, stop: Arc<Stop>) -> Result<(), Ended> {
         let (mut log, mut names) = (self.node.watch_fatal(), self.machine.watch_fatal());
-        let no_room = || {
-            let reason = "the chunks could not be written for want of room".to_owned();
-            if self.chunks.is_in_doubt() { Fatal::Broken(reason) } else { Fatal::NoRoom(reason) }
-        };
+        let no_room = || Fatal::NoRoom("the chunks could not be written for want of room".into());
         let (log, names) = tokio::select! {
             () = stop.asked() => (None, None),
             () = self.is_out_of_room(home) => (Some(no_room()), None),
@@ -648,7 +657,7 @@ impl Server {
         };
         match (log, names) {
             (Some(Fatal::Broken(reason)), _) => Err(Ended::Failed(reason)),
-            (Some(Fatal::NoRoom(reason)), _) => Err(Ended::NoRoom(reason)),
+            (Some(Fatal::NoRoom(reason)), _) => Err(self.ended_for_want_of_room(reason)),
             (Some(Fatal::Damaged(reason)), _) => {
                 Err(suspect_log(self.doubtful, self.cluster.started.elapsed(), reason))
             }
@@ -658,11 +667,18 @@ impl Server {
         }
     }
 
+    /// Nothing is in doubt by that alone; but it is if anything besides could not be kept.
+    fn ended_for_want_of_room(&self, reason: String) -> Ended {
+        let names_unkept = self.machine.watch_fatal().borrow().as_ref().is_some_and(|broken| broken.unkept);
+        let in_doubt = names_unkept || self.node.is_in_doubt() || self.chunks.is_in_doubt();
+        if in_doubt { Ended::Failed(reason) } else { Ended::NoRoom(reason) }
+    }
+
     /// Has the next life find out whether the names here can be used, and begins it at once; but not again and again.
     async fn suspect_names(&self, home: &DataDir, broken: Broken) -> Ended {
         let Broken { reason, unkept, passing } = broken;
         // That is no fault of theirs; and what they lack the log has, if it was not taken for durable.
-        let ended = if unkept { Ended::Failed(reason.clone()) } else { Ended::NoRoom(reason.clone()) };
+        let ended = self.ended_for_want_of_room(reason.clone());
         if no_room::is_for_want_of_room(&ended, home.root()) {
             return ended;
         }

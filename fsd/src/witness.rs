@@ -2,7 +2,6 @@
 
 use crate::consensus::keep::Keep;
 use crate::consensus::log::LogStore;
-use crate::consensus::log_disk::DiskLog;
 use crate::consensus::node::{Fatal, Node};
 use crate::identity::DataDir;
 use crate::joining;
@@ -12,7 +11,7 @@ use crate::serve::listen::{self, Guest};
 use crate::serve::peer::{Deaf, PeerServer};
 use crate::serve::witness::{WitnessAdmin, WitnessNode};
 use crate::serve_guest;
-use crate::server::{Ended, cannot, keep_of_log, setup, started, suspect_log};
+use crate::server::{Ended, cannot, keep_of_log, open_log, setup, started, suspect_log};
 use crate::stop::Stop;
 use crate::transport::PeerTransport;
 use raidfs_common::config::Config;
@@ -30,7 +29,7 @@ const SYNC_EVERY: Duration = raidfs_common::limits::LOG_SYNC_EVERY;
 pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Arc<Stop>) -> Result<(), Ended> {
     let (me, life) = (home.identity().server, home.life());
     let listener = Listener::new(port.into()).map_err(cannot("use the port"))?;
-    let (log, opened) = DiskLog::open(&home.log()).map_err(cannot("open the log"))?;
+    let (log, opened) = open_log(home)?;
     let doubtful = life.power_lost || opened.cut;
     if doubtful {
         home.distrust().map_err(cannot("note that entries may be missing"))?;
@@ -112,6 +111,7 @@ async fn until_end(
     match failed {
         None => {}
         Some(Fatal::Broken(reason)) => return Err(Ended::Failed(reason)),
+        Some(Fatal::NoRoom(reason)) if node.is_in_doubt() => return Err(Ended::Failed(reason)),
         Some(Fatal::NoRoom(reason)) => return Err(Ended::NoRoom(reason)),
         Some(Fatal::Damaged(reason)) => return Err(suspect_log(doubtful, began.elapsed(), reason)),
         Some(Fatal::OtherHistory(reason)) => {

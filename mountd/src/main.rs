@@ -27,6 +27,8 @@ const LAST_FLUSH: Duration = Duration::from_secs(60);
 const HELD_PATIENCE: Duration = Duration::from_secs(5);
 /// A mount that was taken away, and stores what was written, is waited for by the next one for so long.
 const LEAVING_PATIENCE: Duration = Duration::from_secs(15);
+/// Who is told to end while it opens a session waits for the answer for so long.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 /// How often that is looked at.
 const LEAVING_POLL: Duration = Duration::from_millis(20);
 
@@ -217,12 +219,17 @@ async fn connect_unless(
     holder: &str,
     takeover: bool,
 ) -> Result<Option<Arc<ClusterClient>>, OpenError> {
+    let mut connecting = std::pin::pin!(connect(config, holder, takeover));
     tokio::select! {
-        connected = connect(config, holder, takeover) => return connected.map(Some),
+        connected = &mut connecting => return connected.map(Some),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("told to end before anything was mounted");
+    // A session that is about to be open would keep others from mounting until it lapses.
+    if let Ok(Ok(cluster)) = tokio::time::timeout(LAST_ANSWER, connecting).await {
+        cluster.close().await;
+    }
     Ok(None)
 }
 

@@ -252,6 +252,17 @@ pub fn has_room(dir: &Path, bytes: u64) -> io::Result<bool> {
     }
 }
 
+/// Whether a file system that has taken a write has room for it, so that no later sync can fail for want of it: true of those
+/// that overwrite in place. False if that is not known.
+pub fn has_room_for_what_it_took(dir: &Path) -> bool {
+    let Ok(file) = File::open(there(dir)) else { return false };
+    // SAFETY: plain numbers.
+    let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: an open descriptor, and a structure that outlives the call.
+    let told = unsafe { libc::fstatfs(file.as_raw_fd(), &mut stat) } == 0;
+    told && matches!(stat.f_type, libc::EXT4_SUPER_MAGIC | libc::XFS_SUPER_MAGIC | libc::TMPFS_MAGIC)
+}
+
 /// The next byte from `at` on that is no hole for the file system; None behind the last.
 pub fn next_data(file: &File, at: u64) -> io::Result<Option<u64>> {
     // SAFETY: plain numbers and an open descriptor. Nothing uses the file's own position.

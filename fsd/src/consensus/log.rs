@@ -47,6 +47,16 @@ pub trait LogStore {
     fn end_sync(&mut self, mark: SyncMark);
 }
 
+/// Entries, or a vote, were not written for want of room. All that was there before is, and nothing of what comes behind it.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct NotWritten(pub io::Error);
+
+/// What a log holds may be in memory only: opening it could not sync it.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct NotSynced(pub io::Error);
+
 /// What a sync covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyncMark {

@@ -2,9 +2,10 @@
 //! with the vote that is synced at each change.
 
 use super::keep::Run;
-use super::log::{LogStore, SyncJob, SyncMark, Vote};
+use super::log::{LogStore, NotSynced, NotWritten, SyncJob, SyncMark, Vote};
 use super::segment::Segment;
 use super::short_log;
+use crate::chunk::io::is_full;
 use crate::sealed;
 use raidfs_common::id::{LogIndex, ServerId, Term};
 use raidfs_common::rpc::peer::LogEntry;
@@ -87,7 +88,7 @@ impl DiskLog {
         log.vote.term = log.vote.term.max(log.last().1);
         // What was read back may still be in the page cache only.
         let job = log.begin_sync();
-        (job.work)()?;
+        (job.work)().map_err(|error| io::Error::new(error.kind(), NotSynced(error)))?;
         log.end_sync(job.mark);
         Ok((log, Opened { cut }))
     }
@@ -148,6 +149,11 @@ impl DiskLog {
     }
 }
 
+/// An error of a write that leaves what was there before as it was.
+fn not_written(error: io::Error) -> io::Error {
+    if is_full(&error) { io::Error::new(error.kind(), NotWritten(error)) } else { error }
+}
+
 fn open_segments(dir: &Path) -> io::Result<(Vec<Segment>, bool)> {
     let mut paths: Vec<PathBuf> = fs::read_dir(dir)?.map(|e| e.map(|e| e.path())).collect::<io::Result<_>>()?;
     paths.retain(|p| p.extension().is_some_and(|e| e == "log"));
@@ -197,7 +203,8 @@ impl LogStore for DiskLog {
     }
 
     fn save_vote(&mut self, vote: Vote) -> io::Result<()> {
-        sealed::write(&self.dir.join(VOTE_FILE), &(vote.term, vote.given))?;
+        // Should it be there all the same, it is a promise that nobody was given: the next life keeps it, too.
+        sealed::write(&self.dir.join(VOTE_FILE), &(vote.term, vote.given)).map_err(not_written)?;
         self.vote = vote;
         Ok(())
     }
@@ -244,11 +251,11 @@ impl LogStore for DiskLog {
 
     fn append(&mut self, entries: &[LogEntry]) -> io::Result<()> {
         if self.current().length > self.segment_bytes {
-            let segment = Segment::create(&self.dir, self.last())?;
+            let segment = Segment::create(&self.dir, self.last()).map_err(not_written)?;
             self.segments.push(segment);
             self.names_dirty = true;
         }
-        self.current().append(entries)?;
+        self.current().append(entries).map_err(not_written)?;
         self.remember(entries);
         Ok(())
     }
@@ -422,7 +429,9 @@ mod tests {
         let segment = &log.segments[0];
         segment.file.write_all_at(b"half of a record", segment.length).expect("so far there is room");
         fault::plan(Call::Write, 0, libc::ENOSPC);
-        assert!(log.append(&[entry(2, 1), entry(3, 1)]).is_err());
+        let error = log.append(&[entry(2, 1), entry(3, 1)]).expect_err("there is no room");
+        assert!(error.get_ref().is_some_and(|error| error.is::<NotWritten>()), "{error:?}");
+        assert!(error.to_string().contains("No space left"), "who tells a full disk by words: {error}");
         assert_eq!(log.last(), (LogIndex(1), Term(1)));
         assert_eq!(DiskLog::open(dir.path()).expect("it opens").1, Opened { cut: false });
         log.segment_bytes = 1;
@@ -431,6 +440,9 @@ mod tests {
         assert_eq!(DiskLog::open(dir.path()).expect("it opens").1, Opened { cut: false });
         log.append(&[entry(2, 1)]).expect("there is room again");
         assert_eq!(log.read(LogIndex(1), usize::MAX).expect("it reads"), [entry(1, 1), entry(2, 1)]);
+        fault::plan(Call::Write, 0, libc::ENOSPC);
+        let error = log.reset(LogIndex(9), Term(1)).expect_err("there is no room");
+        assert!(error.get_ref().is_none(), "what was there is gone: {error:?}");
     }
 
     #[test]

@@ -3,8 +3,7 @@
 
 use super::core::{Core, Failure, Now, Output, Setup};
 use super::keep::Keep;
-use super::log::{LogStore, SyncJob, SyncMark};
-use crate::chunk::io::is_full;
+use super::log::{LogStore, NotWritten, SyncJob, SyncMark};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use raidfs_common::id::{Incarnation, LogIndex, ServerId, Term};
@@ -14,6 +13,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -140,6 +140,7 @@ pub struct Node<L, M: Machine, T> {
     durable: watch::Sender<LogIndex>,
     syncs: mpsc::UnboundedSender<SyncJob>,
     fatal: watch::Sender<Option<Fatal>>,
+    in_doubt: AtomicBool,
     me: ServerId,
 }
 
@@ -181,6 +182,7 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
             status: watch::Sender::new(status),
             syncs,
             fatal: watch::Sender::new(None),
+            in_doubt: AtomicBool::new(false),
             me,
         });
         tokio::spawn(node.clone().run_syncs(jobs));
@@ -205,6 +207,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     /// Holds the reason once this voter has fallen silent for good.
     pub fn watch_fatal(&self) -> watch::Receiver<Option<Fatal>> {
         self.fatal.subscribe()
+    }
+
+    /// Whether something may be missing of the log that was acknowledged.
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::SeqCst)
     }
 
     /// How long ago each other voter was heard; of the leader only.
@@ -508,6 +515,10 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
     }
 
     fn end(&self, why: Fatal) {
+        // Also of what comes after another reason.
+        if matches!(why, Fatal::Broken(_)) {
+            self.in_doubt.store(true, Ordering::SeqCst);
+        }
         self.fatal.send_if_modified(|f| f.is_none() && f.replace(why).is_none());
     }
 
@@ -619,7 +630,7 @@ fn fatal(what: &str, error: &io::Error) -> Fatal {
     let reason = format!("{what}: {error}");
     match error.kind() {
         io::ErrorKind::InvalidData => Fatal::Damaged(reason),
-        _ if is_full(error) => Fatal::NoRoom(reason),
+        _ if error.get_ref().is_some_and(|error| error.is::<NotWritten>()) => Fatal::NoRoom(reason),
         _ => Fatal::Broken(reason),
     }
 }

@@ -112,7 +112,7 @@ impl Segment {
             bytes.extend_from_slice(&record);
         }
         if let Err(error) = append_at(&self.file, &bytes, self.length) {
-            let _ = self.file.set_len(self.length);
+            self.file.set_len(self.length)?;
             return Err(error);
         }
         self.slots.append(&mut slots);

@@ -57,9 +57,12 @@ pub struct Broken {
     pub passing: bool,
 }
 
-/// The first reason counts.
+/// The first reason counts; and whatever it was, that something was not kept.
 fn give_up(fatal: &watch::Sender<Option<Broken>>, broken: Broken) {
-    fatal.send_if_modified(|f| f.is_none() && f.replace(broken).is_none());
+    fatal.send_if_modified(|first| match first {
+        Some(first) => broken.unkept && !std::mem::replace(&mut first.unkept, true),
+        None => first.replace(broken).is_none(),
+    });
 }
 
 fn unreadable(fault: &Fault) -> Broken {

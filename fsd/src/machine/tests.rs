@@ -127,6 +127,7 @@ fn names_that_found_no_room_are_in_the_log_and_put_nothing_in_doubt() {
     }
     let dir = tempfile::tempdir().expect("a directory");
     let machine = machine(dir.path());
+    machine.fail_to_write(&Fault::store("write", io::Error::from_raw_os_error(libc::ENOSPC)));
     machine.fail_to_sync(&Fault::store("sync", io::Error::from_raw_os_error(libc::ENOSPC)));
     assert!(machine.watch_fatal().borrow().clone().expect("it says so").unkept, "what was promised room");
 }

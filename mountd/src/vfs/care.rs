@@ -3,6 +3,7 @@
 
 use super::Shared;
 use super::cluster::{Changed, ChunkAddress, Cluster};
+use super::stop::{self, unless_stopped};
 use parking_lot::Mutex;
 use raidfs_common::error::FsError;
 use raidfs_common::namespace::{Answer, Query};
@@ -22,10 +23,11 @@ const SCARCE_BYTES: u64 = 512 << 20;
 /// Bytes that are written behind before the room is known.
 const UNKNOWN_BYTES: i64 = 16 << 20;
 
-/// What was removed or cut is gone from the disks after so long, as a rule: until then no room is waited for, not told.
-const FREED_AFTER: Duration = Duration::from_secs(2);
-/// How often it is tried whether there is room by now.
-const TRY_EVERY: Duration = Duration::from_millis(50);
+/// What was removed or cut is gone from the disks after so long, as a rule: until then room is waited for.
+const FREED_AFTER: Duration = Duration::from_secs(4);
+/// How often it is tried whether there is room by now. Not more often: while the mirrors are about to free what was removed, one
+/// may have room when the other has none, and who has none would be put out.
+const TRY_EVERY: Duration = Duration::from_millis(250);
 
 /// When this mount has last given room back that the servers may still be about to free.
 #[derive(Debug, Default)]
@@ -37,9 +39,9 @@ impl Freed {
         *self.0.lock() = Some(now);
     }
 
-    /// Whether there may be more room in a moment.
-    pub fn may_be_on_its_way(&self, now: Instant) -> bool {
-        self.0.lock().is_some_and(|at| now.saturating_duration_since(at) < FREED_AFTER)
+    /// Until when there may be more room than now, by what was given back so far; None: it was not.
+    pub fn waited_for_until(&self) -> Option<Instant> {
+        self.0.lock().map(|at| at + FREED_AFTER)
     }
 }
 
@@ -86,27 +88,30 @@ fn allowed(space: &[Space]) -> i64 {
 }
 
 impl<C: Cluster> Shared<C> {
-    /// Changes a chunk. For want of room only if none is on its way: on a local disk, what was removed makes room at once.
+    /// Changes a chunk. If there is no room, but some is on its way, it waits: on a local disk, what was removed makes room at
+    /// once. Not for what is removed meanwhile, or it might wait for ever.
     pub(super) async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
+        let mut until = None;
         loop {
-            match self.cluster.change_chunk(at, change.clone()).await {
-                Err(FsError::NoSpace) if self.freed.may_be_on_its_way(Instant::now()) && !self.is_closed() => {
-                    tokio::time::sleep(TRY_EVERY).await;
-                }
-                changed => return changed,
+            let changed = self.cluster.change_chunk(at, change.clone()).await;
+            if !changed.as_ref().is_err_and(|error| *error == FsError::NoSpace) {
+                return changed;
             }
+            let now = Instant::now();
+            let until = *until.get_or_insert_with(|| self.freed.waited_for_until().unwrap_or(now));
+            if until <= now || self.is_closed() || stop::check().is_err() {
+                return changed;
+            }
+            tokio::time::sleep(TRY_EVERY).await;
         }
     }
 
-    /// Whether the disks could take so many bytes at all: what cannot be reserved as a whole would fill them before that is told.
+    /// Whether the disks, if they were empty, could take so many bytes: what they never could would fill them before that is told.
     pub(super) async fn check_room(&self, bytes: u64) -> Result<(), FsError> {
-        let known = self.cluster.ask(Query::Totals).await;
+        let known = unless_stopped(self.cluster.ask(Query::Totals)).await;
         let Ok(Answer::Totals { space, .. }) = known else { return Ok(()) };
-        let is_known = space.iter().all(|space| space.total > 0 && !space.is_out_of_service());
-        // While room is on its way all of it may be.
-        let all = self.freed.may_be_on_its_way(Instant::now());
-        let room =
-            space.iter().map(|space| if all { space.total } else { space.usable() }).fold(0, u64::saturating_add);
+        let is_known = space.iter().all(|space| space.total > 0);
+        let room = space.iter().map(|space| space.total).fold(0, u64::saturating_add);
         if is_known && bytes > room { Err(FsError::NoSpace) } else { Ok(()) }
     }
 
@@ -148,6 +153,14 @@ mod tests {
         assert_eq!(allowed(&[away, away]), UNKNOWN_BYTES);
         assert_eq!(allowed(&[space(10 * GIB), Space::default()]), UNKNOWN_BYTES);
         assert_eq!(allowed(&[space(2), Space::default()]), 0);
+    }
+
+    #[test]
+    fn room_is_waited_for_after_something_was_removed_and_not_for_ever() {
+        let (freed, now) = (Freed::default(), Instant::now());
+        assert_eq!(freed.waited_for_until(), None);
+        freed.some(now);
+        assert_eq!(freed.waited_for_until(), Some(now + FREED_AFTER));
     }
 
     #[test]

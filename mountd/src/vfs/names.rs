@@ -335,7 +335,9 @@ impl<C: Cluster> Shared<C> {
     /// What was unlinked for good needs nothing written any more.
     fn after_unlink(&self, attrs: &[Attr]) {
         for attr in attrs.iter().filter(|a| a.nlink == 0 && a.kind == FileKind::File) {
-            self.freed.some(Instant::now());
+            if attr.blocks > 0 {
+                self.freed.some(Instant::now());
+            }
             self.doom(attr.ino);
             self.left_unsynced.lock().remove(attr.ino);
         }

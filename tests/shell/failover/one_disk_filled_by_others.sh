@@ -4,6 +4,7 @@
 # wait, `status` says what to do, and once there is room everything goes on by itself: the mount is the same, and open files are.
 skip_without mkfs.ext4
 local_ext4 "$DIR/data" 600M -m 0
+config 'io_timeout = "120s"'
 cluster_up
 others=$DIR/data/others
 mount=$(pid_of mountd)
@@ -41,6 +42,9 @@ echo after >&5
 check "a file that was open all the while can be synced" sync "$MNT/held"
 exec 5>&-
 same "and has what was written before and after" $'before\nafter' "$(cat "$MNT/held")"
-refuse "no server takes it for a power loss" grep -hE "went down uncleanly|from before power was lost" "$DIR"/log/*.log
+for name in fsd1 fsd2 fsd3 fsd4; do
+  check "$name says that it went on by itself" grep -q "there is room on the disk again" "$DIR/log/$name.log"
+done
+refuse "nobody takes it for a power loss everywhere" grep -h "from before power was lost" "$DIR"/log/*.log
 refuse "or for a damaged log" grep -h "is damaged, and is cut off" "$DIR"/log/*.log
 check "verify finds nothing wrong" verify

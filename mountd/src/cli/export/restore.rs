@@ -126,10 +126,11 @@ impl Restorer {
     /// Gives the directories their owners, modes and times, what is inside first.
     pub fn finish(mut self, root: &Attr) -> Result<(), Failure> {
         self.directories.insert(0, (self.root.clone(), *root));
+        let mut result = Ok(());
         for (path, attr) in self.directories.iter().rev() {
-            dress(path, attr, &Extras::default())?;
+            result = result.and(dress(path, attr, &Extras::default()));
         }
-        Ok(())
+        result
     }
 
     /// Gives a file that was made already one more name, and says what it is missing; None: this is its first. `pair` is the
@@ -281,9 +282,13 @@ fn dress(path: &Path, attr: &Attr, extras: &Extras) -> Result<(), Failure> {
     };
     let mode = match attr.kind {
         FileKind::Symlink => Ok(()),
-        // SAFETY: as above.
-        _ => checked(unsafe { libc::chmod(c.as_ptr(), libc::mode_t::from(attr.perm)) })
-            .map_err(Failure::file("set the mode of", path)),
+        _ => {
+            // What has another's owner now must not lend his rights.
+            let perm = if owned.is_ok() { attr.perm } else { attr.perm & 0o1777 };
+            // SAFETY: as above.
+            let set = checked(unsafe { libc::chmod(c.as_ptr(), libc::mode_t::from(perm)) });
+            set.map_err(Failure::file("set the mode of", path))
+        }
     };
     let xattrs = set_xattrs(path, extras);
     let spec = |t: Time| libc::timespec { tv_sec: t.secs, tv_nsec: t.nanos.into() };

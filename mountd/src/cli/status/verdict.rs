@@ -52,15 +52,20 @@ impl Verdict {
 
 /// Whether nobody who answers has ever seen an entry. Who waits for room on its disk does not look.
 fn is_new(seen: &Seen) -> bool {
-    let waits = seen.config.voters().into_iter().any(|server| seen.waits_for_room(server));
-    !waits && seen.answers.values().flatten().all(|status| status.last_index == LogIndex(0))
+    let look = |server: &ServerId| seen.answer(*server).filter(|_| !seen.waits_for_room(*server));
+    let mut last = seen.answers.keys().filter_map(look).map(|status| status.last_index).peekable();
+    last.peek().is_some() && last.all(|last| last == LogIndex(0))
 }
 
 /// Of a cluster that has never lived.
 fn waits_for_its_parts(seen: &Seen) -> String {
     let missing = seen.answers.iter().filter(|(_, answer)| answer.is_none()).map(|(server, _)| server.to_string());
     let missing: Vec<String> = missing.collect();
+    let full: Vec<ServerId> = seen.answers.keys().copied().filter(|server| seen.waits_for_room(*server)).collect();
     match missing.is_empty() {
+        true if !full.is_empty() => {
+            format!("this new cluster begins once there is room on the disks of {}", human::list(full))
+        }
         true => "this new cluster is about to begin".to_owned(),
         false => format!(
             "this new cluster begins once all servers and the witness run; start what is missing: {}",
@@ -678,6 +683,10 @@ mod tests {
         let line = judge(&s).line();
         assert!(line.starts_with("unavailable: nobody leads (0 of 5 voters answer, 3 are needed)"), "{line}");
         assert!(line.contains("make room on the disks of "), "{line}");
+        let others = s.answers.values_mut().flatten().skip(1);
+        others.for_each(|status| (status.incarnation, status.disk_error) = (Incarnation(1), None));
+        let line = judge(&s).line();
+        assert!(line.starts_with("unavailable: this new cluster begins once there is room on the disks of "), "{line}");
     }
 
     #[test]
