@@ -367,6 +367,11 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         }
     }
 
+    /// Has another lead, without waiting for it, and goes on as one that follows. False: nobody can, or this one does not lead.
+    pub fn pass_lead(self: &Arc<Self>) -> bool {
+        self.step(|inner, now| inner.core.hand_over(now))
+    }
+
     /// Takes a piece of a snapshot; the last one replaces the state. From the moment that it is found newer than what is
     /// applied until it has taken its place, nothing is applied: neither would fit the other any more.
     pub async fn on_snapshot(self: &Arc<Self>, piece: SnapshotPiece) -> (Term, bool) {

@@ -303,6 +303,11 @@ impl<P: Proposer> Duties<P> {
         if !judgement::heed(&state, server, heard) {
             return false;
         }
+        // What is wrong with it is its disk, as a rule, on which its log is, too: it would write down its own eviction there
+        // before all else. It says it to the next leader in a moment. (Who stops hands over by itself.)
+        if server == self.cluster.me && reason != STOPS && self.proposer.pass_lead() {
+            return false;
+        }
         let done = self.pair_event(pair, epoch, PairEvent::Evict { server }).await;
         if done {
             match server == from && reason == STOPS {

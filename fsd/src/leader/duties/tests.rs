@@ -17,6 +17,8 @@ struct State {
     made: Vec<Change>,
     /// How long ago everybody answered a heartbeat.
     heard: Option<Duration>,
+    /// Another can lead.
+    can_pass: bool,
 }
 
 /// A namespace that takes everything.
@@ -54,6 +56,10 @@ impl Proposer for Names {
 
     fn heard(&self, _: ServerId) -> Option<Duration> {
         self.0.lock().heard
+    }
+
+    fn pass_lead(&self) -> bool {
+        self.0.lock().can_pass
     }
 
     fn applied(&self) -> LogIndex {
@@ -165,4 +171,24 @@ async fn whoever_accuses_its_mirror_is_believed_only_once_it_has_answered() {
     assert!(duties.accused(ME, PairId(0), Epoch(1), other, "no answer in time").await);
     let evicted = Change::Pair { pair: PairId(0), epoch: Epoch(1), event: PairEvent::Evict { server: other } };
     assert_eq!(names.made(), [evicted]);
+}
+
+#[tokio::test]
+async fn a_leader_that_is_not_to_be_relied_on_leaves_it_to_the_next_one_to_put_it_out() {
+    let names = Names::default();
+    let duties = leader(&names, &Arc::default(), Duration::from_secs(60));
+    let accused = async |can_pass, reason: &str| {
+        names.0.lock().heard = Some(Duration::ZERO);
+        names.0.lock().can_pass = can_pass;
+        names.0.lock().made.clear();
+        let done = duties.accused(ME, PairId(0), Epoch(1), ME, reason).await;
+        (done, names.made().len())
+    };
+    assert_eq!(accused(true, "its disk takes more than 1.0 s to change a chunk").await, (false, 0));
+    assert_eq!(
+        accused(false, "its disk takes more than 1.0 s to change a chunk").await,
+        (true, 1),
+        "there is no other"
+    );
+    assert_eq!(accused(true, STOPS).await, (true, 1), "who stops hands over when its mirror serves");
 }
