@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// The reason that a server which stops in order gives for being put out of its pair: no trouble.
 pub const STOPS: &str = "it stops";
+/// How the reason begins with which a server accuses itself of a disk that is slow.
+pub const SLOW_DISK: &str = "its disk takes more than ";
 
 /// A log entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

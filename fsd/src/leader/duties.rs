@@ -15,7 +15,7 @@ use raidfs_common::namespace::{Change, PairEvent};
 use raidfs_common::pair::{Member, Pair, Space};
 use raidfs_common::plant::{Bug, planted};
 use raidfs_common::rpc::admin::{Accepting, NotAccepted, NotReplaced};
-use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, STOPS, Started};
+use raidfs_common::rpc::peer::{Joining, PeerServiceClient, Report, SLOW_DISK, STOPS, Started};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -303,9 +303,9 @@ impl<P: Proposer> Duties<P> {
         if !judgement::heed(&state, server, heard) {
             return false;
         }
-        // What is wrong with it is its disk, as a rule, on which its log is, too: it would write down its own eviction there
-        // before all else. It says it to the next leader in a moment. (Who stops hands over by itself.)
-        if server == self.cluster.me && reason != STOPS && self.proposer.pass_lead() {
+        // Its log is on that disk, too: it would write down its own eviction there before all else. It says it to the next leader
+        // in a moment.
+        if server == self.cluster.me && reason.starts_with(SLOW_DISK) && self.proposer.pass_lead() {
             return false;
         }
         let done = self.pair_event(pair, epoch, PairEvent::Evict { server }).await;

@@ -10,6 +10,7 @@ use super::judge::Standing;
 use parking_lot::Mutex;
 use raidfs_common::error::Rejection;
 use raidfs_common::rpc::chunks::{ChunkServiceClient, View};
+use raidfs_common::rpc::peer::SLOW_DISK;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -143,7 +144,7 @@ impl Replica {
             // It may have come through while the mirror was asked.
             match self.strain.stuck(Instant::now()) {
                 Some(Stuck { lasts, what }) if at_fault(lasts, mirror) => {
-                    self.accuse(self.me, format!("its disk takes more than {:.1} s to {what}", lasts.as_secs_f32()));
+                    self.accuse(self.me, format!("{SLOW_DISK}{:.1} s to {what}", lasts.as_secs_f32()));
                 }
                 _ => tokio::time::sleep(ASK_AGAIN).await,
             }
