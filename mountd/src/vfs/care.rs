@@ -89,7 +89,7 @@ fn allowed(space: &[Space]) -> i64 {
 
 impl<C: Cluster> Shared<C> {
     /// Changes a chunk. If there is no room, but some is on its way, it waits: on a local disk, what was removed makes room at
-    /// once. Not for what is removed meanwhile, or it might wait for ever.
+    /// once. Not for what is removed meanwhile, or it might wait for ever. If there is none after all, that is known to who writes next.
     pub(super) async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
         let mut until = None;
         loop {
@@ -100,6 +100,7 @@ impl<C: Cluster> Shared<C> {
             let now = Instant::now();
             let until = *until.get_or_insert_with(|| self.freed.waited_for_until().unwrap_or(now));
             if until <= now || self.is_closed() || stop::check().is_err() {
+                self.allowance.spend();
                 return changed;
             }
             tokio::time::sleep(TRY_EVERY).await;

@@ -267,12 +267,7 @@ impl<C: Cluster> Shared<C> {
             }
             match result {
                 Ok(_) => state.landed_end = state.landed_end.max(offset + length as u64),
-                Err(error) => {
-                    if error == FsError::NoSpace {
-                        self.allowance.spend();
-                    }
-                    self.take_back_size(file.ino, &state);
-                }
+                Err(_) => self.take_back_size(file.ino, &state),
             }
             // The size must not run ahead of the blocks: one lock over both.
             let blocks = result.map_or(0, |changed| changed.blocks);

@@ -226,9 +226,6 @@ impl<C: Cluster> Shared<C> {
             for step in steps {
                 let mark = self.cluster.loss_mark();
                 let changed = self.change_chunk(at, step(piece.offset, piece.length)).await;
-                if changed.as_ref().is_err_and(|error| *error == FsError::NoSpace) {
-                    self.allowance.spend();
-                }
                 let more = self.landed_directly(file, piece.index, mark, changed)?;
                 match more {
                     ..0 => self.freed.some(Instant::now()),

@@ -12,7 +12,7 @@ exec 5> "$MNT/held"
 echo before >&5
 need sync "$MNT/held"
 need mkdir "$MNT/names"
-# A name that is synced is there for good.
+# renames_from AT N: the N-th after so many. A name that is synced is there for good.
 renames_from() { renames $(($1 + $2)); }
 renames() { mv "$MNT/names/$(($1 - 1))" "$MNT/names/$1" && sync "$MNT/names"; }
 : > "$MNT/names/0"

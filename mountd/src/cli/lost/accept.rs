@@ -26,8 +26,7 @@ pub async fn run(target: &Target, servers: &str, confirmed: bool) -> Result<Exit
     let config = target.config();
     let seen = look(config).await?;
     let pair = named(&seen.best.pairs, servers)?;
-    let servers = servers_word(pair);
-    let servers = servers.as_str();
+    let servers = &*servers_word(pair);
     let refused = |why| Failure::NotAccepted { servers: servers.to_owned(), why };
     refuse_at_once(&seen, pair).map_err(refused)?;
     let listing = list(config, &seen, Some(pair)).await?;
@@ -51,11 +50,8 @@ pub async fn run(target: &Target, servers: &str, confirmed: bool) -> Result<Exit
 }
 
 fn named<'a>(pairs: &'a [Pair], servers: &str) -> Result<&'a Pair, Failure> {
-    let is_meant = |pair: &&Pair| {
-        let [a, b] = pair.members.map(|member| member.server);
-        [format!("{a}+{b}"), format!("{b}+{a}")].iter().any(|name| name == servers)
-    };
-    pairs.iter().find(is_meant).ok_or_else(|| Failure::NoSuchPair {
+    let reversed = servers.split_once('+').map(|(a, b)| format!("{b}+{a}")).unwrap_or_default();
+    pairs.iter().find(|pair| [servers, &reversed].contains(&&*servers_word(pair))).ok_or_else(|| Failure::NoSuchPair {
         asked: servers.to_owned(),
         known: pairs.iter().map(servers_word).collect(),
     })

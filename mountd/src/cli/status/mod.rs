@@ -144,6 +144,11 @@ fn look(target: &Target) -> Seen {
     seen
 }
 
+/// Whether a server's process only says that its disk has no room, and goes on once there is some.
+fn waits_for_room(status: &ServerStatus) -> bool {
+    status.incarnation == Incarnation(0) && status.disk_error.is_some()
+}
+
 impl Seen {
     /// The answer that knows most.
     pub fn best(&self) -> Option<&ServerStatus> {
@@ -171,13 +176,17 @@ impl Seen {
 
     /// How many voters answer, and how many have to: with fewer nobody gets a lease, and without one no server serves.
     pub fn attendance(&self) -> (usize, usize) {
-        let votes = |server: &&ServerId| self.answer(**server).is_some() && !self.waits_for_room(**server);
-        (self.answers.keys().filter(votes).count(), self.answers.len() / 2 + 1)
+        (self.voting().count(), self.answers.len() / 2 + 1)
     }
 
-    /// Whether a server's process only says that its disk has no room, and goes on once there is some.
-    pub fn waits_for_room(&self, server: ServerId) -> bool {
-        self.answer(server).is_some_and(|status| status.incarnation == Incarnation(0) && status.disk_error.is_some())
+    /// Of those that answer, those that take part.
+    pub fn voting(&self) -> impl Iterator<Item = &ServerStatus> {
+        self.answers.values().flatten().filter(|status| !waits_for_room(status))
+    }
+
+    /// Those that answer, and do not take part: they go on once there is room on their disks.
+    pub fn waiting_for_room(&self) -> Vec<ServerId> {
+        self.answers.values().flatten().filter(|status| waits_for_room(status)).map(|status| status.server).collect()
     }
 
     /// Who serves a pair's files: whose copy is in sync, and who hears a leader, without whom it has no lease.

@@ -52,16 +52,15 @@ impl Verdict {
 
 /// Whether nobody who answers has ever seen an entry. Who waits for room on its disk does not look.
 fn is_new(seen: &Seen) -> bool {
-    let look = |server: &ServerId| seen.answer(*server).filter(|_| !seen.waits_for_room(*server));
-    let mut last = seen.answers.keys().filter_map(look).map(|status| status.last_index).peekable();
-    last.peek().is_some() && last.all(|last| last == LogIndex(0))
+    let mut voting = seen.voting().peekable();
+    voting.peek().is_some() && voting.all(|status| status.last_index == LogIndex(0))
 }
 
 /// Of a cluster that has never lived.
 fn waits_for_its_parts(seen: &Seen) -> String {
     let missing = seen.answers.iter().filter(|(_, answer)| answer.is_none()).map(|(server, _)| server.to_string());
     let missing: Vec<String> = missing.collect();
-    let full: Vec<ServerId> = seen.answers.keys().copied().filter(|server| seen.waits_for_room(*server)).collect();
+    let full = seen.waiting_for_room();
     match missing.is_empty() {
         true if !full.is_empty() => {
             format!("this new cluster begins once there is room on the disks of {}", human::list(full))
@@ -90,7 +89,7 @@ fn nobody_leads(seen: &Seen) -> String {
     };
     let wait = human::span(seen.config.io_timeout);
     let absent = || seen.config.voters().into_iter().filter(|server| seen.answer(*server).is_none());
-    let full: Vec<ServerId> = seen.config.voters().into_iter().filter(|server| seen.waits_for_room(*server)).collect();
+    let full = seen.waiting_for_room();
     let is_down = |server| matches!(seen.process(Name::Server(server)), Some(State::Crashed | State::Stopped));
     let how = if !full.is_empty() {
         format!("make room on the disks of {}, which then go on by themselves", human::list(full))
@@ -107,9 +106,9 @@ fn nobody_leads(seen: &Seen) -> String {
 /// Judges.
 pub fn judge(seen: &Seen) -> Verdict {
     let mut found: Vec<(Level, String)> = Vec::new();
-    let (answering, _) = seen.attendance();
+    let anybody_answers = seen.answers.values().any(Option::is_some);
     match seen.leader() {
-        None if answering == 0 && seen.answers.values().flatten().next().is_none() => {
+        None if !anybody_answers => {
             let mut voters = seen.config.voters().into_iter();
             let why = match voters.find_map(|server| Some((server, seen.refusals.get(&server)?))) {
                 _ if nothing_runs(seen) => "nothing of it runs".to_owned(),
@@ -124,7 +123,7 @@ pub fn judge(seen: &Seen) -> Verdict {
         None => found.push((Level::Unavailable, nobody_leads(seen))),
         Some(_) => {}
     }
-    if seen.answers.values().flatten().next().is_some() {
+    if anybody_answers {
         for server in seen.config.voters() {
             if seen.best().is_some_and(|best| best.replacing.contains(&server)) {
                 found.push((Level::Degraded, waits_for_a_directory(seen, server)));
