@@ -33,6 +33,8 @@ use tokio::sync::{mpsc, watch};
 pub const A: ServerId = ServerId(1);
 pub const B: ServerId = ServerId(2);
 pub const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a killed server's threads are waited for.
+const DEATH: Duration = Duration::from_secs(1);
 
 /// Waits for a condition.
 pub async fn until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -143,14 +145,22 @@ pub struct Server {
     pub board: Arc<Board>,
     pub replica: Arc<Replica>,
     pub runtime: Option<Runtime>,
+    /// Each thread of a direct connection holds one.
+    direct_threads: Arc<()>,
     hung: Option<std::sync::mpsc::Sender<()>>,
 }
 
 impl Server {
-    /// As by kill -9.
+    /// As by kill -9: when it returns, nothing of this server answers any more, but what hangs in a stalled store.
     pub fn kill(&mut self) {
         self.hung = None;
-        self.runtime.take().unwrap().shutdown_background();
+        let runtime = self.runtime.take().unwrap();
+        let until = Instant::now() + DEATH;
+        // In a thread of its own, as no runtime may be waited for in another one.
+        std::thread::spawn(|| runtime.shutdown_timeout(DEATH)).join().unwrap();
+        while Arc::strong_count(&self.direct_threads) > 1 && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// As by a stop signal.
@@ -442,18 +452,19 @@ fn start(
         let _within = runtime.enter();
         replica.run_workers();
     }
-    runtime.spawn(serve(listener, replica.clone()));
-    Server { board, replica, runtime: Some(runtime), hung: None }
+    let direct_threads = Arc::new(());
+    runtime.spawn(serve(listener, replica.clone(), direct_threads.clone()));
+    Server { board, replica, runtime: Some(runtime), direct_threads, hung: None }
 }
 
-async fn serve(listener: std::net::TcpListener, replica: Arc<Replica>) {
+async fn serve(listener: std::net::TcpListener, replica: Arc<Replica>, direct_threads: Arc<()>) {
     listener.set_nonblocking(true).unwrap();
     let listener = TcpListener::from_std(listener).unwrap();
     // Ends the threads of direct connections with the runtime.
     let open = watch::Sender::new(());
     loop {
         let (mut stream, _) = listener.accept().await.unwrap();
-        let (replica, closed) = (replica.clone(), open.subscribe());
+        let (replica, closed, direct_thread) = (replica.clone(), open.subscribe(), direct_threads.clone());
         tokio::spawn(async move {
             let Ok(hello) = wire::read_hello(&mut stream).await else { return };
             let _ = wire::welcome(&mut stream, &Welcome::Yes).await;
@@ -461,7 +472,10 @@ async fn serve(listener: std::net::TcpListener, replica: Arc<Replica>) {
                 let chunk_thread = tokio::runtime::Handle::current();
                 let (stream, service) =
                     (stream.into_std().unwrap(), DirectServer { replica, chunk_thread: Some(chunk_thread) });
-                std::thread::spawn(move || serve_directly(stream, service, closed));
+                std::thread::spawn(move || {
+                    serve_directly(stream, service, closed);
+                    drop(direct_thread);
+                });
                 return;
             }
             let requests = BaseChannel::with_defaults(Wire::new(stream)).execute(ChunkServer::new(replica).serve());
