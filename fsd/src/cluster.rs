@@ -142,8 +142,10 @@ pub trait Proposer: Send + Sync + 'static {
     /// Waits until a quorum follows this server, which has applied everything that was agreed by then: its term, and its
     /// last entry. None: it does not lead (any more).
     fn confirm(&self) -> impl Future<Output = Option<(Term, LogIndex)>> + Send;
-    /// Has another lead. False: nobody can.
-    fn pass_lead(&self) -> bool;
+    /// Leader only: who could lead instead at once, the best first.
+    fn successors(&self) -> Vec<ServerId>;
+    /// Has one of them lead. False: it cannot, by now.
+    fn pass_lead(&self, to: ServerId) -> bool;
     /// Makes a change by the cluster's own hand. False: it was refused, or could not be made.
     fn propose(&self, change: Change) -> impl Future<Output = bool> + Send;
     /// Of these files' ends, those behind the size that the namespace has: with the cut generation, as a change wants it.
@@ -194,8 +196,12 @@ impl Proposer for NodeProposer {
         self.machine.with(|names| names.is_void(session))
     }
 
-    fn pass_lead(&self) -> bool {
-        self.node.pass_lead()
+    fn successors(&self) -> Vec<ServerId> {
+        self.node.successors()
+    }
+
+    fn pass_lead(&self, to: ServerId) -> bool {
+        self.node.pass_lead(to)
     }
 
     fn heard(&self, server: ServerId) -> Option<Duration> {

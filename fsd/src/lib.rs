@@ -17,6 +17,8 @@ pub mod chunk;
 pub mod cluster;
 pub mod consensus;
 pub mod cuts;
+#[cfg(test)]
+mod fake_peer;
 pub mod identity;
 mod joining;
 pub mod leader;

@@ -68,51 +68,10 @@ async fn ping(client: &PeerServiceClient) -> Option<Incarnation> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::StreamExt;
-    use raidfs_common::id::{ClusterId, ServerId, Term};
-    use raidfs_common::rpc::peer::{
-        AppendReply, AppendRequest, Joining, PeerService, Report, SnapshotPiece, Started, VoteReply, VoteRequest,
-    };
-    use raidfs_common::rpc::{PROTOCOL_VERSION, Service, Speaker, Welcome};
-    use raidfs_common::wire::Wire;
-    use tarpc::context::Context;
-    use tarpc::server::{BaseChannel, Channel};
-    use tokio::net::{TcpListener, TcpStream};
-
-    /// Answers pings, and nobody asks it for anything else.
-    #[derive(Clone)]
-    struct Other;
-
-    impl PeerService for Other {
-        async fn ping(self, _: Context) -> Incarnation {
-            Incarnation(1)
-        }
-        async fn vote(self, _: Context, _: VoteRequest) -> VoteReply {
-            unreachable!()
-        }
-        async fn append(self, _: Context, _: AppendRequest) -> Option<AppendReply> {
-            unreachable!()
-        }
-        async fn snapshot(self, _: Context, _: SnapshotPiece) -> (Term, bool) {
-            unreachable!()
-        }
-        async fn report(self, _: Context, _: ServerId, _: Report) -> bool {
-            unreachable!()
-        }
-        async fn join(self, _: Context, _: ServerId, _: Started) -> Joining {
-            unreachable!()
-        }
-        async fn take_over(self, _: Context, _: ServerId, _: Term) -> bool {
-            unreachable!()
-        }
-    }
-
-    async fn let_in(listener: &TcpListener) -> TcpStream {
-        let (mut stream, _) = listener.accept().await.expect("a listener accepts");
-        wire::read_hello(&mut stream).await.expect("a caller says hello");
-        wire::welcome(&mut stream, &Welcome::Yes).await.expect("it listens");
-        stream
-    }
+    use crate::fake_peer::{FakePeer, let_in};
+    use raidfs_common::id::{ClusterId, ServerId};
+    use raidfs_common::rpc::{PROTOCOL_VERSION, Service, Speaker};
+    use tokio::net::TcpListener;
 
     #[tokio::test]
     async fn who_does_not_answer_over_one_connection_is_asked_over_another() {
@@ -128,10 +87,7 @@ mod tests {
         let pinger = Pinger::new(listener.local_addr().expect("it listens"), hello);
         let (answered, clogged) = tokio::join!(pinger.ask(), let_in(&listener));
         assert_eq!(answered, None, "nothing comes of what is sent over it");
-        let serve = async {
-            let requests = BaseChannel::with_defaults(Wire::new(let_in(&listener).await)).execute(Other.serve());
-            requests.for_each(|answer| answer).await;
-        };
+        let serve = FakePeer::default().serve_one(&listener);
         let asked = async {
             // The connection that answered is used again: no other is let in.
             pinger.ask().await.is_some() && pinger.ask().await.is_some()
@@ -143,10 +99,7 @@ mod tests {
         assert!(answered);
         drop(clogged);
         // The process there has ended since, and with it that connection: it is no silence if another answers.
-        let serve = async {
-            let requests = BaseChannel::with_defaults(Wire::new(let_in(&listener).await)).execute(Other.serve());
-            requests.for_each(|answer| answer).await;
-        };
+        let serve = FakePeer::default().serve_one(&listener);
         let answered = tokio::select! {
             answered = pinger.ask() => answered.is_some(),
             () = serve => false,

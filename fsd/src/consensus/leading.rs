@@ -425,18 +425,26 @@ impl<L: LogStore> Core<L> {
 
     /// Hands the lead over: to the server that is furthest. False if nobody can take it.
     pub fn hand_over(&mut self, now: Now) -> bool {
-        let term = self.vote.term;
+        self.successors(now).first().is_some_and(|to| self.hand_over_to(*to, now))
+    }
+
+    /// Who could take the lead over at once, the best first.
+    pub fn successors(&self, now: Now) -> Vec<ServerId> {
+        let Role::Leader(lead) = &self.role else { return Vec::new() };
         let (last, election) = (self.log.last().0, self.setup.timing.election);
-        let Role::Leader(lead) = &mut self.role else { return false };
         let alive = |f: &Follower| f.heard_at.is_some_and(|at| now < at + election);
-        let best = lead
-            .followers
-            .iter()
-            .filter(|(id, f)| !id.is_witness() && alive(f) && f.matched == last)
-            .max_by_key(|(id, f)| (f.applied_durable, std::cmp::Reverse(**id)))
-            .map(|(id, _)| *id);
-        let Some(to) = best else { return false };
-        self.out.push(Output::TakeOver { to, term });
+        let mut fit: Vec<_> =
+            lead.followers.iter().filter(|(id, f)| !id.is_witness() && alive(f) && f.matched == last).collect();
+        fit.sort_by_key(|(id, f)| (std::cmp::Reverse(f.applied_durable), **id));
+        fit.into_iter().map(|(id, _)| *id).collect()
+    }
+
+    /// The same, to one of them. False: it could not, by now.
+    pub fn hand_over_to(&mut self, to: ServerId, now: Now) -> bool {
+        if !self.successors(now).contains(&to) {
+            return false;
+        }
+        self.out.push(Output::TakeOver { to, term: self.vote.term });
         self.follow(None);
         self.handed_over_at = Some(now);
         // It keeps its peace for one whole wait, so that the other wins.

@@ -367,9 +367,14 @@ impl<L: LogStore + Send + 'static, M: Machine, T: Transport> Node<L, M, T> {
         }
     }
 
-    /// Has another lead, without waiting for it, and goes on as one that follows. False: nobody can, or this one does not lead.
-    pub fn pass_lead(self: &Arc<Self>) -> bool {
-        self.step(|inner, now| inner.core.hand_over(now))
+    /// Leader only: who could take the lead over at once, the best first.
+    pub fn successors(self: &Arc<Self>) -> Vec<ServerId> {
+        self.step(|inner, now| inner.core.successors(now))
+    }
+
+    /// Has one of them lead, without waiting for it, and goes on as one that follows. False: it cannot, by now.
+    pub fn pass_lead(self: &Arc<Self>, to: ServerId) -> bool {
+        self.step(|inner, now| inner.core.hand_over_to(to, now))
     }
 
     /// Takes a piece of a snapshot; the last one replaces the state. From the moment that it is found newer than what is

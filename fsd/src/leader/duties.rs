@@ -24,6 +24,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A new leader has heard of every server's room by then: they say it every two seconds.
 const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+/// Whom the lead is passed to has taken a word about it by then, or is not the one to lead.
+const WORD_TIMEOUT: Duration = Duration::from_millis(100);
+/// Who was told something just before it leads acts on it for so long.
+const WORD_COUNTS: Duration = Duration::from_secs(1);
 /// One step of accepting a loss takes about so long: whoever asked for it shows how far it is.
 const ACCEPT_STEP: Duration = Duration::from_millis(300);
 /// Sizes that one entry recovers at most.
@@ -50,8 +54,19 @@ struct Memory {
     leases: Leases,
     gone: BTreeMap<ServerId, Instant>,
     led_since: Option<Instant>,
+    word: Option<Word>,
     /// The session that this leader tries to end.
     ending: Option<Ending>,
+}
+
+/// What a leader has said of itself to the one that it passes the lead to.
+#[derive(Clone, Debug)]
+struct Word {
+    at: Instant,
+    from: ServerId,
+    pair: PairId,
+    epoch: Epoch,
+    reason: String,
 }
 
 /// A session that is to end: since when, and when that was tried last.
@@ -95,6 +110,7 @@ impl<P: Proposer> Duties<P> {
     /// A server's report. False: not acted on (yet); it will be said again.
     pub async fn report(&self, from: ServerId, report: Report) -> bool {
         if !self.proposer.leads() {
+            self.keep_word(from, report);
             return false;
         }
         match report {
@@ -303,9 +319,11 @@ impl<P: Proposer> Duties<P> {
         if !judgement::heed(&state, server, heard) {
             return false;
         }
-        // Its log is on that disk, too: it would write down its own eviction there before all else. It says it to the next leader
-        // in a moment.
-        if server == self.cluster.me && reason.starts_with(SLOW_DISK) && self.proposer.pass_lead() {
+        // Its log is on that disk, too: it would write down its own eviction there before all else.
+        if server == self.cluster.me
+            && reason.starts_with(SLOW_DISK)
+            && self.leave_it_to_the_next(mirror.server, (pair, epoch, reason)).await
+        {
             return false;
         }
         let done = self.pair_event(pair, epoch, PairEvent::Evict { server }).await;
@@ -316,6 +334,37 @@ impl<P: Proposer> Duties<P> {
             }
         }
         done
+    }
+
+    /// Has another lead, which puts this one out. It is told so before: as soon as it asks for a vote, this one waits for its disk,
+    /// and says nothing more. The mirror if it can, as it is on another machine than this disk. False: nobody can.
+    async fn leave_it_to_the_next(&self, mirror: ServerId, (pair, epoch, reason): (PairId, Epoch, &str)) -> bool {
+        let fit = self.proposer.successors();
+        let Some(next) = fit.iter().find(|next| **next == mirror).or(fit.first()).copied() else { return false };
+        let me = self.cluster.me;
+        let report = Report::Accuse { pair, epoch, server: me, reason: reason.into() };
+        let tell = |client: PeerServiceClient, ctx| async move { client.report(ctx, me, report).await };
+        // It acts on it once it leads.
+        self.cluster.peers.call(next, WORD_TIMEOUT, tell).await.is_ok() && self.proposer.pass_lead(next)
+    }
+
+    /// This server does not lead, but may be about to: who leads says of itself that it is to be put out.
+    fn keep_word(&self, from: ServerId, report: Report) {
+        if let Report::Accuse { pair, epoch, server, reason } = report
+            && server == from
+        {
+            self.memory.lock().word = Some(Word { at: Instant::now(), from, pair, epoch, reason });
+        }
+    }
+
+    /// Acts on what was said to this server just before it led.
+    async fn act_on_word(&self) {
+        let Some(word) = self.memory.lock().word.clone() else { return };
+        let Word { at, from, pair, epoch, reason } = word;
+        // Not at once, perhaps: of who would have to serve alone nothing may have been heard yet.
+        if at.elapsed() > WORD_COUNTS || self.accused(from, pair, epoch, from, &reason).await {
+            self.memory.lock().word = None;
+        }
     }
 
     /// A server's process was seen to be gone.
@@ -380,6 +429,7 @@ impl<P: Proposer> Duties<P> {
                 continue;
             }
             let since = self.led_since();
+            self.act_on_word().await;
             // A new leader has not heard everyone yet: at first it only believes what it saw itself, as that the leader
             // before it fell silent.
             let is_young = since.elapsed() <= limits::SILENT;
@@ -604,8 +654,7 @@ impl<P: Proposer> Duties<P> {
         let space = room::of_pairs(&pairs, &disks, served);
         let news = space.iter().any(|(id, now)| {
             let known = pairs.get(usize::from(id.0)).map(|p| p.space).unwrap_or_default();
-            let far = known.total != now.total || known.free.abs_diff(now.free) > now.total / 500;
-            far || known.is_out_of_service() != now.is_out_of_service()
+            room::is_news(known, *now)
         });
         if news {
             self.proposer.propose(Change::Space { pairs: space }).await;

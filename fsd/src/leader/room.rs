@@ -1,9 +1,12 @@
 //! What room the pairs have, out of what their servers report of their disks. Pure.
 
 use raidfs_common::id::{PairId, ServerId};
-use raidfs_common::limits::BLOCK_BYTES;
+use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
 use raidfs_common::pair::{Pair, Space};
 use std::collections::BTreeMap;
+
+/// Whether there is so much room or not is news on any disk: from none that a chunk finds to where clients write behind again.
+const NEARLY_FULL: [u64; 6] = [BLOCK_BYTES, CHUNK_BYTES, 64 << 20, 256 << 20, 512 << 20, 1 << 30];
 
 /// A server's word about its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,16 @@ pub fn of_pairs(
         (false, known) => Some(Space::out_of_service(known.unwrap_or(pair.space).total)),
     };
     pairs.iter().filter_map(|pair| Some((pair.id, room(pair)?))).collect()
+}
+
+/// Whether everybody is told what room there is, as it is not what they know: when it is another by more than a hair's breadth of the
+/// disk; and, as much may hang on that of a large disk, whenever it has become little, or none, or is not so little any more.
+pub fn is_news(known: Space, now: Space) -> bool {
+    let step = |free: u64| NEARLY_FULL.partition_point(|least| *least <= free);
+    let far = known.free.abs_diff(now.free) > now.total / 500;
+    far || known.total != now.total
+        || known.is_out_of_service() != now.is_out_of_service()
+        || step(known.free) != step(now.free)
 }
 
 #[cfg(test)]
@@ -82,6 +95,27 @@ mod tests {
         let of = |served: u16| of_pairs(&pairs(), &disks, |pair| pair.id.0 == served).into_iter().map(|(_, s)| s);
         let out = Space::out_of_service(100 * BLOCK_BYTES);
         assert!(of(0).eq([blocks(100, 51), out]) && of(1).eq([out, blocks(100, 53)]) && out.usable() == 0);
+    }
+
+    #[test]
+    fn what_becomes_of_room_is_news_where_it_counts_on_a_large_disk_as_on_a_small_one() {
+        let of = |total, free| Space { total, free };
+        const TIB: u64 = 1 << 40;
+        for (known, now, news) in [
+            (TIB / 2, TIB / 2 - (1 << 30), false),
+            (TIB / 2, TIB / 2 - (3 << 30), true),
+            (2 << 30, 600 << 20, true),
+            (600 << 20, 500 << 20, true),
+            (500 << 20, 300 << 20, false),
+            (300 << 20, 1 << 20, true),
+            (CHUNK_BYTES, CHUNK_BYTES - 1, true),
+            (1, BLOCK_BYTES, true),
+        ] {
+            assert_eq!(is_news(of(TIB, known), of(TIB, now)), news, "{known} to {now}");
+            assert_eq!(is_news(of(TIB, now), of(TIB, known)), news, "{now} to {known}");
+        }
+        assert!(is_news(of(100, 50), of(101, 50)) && is_news(Space::out_of_service(100), of(100, 0)));
+        assert!(!is_news(of(1000, 500), of(1000, 501)) && is_news(of(1000, 500), of(1000, 503)));
     }
 
     #[test]

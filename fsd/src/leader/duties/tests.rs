@@ -1,12 +1,15 @@
 //! What the leader does about a mount session whose client is gone, and about accusations.
 
 use super::*;
+use crate::fake_peer::FakePeer;
 use crate::peers::Peers;
 use raidfs_common::config::{Config, Durability};
 use raidfs_common::id::{Ino, LogIndex, Term};
 use raidfs_common::pair::CopyState;
 use raidfs_common::rpc::chunks::Grown;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::net::TcpListener;
 
 const ME: ServerId = ServerId(1);
 const SESSION: SessionId = SessionId(7);
@@ -17,8 +20,11 @@ struct State {
     made: Vec<Change>,
     /// How long ago everybody answered a heartbeat.
     heard: Option<Duration>,
-    /// Another can lead.
-    can_pass: bool,
+    /// Another leads.
+    follows: bool,
+    /// Who can lead, and who was told to.
+    successors: Vec<ServerId>,
+    passed_to: Vec<ServerId>,
 }
 
 /// A namespace that takes everything.
@@ -33,7 +39,7 @@ impl Names {
 
 impl Proposer for Names {
     fn leads(&self) -> bool {
-        true
+        !self.0.lock().follows
     }
 
     fn pairs(&self) -> Arc<Vec<Pair>> {
@@ -58,8 +64,13 @@ impl Proposer for Names {
         self.0.lock().heard
     }
 
-    fn pass_lead(&self) -> bool {
-        self.0.lock().can_pass
+    fn successors(&self) -> Vec<ServerId> {
+        self.0.lock().successors.clone()
+    }
+
+    fn pass_lead(&self, to: ServerId) -> bool {
+        self.0.lock().passed_to.push(to);
+        true
     }
 
     fn applied(&self) -> LogIndex {
@@ -98,11 +109,15 @@ impl Proposer for Names {
 
 /// A leader whose mirror is away, and which can say itself how long files are once `tells` is set.
 fn leader(names: &Names, tells: &Arc<AtomicBool>, io_timeout: Duration) -> Arc<Duties<Names>> {
-    let nobody = "127.0.0.1:1".parse().unwrap();
+    leader_with(names, tells, io_timeout, "127.0.0.1:1".parse().unwrap())
+}
+
+/// The same, with all others at one address.
+fn leader_with(names: &Names, tells: &Arc<AtomicBool>, io_timeout: Duration, others: SocketAddr) -> Arc<Duties<Names>> {
     let config = Config {
         cluster: "test".into(),
-        pairs: vec![[nobody; 2]],
-        witness: nobody,
+        pairs: vec![[others; 2]; 2],
+        witness: others,
         durability: Durability::Relaxed,
         io_timeout,
         scrub_every: None,
@@ -173,21 +188,71 @@ async fn whoever_accuses_its_mirror_is_believed_only_once_it_has_answered() {
     assert_eq!(names.made(), [evicted]);
 }
 
+fn slow() -> String {
+    format!("{SLOW_DISK}1.0 s to change a chunk")
+}
+
+fn evicted() -> Change {
+    Change::Pair { pair: PairId(0), epoch: Epoch(1), event: PairEvent::Evict { server: ME } }
+}
+
 #[tokio::test]
 async fn a_leader_whose_disk_is_slow_leaves_it_to_the_next_one_to_put_it_out() {
+    let listener = Arc::new(TcpListener::bind(("127.0.0.1", 0)).await.unwrap());
+    let (names, next) = (Names::default(), FakePeer::default());
+    names.0.lock().heard = Some(Duration::ZERO);
+    let io_timeout = Duration::from_secs(60);
+    let duties = leader_with(&names, &Arc::default(), io_timeout, listener.local_addr().unwrap());
+    let told = next.reports.clone();
+    let (mirror, best) = (ServerId(2), ServerId(4));
+    for _ in [mirror, best] {
+        let (next, listener) = (next.clone(), listener.clone());
+        tokio::spawn(async move { next.serve_one(&listener).await });
+    }
+    for (successors, next) in [(vec![best, mirror], mirror), (vec![best], best)] {
+        names.0.lock().successors = successors;
+        // Its connection may take a moment; without it this one would see to it itself.
+        assert!(!duties.accused(ME, PairId(0), Epoch(1), ME, &slow()).await);
+        assert_eq!(names.0.lock().passed_to.pop(), Some(next), "the mirror, as it is on another machine");
+        let accusation = Report::Accuse { pair: PairId(0), epoch: Epoch(1), server: ME, reason: slow() };
+        assert_eq!(told.lock().pop(), Some((ME, accusation)), "it is told first");
+    }
+    assert_eq!(names.made(), []);
+}
+
+#[tokio::test]
+async fn a_leader_puts_itself_out_for_all_else_and_where_nobody_else_can_lead() {
     let names = Names::default();
     let duties = leader(&names, &Arc::default(), Duration::from_secs(60));
-    let accused = async |can_pass, reason: &str| {
-        names.0.lock().heard = Some(Duration::ZERO);
-        names.0.lock().can_pass = can_pass;
-        names.0.lock().made.clear();
-        let done = duties.accused(ME, PairId(0), Epoch(1), ME, reason).await;
-        (done, names.made().len())
-    };
-    let slow = format!("{SLOW_DISK}1.0 s to change a chunk");
-    assert_eq!(accused(true, &slow).await, (false, 0));
-    assert_eq!(accused(false, &slow).await, (true, 1), "there is no other");
-    assert_eq!(accused(true, STOPS).await, (true, 1), "who stops hands over when its mirror serves");
+    names.0.lock().heard = Some(Duration::ZERO);
     let short = "cannot create chunk 1.0: Too many open files";
-    assert_eq!(accused(true, short).await, (true, 1), "it could not even save that another leads");
+    for (successors, reason) in [
+        (vec![], slow().as_str()),
+        (vec![ServerId(2)], slow().as_str()), // whom nothing can be told
+        (vec![ServerId(2)], STOPS),           // who stops hands over when its mirror serves
+        (vec![ServerId(2)], short),           // it could not even save that another leads
+    ] {
+        names.0.lock().successors = successors;
+        assert!(duties.accused(ME, PairId(0), Epoch(1), ME, reason).await);
+        assert_eq!(std::mem::take(&mut names.0.lock().made), [evicted()], "{reason}");
+    }
+    assert_eq!(names.0.lock().passed_to, []);
+}
+
+#[tokio::test]
+async fn what_a_leader_says_of_itself_before_it_passes_the_lead_counts_once_there_is_another() {
+    let names = Names::default();
+    let duties = leader(&names, &Arc::default(), Duration::from_secs(60));
+    names.0.lock().follows = true;
+    let accuse = |server| Report::Accuse { pair: PairId(0), epoch: Epoch(1), server, reason: slow() };
+    assert!(!duties.report(ME, accuse(ServerId(2))).await, "of others it is said again");
+    duties.act_on_word().await;
+    assert!(!duties.report(ME, accuse(ME)).await);
+    names.0.lock().follows = false;
+    duties.act_on_word().await;
+    assert_eq!(names.made(), [], "its mirror has not been heard yet");
+    names.0.lock().heard = Some(Duration::ZERO);
+    duties.act_on_word().await;
+    duties.act_on_word().await;
+    assert_eq!(names.made(), [evicted()], "once");
 }
