@@ -164,8 +164,9 @@ fn live(
     };
     let ended = error.downcast_ref();
     let is_unsure = matches!(ended, Some(Ended::NoRoom(_))) && !no_room::has_room_for_what_it_took(&flags.data);
-    let is_failed =
-        matches!(ended, Some(Ended::Failed(_))) || is_unsure || chunks.is_some_and(|chunks| chunks.is_in_doubt());
+    let is_failed = matches!(ended, Some(Ended::Failed(_) | Ended::Undistrusted(_)))
+        || is_unsure
+        || chunks.is_some_and(|chunks| chunks.is_in_doubt());
     let is_full =
         || matches!(ended, Some(Ended::NoRoom(_))) || no_room::is_for_want_of_room(error.as_ref(), &flags.data);
     match ended {

@@ -69,6 +69,9 @@ pub enum Ended {
     /// Something that it relies on failed; it comes back by resync.
     #[error("{0}")]
     Failed(String),
+    /// Entries may be missing here, and that could not be written down.
+    #[error("cannot note that entries may be missing")]
+    Undistrusted(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There was no room for something, and nothing is missing of what it has acknowledged: it goes on once there is.
     #[error("{0}")]
     NoRoom(String),
@@ -190,8 +193,9 @@ fn is_last_copy(pairs: &[Pair], me: ServerId) -> bool {
     pairs.iter().any(|pair| pair.in_sync().map(|member| member.server).eq([me]))
 }
 
+/// Whoever goes on after a failure of that has to remember it: the log may look whole then.
 fn distrust(home: &DataDir) -> Result<(), Ended> {
-    home.distrust().map_err(cannot("note that entries may be missing"))
+    home.distrust().map_err(|source| Ended::Undistrusted(Box::new(source)))
 }
 
 /// Opens the log. If it cannot be synced, the next life must not believe a sync that then succeeds.
