@@ -139,6 +139,11 @@ impl Summary {
         }
     }
 
+    fn fail(&mut self, failure: &Failure, progress: &mut Progress) {
+        self.failed += 1;
+        progress.say(format_args!("FAILED       {}", raidfs_common::log::chain(failure)));
+    }
+
     /// In one line: of what is here, or of what is in `to` now.
     fn words(&self, mates: &str, to: Option<&Path>) -> String {
         let place = to.map_or_else(|| "here".to_owned(), |to| format!("in {}", printed(to)));
@@ -160,7 +165,10 @@ impl Summary {
             text.push_str(&format!("; {} files have DAMAGED bytes", human::count(self.damaged)));
         }
         if self.failed > 0 {
-            text.push_str(&format!("; {} names could not be made again, see above", human::count(self.failed)));
+            text.push_str(&format!(
+                "; {} names could not be made again as they were, see above",
+                human::count(self.failed)
+            ));
         }
         text
     }
@@ -242,17 +250,19 @@ fn extract(names: &Names, contents: &Contents, to: &Path, summary: &mut Summary)
         };
         match outcome {
             Ok(None) => {}
-            Ok(Some(made)) => summary.add(&found.path, &made, lost, &mut progress),
-            Err(failure) => {
-                summary.failed += 1;
-                progress.say(format_args!("FAILED       {}", raidfs_common::log::chain(&failure)));
+            Ok(Some(made)) => {
+                summary.add(&found.path, &made, lost, &mut progress);
+                made.undressed.iter().for_each(|failure| summary.fail(failure, &mut progress));
             }
+            Err(failure) => summary.fail(&failure, &mut progress),
         }
         Ok(())
     })?;
-    drop(progress);
     let root = names.attr(Ino::ROOT)?;
-    restorer.finish(&root)
+    if let Err(failure) = restorer.finish(&root) {
+        summary.fail(&failure, &mut progress);
+    }
+    Ok(())
 }
 
 /// The path of a name in a directory.

@@ -27,19 +27,21 @@ const MISSING: &str = ".missing-";
 #[derive(Debug)]
 pub struct Restorer {
     root: PathBuf,
-    /// Where files with several names were made, by inode, and what is missing of them.
-    linked: BTreeMap<Ino, (PathBuf, BTreeSet<PairId>)>,
+    /// Where files with several names were made, by inode, what is missing of them, and how many of their blocks are damaged.
+    linked: BTreeMap<Ino, (PathBuf, BTreeSet<PairId>, usize)>,
     /// Directories get their modes and times last: making what is in them needs the one and changes the other.
     directories: Vec<(PathBuf, Attr)>,
 }
 
 /// What was made of a file.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Made {
     /// Its blocks that do not match their checksums.
     pub damaged: usize,
     /// What is there of it now, by this export and those before it.
     pub there: Here,
+    /// Its bytes are there, but its owner, mode, times or extended attributes could not all be set.
+    pub undressed: Option<Failure>,
 }
 
 impl Restorer {
@@ -58,8 +60,8 @@ impl Restorer {
         progress: &mut dyn FnMut(u64),
     ) -> Result<Made, Failure> {
         let whole = self.root.join(&found.path);
-        if let Some(missing) = self.link(found, &whole, contents.pair())? {
-            return Ok(Made { damaged: 0, there: lacking(missing) });
+        if let Some((missing, damaged)) = self.link(found, &whole, contents.pair())? {
+            return Ok(Made { damaged, there: lacking(missing), undressed: None });
         }
         let others = match here {
             // One chunk is here or not.
@@ -71,7 +73,9 @@ impl Restorer {
         let (others, missing) = match (here, others) {
             // It may lack nothing of this pair, which had only holes.
             (_, Some((path, missing))) => (Some(path), missing),
-            (Here::Elsewhere, None) => return Ok(Made { damaged: 0, there: by_others(&whole, &found.attr)? }),
+            (Here::Elsewhere, None) => {
+                return Ok(Made { damaged: 0, there: by_others(&whole, &found.attr)?, undressed: None });
+            }
             (Here::Partly { missing }, None) => (None, missing.clone()),
             (Here::Whole, None) => (None, BTreeSet::new()),
         };
@@ -92,9 +96,8 @@ impl Restorer {
         if end != path {
             std::fs::rename(&path, &end).map_err(Failure::file("rename", &path))?;
         }
-        self.remember(found, end, missing.clone());
-        dressed?;
-        Ok(Made { damaged, there: lacking(missing) })
+        self.remember(found, end, missing.clone(), damaged);
+        Ok(Made { damaged, there: lacking(missing), undressed: dressed.err() })
     }
 
     /// Makes anything else again; `pair` is the one that is exported.
@@ -119,7 +122,7 @@ impl Restorer {
             return dressed;
         }
         let dressed = shed_lists(&path, found.attr.kind).and(dress(&path, &found.attr, extras));
-        self.remember(found, path, BTreeSet::new());
+        self.remember(found, path, BTreeSet::new(), 0);
         dressed
     }
 
@@ -133,10 +136,10 @@ impl Restorer {
         result
     }
 
-    /// Gives a file that was made already one more name, and says what it is missing; None: this is its first. `pair` is the
-    /// one that is exported.
-    fn link(&self, found: &Found, whole: &Path, pair: PairId) -> Result<Option<BTreeSet<PairId>>, Failure> {
-        let Some((first, missing)) = self.linked.get(&found.attr.ino) else { return Ok(None) };
+    /// Gives a file that was made already one more name, and says what it is missing, and how many of its blocks are damaged;
+    /// None: this is its first. `pair` is the one that is exported.
+    fn link(&self, found: &Found, whole: &Path, pair: PairId) -> Result<Option<(BTreeSet<PairId>, usize)>, Failure> {
+        let Some((first, missing, damaged)) = self.linked.get(&found.attr.ino) else { return Ok(None) };
         // The name that it had before this pair's bytes were in it.
         if let Some((before, _)) = begun(whole, |missing| missing.contains(&pair))? {
             make_way(&before).map_err(Failure::file("replace", &before))?;
@@ -144,12 +147,12 @@ impl Restorer {
         let path = with_missing(whole, missing);
         make_way(&path).map_err(Failure::file("replace", &path))?;
         std::fs::hard_link(first, &path).map_err(Failure::file("link", &path))?;
-        Ok(Some(missing.clone()))
+        Ok(Some((missing.clone(), *damaged)))
     }
 
-    fn remember(&mut self, found: &Found, path: PathBuf, missing: BTreeSet<PairId>) {
+    fn remember(&mut self, found: &Found, path: PathBuf, missing: BTreeSet<PairId>, damaged: usize) {
         if found.attr.nlink > 1 {
-            self.linked.insert(found.attr.ino, (path, missing));
+            self.linked.insert(found.attr.ino, (path, missing, damaged));
         }
     }
 }
