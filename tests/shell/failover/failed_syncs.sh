@@ -21,7 +21,7 @@ faulty $victim error=EIO fdatasync,fsync "$(chunk_file $victim "$file")"
 check "a synced write succeeds" overwrite "$file"
 check "though its sync has failed on one of the two" has_failed
 check "that one takes itself out" wait_until 10 put_out $victim
-check "its log says why" said "sync chunk"
+check "its log says why" wait_until 5 said "sync chunk"
 check "status says so" wait_until 5 says_so
 check "the programs go on" moves_on
 faultless $victim

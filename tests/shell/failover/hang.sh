@@ -35,7 +35,7 @@ for victim in fsd1 fsd2 fsd3 fsd4 leader; do
   need moves_on 20
   hang "$who"
   need wait_until 20 degraded
-  check "$victim ($who) hangs, and another serves for it" has_leader
+  check "$victim ($who) hangs, and another serves for it" wait_until 2 has_leader
   check "the programs go on" moves_on
   for name in reads1 reads2 plain_reads; do tell $name; done
   for name in reads1 reads2; do check "$victim hangs: no read fails" finish $name; done
