@@ -102,8 +102,12 @@ impl Maker {
                 self.damaged.push(number);
             }
             Block::Lost(sum) => {
-                let is_taken = sum == BlockSum::HOLE || sum.matches(&TOMBSTONE);
-                self.sums.push(if is_taken { no_sum_of_tombstone().0 } else { sum.0 });
+                let sum = match sum {
+                    BlockSum::HOLE => sum_of_lost_hole(),
+                    sum if sum.matches(&TOMBSTONE) => no_sum_of_tombstone(),
+                    sum => sum,
+                };
+                self.sums.push(sum.0);
                 self.data.extend_from_slice(&TOMBSTONE);
                 self.damaged.push(number);
             }
@@ -124,7 +128,7 @@ impl Maker {
 /// The copy of a chunk without a footer: nothing of it can be told from anything else.
 pub fn all_lost() -> ChunkCopy {
     let mut maker = Maker::default();
-    (0..BLOCKS_PER_CHUNK).for_each(|number| maker.push(number, Block::Lost(BlockSum::HOLE)));
+    (0..BLOCKS_PER_CHUNK).for_each(|number| maker.push(number, Block::Lost(no_sum_of_tombstone())));
     maker.copy(CHUNK_BYTES as u32)
 }
 
@@ -160,6 +164,7 @@ pub fn merge(own: &ChunkCopy, other: &ChunkCopy, trust: Trust) -> ChunkCopy {
             (Block::Lost(_), Block::Lost(_), _) => own,
             (Block::Lost(_), _, Trust::Same) => other,
             (Block::Lost(known), Block::Good(_, sum), Trust::MayBeOlder) if known == sum => other,
+            (Block::Lost(known), Block::Hole, Trust::MayBeOlder) if known == sum_of_lost_hole() => other,
             _ => own,
         };
         maker.push(number, taken);
@@ -182,10 +187,19 @@ fn blocks(copy: &ChunkCopy) -> Vec<Block<'_>> {
     blocks
 }
 
-/// A sum that a tombstone does not match, and that means nothing else.
+/// The sum of a block of which nothing is known but that its bytes are lost.
 pub fn no_sum_of_tombstone() -> BlockSum {
-    let sum = BlockSum::of(&TOMBSTONE).0.wrapping_add(1);
-    BlockSum(if [BlockSum::HOLE, BlockSum::LOST].contains(&BlockSum(sum)) { sum.wrapping_add(2) } else { sum })
+    unmatched(0)
+}
+
+/// The sum of a block whose bytes are lost, and that is known to be a hole.
+fn sum_of_lost_hole() -> BlockSum {
+    unmatched(1)
+}
+
+/// Sums that a tombstone does not match, and that mean nothing else.
+fn unmatched(n: u32) -> BlockSum {
+    BlockSum(BlockSum::of(&TOMBSTONE).0.wrapping_add(1 + n))
 }
 
 #[cfg(test)]
@@ -264,6 +278,35 @@ mod tests {
         let merged = merge(&of(&a), &of(&b), Trust::MayBeOlder);
         assert_eq!(merged.damaged, [0], "the block that was changed meanwhile stays lost");
         assert_eq!(merge(&all_lost(), &of(&b), Trust::MayBeOlder), all_lost());
+    }
+
+    #[test]
+    fn what_has_rotted_in_a_hole_is_a_hole_again_also_by_a_copy_that_may_be_older() {
+        let (sound, b) = (store(), store());
+        let mut rotten = of(&sound);
+        // Between two blocks that are there, and behind all of them.
+        let mut maker = Maker::default();
+        let own = blocks(&rotten);
+        for number in 0..BLOCKS_PER_CHUNK {
+            let is_rotten = [3, 1000].contains(&number);
+            maker.push(number, if is_rotten { Block::Lost(BlockSum::HOLE) } else { own[number] });
+        }
+        rotten = maker.copy(rotten.length);
+        assert_eq!(rotten.damaged, [3, 1000]);
+        assert_eq!(merge(&rotten, &of(&b), Trust::MayBeOlder), of(&sound));
+        let gone = TestStore::default();
+        gone.write(C, 0, b"x").unwrap();
+        assert_eq!(merge(&all_lost(), &of(&gone), Trust::MayBeOlder), all_lost(), "which may have been written to");
+        b.write(C, 3 * B, b"written before it was punched here").unwrap();
+        assert_eq!(merge(&rotten, &of(&b), Trust::MayBeOlder).damaged, [3]);
+    }
+
+    #[test]
+    fn the_sums_of_what_is_lost_mean_nothing_else() {
+        for sum in [no_sum_of_tombstone(), sum_of_lost_hole()] {
+            assert!(![BlockSum::HOLE, BlockSum::LOST].contains(&sum) && !sum.matches(&TOMBSTONE));
+        }
+        assert_ne!(no_sum_of_tombstone(), sum_of_lost_hole());
     }
 
     #[test]
