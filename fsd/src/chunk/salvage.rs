@@ -286,10 +286,9 @@ mod tests {
         let mut rotten = of(&sound);
         // Between two blocks that are there, and behind all of them.
         let mut maker = Maker::default();
-        let own = blocks(&rotten);
-        for number in 0..BLOCKS_PER_CHUNK {
+        for (number, own) in blocks(&rotten).into_iter().enumerate() {
             let is_rotten = [3, 1000].contains(&number);
-            maker.push(number, if is_rotten { Block::Lost(BlockSum::HOLE) } else { own[number] });
+            maker.push(number, if is_rotten { Block::Lost(BlockSum::HOLE) } else { own });
         }
         rotten = maker.copy(rotten.length);
         assert_eq!(rotten.damaged, [3, 1000]);

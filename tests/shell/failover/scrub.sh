@@ -82,6 +82,14 @@ same "with a server away the others are checked, and that is said" 2 "$(scrub)"
 said "who was not checked" "NOT   fsd2: not checked"
 said "its mirror, which has nobody to mend from" "NOT   fsd1: not checked, as the copies"
 said "who was" "ok     fsd3: "
+
+# In a hole behind the end of a file, of whose chunk the mirror that was away has an older copy.
+hollow=${first[1]}
+need dd if="$hollow" of="$CASE_DIR/head" bs=4096 count=1 status=none
+need dd if="$CASE_DIR/head" of="$hollow" bs=4096 conv=notrunc,fsync status=none
+flip fsd1 "$hollow" 100000
 back fsd2
 need wait_healthy 60
+same "what has rotted in a hole of the only copy is a hole again" 0 "$(scrub)"
+check "and every other file is right" right
 check "verify finds nothing wrong" verify
