@@ -10,6 +10,9 @@ pub const BLOCK_BYTES: u64 = 4096;
 pub const BLOCKS_PER_CHUNK: usize = (CHUNK_BYTES / BLOCK_BYTES) as usize;
 /// Largest file: the last chunk's index still fits 32 bits, and offsets fit `off_t`.
 pub const FILE_MAX_BYTES: u64 = CHUNK_BYTES * (1 << 32);
+/// With less room than this on a pair, clients store writes before they answer them: what they keep might not find room any
+/// more.
+pub const SCARCE_BYTES: u64 = 512 << 20;
 
 /// Longest name of a directory entry (`NAME_MAX`).
 pub const NAME_MAX_BYTES: usize = 255;

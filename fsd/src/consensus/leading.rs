@@ -425,7 +425,9 @@ impl<L: LogStore> Core<L> {
 
     /// Hands the lead over: to the server that is furthest. False if nobody can take it.
     pub fn hand_over(&mut self, now: Now) -> bool {
-        self.successors(now).first().is_some_and(|to| self.hand_over_to(*to, now))
+        let Some(to) = self.successors(now).first().copied() else { return false };
+        self.pass_to(to, now);
+        true
     }
 
     /// Who could take the lead over at once, the best first.
@@ -439,18 +441,22 @@ impl<L: LogStore> Core<L> {
         fit.into_iter().map(|(id, _)| *id).collect()
     }
 
-    /// The same, to one of them. False: it could not, by now.
+    /// Hands the lead over to one of them. False: it could not take it, by now.
     pub fn hand_over_to(&mut self, to: ServerId, now: Now) -> bool {
-        if !self.successors(now).contains(&to) {
-            return false;
+        let is_fit = self.successors(now).contains(&to);
+        if is_fit {
+            self.pass_to(to, now);
         }
+        is_fit
+    }
+
+    fn pass_to(&mut self, to: ServerId, now: Now) {
         self.out.push(Output::TakeOver { to, term: self.vote.term });
         self.follow(None);
         self.handed_over_at = Some(now);
         // It keeps its peace for one whole wait, so that the other wins.
         self.heard_at = None;
         self.put_off_election(now);
-        true
     }
 
     /// The witness leads only until another has its log.

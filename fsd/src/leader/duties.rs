@@ -54,19 +54,10 @@ struct Memory {
     leases: Leases,
     gone: BTreeMap<ServerId, Instant>,
     led_since: Option<Instant>,
-    word: Option<Word>,
+    /// What a leader has said of itself, and when, to this server, which it may be about to pass the lead to.
+    word: Option<(Instant, ServerId, Report)>,
     /// The session that this leader tries to end.
     ending: Option<Ending>,
-}
-
-/// What a leader has said of itself to the one that it passes the lead to.
-#[derive(Clone, Debug)]
-struct Word {
-    at: Instant,
-    from: ServerId,
-    pair: PairId,
-    epoch: Epoch,
-    reason: String,
 }
 
 /// A session that is to end: since when, and when that was tried last.
@@ -350,19 +341,16 @@ impl<P: Proposer> Duties<P> {
 
     /// This server does not lead, but may be about to: who leads says of itself that it is to be put out.
     fn keep_word(&self, from: ServerId, report: Report) {
-        if let Report::Accuse { pair, epoch, server, reason } = report
-            && server == from
-        {
-            self.memory.lock().word = Some(Word { at: Instant::now(), from, pair, epoch, reason });
+        if matches!(report, Report::Accuse { server, .. } if server == from) {
+            self.memory.lock().word = Some((Instant::now(), from, report));
         }
     }
 
     /// Acts on what was said to this server just before it led.
     async fn act_on_word(&self) {
-        let Some(word) = self.memory.lock().word.clone() else { return };
-        let Word { at, from, pair, epoch, reason } = word;
+        let Some((at, from, report)) = self.memory.lock().word.clone() else { return };
         // Not at once, perhaps: of who would have to serve alone nothing may have been heard yet.
-        if at.elapsed() > WORD_COUNTS || self.accused(from, pair, epoch, from, &reason).await {
+        if at.elapsed() > WORD_COUNTS || self.report(from, report).await {
             self.memory.lock().word = None;
         }
     }

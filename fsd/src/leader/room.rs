@@ -1,12 +1,12 @@
 //! What room the pairs have, out of what their servers report of their disks. Pure.
 
 use raidfs_common::id::{PairId, ServerId};
-use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
+use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES, SCARCE_BYTES};
 use raidfs_common::pair::{Pair, Space};
 use std::collections::BTreeMap;
 
 /// Whether there is so much room or not is news on any disk: from none that a chunk finds to where clients write behind again.
-const NEARLY_FULL: [u64; 6] = [BLOCK_BYTES, CHUNK_BYTES, 64 << 20, 256 << 20, 512 << 20, 1 << 30];
+const NEARLY_FULL: [u64; 6] = [BLOCK_BYTES, CHUNK_BYTES, 64 << 20, SCARCE_BYTES / 2, SCARCE_BYTES, 2 * SCARCE_BYTES];
 
 /// A server's word about its disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use super::cluster::{Changed, ChunkAddress, Cluster};
 use super::stop::{self, unless_stopped};
 use parking_lot::Mutex;
 use raidfs_common::error::FsError;
+use raidfs_common::limits::SCARCE_BYTES;
 use raidfs_common::namespace::{Answer, Query};
 use raidfs_common::pair::Space;
 use raidfs_common::rpc::chunks::ChunkChange;
@@ -17,9 +18,6 @@ use std::time::{Duration, Instant};
 const EVERY: Duration = Duration::from_secs(5);
 /// The same while the disks are nearly full, or not known.
 const EVERY_SCARCE: Duration = Duration::from_millis(500);
-/// With less room than this on a pair, writes are not answered before they are stored: what is kept here might not
-/// find room any more.
-const SCARCE_BYTES: u64 = 512 << 20;
 /// Bytes that are written behind before the room is known.
 const UNKNOWN_BYTES: i64 = 16 << 20;
 

@@ -10,7 +10,6 @@ cluster_up
 
 says_so() { r status | grep -E "$victim (has trouble with its disk|is down|hangs)|$victim's copy is stale"; }
 said() { grep -a "Input/output error" "$DIR/log/$victim.log"; }
-has_failed() { [ "$(faults_of $victim)" -gt 0 ]; }
 
 need mkdir "$MNT/kept"
 fill() { for n in $(seq 20); do need dd if=/dev/urandom of="$MNT/kept/$n" bs=100k count=1 status=none; done; need sync "$MNT"/kept/*; }
@@ -25,7 +24,7 @@ back $victim
 faulty $victim error=EIO rename,renameat,renameat2
 resume $mirror
 watch
-check "renames fail" wait_until 30 has_failed
+check "renames fail" wait_until 30 had_faults $victim
 check "its log says so" wait_until 10 said
 check "status says that it does not serve" wait_until 5 says_so
 check "the programs go on" moves_on

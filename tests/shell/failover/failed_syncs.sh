@@ -11,7 +11,6 @@ cluster_up
 is_let_back() { copy_is $victim "in sync"; }
 says_so() { r status | grep -E "$victim (has trouble with its disk|is down|hangs)|$victim's copy is stale"; }
 said() { grep -a "Input/output error" "$DIR/log/$victim.log" | grep -aE "$1"; }
-has_failed() { [ "$(faults_of $victim)" -gt 0 ]; }
 overwrite() { dd if=/dev/urandom of="$1" bs=4k count=1 conv=notrunc,fsync status=none; }
 
 file=$(on_pair 1 synced)
@@ -19,7 +18,7 @@ need dd if=/dev/urandom of="$file" bs=1M count=1 conv=fsync status=none
 watch
 faulty $victim error=EIO fdatasync,fsync "$(chunk_file $victim "$file")"
 check "a synced write succeeds" overwrite "$file"
-check "though its sync has failed on one of the two" has_failed
+check "though its sync has failed on one of the two" had_faults $victim
 check "that one takes itself out" wait_until 10 put_out $victim
 check "its log says why" wait_until 5 said "sync chunk"
 check "status says so" wait_until 5 says_so

@@ -6,8 +6,6 @@ skip_without strace
 source "$LIB/disks.sh"
 cluster_up
 
-is_slow() { [ "$(faults_of "$1")" -gt 0 ]; }
-
 SMALL_WAIT=1500
 for round in 1 2; do
   victim=$(leader)
@@ -15,7 +13,7 @@ for round in 1 2; do
   begin_small
   faulty "$victim" delay_enter=1000000 $DISK_CALLS
   check "$what: it is put aside" wait_until 20 put_out "$victim"
-  check "$what: its operations were" is_slow "$victim"
+  check "$what: its operations were" had_faults "$victim"
   end_small "$what"
   faultless "$victim"
   check "$what: when it is well it is let back" wait_healthy 90

@@ -7,15 +7,13 @@ source "$LIB/watch.sh"
 source "$LIB/disks.sh"
 cluster_up
 
-is_slow() { [ "$(faults_of "$1")" -gt 0 ]; }
-
 for victim in fsd1 fsd2 fsd3 fsd4; do
   what="$victim's disk is slow"
   [ "$victim" != "$(leader)" ] || what+=", which leads"
   watch
   faulty $victim delay_enter=1000000 $DISK_CALLS
   check "$what: it is put aside" wait_until 20 put_out $victim
-  check "$what: its operations were" is_slow $victim
+  check "$what: its operations were" had_faults $victim
   check "$what: status says so" wait_until 5 slowness_is_said $victim
   check "$what: the programs go on" moves_on
   faultless $victim

@@ -80,6 +80,7 @@ faulty() {
 traced() { ! grep -L '^TracerPid:.*[1-9]' /proc/"$1"/task/*/status | grep -q .; }
 # Those that were made to fail, or to be late, so far.
 faults_of() { grep -cE 'INJECTED|DELAYED' "$CASE_DIR/calls_of_$1"; }
+had_faults() { [ "$(faults_of "$1")" -gt 0 ]; }
 # A server that ended has ended this, too.
 faultless() { tell "calls_of_$1"; finish "calls_of_$1" || :; }
 # What a server asks of its disk, but for preadv2: with that it also takes what is in memory, which no disk makes slow.
