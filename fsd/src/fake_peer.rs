@@ -9,12 +9,16 @@ use raidfs_common::rpc::peer::{
 };
 use raidfs_common::wire::{self, Wire};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tarpc::context::Context;
 use tarpc::server::{BaseChannel, Channel};
 use tokio::net::{TcpListener, TcpStream};
 
 #[derive(Clone, Debug, Default)]
 pub struct FakePeer {
+    /// How many pings it answers; all, if None.
+    pub answers: Option<u32>,
+    pub pinged: Arc<AtomicU32>,
     pub reports: Arc<Mutex<Vec<(ServerId, Report)>>>,
 }
 
@@ -28,6 +32,10 @@ impl FakePeer {
 
 impl PeerService for FakePeer {
     async fn ping(self, _: Context) -> Incarnation {
+        let before = self.pinged.fetch_add(1, Ordering::SeqCst);
+        if self.answers.is_some_and(|most| before >= most) {
+            std::future::pending::<()>().await;
+        }
         Incarnation(1)
     }
     async fn vote(self, _: Context, _: VoteRequest) -> VoteReply {

@@ -179,7 +179,7 @@ impl Disk {
 
     /// What a failed change means that cannot be undone.
     fn broken(&self, action: &'static str, chunk: ChunkId, source: std::io::Error) -> ChunkError {
-        self.poison.set_unless_short(action, &source);
+        self.poison.set_unless_short(&format!("{action} chunk {chunk}"), &source);
         ChunkError::Disk { action, chunk, source }
     }
 

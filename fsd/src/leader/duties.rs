@@ -24,6 +24,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// A new leader has heard of every server's room by then: they say it every two seconds.
 const DISKS_PATIENCE: Duration = Duration::from_secs(5);
 const PING_TIMEOUT: Duration = Duration::from_millis(300);
+/// What ends two servers at once, as one `kill`, reaches the second so long after the first at most, on a machine that is
+/// busy ending the first.
+const AT_ONCE: Duration = Duration::from_millis(10);
 /// Whom the lead is passed to has taken a word about it by then, or is not the one to lead.
 const WORD_TIMEOUT: Duration = Duration::from_millis(100);
 /// Who was told something just before it leads acts on it for so long.
@@ -301,7 +304,8 @@ impl<P: Proposer> Duties<P> {
         if from == mirror.server {
             // Who hears nobody takes all others for silent, and what it had heard before it may say long after: so it is asked
             // anew, over a connection that carries something. Were its mirror put out for it, nobody would serve the pair.
-            if from != self.cluster.me && self.cluster.peers.ping(from).await != Some(mirror.incarnation) {
+            let ask = || async { self.cluster.peers.ping(from).await == Some(mirror.incarnation) };
+            if from != self.cluster.me && !lives_on(ask).await {
                 return false;
             }
             // Who speaks is alive, whatever the heartbeats say.
@@ -373,10 +377,9 @@ impl<P: Proposer> Duties<P> {
         let silent = |pair| judgement::silent_member(pair, |s| self.heard(s)).filter(|s| counts(*s));
         let found: Vec<(&Pair, ServerId)> = pairs.iter().filter_map(|pair| Some((pair, silent(pair)?))).collect();
         let evictions = found.into_iter().map(|(pair, server)| async move {
-            // Both may have died at once, and only one have been noticed: then either is as good as the other, and an
-            // eviction would only keep the one from serving that comes back first.
             let Some(mirror) = pair.mirror_of(server).copied() else { return };
-            if self.ping(mirror.server).await != Some(mirror.incarnation) {
+            let ask = || async { self.ping(mirror.server).await == Some(mirror.incarnation) };
+            if mirror.server != self.cluster.me && !lives_on(ask).await {
                 return;
             }
             if self.pair_event(pair.id, pair.epoch, PairEvent::Evict { server }).await {
@@ -648,6 +651,17 @@ impl<P: Proposer> Duties<P> {
             self.proposer.propose(Change::Space { pairs: space }).await;
         }
     }
+}
+
+/// Whether who would have to serve alone answers, and a moment later still does. Both may have been ended at once, and only one
+/// be seen to be gone: then either copy is as good as the other, and an eviction would only keep the one from serving that
+/// comes back first.
+async fn lives_on<A: Future<Output = bool>>(answers: impl Fn() -> A) -> bool {
+    if !answers().await {
+        return false;
+    }
+    tokio::time::sleep(AT_ONCE).await;
+    answers().await
 }
 
 #[cfg(test)]

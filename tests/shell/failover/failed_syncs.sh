@@ -37,7 +37,7 @@ watch
 faulty $victim error=EIO fdatasync,fsync,syncfs
 check "a synced write succeeds when all syncs fail there" overwrite "$file"
 check "that one is put out" wait_until 10 put_out $victim
-check "its log says it" said "sync"
+check "its log says it" wait_until 5 said "sync"
 check "status says so, too" wait_until 5 says_so
 check "the programs go on then, too" moves_on
 faultless $victim

@@ -1,5 +1,9 @@
-//! The disk under everything that is measured: one sparse image with a journaled file system of its own, so that the
-//! root disk's habits do not matter, and so that all systems share one journal.
+//! The disk under everything that is measured: one image with a journaled file system of its own, so that the root
+//! disk's habits do not matter, and so that all systems share one journal.
+//!
+//! The image is allocated, and the loop device goes past the cache below it. In a sparse image behind that cache, a flush
+//! of the disk is also a commit of the root disk's journal, and two flushes at once wait for each other's: writers that
+//! wait for the disk would be measured for what no disk of a server does.
 
 use super::machine::run;
 use super::{Failed, tried};
@@ -15,6 +19,8 @@ const JOURNAL: &str = "size=64";
 pub struct Disk {
     work: PathBuf,
     root: PathBuf,
+    /// What it is, for the paper.
+    description: String,
     /// Keeps a second run off the same directory.
     _lock: File,
 }
@@ -29,18 +35,33 @@ impl Disk {
         if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
             return Err(format!("another run is using {}", work.display()));
         }
-        let disk = Disk { root: work.join("disk"), work, _lock: lock };
+        let mut disk = Disk { root: work.join("disk"), work, description: String::new(), _lock: lock };
         disk.clear();
         let image = disk.image();
-        let file = tried(image.display(), File::create(&image))?;
-        tried(image.display(), file.set_len(IMAGE_BYTES + more))?;
-        drop(file);
+        let allocated = allocate(&image, IMAGE_BYTES + more)?;
         // Tables written now are not written by a kernel thread in the middle of a measurement.
-        let options = ["-q", "-F", "-J", JOURNAL, "-E", "lazy_itable_init=0,lazy_journal_init=0"];
+        // Nothing of the image is given back.
+        let extended = "lazy_itable_init=0,lazy_journal_init=0,nodiscard";
+        let options = ["-q", "-F", "-J", JOURNAL, "-E", extended];
         run("mkfs.ext4", options.map(Path::new), &[&image])?;
         tried(disk.root.display(), fs::create_dir_all(&disk.root))?;
-        run("mount", ["-o", "loop,noatime"].map(Path::new), &[&image, &disk.root])?;
+        let (device, direct) = attach(&image)?;
+        let mounted = run("mount", ["-o", "noatime"].map(Path::new), &[&device, &disk.root]);
+        // Once it is mounted the device goes when the mount does, and now if it is not.
+        let detached = run("losetup", ["--detach"].map(Path::new), &[&device]);
+        mounted.and(detached)?;
+        disk.description = format!(
+            "One {} image of {} GiB{}",
+            if allocated { "allocated" } else { "sparse" },
+            (IMAGE_BYTES + more) >> 30,
+            if direct { ", read and written past the cache of the disk that it lies on (direct I/O)," } else { "" }
+        );
         Ok(disk)
+    }
+
+    /// What everything lies on, as the beginning of a sentence.
+    pub fn description(&self) -> &str {
+        &self.description
     }
 
     /// Where the systems keep their data.
@@ -82,6 +103,34 @@ impl Disk {
             }
         }
     }
+}
+
+/// A file of that many bytes; false if it had to be sparse, as there is no room for it or its file system cannot allocate.
+fn allocate(image: &Path, bytes: u64) -> Result<bool, Failed> {
+    let file = tried(image.display(), File::create(image))?;
+    let len = i64::try_from(bytes).expect("an image's length");
+    // SAFETY: the descriptor is open for as long as `file` is.
+    if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, len) } == 0 {
+        return Ok(true);
+    }
+    let why = std::io::Error::last_os_error();
+    eprintln!("bench: {} is sparse, and what waits for the disk slower than it is: {why}", image.display());
+    // What was allocated before there was no room is given back.
+    tried(image.display(), file.set_len(0).and_then(|()| file.set_len(bytes)))?;
+    Ok(false)
+}
+
+/// A loop device over the image; false if it has to go through the cache below it.
+fn attach(image: &Path) -> Result<(PathBuf, bool), Failed> {
+    let attach = |option: &str| run("losetup", ["--find", "--show", option].map(Path::new), &[image]);
+    let (said, direct) = match attach("--direct-io=on") {
+        Ok(said) => (said, true),
+        Err(why) => {
+            eprintln!("bench: goes through the cache below the image: {why}");
+            (attach("--direct-io=off")?, false)
+        }
+    };
+    Ok((PathBuf::from(said.trim()), direct))
 }
 
 impl Drop for Disk {

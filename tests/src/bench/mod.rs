@@ -61,7 +61,7 @@ pub fn main(arguments: &[String]) -> Result<(), Failed> {
     for round in 0..options.rounds {
         one_round(round, &options, &disk, &systems, &mut results)?;
     }
-    let about = paper::About::now(&options, load_before, &systems);
+    let about = paper::About::now(&options, load_before, &systems, &disk);
     let text = table::text(&results);
     println!("\n{text}\n{}", about.words());
     if let (Some(file), true) = (&options.paper, options.is_whole()) {

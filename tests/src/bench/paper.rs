@@ -1,5 +1,6 @@
 //! The paper of a run: what was measured, when, on what, and the table.
 
+use super::disk::Disk;
 use super::machine::{load, run_command};
 use super::options::Options;
 use super::results::Results;
@@ -17,11 +18,12 @@ pub struct About {
     rounds: usize,
     load: (f64, f64),
     systems: Vec<(String, String)>,
+    disk: String,
 }
 
 impl About {
     /// As they are at the end of the run.
-    pub fn now(options: &Options, load_before: f64, systems: &[Box<dyn System>]) -> About {
+    pub fn now(options: &Options, load_before: f64, systems: &[Box<dyn System>], disk: &Disk) -> About {
         let asked = |program: &str, words: &[&str]| {
             run_command(Command::new(program).args(words))
                 .map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
@@ -33,6 +35,7 @@ impl About {
             rounds: options.rounds,
             load: (load_before, load()),
             systems: systems.iter().map(|s| (s.name().to_owned(), s.description())).collect(),
+            disk: disk.description().to_owned(),
         }
     }
 
@@ -57,13 +60,16 @@ fn machine(kernel: &str) -> String {
     format!("{cores} cores of {model}, {:.0} GiB of memory, {kernel}", memory.unwrap_or(0.0) / f64::from(1 << 20))
 }
 
-const HOW: &str = "\
+const FILE: &str = "\
 ## How it is measured
 
-`make bench` (and `make bench-peers`, with GlusterFS and MooseFS) writes this file. One sparse image of 6 GiB (with \
-MooseFS 2 GiB more for each round: its trash keeps what is removed) with an ext4 of its own holds the data of all \
-systems: a plain directory, the four raidfs servers and the witness, the four GlusterFS bricks, the MooseFS master and \
-its four chunkservers. So all share one disk and one journal, and the mirrored systems write everything to it twice. \
+`make bench` (and `make bench-peers`, with GlusterFS and MooseFS) writes this file. ";
+
+/// What follows on what the disk is.
+const HOW: &str = "\
+ with an ext4 of its own holds the data of all systems: a plain directory, the four raidfs servers and the witness, \
+the four GlusterFS bricks, the MooseFS master and its four chunkservers (whose trash keeps what is removed, for which the \
+image is 2 GiB larger a round). So all share one disk and one journal, and the mirrored systems write everything to it twice. \
 MooseFS does not wait for the disk: its fsync ends when both copies are in the memory of their servers. Each round does each \
 group of work on each system in turn. Before a timed step everything is written back, and the system's \
 processes have come to rest; \"cold\" means that the kernel's \
@@ -93,6 +99,6 @@ pub fn write(file: &Path, about: &About, results: &Results) -> Result<(), Failed
     for (name, description) in &about.systems {
         text += &format!("- {name}: {description}\n");
     }
-    text += &format!("\n{}\n{HOW}", table::markdown(results));
+    text += &format!("\n{}\n{FILE}{}{HOW}", table::markdown(results), about.disk);
     tried(file.display(), fs::write(file, text))
 }

@@ -188,6 +188,18 @@ async fn whoever_accuses_its_mirror_is_believed_only_once_it_has_answered() {
     assert_eq!(names.made(), [evicted]);
 }
 
+#[tokio::test]
+async fn who_answers_once_more_and_ends_with_its_mirror_is_not_left_to_serve_alone() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let names = Names::default();
+    let duties = leader_with(&names, &Arc::default(), Duration::from_secs(60), listener.local_addr().unwrap());
+    let other = FakePeer { answers: Some(1), ..FakePeer::default() };
+    let pinged = other.pinged.clone();
+    tokio::spawn(async move { other.serve_one(&listener).await });
+    assert!(!duties.accused(ServerId(2), PairId(0), Epoch(1), ME, "its process is gone").await);
+    assert_eq!((pinged.load(Ordering::SeqCst), names.made()), (2, vec![]));
+}
+
 fn slow() -> String {
     format!("{SLOW_DISK}1.0 s to change a chunk")
 }
