@@ -1,9 +1,9 @@
 //! The disk under everything that is measured: one image with a journaled file system of its own, so that the root
 //! disk's habits do not matter, and so that all systems share one journal.
 //!
-//! The image is allocated, and the loop device goes past the cache below it. In a sparse image behind that cache, a flush
-//! of the disk is also a commit of the root disk's journal, and two flushes at once wait for each other's: writers that
-//! wait for the disk would be measured for what no disk of a server does.
+//! The image is allocated, and the loop device goes past the cache below it, so that what is flushed has only the disk's own
+//! way to go. In a sparse image behind that cache each flush writes out what everybody has left there, and two at once took
+//! 0.38 ms instead of 0.24: writers that wait for the disk would be measured for what no disk of a server does.
 
 use super::machine::run;
 use super::{Failed, tried};
