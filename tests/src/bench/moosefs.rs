@@ -103,13 +103,8 @@ impl MooseFs {
         self.wait_for("the mount", || super::machine::is_mounted(&root))?;
         wait_until_usable(&root)?;
         run_command(Command::new("mfssetgoal").arg("2").arg(&root))?;
-        let probe = root.join("copies");
-        tried(probe.display(), fs::write(&probe, "x"))?;
-        let said = run_command(Command::new("mfscheckfile").arg(&probe))?;
-        if !said.contains("2 copies") {
-            return Err(format!("it does not keep two copies: {said}"));
-        }
-        tried(probe.display(), fs::remove_file(&probe))
+        // Servers that the master knows already may not have told it yet what room they have.
+        self.wait_for("two copies of what is written", || keeps_two_copies(&root.join("copies")))
     }
 
     fn start_program(&mut self, command: &mut Command, name: &str) -> Result<(), Failed> {
@@ -136,6 +131,13 @@ impl MooseFs {
         let said = names.map(|n| fs::read_to_string(self.log(n)).unwrap_or_default());
         Err(format!("{NAME}: {what}: not up: {}", said.concat()))
     }
+}
+
+/// Whether a file that is made there now lies on two servers.
+fn keeps_two_copies(probe: &Path) -> bool {
+    let said = fs::write(probe, "x").is_ok().then(|| run_command(Command::new("mfscheckfile").arg(probe)));
+    let _ = fs::remove_file(probe);
+    matches!(said, Some(Ok(said)) if said.contains("2 copies"))
 }
 
 impl System for MooseFs {
