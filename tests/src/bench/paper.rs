@@ -77,7 +77,7 @@ caches are dropped too (`sync; echo 3 > /proc/sys/vm/drop_caches`).
 
 - Sequential: 512 MiB in one file, 1 MiB at a time; the write ends with fsync.
 - Random: 4 KiB at random places of a file of 256 MiB, 4 threads with a descriptor each; 16,000 reads, 16,000 buffered \
-writes, 800 writes with an fsync each. Only the calls themselves are timed.
+writes, 4,000 writes with an fsync each. Only the calls themselves are timed.
 - Names: 1,000 files or directories in one directory by one process; 8 processes with 250 in a directory each. \
 `readdir + stat` is what `ls -l` does.
 - 4 KiB files: 1,000, each created, written and closed; each opened, read and closed cold.

@@ -10,7 +10,7 @@ const BLOCKS: u64 = 65_536;
 const THREADS: u64 = 4;
 const READS: u64 = 4_000;
 const WRITES: u64 = 4_000;
-const SYNCED: u64 = 200;
+const SYNCED: u64 = 1_000;
 
 /// The group.
 pub fn run(run: &mut Run<'_>, dir: &Path) -> Result<(), Failed> {
