@@ -416,7 +416,7 @@ fn is_open(dir: &std::fs::Metadata) -> bool {
 
 /// An older or another's directory is left as its owner has it, but not without a word.
 fn say_if_open(root: &Path) {
-    if std::fs::metadata(root).is_ok_and(|m| is_open(&m)) {
+    if std::fs::metadata(root).is_ok_and(|m| m.is_dir() && is_open(&m)) {
         let dir = root.display();
         tracing::warn!(
             "{dir} can be looked into by other users of this machine: `chmod 700 {dir}`, unless they may read all files"

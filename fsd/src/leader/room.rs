@@ -18,7 +18,8 @@ pub struct Disk {
 }
 
 /// The room of each pair of which something is known: none if it is not `served`, else that of the fuller of its servers. Servers that are on one file system
-/// fill it together, so each has its share, in whole blocks; one that is down will need its share again.
+/// fill it together, so each has its share, in whole blocks; one that is down will need its share again. Whom a new leader has not heard of yet
+/// may be on any of them: until all are known, no pair's share grows.
 pub fn of_pairs(
     pairs: &[Pair],
     disks: &BTreeMap<ServerId, Disk>,
@@ -30,15 +31,27 @@ pub fn of_pairs(
         let share = |bytes: u64| bytes / sharing / BLOCK_BYTES * BLOCK_BYTES;
         Space { total: share(disk.space.total), free: share(disk.space.free) }
     };
+    let all_known = pairs.iter().flat_map(|pair| &pair.members).all(|member| disks.contains_key(&member.server));
     let fuller = |pair: &Pair| {
         let known = pair.members.iter().filter_map(|m| disks.get(&m.server)).map(share);
-        known.min_by_key(|space| space.free)
+        let fuller = known.min_by_key(|space| space.free)?;
+        Some(if all_known || pair.space.total == 0 { fuller } else { no_larger(fuller, pair.space.total) })
     };
     let room = |pair: &Pair| match (served(pair), fuller(pair)) {
         (true, known) => known,
         (false, known) => Some(Space::out_of_service(known.unwrap_or(pair.space).total)),
     };
     pairs.iter().filter_map(|pair| Some((pair.id, room(pair)?))).collect()
+}
+
+/// That part of a disk's room which is no larger than `total`, and as full as the whole.
+fn no_larger(space: Space, total: u64) -> Space {
+    if space.total <= total {
+        return space;
+    }
+    let free = u128::from(space.free) * u128::from(total) / u128::from(space.total);
+    let free = u64::try_from(free).expect("a part of what is free");
+    Space { total, free: free / BLOCK_BYTES * BLOCK_BYTES }
 }
 
 /// Whether everybody is told what room there is, as it is not what they know: when it is another by more than a hair's breadth of the
@@ -123,6 +136,21 @@ mod tests {
         assert_eq!(room([(101, 80, 7); 4]), [(25, 20); 2], "each byte is stored twice: 40 of 80 can be written");
         assert_eq!(room([(100, 80, 7), (100, 80, 7), (100, 90, 3), (100, 90, 4)]), [(50, 40), (100, 90)]);
         assert_eq!(room([(100, 80, 7), (100, 30, 1), (100, 80, 7), (100, 90, 2)]), [(100, 30), (50, 40)]);
+    }
+
+    #[test]
+    fn who_is_not_known_yet_may_share_the_disk_of_who_is() {
+        let disk = |n| (ServerId(n), Disk { space: blocks(100, 80), file_system: 7 });
+        let mut pairs = pairs();
+        let room = |pairs: &[Pair], known: &[u16]| -> Vec<Space> {
+            of_pairs(pairs, &known.iter().copied().map(disk).collect(), |_| true).into_iter().map(|(_, s)| s).collect()
+        };
+        assert_eq!(room(&pairs, &[1, 3]), [blocks(50, 40); 2], "that there are others is not known");
+        pairs.iter_mut().for_each(|pair| pair.space = blocks(25, 10));
+        assert_eq!(room(&pairs, &[1, 3]), [blocks(25, 20); 2], "as large as before, and as full as it is now");
+        assert_eq!(room(&pairs, &[1, 2, 3, 4]), [blocks(25, 20); 2]);
+        pairs.iter_mut().for_each(|pair| pair.space = blocks(90, 10));
+        assert_eq!(room(&pairs, &[1, 2, 3]), [blocks(33, 26); 2], "what is less is believed");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// Who is put out so soon after its disk had no room is put out for that.
+const LATELY: Duration = Duration::from_secs(5);
+
 /// What a server's disk said no to.
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -60,6 +63,9 @@ impl Replica {
 
     /// Reports what the store could not do, if it was the disk's fault; returns once the next life would know of it.
     pub(super) async fn met(self: &Arc<Self>, error: &ChunkError) {
+        if matches!(error, ChunkError::Full { .. }) {
+            *self.lacked_room.lock() = Some(Instant::now());
+        }
         if is_disk(error) {
             self.disk_failed(chain(error), error.is_shortage());
             self.doubt_life().await;
@@ -105,6 +111,14 @@ impl Replica {
     /// What its disk said no to, if that is not over.
     pub(super) fn disk_error(&self) -> Option<String> {
         self.trouble.lock().as_ref().map(|trouble| trouble.text.clone())
+    }
+
+    /// The copy is not in sync any more, or still not: if that is for want of room, somebody has to make some.
+    pub(super) fn out_for_want_of_room(&self) {
+        if self.lacked_room.lock().is_some_and(|at| at.elapsed() < LATELY) {
+            let text = "no room is left on it; once there is, its copy catches up by itself".to_owned();
+            self.trouble.lock().get_or_insert(Trouble { text, passes: true });
+        }
     }
 
     /// The copy is in sync again.

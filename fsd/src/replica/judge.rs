@@ -70,6 +70,8 @@ impl Replica {
             self.once.lock().forget_made();
             if in_sync {
                 self.shortage_is_over();
+            } else {
+                self.out_for_want_of_room();
             }
         }
         drop(state);

@@ -75,7 +75,7 @@ use raidfs_common::rpc::chunks::Applied;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, watch};
 
 /// How long a request waits for this server to have applied what it names.
@@ -135,6 +135,8 @@ pub struct Replica {
     progress: Mutex<Option<resync::Progress>>,
     scrub: scrub::Scrub,
     trouble: Mutex<Option<disk::Trouble>>,
+    /// When its disk had no room for a change last.
+    lacked_room: Mutex<Option<Instant>>,
     doubts_life: OnceLock<disk::DoubtLife>,
     /// Set once that was called.
     life_doubted: OnceCell<()>,
@@ -192,6 +194,7 @@ impl Replica {
             progress: Mutex::default(),
             scrub: scrub::Scrub::new(pace::Pace::new(config.scrub_every)),
             trouble: Mutex::default(),
+            lacked_room: Mutex::default(),
             doubts_life: OnceLock::new(),
             life_doubted: OnceCell::new(),
         })

@@ -43,10 +43,10 @@ pub enum OpenError {
         /// Who, in its own words.
         holder: String,
     },
-    /// Too few servers answer, in all or of one pair.
+    /// Too few servers answer, in all or of one pair, or a new cluster has not begun.
     #[error(
-        "no quorum of servers answers, or none of a pair that has to say how long the last mount's files are{}; `raidfs status` \
-         says how each of them is",
+        "no quorum of servers answers, or a new cluster's servers and witness have not all run yet, or none of a pair has said \
+         how long the last mount's files are{}; `raidfs status` says what is missing",
         list(missing)
     )]
     NoQuorum {

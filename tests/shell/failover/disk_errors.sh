@@ -31,8 +31,7 @@ for n in $(seq 40); do case $(holders_of "$MNT/kept/$n") in *$victim*) file=$MNT
 CUT=$(($(filefrag -e "$(chunk_file $victim "$file")" | awk '$1 == "0:" { gsub(/\.\./, "", $4); print $4 }') * 4096))
 within "the bytes that will be lost lie on the disk" 4096 $((255 << 20)) "$CUT"
 need sync -f "$DIR/data/$victim"
-need truncate -s "$CUT" "$disk/image"
-need losetup --set-capacity "$loop"
+need wait_until 30 disk_is_cut "$disk/image" "$loop" "$CUT"
 drop
 fails_with "the disk gives errors" "Input/output error" dd if="$(chunk_file $victim "$file")" of=/dev/null bs=4k status=none
 for n in 1 2 3; do drop; check "what is read is right all the same ($n)" is_right; done

@@ -8,6 +8,12 @@ crash() {
   for name in "${pids[@]}"; do need wait_until 10 gone "$name"; done
 }
 
+# disk_is_cut IMAGE DEVICE BYTES: cuts a mounted image short, and the device over it; all that lay behind gives errors. What is being
+# written there just then makes the image longer again, and the device with it: to be waited for.
+disk_is_cut() {
+  truncate -s "$3" "$1" && losetup --set-capacity "$2" && [ "$(blockdev --getsize64 "$2")" -le "$3" ]
+}
+
 # gone PID: the process is no more, or only a zombie that nobody waited for and that has no thread left.
 gone() {
   kill -0 "$1" 2> /dev/null || return 0

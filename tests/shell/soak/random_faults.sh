@@ -82,8 +82,7 @@ room() { df -B1M --output=avail "$DIR/data/$1" | tail -n 1 | tr -d ' '; }
 disk_fails() {
   any_server
   need sync -f "$DIR/data/$victim"
-  need truncate -s 100M "$(image_of "$victim")"
-  need losetup --set-capacity "$(findmnt -no SOURCE "$DIR/data/$victim")"
+  need wait_until 30 disk_is_cut "$(image_of "$victim")" "$(findmnt -no SOURCE "$DIR/data/$victim")" $((100 << 20))
   need wait_until 60 put_out "$victim"
   goes_on
   gone "$(pid_of "$victim")" || crash "$victim"

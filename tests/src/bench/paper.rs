@@ -67,7 +67,7 @@ const FILE: &str = "\
 
 /// What follows on what the disk is.
 const HOW: &str = "\
- with an ext4 of its own holds the data of all systems: a plain directory, the four raidfs servers and the witness, \
+with an ext4 of its own holds the data of all systems: a plain directory, the four raidfs servers and the witness, \
 the four GlusterFS bricks, the MooseFS master and its four chunkservers (whose trash keeps what is removed, for which the \
 image is 2 GiB larger a round). So all share one disk and one journal, and the mirrored systems write everything to it twice. \
 MooseFS does not wait for the disk: its fsync ends when both copies are in the memory of their servers. Each round does each \
@@ -99,6 +99,6 @@ pub fn write(file: &Path, about: &About, results: &Results) -> Result<(), Failed
     for (name, description) in &about.systems {
         text += &format!("- {name}: {description}\n");
     }
-    text += &format!("\n{}\n{FILE}{}{HOW}", table::markdown(results), about.disk);
+    text += &format!("\n{}\n{FILE}{} {HOW}", table::markdown(results), about.disk);
     tried(file.display(), fs::write(file, text))
 }

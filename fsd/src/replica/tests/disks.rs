@@ -72,10 +72,14 @@ async fn a_full_mirror_is_evicted_and_two_full_disks_refuse() {
     assert_eq!(full, Err(Rejection::Full));
     assert_eq!(cluster.names.lock().pair.epoch, Epoch(1));
     cluster.store(A).full.store(false, Ordering::Relaxed);
+    let trouble = || cluster.servers[1].replica.status().disk_error;
+    assert_eq!(trouble(), None, "nothing is wrong with it");
     cluster.change(0, chunk(2), write(0, b"y")).await;
     assert_ne!(cluster.state(B), CopyState::InSync);
+    until("it says what it waits for", || trouble().is_some_and(|text| text.starts_with("no room"))).await;
     cluster.store(B).full.store(false, Ordering::Relaxed);
     cluster.in_sync().await;
+    until("that is over", || trouble().is_none()).await;
     cluster.assert_equal();
 }
 

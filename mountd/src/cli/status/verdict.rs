@@ -4,10 +4,10 @@ use super::super::human;
 use super::super::local::Name;
 use super::super::mounts::MountState;
 use super::super::process::State;
-use super::Seen;
+use super::{Seen, waits_for_room};
 use raidfs_common::id::{LogIndex, ServerId};
 use raidfs_common::limits::CHUNK_BYTES;
-use raidfs_common::pair::{CopyState, Member, Pair};
+use raidfs_common::pair::{CopyState, Member, Pair, Space};
 use raidfs_common::printed::printed;
 use raidfs_common::rpc::admin::{ResyncProgress, ScrubPass, ScrubState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -139,23 +139,27 @@ pub fn judge(seen: &Seen) -> Verdict {
     found.sort_by_key(|(level, _)| std::cmp::Reverse(*level));
     let level = found.first().map_or(Level::Healthy, |(level, _)| *level);
     let mut reasons: Vec<String> = found.into_iter().map(|(_, text)| text).collect();
+    let full = full(seen);
     if reasons.is_empty() {
         let hint = if lacks_mount(seen) { "; it is not mounted: `raidfs start mountd`" } else { "" };
-        let full = full(seen);
+        let full = full.map_or_else(String::new, |words| format!("; {words}"));
         reasons.push(format!("all servers are up, and both copies of everything are in sync{full}{hint}"));
+    } else {
+        reasons.extend(full);
     }
     Verdict { level, reasons }
 }
 
 /// A word on pairs without room, which is no fault of the cluster's.
-fn full(seen: &Seen) -> String {
+fn full(seen: &Seen) -> Option<String> {
     let pairs = seen.best().map(|status| status.pairs.as_slice()).unwrap_or_default();
-    let is_full = |pair: &&Pair| pair.space.total > 0 && pair.space.usable() < CHUNK_BYTES;
+    let has_little = |space: Space| space.total > 0 && !space.is_out_of_service() && space.usable() < CHUNK_BYTES;
+    let is_full = |pair: &&Pair| has_little(pair.space);
     let full: Vec<String> = pairs.iter().filter(is_full).map(servers).collect();
     match full.len() {
-        0 => String::new(),
-        n if n == pairs.len() => "; no room is left: programs that write get ENOSPC".to_owned(),
-        _ => format!("; no room is left on {}: programs that write to files there get ENOSPC", full.join(" and ")),
+        0 => None,
+        n if n == pairs.len() => Some("no room is left: programs that write get ENOSPC".to_owned()),
+        _ => Some(format!("no room is left on {}: programs that write to files there get ENOSPC", full.join(" and "))),
     }
 }
 
@@ -249,7 +253,12 @@ fn judge_pair(seen: &Seen, pair: &Pair, found: &mut Vec<(Level, String)>) {
         found.push((Level::Unavailable, text));
         return;
     }
-    if !pair.in_sync().any(|m| seen.answer(m.server).is_some()) {
+    // While nobody leads, leases may last, and who holds one is not known.
+    let is_served = match seen.leader() {
+        Some(_) => seen.serving(pair).next().is_some(),
+        None => pair.in_sync().any(|m| seen.answer(m.server).is_some()),
+    };
+    if !is_served {
         let members: Vec<String> = pair.members.iter().map(|m| member(seen, m)).collect();
         let text = format!("files on {} cannot be read or written: {}", servers(pair), human::list(members));
         found.push((Level::Unavailable, text));
@@ -281,8 +290,13 @@ fn names_behind(seen: &Seen, server: ServerId) -> Option<String> {
 }
 
 fn member(seen: &Seen, m: &Member) -> String {
-    let up = if seen.answer(m.server).is_some() { "up" } else { "down" };
-    format!("{} is {up} and {}", m.server, if m.state == CopyState::InSync { "was in sync" } else { copy(m.state) })
+    let how = match seen.answer(m.server) {
+        None => "is down",
+        Some(status) if waits_for_room(status) => "waits for room on its disk",
+        Some(status) if !status.quorum => "does not hear the leader",
+        Some(_) => "is up",
+    };
+    format!("{} {how} and {}", m.server, if m.state == CopyState::InSync { "was in sync" } else { copy(m.state) })
 }
 
 /// Whether it is known where a cluster of this machine is to be mounted, and nobody has it mounted, here or elsewhere. Nothing
@@ -508,6 +522,22 @@ mod tests {
     }
 
     #[test]
+    fn a_pair_whose_servers_answer_but_serve_nothing_is_unavailable() {
+        let mut s = seen();
+        for server in [ServerId(3), ServerId(4)] {
+            s.answers.get_mut(&server).unwrap().as_mut().unwrap().quorum = false;
+        }
+        let cut_off =
+            "unavailable: files on fsd3+fsd4 cannot be read or written: fsd3 does not hear the leader and was in sync";
+        assert!(judge(&s).line().starts_with(cut_off), "{}", judge(&s).line());
+        let fsd3 = s.answers.get_mut(&ServerId(3)).unwrap().as_mut().unwrap();
+        (fsd3.incarnation, fsd3.disk_error) = (Incarnation(0), Some("no room".into()));
+        assert!(judge(&s).line().contains("fsd3 waits for room on its disk and was in sync"), "{}", judge(&s).line());
+        s.answers.get_mut(&ServerId(4)).unwrap().as_mut().unwrap().quorum = true;
+        assert_eq!(judge(&s).level, Level::Degraded, "its mirror serves");
+    }
+
+    #[test]
     fn a_pair_whose_loss_was_accepted_says_what_it_waits_for() {
         let mut s = seen();
         for status in s.answers.values_mut().flatten() {
@@ -701,6 +731,9 @@ mod tests {
         assert!(line.starts_with("healthy: ") && line.contains("no room is left on fsd3+fsd4"), "{line}");
         let line = fill(0);
         assert!(line.starts_with("healthy: ") && line.contains("; no room is left: programs"), "{line}");
+        s.answers.insert(ServerId(2), None);
+        let line = judge(&s).line();
+        assert!(line.starts_with("degraded: fsd2 ") && line.contains("; no room is left: programs"), "{line}");
     }
 
     #[test]
