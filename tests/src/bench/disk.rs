@@ -45,7 +45,7 @@ impl Disk {
         let options = ["-q", "-F", "-J", JOURNAL, "-E", extended];
         run("mkfs.ext4", options.map(Path::new), &[&image])?;
         tried(disk.root.display(), fs::create_dir_all(&disk.root))?;
-        let (device, direct) = attach(&image)?;
+        let (device, is_direct) = attach(&image)?;
         let mounted = run("mount", ["-o", "noatime"].map(Path::new), &[&device, &disk.root]);
         // Once it is mounted the device goes when the mount does, and now if it is not.
         let detached = run("losetup", ["--detach"].map(Path::new), &[&device]);
@@ -54,7 +54,7 @@ impl Disk {
             "One {} image of {} GiB{}",
             if allocated { "allocated" } else { "sparse" },
             (IMAGE_BYTES + more) >> 30,
-            if direct { ", read and written past the cache of the disk that it lies on (direct I/O)," } else { "" }
+            if is_direct { ", read and written past the cache of the disk that it lies on (direct I/O)," } else { "" }
         );
         Ok(disk)
     }
@@ -114,23 +114,22 @@ fn allocate(image: &Path, bytes: u64) -> Result<bool, Failed> {
         return Ok(true);
     }
     let why = std::io::Error::last_os_error();
-    eprintln!("bench: {} is sparse, and what waits for the disk slower than it is: {why}", image.display());
+    eprintln!("bench: what waits for the disk is slower than it is: {} is sparse: {why}", image.display());
     // What was allocated before there was no room is given back.
     tried(image.display(), file.set_len(0).and_then(|()| file.set_len(bytes)))?;
     Ok(false)
 }
 
-/// A loop device over the image; false if it has to go through the cache below it.
+/// A loop device over the image, and whether it goes past the cache below it: not every file system can.
 fn attach(image: &Path) -> Result<(PathBuf, bool), Failed> {
-    let attach = |option: &str| run("losetup", ["--find", "--show", option].map(Path::new), &[image]);
-    let (said, direct) = match attach("--direct-io=on") {
-        Ok(said) => (said, true),
-        Err(why) => {
-            eprintln!("bench: goes through the cache below the image: {why}");
-            (attach("--direct-io=off")?, false)
-        }
-    };
-    Ok((PathBuf::from(said.trim()), direct))
+    let said = run("losetup", ["--find", "--show", "--direct-io=on"].map(Path::new), &[image])?;
+    let device = PathBuf::from(said.trim());
+    let told = run("losetup", ["--list", "--noheadings", "--output", "DIO"].map(Path::new), &[&device])?;
+    let is_direct = told.trim() == "1";
+    if !is_direct {
+        eprintln!("bench: what waits for the disk is slower than it is: {} has a cache below it", image.display());
+    }
+    Ok((device, is_direct))
 }
 
 impl Drop for Disk {
