@@ -255,6 +255,12 @@ impl<L: LogStore> Core<L> {
         if !campaign.pre || campaign.recovery || !campaign.answers.values().any(|a| a.doubtful) {
             return false;
         }
+        // As many as elect one without those: who did not grant it yet has just heard the leader, or has more itself. To recover
+        // would end the mount's session for nothing.
+        let sure = campaign.answers.values().filter(|a| !a.doubtful && !a.stranger).count();
+        if sure >= self.quorum() {
+            return false;
+        }
         let (last_index, last_term) = self.log.last();
         if last_index == LogIndex(0) {
             let all = campaign.answers.len() == self.setup.voters.len();
