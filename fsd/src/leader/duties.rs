@@ -379,7 +379,7 @@ impl<P: Proposer> Duties<P> {
         let evictions = found.into_iter().map(|(pair, server)| async move {
             let Some(mirror) = pair.mirror_of(server).copied() else { return };
             let ask = || async { self.ping(mirror.server).await == Some(mirror.incarnation) };
-            if mirror.server != self.cluster.me && !lives_on(ask).await {
+            if !lives_on(ask).await {
                 return;
             }
             if self.pair_event(pair.id, pair.epoch, PairEvent::Evict { server }).await {
