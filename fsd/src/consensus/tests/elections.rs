@@ -45,6 +45,33 @@ fn a_dead_leader_is_replaced_soon_also_if_some_notice_late() {
     }
 }
 
+/// A leader whose log rots ends, and is back, with doubts, before all the others have noticed: they elect one of themselves
+/// as after any end. To recover as after a loss of power would end the mount's session.
+#[test]
+fn a_leader_that_is_back_in_doubt_before_it_is_missed_makes_nobody_recover() {
+    for seed in 0..100 {
+        let (mut world, old, at) = led(1200 + seed);
+        (0..5).for_each(|n| world.propose(n, n == 0));
+        world.run(Duration::from_millis(100));
+        let log = world.cores.remove(&old).expect("it leads").log().clone();
+        world.disks.insert(old, (log, true));
+        let mut others: Vec<ServerId> = world.cores.keys().copied().collect();
+        others.rotate_left((seed % 4) as usize);
+        for (nth, id) in others.into_iter().enumerate() {
+            let now = world.now;
+            world.cores.get_mut(&id).expect("it lives").on_gone(old, now);
+            if nth == 0 {
+                world.restart(old);
+            }
+            world.run(Duration::from_millis(10 + seed % 30));
+        }
+        world.until("another leader", |w| w.leader().is_some());
+        assert!(world.now - at <= Duration::from_millis(400), "seed {seed}: {:?}", world.now - at);
+        world.come_to_terms(1);
+        assert_eq!(world.recoveries(), 0, "seed {seed}");
+    }
+}
+
 #[test]
 fn votes_that_take_long_to_be_written_are_waited_for() {
     for (seed, takes, bound) in (0..40).flat_map(|seed| [(seed, 60, 250), (seed, 280, 1200)]) {
