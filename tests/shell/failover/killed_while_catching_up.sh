@@ -1,4 +1,5 @@
 # limit: 300
+# bounds no time
 # A server is killed again in the middle of catching up, and its source too: no harm. While the source is away, which alone
 # has everything, what needs it waits, and goes on when it returns.
 need probe tree "$CASE_DIR/tree" 1500 4

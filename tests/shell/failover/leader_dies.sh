@@ -1,4 +1,5 @@
 # limit: 300
+# bounds no time
 # The leader of the namespace dies again and again; another takes over, names stay right.
 cluster_up
 mkdir "$MNT/d"

@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # Files of chunks are gone from a server's disk, as after a check of its file system, or by somebody's hand: nobody reads zeros
 # for them, and what is written then makes none.
 cluster_up

@@ -1,4 +1,5 @@
 # limit: 90
+# bounds no time
 # The mount's process stands still for longer than a session's lease, and nobody else wants the store: programs wait, and go
 # on where they were.
 cluster_up

@@ -1,4 +1,5 @@
 # limit: 180
+# bounds no time
 # On a mount with the option `sync` a name that has been made outlives a cut of everybody's power, the mount's included.
 skip_without mkfs.ext4
 skip_without mkfs.btrfs

@@ -1,4 +1,5 @@
 # limit: 240
+# bounds no time
 # A program that waits for servers that do not come is ended by a signal long before io_timeout; one that it catches is for
 # later.
 config 'io_timeout = "100s"'
