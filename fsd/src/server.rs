@@ -150,8 +150,6 @@ struct Server {
     stop: Arc<Stop>,
     heavy: Arc<Semaphore>,
     bulk: mpsc::UnboundedSender<Guest>,
-    /// It may have forgotten entries when it started.
-    doubtful: bool,
     keep: Keep,
 }
 
@@ -262,8 +260,8 @@ fn begin_changes(
 }
 
 /// Has the next life cut off what cannot be read of the log, and begins it at once; but not again and again: not if this life
-/// has just done so (`doubtful`). What is cut off may have been acknowledged, and that life is doubtful until it has it from the
-/// others; nothing is wrong with names and chunks.
+/// has just done so, and has not made up for it (`doubtful`). What is cut off may have been acknowledged, and that life is
+/// doubtful until it has it from the others: what it finds then has rotted since. Nothing is wrong with names and chunks.
 pub fn suspect_log(doubtful: bool, lived: Duration, reason: String) -> Ended {
     if doubtful && lived < USABLE_FOR {
         return Ended::Failed(format!("{reason}, though all of it could be read a moment ago"));
@@ -329,7 +327,6 @@ pub async fn run(
         stop: stop.clone(),
         heavy: Arc::new(Semaphore::new(HEAVY_CALLS_MAX)),
         bulk,
-        doubtful,
         keep: keep_of_log(home),
     });
     begin_work(&server, asks, life, sweep_first);
@@ -662,7 +659,7 @@ impl Server {
             (Some(Fatal::Broken(reason)), _) => Err(Ended::Failed(reason)),
             (Some(Fatal::NoRoom(reason)), _) => Err(self.ended_for_want_of_room(reason)),
             (Some(Fatal::Damaged(reason)), _) => {
-                Err(suspect_log(self.doubtful, self.cluster.started.elapsed(), reason))
+                Err(suspect_log(self.node.status().doubtful, self.cluster.started.elapsed(), reason))
             }
             (Some(Fatal::OtherHistory(reason)), _) => Err(self.forget_history(home, reason).await),
             (_, Some(broken)) => Err(self.suspect_names(home, broken).await),

@@ -79,20 +79,15 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
     tokio::spawn(listen::run(listener, config, me, hand_over));
     tracing::info!("the witness is up");
     tokio::select! {
-        ended = until_end(&node, home, (began, doubtful), stop) => ended,
+        ended = until_end(&node, home, began, stop) => ended,
         () = joining::ask(&others, &voters, (me, started(life)), &node, &joined) => {
             Err(Ended::Refused(joining::refusal(me, home.root(), life.empty)))
         }
     }
 }
 
-/// Waits for the end, and brings it about in order; of a witness that began then, and may have forgotten entries.
-async fn until_end(
-    node: &Arc<WitnessNode>,
-    home: &DataDir,
-    (began, doubtful): (Instant, bool),
-    stop: Arc<Stop>,
-) -> Result<(), Ended> {
+/// Waits for the end, and brings it about in order; of a witness that began then.
+async fn until_end(node: &Arc<WitnessNode>, home: &DataDir, began: Instant, stop: Arc<Stop>) -> Result<(), Ended> {
     let mut fatal = node.watch_fatal();
     let mut status = node.watch();
     let trusted = async {
@@ -113,7 +108,7 @@ async fn until_end(
         Some(Fatal::Broken(reason)) => return Err(Ended::Failed(reason)),
         Some(Fatal::NoRoom(reason)) if node.is_in_doubt() => return Err(Ended::Failed(reason)),
         Some(Fatal::NoRoom(reason)) => return Err(Ended::NoRoom(reason)),
-        Some(Fatal::Damaged(reason)) => return Err(suspect_log(doubtful, began.elapsed(), reason)),
+        Some(Fatal::Damaged(reason)) => return Err(suspect_log(node.status().doubtful, began.elapsed(), reason)),
         Some(Fatal::OtherHistory(reason)) => {
             tracing::warn!("{reason}: the log here is dropped, and fetched anew");
             home.distrust().map_err(cannot("note that the log is dropped"))?;

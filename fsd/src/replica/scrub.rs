@@ -14,7 +14,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use raidfs_common::error::Rejection;
 use raidfs_common::id::ChunkId;
-use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES};
+use raidfs_common::limits::{BLOCK_BYTES, CHUNK_BYTES, FORWARD_STUCK};
 use raidfs_common::rpc::admin::{ScrubPass, ScrubState, ScrubStatus};
 use raidfs_common::rpc::chunks::ChunkServiceClient;
 use std::collections::{BTreeSet, VecDeque};
@@ -33,6 +33,8 @@ const TRIES: u32 = 3;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// A mirror that has not said by then which chunks it has cannot be asked now.
 const LIST_PATIENCE: Duration = Duration::from_secs(5);
+/// What the mirror had when it said which chunks it has is here after this, or one of the two is not in sync any more.
+const ON_ITS_WAY: Duration = FORWARD_STUCK.saturating_mul(2);
 /// The slow pass waits so long when it cannot go on.
 const STAND_BACK: Duration = Duration::from_secs(10);
 /// Where the slow pass is, is written down this often.
@@ -46,6 +48,13 @@ struct Pass {
     /// Of earlier lives of the server.
     before: Duration,
     lost: BTreeSet<ChunkId>,
+}
+
+/// Chunks to be looked at next, as there were at this time.
+#[derive(Debug)]
+struct Page {
+    chunks: VecDeque<ChunkId>,
+    at: Instant,
 }
 
 /// What came of looking at a chunk.
@@ -262,10 +271,10 @@ impl Replica {
     async fn walk_fast(self: &Arc<Self>) -> bool {
         let mut after = None;
         loop {
-            let Some(page) = self.listed(after).await else { return false };
-            let Some(last) = page.back() else { return true };
+            let Some(Page { chunks, at }) = self.listed(after).await else { return false };
+            let Some(last) = chunks.back() else { return true };
             after = Some(*last);
-            let mut looks = futures::stream::iter(page).map(|chunk| self.look_at(chunk)).buffer_unordered(AT_ONCE);
+            let mut looks = futures::stream::iter(chunks).map(|c| self.look_at(c, at)).buffer_unordered(AT_ONCE);
             while let Some(looked) = looks.next().await {
                 match (looked, &mut self.scrub.state.lock().fast) {
                     (Some(looked), Some(pass)) => pass.looked(&looked),
@@ -285,22 +294,22 @@ impl Replica {
             }
             state.at
         };
-        let mut page = VecDeque::new();
+        let mut page = Page { chunks: VecDeque::new(), at: Instant::now() };
         let mut written = Instant::now();
         loop {
             let begun = Instant::now();
             let mut pause = STAND_BACK;
             if self.may_scrub() {
                 // That they cannot be listed now is not that there are no more.
-                let listed = if page.is_empty() { self.listed(after).await } else { Some(std::mem::take(&mut page)) };
-                let none_left = listed.as_ref().is_some_and(VecDeque::is_empty);
-                page = listed.unwrap_or_default();
-                match page.front() {
+                let listed = if page.chunks.is_empty() { self.listed(after).await } else { None };
+                let none_left = listed.as_ref().is_some_and(|page| page.chunks.is_empty());
+                page = listed.unwrap_or(page);
+                match page.chunks.front() {
                     None if none_left && self.may_scrub() => return self.end_slow().await,
                     None => {}
                     Some(&chunk) => {
-                        if let Some(looked) = self.look_at(chunk).await {
-                            page.pop_front();
+                        if let Some(looked) = self.look_at(chunk, page.at).await {
+                            page.chunks.pop_front();
                             after = Some(chunk);
                             self.looked_slowly(&looked);
                             pause = self.scrub.pace.pause(self.store.held(), looked.bytes, begun.elapsed());
@@ -342,18 +351,18 @@ impl Replica {
     }
 
     /// The next chunks that there are here or at the mirror, none at the end; None if they cannot be listed.
-    async fn listed(self: &Arc<Self>, after: Option<ChunkId>) -> Option<VecDeque<ChunkId>> {
+    async fn listed(self: &Arc<Self>, after: Option<ChunkId>) -> Option<Page> {
         let mine = self.disk_at_leisure("list chunks", move |store| store.list(after, PAGE)).await.ok()?;
         let standing = self.standing_known().await;
         let (me, view) = (self.me, standing.view());
         let list = |client: ChunkServiceClient, context| async move { client.held(context, me, view, after).await };
         let theirs = self.peers.call(standing.mirror.server, LIST_PATIENCE, list).await.ok()?.ok()?;
-        Some(merged(mine, theirs))
+        Some(Page { chunks: merged(mine, theirs), at: Instant::now() })
     }
 
     /// Compares a chunk with its sums, and mends it. None: not now. One that is gone by now is whole; one that only the
-    /// mirror has is taken from there.
-    async fn look_at(self: &Arc<Self>, chunk: ChunkId) -> Option<Looked> {
+    /// mirror has, as it did at the time `listed`, is taken from there.
+    async fn look_at(self: &Arc<Self>, chunk: ChunkId, listed: Instant) -> Option<Looked> {
         for n in 0..TRIES {
             if n > 0 {
                 tokio::time::sleep(TRY_AGAIN).await;
@@ -364,6 +373,8 @@ impl Replica {
             let looked = |bytes, damage| Some(Looked { chunk, bytes, damage });
             let bytes = match self.disk_at_leisure("read a chunk", move |store| store.check(chunk)).await {
                 Ok(None) => {
+                    // What has just been made may only be on its way here.
+                    tokio::time::sleep_until((listed + ON_ITS_WAY).into()).await;
                     let missed = self.take_back(chunk).await;
                     return looked(0, if missed { Damage::Mended } else { Damage::None });
                 }

@@ -119,6 +119,21 @@ async fn chunks_that_are_missing_on_one_server_are_taken_from_the_other() {
 }
 
 #[tokio::test]
+async fn a_chunk_that_is_on_its_way_here_is_not_missing() {
+    let disks = Disks::with(2).await;
+    let [a, b] = &disks.stores;
+    b.import(chunk(2), None).unwrap();
+    let replica = &disks.cluster.servers[1].replica;
+    let number = replica.scrub_now().unwrap();
+    until("the pass is under way", || replica.scrubbed(number).unwrap().0.chunks == 1).await;
+    b.import(chunk(2), Some(&a.salvage(chunk(2)).unwrap().unwrap().copy)).unwrap();
+    until("the pass ends", || replica.scrubbed(number).unwrap().0.state != ScrubState::Runs).await;
+    let (pass, _) = replica.scrubbed(number).unwrap();
+    assert_eq!((pass.chunks, pass.mended, pass.lost), (2, 0, 0), "{pass:?}");
+    assert_eq!(disks.summaries(A), disks.summaries(B));
+}
+
+#[tokio::test]
 async fn of_two_copies_that_are_damaged_in_different_blocks_both_become_whole() {
     let disks = Disks::with(2).await;
     let sound = disks.summaries(A);
