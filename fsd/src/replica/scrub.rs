@@ -34,7 +34,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// A mirror that has not said by then which chunks it has cannot be asked now.
 const LIST_PATIENCE: Duration = Duration::from_secs(5);
 /// What the mirror had when it said which chunks it has is here after this, or one of the two is not in sync any more.
-const ON_ITS_WAY: Duration = FORWARD_STUCK.saturating_mul(2);
+const LANDED_AFTER: Duration = FORWARD_STUCK.saturating_mul(2);
 /// The slow pass waits so long when it cannot go on.
 const STAND_BACK: Duration = Duration::from_secs(10);
 /// Where the slow pass is, is written down this often.
@@ -374,7 +374,7 @@ impl Replica {
             let bytes = match self.disk_at_leisure("read a chunk", move |store| store.check(chunk)).await {
                 Ok(None) => {
                     // What has just been made may only be on its way here.
-                    tokio::time::sleep_until((listed + ON_ITS_WAY).into()).await;
+                    tokio::time::sleep_until((listed + LANDED_AFTER).into()).await;
                     let missed = self.take_back(chunk).await;
                     return looked(0, if missed { Damage::Mended } else { Damage::None });
                 }

@@ -84,20 +84,17 @@ progressed() { [ "$(progress "$1")" -ge "$2" ]; }
 # begin_small [PAIR...]: `probe stall`, a small read and a small write with fsync every 20 ms, on a file of each pair (or of
 # those), and on a plain directory of the same disk: what makes that wait makes everything wait.
 begin_small() {
-  local pair plain
+  local pair
   [ $# -gt 0 ] || set -- 1 2
   SMALL_ON=("${@/#/small}")
-  # A case may have given the servers a disk of their own.
-  plain=$CASE_DIR/plain
-  if mountpoint -q "$DIR/data"; then plain=$DIR/data/plain; fi
-  mkdir -p "$plain"
+  mkdir -p "$CASE_DIR/plain"
   for pair in "$@"; do
     [ -n "${SMALL[pair]:-}" ] || SMALL[pair]=$(on_pair "$pair" stall)
     need test -n "${SMALL[pair]}"
     : > "${SMALL[pair]}"
     begin "small$pair" exec "$BIN/probe" stall "${SMALL[pair]%/*}"
   done
-  begin plain exec "$BIN/probe" stall "$plain"
+  begin plain exec "$BIN/probe" stall "$CASE_DIR/plain"
   for pair in "$@"; do need wait_until 10 test -s "${SMALL[pair]}"; done
 }
 declare -a SMALL=() SMALL_ON=()
