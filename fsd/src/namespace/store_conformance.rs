@@ -202,8 +202,8 @@ fn whole_prefix(store: &dyn Store) -> usize {
     last
 }
 
-fn write_batches(store: &dyn Store, count: u16) {
-    for n in 1..=count {
+fn write_batches(store: &dyn Store, numbers: std::ops::RangeInclusive<u16>) {
+    for n in numbers {
         let rows = vec![
             (b"last".to_vec(), Some(n.to_be_bytes().to_vec())),
             (format!("row{n:05}").into_bytes(), Some(vec![n as u8; 100])),
@@ -217,11 +217,20 @@ fn what_was_written_survives_the_process() {
     let directory = tempfile::tempdir().unwrap();
     let (path, copy) = (directory.path().join("live"), directory.path().join("copy"));
     let store = DiskStore::open(&path, SMALL).unwrap();
-    write_batches(&store, 300);
+    write_batches(&store, 1..=300);
     // The files as they are while the process runs are what kill -9 leaves.
     copy_tree(&path, &copy);
     assert_eq!(whole_prefix(&DiskStore::open(&copy, SMALL).unwrap()), 300);
     assert_eq!(whole_prefix(&store), 300);
+}
+
+/// The journal of the store in `path`, from there, and how much of it is written: fjall makes it longer ahead of time.
+fn journal_of(path: &Path) -> (PathBuf, Vec<u8>, usize) {
+    let journal = files(path).into_iter().find(|file| file.extension().is_some_and(|end| end == "jnl"));
+    let journal = journal.expect("fjall keeps a journal");
+    let bytes = std::fs::read(&journal).unwrap();
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    (journal.strip_prefix(path).unwrap().to_path_buf(), bytes, written)
 }
 
 #[test]
@@ -229,11 +238,8 @@ fn a_torn_end_leaves_whole_batches() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("live");
     let store = DiskStore::open(&path, SMALL).unwrap();
-    write_batches(&store, 40);
-    let journal = files(&path).into_iter().find(|file| file.extension().is_some_and(|end| end == "jnl"));
-    let journal = journal.expect("fjall keeps a journal").strip_prefix(&path).unwrap().to_path_buf();
-    let bytes = std::fs::read(path.join(&journal)).unwrap();
-    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    write_batches(&store, 1..=40);
+    let (journal, bytes, written) = journal_of(&path);
     let mut seen = std::collections::BTreeSet::new();
     for cut in (0..written).step_by(97) {
         let copy = directory.path().join(format!("cut{cut}"));
@@ -245,4 +251,26 @@ fn a_torn_end_leaves_whole_batches() {
         std::fs::remove_dir_all(&copy).unwrap();
     }
     assert!(seen.len() > 20 && !seen.contains(&40), "cut in many places: {seen:?}");
+}
+
+#[test]
+fn a_batch_that_a_full_disk_cut_short_is_no_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("live");
+    let store = DiskStore::open(&path, SMALL).unwrap();
+    write_batches(&store, 1..=3);
+    let (_, _, whole) = journal_of(&path);
+    write_batches(&store, 4..=4);
+    let (journal, mut bytes, written) = journal_of(&path);
+    for cut in (whole..written).rev() {
+        // Zeros, not an end: the file was made long before.
+        bytes[cut] = 0;
+        let copy = directory.path().join(format!("cut{cut}"));
+        copy_tree(&path, &copy);
+        std::fs::write(copy.join(&journal), &bytes).unwrap();
+        let store = DiskStore::open(&copy, SMALL).unwrap_or_else(|fault| panic!("cut at {cut} of {written}: {fault}"));
+        assert_eq!(whole_prefix(&store), 3, "cut at {cut} of {written}");
+        drop(store);
+        std::fs::remove_dir_all(&copy).unwrap();
+    }
 }
