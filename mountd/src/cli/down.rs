@@ -26,6 +26,10 @@ pub fn run(args: &DownArgs) -> Result<ExitCode, Failure> {
     // Before anything is taken away that the others need.
     local.servers().into_iter().chain([Name::Mount]).try_for_each(|name| local.check_may_signal(name))?;
     unmount(&local, args.force)?;
+    // It may have ended with its mount by now, and was stopped all the same.
+    if mounted {
+        println!("stopping mountd");
+    }
     stop_mountd(&local, args.force)?;
     let ended = if mounted { local.check_mountd_ended_well(from) } else { Ok(()) };
     stop_servers(&local)?;
@@ -79,12 +83,9 @@ fn unmount(local: &Local, force: bool) -> Result<(), Failure> {
 
 /// Ends mountd: unmounted, it ends by itself once everything is written back.
 fn stop_mountd(local: &Local, force: bool) -> Result<(), Failure> {
-    if local.pid(Name::Mount).is_some() {
-        println!("stopping mountd");
-        if !local.wait_for_end(Name::Mount, Duration::from_secs(1)) {
-            local.signal(Name::Mount, libc::SIGTERM)?;
-            end(local, &[Name::Mount], mountd_grace(local, force))?;
-        }
+    if local.pid(Name::Mount).is_some() && !local.wait_for_end(Name::Mount, Duration::from_secs(1)) {
+        local.signal(Name::Mount, libc::SIGTERM)?;
+        end(local, &[Name::Mount], mountd_grace(local, force))?;
     }
     local.forget(Name::Mount)?;
     if let Some(at) = local.mount_point() {

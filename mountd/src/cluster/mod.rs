@@ -52,7 +52,7 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use raidfs_common::config::Config;
 use raidfs_common::error::{FsError, Rejection};
-use raidfs_common::id::{Ino, LogIndex, ServerId, SessionId};
+use raidfs_common::id::{Ino, LogIndex, PairId, ServerId, SessionId};
 use raidfs_common::namespace::{Change, Outcome, Query, Reply};
 use raidfs_common::pair::Pair;
 use raidfs_common::plant::{Bug, planted};
@@ -228,6 +228,10 @@ impl Cluster for ClusterClient {
         }
     }
 
+    fn pair_of(&self, at: ChunkAddress) -> PairId {
+        self.chunks.place(at).pair
+    }
+
     async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
         if self.inos.get().is_none() {
             return Err(FsError::ReadOnly);
@@ -259,7 +263,7 @@ impl Cluster for ClusterClient {
     }
 
     fn lost_since(&self, mark: LossMark, at: ChunkAddress) -> bool {
-        let pair = self.chunks.place(at).pair;
+        let pair = self.pair_of(at);
         self.core.pairs.now().losses.iter().skip(mark.0 as usize).any(|lost| *lost == pair)
     }
 

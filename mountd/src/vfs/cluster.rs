@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
-use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::id::{ChunkId, Ino, PairId};
 use raidfs_common::namespace::{Change, Outcome, Query, Reply};
 use raidfs_common::rpc::chunks::ChunkChange;
 use raidfs_common::time::Time;
@@ -61,6 +61,8 @@ pub trait Cluster: Send + Sync + 'static {
     fn ask(&self, query: Query) -> impl Future<Output = Reply> + Send;
     /// An inode number that was never used.
     fn new_ino(&self) -> impl Future<Output = Result<Ino, FsError>> + Send;
+    /// The pair that has a chunk.
+    fn pair_of(&self, at: ChunkAddress) -> PairId;
     /// Changes a chunk on both mirrors. The caller keeps two changes of overlapping bytes from being under way at once.
     fn change_chunk(
         &self,

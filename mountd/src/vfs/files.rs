@@ -5,6 +5,7 @@ use super::handles::Handle;
 use super::late::{Late, Told};
 use super::names::{SET_GID, SET_UID};
 use super::prefetch::{Kept, SMALL_BYTES};
+use super::push_queue::Urgency;
 use super::retained::Retained;
 use super::rhythm::Rhythm;
 use super::stop::{unless_stopped, waits_unless_stopped};
@@ -132,8 +133,8 @@ pub(super) struct FileData {
     pub cutoff: Option<Instant>,
     /// When that has landed, size and times are to be reported.
     pub report: bool,
-    /// In the pusher's list of files with something to send.
-    pub ready: bool,
+    /// How it stands in the pusher's queue of files with something to send. None: it does not.
+    pub queued: Option<Urgency>,
     /// In the pusher's list of files whose bytes grow old.
     pub aging: bool,
     pub unsynced: Unsynced,
@@ -143,6 +144,8 @@ pub(super) struct FileData {
     pub retained: Retained,
     /// Syncs that wait for what was written to land.
     pub waits: u32,
+    /// All who wait for that.
+    pub awaited: u32,
     /// When it is about to be synced.
     pub rhythm: Rhythm,
     /// What was written last is expected to be synced at once.
@@ -297,12 +300,13 @@ impl<C: Cluster> Shared<C> {
                 direct: false,
                 cutoff: None,
                 report: false,
-                ready: false,
+                queued: None,
                 aging: false,
                 unsynced: if synced { Unsynced::none() } else { Unsynced::all(since) },
                 syncing: Vec::new(),
                 retained: Retained::new(since.is_some()),
                 waits: 0,
+                awaited: 0,
                 rhythm: Rhythm::default(),
                 expected: false,
                 opens: 0,
@@ -347,7 +351,7 @@ impl<C: Cluster> Shared<C> {
         }
         let end = offset.checked_add(data.len() as u64).filter(|end| *end <= FILE_MAX_BYTES).ok_or(FsError::TooBig)?;
         let now = Instant::now();
-        let (grew, full, young, size) = {
+        let (grew, ready, young, size) = {
             let mut state = file.data.lock();
             let before = state.behind.bytes();
             state.behind.write(offset, data, now);
@@ -357,20 +361,18 @@ impl<C: Cluster> Shared<C> {
                 state.cutoff = Some(now);
             }
             let leaves = state.expected || state.behind.has_full();
-            let full = leaves && !std::mem::replace(&mut state.ready, true);
+            let ready = if leaves { state.enters_queue() } else { None };
             let young = !std::mem::replace(&mut state.aging, true);
             // Under the file's lock, so that the size never runs ahead of the bytes that stand for it.
             let size = self.names.lock().tree.wrote(file.ino, end, self.now());
-            (state.behind.bytes() - before, full, young, size)
+            (state.behind.bytes() - before, ready, young, size)
         };
         self.pusher.kept(grew);
         self.allowance.take(grew);
         if young {
             self.pusher.age(file, now);
         }
-        if full {
-            self.pusher.ready(file);
-        }
+        self.pusher.ready(file, ready);
         Ok(size.unwrap_or(offset).min(offset)..offset)
     }
 

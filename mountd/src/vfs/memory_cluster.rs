@@ -57,6 +57,8 @@ pub struct Faults {
     pub chunk_changes: Option<FsError>,
     /// Chunk changes wait for as long as this is set.
     pub chunks_hang: bool,
+    /// Those of this pair alone.
+    pub pair_hangs: Option<PairId>,
     /// Copies wait for as long as this is set.
     pub copies_hang: bool,
     /// Writes to this chunk find no room.
@@ -73,6 +75,7 @@ pub struct Faults {
 pub const NO_FAULTS: Faults = Faults {
     chunk_changes: None,
     chunks_hang: false,
+    pair_hangs: None,
     copies_hang: false,
     full: None,
     syncs_hang: false,
@@ -284,6 +287,10 @@ impl Cluster for MemoryCluster {
         Ok(Ino(self.next_ino.fetch_add(1, Ordering::Relaxed)))
     }
 
+    fn pair_of(&self, at: ChunkAddress) -> PairId {
+        place(at.placement, at.chunk.index, PAIRS).pair
+    }
+
     async fn change_chunk(&self, at: ChunkAddress, change: ChunkChange) -> Result<Changed, FsError> {
         self.counts.chunk_changes.fetch_add(1, Ordering::Relaxed);
         let range = match &change {
@@ -303,7 +310,7 @@ impl Cluster for MemoryCluster {
         tokio::task::yield_now().await;
         let mut breaks = self.breaks.subscribe();
         let faults = tokio::select! {
-            faults = self.until(|f| !f.chunks_hang) => faults,
+            faults = self.until(|f| !f.chunks_hang && f.pair_hangs != Some(self.pair_of(at))) => faults,
             _ = breaks.changed() => Faults { chunk_changes: Some(FsError::Io), ..Faults::default() },
         };
         let applied = match faults.chunk_changes {
@@ -316,7 +323,7 @@ impl Cluster for MemoryCluster {
                 let chunk = chunks.entry(at.chunk).or_default();
                 let durable = matches!(change, ChunkChange::Write { sync: true, .. });
                 let blocks = change_bytes(chunk, range.clone(), &change);
-                chunk.pair = place(at.placement, at.chunk.index, PAIRS).pair;
+                chunk.pair = self.pair_of(at);
                 if durable {
                     chunk.sync();
                 }
@@ -378,7 +385,7 @@ impl Cluster for MemoryCluster {
     }
 
     fn lost_since(&self, mark: LossMark, at: ChunkAddress) -> bool {
-        let pair = place(at.placement, at.chunk.index, PAIRS).pair;
+        let pair = self.pair_of(at);
         self.losses.borrow()[mark.0 as usize..].contains(&pair)
     }
 

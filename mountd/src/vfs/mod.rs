@@ -37,6 +37,7 @@ mod place;
 pub mod predict;
 pub mod prefetch;
 mod push;
+pub mod push_queue;
 pub mod replaced;
 mod reshape;
 pub mod retained;

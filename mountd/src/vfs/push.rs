@@ -1,5 +1,5 @@
-//! Sends what was written behind, and reports sizes and times once their bytes are on both mirrors. Acts; which bytes
-//! go next is decided by [`super::write_behind`].
+//! Sends what was written behind, and reports sizes and times once their bytes are on both mirrors. Acts; which file is
+//! next is decided by [`super::push_queue`], and which of its bytes by [`super::write_behind`].
 //!
 //! A file with a full segment is sent at once. One that is written slowly is sent [`AGE`] after its first byte, one
 //! that is closed or synced at once, and its size is reported when what was written until then has landed.
@@ -8,11 +8,12 @@ use super::Shared;
 use super::changes::Names;
 use super::cluster::{ChunkAddress, Cluster};
 use super::files::{Chunks, File, FileData, Unsynced};
+use super::push_queue::{PushQueue, Urgency};
 use super::write_behind::{Push, WriteBehind};
 use parking_lot::Mutex;
 use raidfs_common::attr::Placement;
 use raidfs_common::error::FsError;
-use raidfs_common::id::{ChunkId, Ino};
+use raidfs_common::id::{ChunkId, Ino, PairId};
 use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::namespace::Change;
 use raidfs_common::rpc::chunks::ChunkChange;
@@ -24,10 +25,6 @@ use tokio::sync::Notify;
 
 /// Written bytes wait for more at most this long.
 const AGE: Duration = Duration::from_millis(300);
-/// Bytes under way at once.
-const FLYING_BYTES_MAX: usize = 16 << 20;
-/// Pushes under way at once.
-const FLYING_MAX: usize = 64;
 /// A push of more bytes is not made durable on its way: a sync that follows it costs little beside it.
 const SYNCED_BYTES_MAX: usize = 64 << 10;
 /// Nor is one while as many wait to leave: one sync for all of them costs less.
@@ -57,10 +54,51 @@ pub(super) struct Pusher {
 
 #[derive(Default)]
 struct List {
-    ready: VecDeque<Arc<File>>,
+    ready: PushQueue<Arc<File>>,
     aging: VecDeque<(Instant, Arc<File>)>,
-    flying: usize,
-    flying_bytes: usize,
+}
+
+/// A piece under way.
+struct Flight {
+    at: ChunkAddress,
+    push: Push,
+    /// It is to be made durable on its way.
+    sync: bool,
+    urgency: Urgency,
+    pair: PairId,
+}
+
+/// Somebody waits for what was written to a file to land.
+struct Awaits<'a>(&'a File);
+
+impl<'a> Awaits<'a> {
+    fn begin(file: &'a File) -> Awaits<'a> {
+        file.data.lock().awaited += 1;
+        Awaits(file)
+    }
+}
+
+impl Drop for Awaits<'_> {
+    fn drop(&mut self) {
+        self.0.data.lock().awaited -= 1;
+    }
+}
+
+impl FileData {
+    fn urgency(&self) -> Urgency {
+        if self.awaited > 0 || self.expected { Urgency::Awaited } else { Urgency::Behind }
+    }
+
+    /// Notes that the file is among those with something to send, if it has; as which it is to be put there. None: it is.
+    pub(super) fn enters_queue(&mut self) -> Option<Urgency> {
+        let urgency = Some(self.urgency());
+        if self.behind.is_empty() || self.queued >= urgency {
+            return None;
+        }
+        // Where it stood as one that nobody waits for it is passed over.
+        self.queued = urgency;
+        urgency
+    }
 }
 
 impl Pusher {
@@ -82,10 +120,12 @@ impl Pusher {
         self.kept.load(Ordering::Relaxed) < KEPT_BYTES_MAX
     }
 
-    /// A file has something to send; its `ready` mark is set already.
-    pub fn ready(&self, file: &Arc<File>) {
-        self.list.lock().ready.push_back(file.clone());
-        self.wake.notify_one();
+    /// A file has something to send, if it has, as it was noted by [`FileData::enters_queue`].
+    pub fn ready(&self, file: &Arc<File>, urgency: Option<Urgency>) {
+        if let Some(urgency) = urgency {
+            self.list.lock().ready.push(urgency, file.clone());
+            self.wake.notify_one();
+        }
     }
 
     /// A file has bytes that may wait for more, but not for long; its `aging` mark is set already.
@@ -112,25 +152,9 @@ impl Pusher {
         self.list.lock().aging.front().map(|(due, _)| *due)
     }
 
-    /// The next file to be sent from, if there is room under way.
-    fn next_ready(&self) -> Option<Arc<File>> {
-        let mut list = self.list.lock();
-        let room = list.flying < FLYING_MAX && list.flying_bytes < FLYING_BYTES_MAX;
-        if room { list.ready.pop_front() } else { None }
-    }
-
-    fn take_off(&self, bytes: usize) {
-        let mut list = self.list.lock();
-        list.flying += 1;
-        list.flying_bytes += bytes;
-    }
-
-    fn land(&self, bytes: usize) {
-        let mut list = self.list.lock();
-        list.flying -= 1;
-        list.flying_bytes -= bytes;
-        if !list.ready.is_empty() {
-            drop(list);
+    /// A piece has landed, or could not be stored.
+    fn land(&self, urgency: Urgency, pair: PairId, bytes: usize) {
+        if self.list.lock().ready.land(urgency, pair, bytes) {
             self.wake.notify_one();
         }
     }
@@ -156,8 +180,10 @@ impl<C: Cluster> Shared<C> {
                 file.data.lock().aging = false;
                 self.push_until(&file, now, true);
             }
-            while let Some(file) = self.pusher.next_ready() {
-                self.push_one(&file);
+            loop {
+                let next = self.pusher.list.lock().ready.next();
+                let Some((urgency, file)) = next else { break };
+                self.push_one(&file, urgency);
             }
             if self.is_closed() {
                 return;
@@ -178,11 +204,9 @@ impl<C: Cluster> Shared<C> {
             let mut state = file.data.lock();
             state.cutoff = state.cutoff.max(Some(cutoff));
             state.report |= report;
-            !state.behind.is_empty() && !std::mem::replace(&mut state.ready, true)
+            state.enters_queue()
         };
-        if ready {
-            self.pusher.ready(file);
-        }
+        self.pusher.ready(file, ready);
         self.report_if_landed(file);
     }
 
@@ -191,35 +215,41 @@ impl<C: Cluster> Shared<C> {
         self.push_until(file, Instant::now(), true);
     }
 
-    /// Takes one piece of a file off, and puts the file back to the end of the list if there is more.
-    fn push_one(self: &Arc<Self>, file: &Arc<File>) {
-        let (push, placement, sync) = {
+    /// Takes one piece of a file off, and puts the file back to the end of its queue if there is more.
+    fn push_one(self: &Arc<Self>, file: &Arc<File>, urgency: Urgency) {
+        let flight = {
             let mut state = file.data.lock();
-            let push = match state.placement {
-                Some(placement) if state.holds == 0 => {
-                    let cutoff = state.cutoff;
-                    let push = state.behind.next(cutoff);
-                    let push = push.map(|push| (self.is_synced(file.ino, &state, &push), push, placement));
-                    state.expected = false;
-                    push
-                }
-                _ => None,
-            };
-            let push = push.map(|(sync, push, placement)| (push, placement, sync));
-            if let Some((push, _, false)) = &push {
-                // Also once it has landed, as a sync may have taken this by then.
-                state.unsynced.insert((push.offset / CHUNK_BYTES) as u32);
+            if state.queued != Some(urgency) {
+                return;
             }
+            let placement = state.placement.filter(|_| state.holds == 0);
+            let next = placement.and_then(|placement| Some((placement, state.behind.due(state.cutoff)?)));
             // What is held back, or overlaps what is under way, is looked at again when that has ended.
-            state.ready = push.is_some();
-            match push {
-                Some(found) => found,
-                None => return,
+            let Some((placement, next)) = next else {
+                state.expected &= placement.is_none();
+                state.queued = None;
+                return;
+            };
+            let index = (next.start / CHUNK_BYTES) as u32;
+            let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
+            let pair = self.cluster.pair_of(at);
+            let length = (next.end - next.start) as usize;
+            if !self.pusher.list.lock().ready.takes_off(urgency, pair, length, || file.clone()) {
+                return;
             }
+            let push = state.behind.take(next.start);
+            let sync = self.is_synced(file.ino, &state, &push);
+            state.expected = false;
+            if !sync {
+                // Also once it has landed, as a sync may have taken this by then.
+                state.unsynced.insert(index);
+            }
+            state.queued = None;
+            let again = state.enters_queue();
+            self.pusher.ready(file, again);
+            Flight { at, push, sync, urgency, pair }
         };
-        self.pusher.take_off(push.bytes.len());
-        tokio::spawn(self.clone().send(file.clone(), push, placement, sync));
-        self.pusher.list.lock().ready.push_back(file.clone());
+        tokio::spawn(self.clone().send(file.clone(), flight));
     }
 
     /// Whether a push is made durable on its way: when a sync waits for it and few others, or is expected to, and would
@@ -236,10 +266,9 @@ impl<C: Cluster> Shared<C> {
             && known(push.offset + push.bytes.len() as u64)
     }
 
-    async fn send(self: Arc<Self>, file: Arc<File>, push: Push, placement: Placement, sync: bool) {
-        let Push { offset, bytes } = push;
-        let index = (offset / CHUNK_BYTES) as u32;
-        let at = ChunkAddress { chunk: ChunkId { ino: file.ino, index }, placement };
+    async fn send(self: Arc<Self>, file: Arc<File>, flight: Flight) {
+        let Flight { at, push: Push { offset, bytes }, sync, urgency, pair } = flight;
+        let index = at.chunk.index;
         let length = bytes.len();
         let write = ChunkChange::Write { offset: (offset % CHUNK_BYTES) as u32, sync, data: bytes.clone().into() };
         let mark = self.cluster.loss_mark();
@@ -274,12 +303,10 @@ impl<C: Cluster> Shared<C> {
             if blocks != 0 && !state.doomed {
                 self.names.lock().tree.count_blocks(file.ino, blocks);
             }
-            !state.behind.is_empty() && !std::mem::replace(&mut state.ready, true)
+            state.enters_queue()
         };
-        if ready {
-            self.pusher.ready(&file);
-        }
-        self.pusher.land(length);
+        self.pusher.ready(&file, ready);
+        self.pusher.land(urgency, pair, length);
         self.pusher.dropped(length);
         file.moved.notify_waiters();
         self.report_if_landed(&file);
@@ -395,6 +422,7 @@ impl<C: Cluster> Shared<C> {
     /// anyway: who syncs after each write does not change the namespace each time.
     pub(super) async fn landed(self: &Arc<Self>, file: &Arc<File>) {
         let cutoff = Instant::now();
+        let _awaits = Awaits::begin(file);
         self.push_until(file, cutoff, false);
         self.hurry_place(file);
         loop {
@@ -429,12 +457,10 @@ impl<C: Cluster> Shared<C> {
             }
             let dropped = if state.doomed { state.behind.drop_waiting(0..u64::MAX) } else { 0 };
             self.none_again(&mut state);
-            (!state.behind.is_empty() && !std::mem::replace(&mut state.ready, true), dropped)
+            (state.enters_queue(), dropped)
         };
         self.pusher.dropped(dropped);
-        if ready {
-            self.pusher.ready(&file);
-        }
+        self.pusher.ready(&file, ready);
         file.moved.notify_waiters();
         self.report_if_landed(&file);
     }

@@ -195,24 +195,27 @@ impl WriteBehind {
 
     /// The next bytes to send: those that are old (written at or before `cutoff`) or enough. Never any that overlap
     /// what is under way.
-    pub fn next(&mut self, cutoff: Option<Instant>) -> Option<Push> {
-        let free = |start: u64| {
-            let length = self.waiting.get(&start).map_or(0, |s| s.bytes.len());
-            !self.flies(start..start + length as u64)
-        };
-        let full = self.full.iter().copied().find(|start| free(*start));
+    pub fn due(&self, cutoff: Option<Instant>) -> Option<Range<u64>> {
+        let range = |start: u64| start..start + self.waiting.get(&start).map_or(0, |s| s.bytes.len()) as u64;
+        let free = |start: &u64| !self.flies(range(*start));
+        let full = self.full.iter().copied().find(free);
         let start = full.or_else(|| {
             let cutoff = cutoff.filter(|cutoff| self.ages.first_key_value().is_some_and(|(age, _)| age <= cutoff))?;
             let mut old = self.waiting.iter().filter(|(_, segment)| segment.since <= cutoff);
-            old.find(|(start, _)| free(**start)).map(|(start, _)| *start)
+            old.find(|(start, _)| free(start)).map(|(start, _)| *start)
         })?;
+        Some(range(start))
+    }
+
+    /// Has the bytes under way that are [due](WriteBehind::due), and begin here.
+    pub fn take(&mut self, start: u64) -> Push {
         let segment = self.remove(start);
         *self.ages.entry(segment.since).or_default() += 1;
         let bytes = Bytes::from(segment.bytes);
         self.waiting_bytes -= bytes.len();
         self.flying_bytes += bytes.len();
         self.flying.insert(start, Flying { bytes: bytes.clone(), since: segment.since });
-        Some(Push { offset: start, bytes })
+        Push { offset: start, bytes }
     }
 
     /// Whether anything of a range is under way.
@@ -356,6 +359,11 @@ mod tests {
     use proptest::prelude::*;
     use std::time::Duration;
 
+    fn next(behind: &mut WriteBehind, cutoff: Option<Instant>) -> Option<Push> {
+        let due = behind.due(cutoff)?;
+        Some(behind.take(due.start))
+    }
+
     #[test]
     fn adjacent_writes_become_one_push() {
         let now = Instant::now();
@@ -363,9 +371,9 @@ mod tests {
         for i in 0..256 {
             behind.write(i * 4096, &[i as u8; 4096], now);
         }
-        let push = behind.next(None).expect("a full segment is due");
+        let push = next(&mut behind, None).expect("a full segment is due");
         assert_eq!((push.offset, push.bytes.len()), (0, PUSH_BYTES));
-        assert_eq!(behind.next(None), None);
+        assert_eq!(next(&mut behind, None), None);
         assert_eq!(behind.bytes(), PUSH_BYTES);
         behind.landed(0);
         assert!(behind.is_empty());
@@ -376,15 +384,15 @@ mod tests {
         let now = Instant::now();
         let mut behind = WriteBehind::default();
         behind.write(0, &[1; 100], now);
-        assert!(behind.next(None).is_none(), "too small and too young");
-        let first = behind.next(Some(now)).expect("old enough");
+        assert!(next(&mut behind, None).is_none(), "too small and too young");
+        let first = next(&mut behind, Some(now)).expect("old enough");
         behind.write(50, &[2; 100], now);
-        assert_eq!(behind.next(Some(now)), None, "the first is still under way");
+        assert_eq!(next(&mut behind, Some(now)), None, "the first is still under way");
         let mut out = [0; 150];
         behind.overlay(0, &mut out);
         assert_eq!((out[49], out[50], out[149]), (1, 2, 2));
         behind.landed(first.offset);
-        assert_eq!(behind.next(Some(now)).map(|p| p.offset), Some(50));
+        assert_eq!(next(&mut behind, Some(now)).map(|p| p.offset), Some(50));
     }
 
     #[test]
@@ -392,9 +400,9 @@ mod tests {
         let now = Instant::now();
         let mut behind = WriteBehind::default();
         behind.write(CHUNK_BYTES - 10, &[7; 20], now);
-        let a = behind.next(None).expect("it ends at the border");
+        let a = next(&mut behind, None).expect("it ends at the border");
         assert_eq!((a.offset, a.bytes.len()), (CHUNK_BYTES - 10, 10));
-        assert_eq!(behind.next(Some(now)).map(|p| (p.offset, p.bytes.len())), Some((CHUNK_BYTES, 10)));
+        assert_eq!(next(&mut behind, Some(now)).map(|p| (p.offset, p.bytes.len())), Some((CHUNK_BYTES, 10)));
     }
 
     #[test]
@@ -451,7 +459,7 @@ mod tests {
                         let at = (at - FROM) as usize;
                         model[at..at + n].copy_from_slice(&data);
                     }
-                    Step::Next(all) => flying.extend(behind.next(all.then_some(now))),
+                    Step::Next(all) => flying.extend(next(&mut behind, all.then_some(now))),
                     Step::Land(i) if i < flying.len() => {
                         let push = flying.swap_remove(i);
                         apply(&mut server, &push);
@@ -476,7 +484,7 @@ mod tests {
                 let kept: u64 = LENGTH as u64 - behind.gaps(FROM..FROM + LENGTH as u64).iter().map(|g| g.end - g.start).sum::<u64>();
                 prop_assert!(kept <= behind.bytes() as u64);
             }
-            while let Some(push) = behind.next(Some(now)) {
+            while let Some(push) = next(&mut behind, Some(now)) {
                 apply(&mut server, &push);
                 behind.landed(push.offset);
             }
@@ -485,7 +493,7 @@ mod tests {
                 apply(&mut server, &push);
                 behind.landed(push.offset);
             }
-            while let Some(push) = behind.next(Some(now)) {
+            while let Some(push) = next(&mut behind, Some(now)) {
                 apply(&mut server, &push);
                 behind.landed(push.offset);
             }

@@ -53,13 +53,16 @@ pub fn line(server: ServerId, outcome: &Outcome) -> String {
         }
         Outcome::BrokenOff(pass, _) => format!(
             "NOT   {server}: broken off after {} of {} chunks, as the copies of its pair are not both in sync any more, or its \
-             disk failed; {}",
+             disk failed (`raidfs status` says which): scrub once more when both are; {}",
             human::count(pass.chunks),
             human::count(pass.total),
             found(pass)
         ),
         Outcome::NotInSync => {
-            format!("NOT   {server}: not checked, as the copies of its pair are not both in sync (`raidfs status`)")
+            format!(
+                "NOT   {server}: not checked, as the copies of its pair are not both in sync (`raidfs status`): scrub once \
+                 more when they are"
+            )
         }
         Outcome::Unreached(why) => format!("NOT   {server}: not checked: {why}"),
     }

@@ -66,7 +66,7 @@ pub enum Misused {
     #[error("there is no command {0:?}; `help` lists them")]
     Unknown(String),
     /// Its arguments are others.
-    #[error("usage: {name} {arguments}")]
+    #[error("usage: {name}{}{arguments}", if arguments.is_empty() { "" } else { " " })]
     Usage {
         /// The command.
         name: &'static str,
@@ -178,5 +178,7 @@ mod tests {
         for line in ["mkdir", "mkdir a b", "mv a", "write /a", "status now", "ls a b", "rm -f a"] {
             assert!(matches!(parse(line), Err(Misused::Usage { .. })), "{line}");
         }
+        assert_eq!(parse("help write").unwrap_err().to_string(), "usage: help");
+        assert!(parse("mkdir").unwrap_err().to_string().starts_with("usage: mkdir "));
     }
 }

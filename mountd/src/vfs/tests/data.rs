@@ -2,10 +2,11 @@
 
 use super::*;
 use crate::vfs::cluster::{ChunkAddress, Cluster};
+use crate::vfs::memory_cluster::{Faults, NO_FAULTS};
 use crate::vfs::{Allocate, Clear, Cleared, Forget, Seek, Set, SetTime};
 use proptest::prelude::*;
 use raidfs_common::error::FsError;
-use raidfs_common::id::ChunkId;
+use raidfs_common::id::{ChunkId, PairId};
 use raidfs_common::limits::CHUNK_BYTES;
 use raidfs_common::time::Time;
 
@@ -415,6 +416,63 @@ fn a_sync_of_overwritten_bytes_is_one_request() {
         }
         vfs.fsync(handle).await.unwrap();
         assert_eq!(counted()[..2], [writes + 24, syncs + 1]);
+    });
+}
+
+/// Writes so many small files, and leaves it to the mount to send them.
+async fn write_small_files(vfs: &Vfs<MemoryCluster>, count: u32) {
+    for number in 0..count {
+        let (_, handle) = new_file(vfs, &format!("small{number}")).await;
+        vfs.write(handle, 0, &[1; 4096], None).await.unwrap();
+        vfs.release(handle).unwrap();
+    }
+}
+
+#[test]
+fn a_sync_does_not_wait_behind_what_was_written_before() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (_, handle) = new_file(&vfs, "synced").await;
+        vfs.write(handle, 0, &[1; 4096], None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        let sent = || cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed);
+        let before = sent();
+        cluster.set_faults(Faults { chunks_hang: true, ..NO_FAULTS });
+        write_small_files(&vfs, 1000).await;
+        // Those of both pairs that may be.
+        until(|| sent() == before + 64).await;
+        vfs.write(handle, 0, &[2; 4096], None).await.unwrap();
+        let mut sync = Box::pin(vfs.fsync(handle));
+        assert!(tokio::time::timeout(Duration::from_millis(20), &mut sync).await.is_err());
+        assert_eq!(sent(), before + 65, "it has left all the same");
+        cluster.set_faults(NO_FAULTS);
+        sync.await.unwrap();
+        assert!(sent() < before + 1000, "and has not waited for the others");
+        vfs.sync_all().await.unwrap();
+        assert_eq!(sent(), before + 1001, "each was sent once");
+    });
+}
+
+#[test]
+fn a_pair_that_hangs_holds_up_nothing_that_is_for_the_other() {
+    run(async {
+        let cluster = MemoryCluster::new();
+        let vfs = vfs(&cluster);
+        let (attr, handle) = new_file(&vfs, "synced").await;
+        vfs.fsync(handle).await.unwrap();
+        let mine = vfs.getattr(attr.ino).await.unwrap().placement.first_pair;
+        cluster.set_faults(Faults { pair_hangs: Some(PairId(1 - mine)), ..NO_FAULTS });
+        let sent = || cluster.counts.chunk_changes.load(std::sync::atomic::Ordering::Relaxed);
+        write_small_files(&vfs, 1000).await;
+        // All of the one pair, and of the other those that may be under way to it.
+        until(|| sent() >= 500 + 32).await;
+        vfs.write(handle, 0, &[2; 4096], None).await.unwrap();
+        vfs.fsync(handle).await.unwrap();
+        assert_eq!(sent(), 500 + 32 + 1);
+        cluster.set_faults(NO_FAULTS);
+        vfs.sync_all().await.unwrap();
+        assert_eq!(sent(), 1001);
     });
 }
 
