@@ -55,7 +55,8 @@ struct Memory {
     started: BTreeMap<ServerId, Said>,
     disks: BTreeMap<ServerId, Disk>,
     leases: Leases,
-    gone: BTreeMap<ServerId, Instant>,
+    /// Whose process was seen to be gone, when, and in which life. It says nothing of a later one.
+    gone: BTreeMap<ServerId, (Instant, Incarnation)>,
     led_since: Option<Instant>,
     /// What a leader has said of itself, and when, to this server, which it may be about to pass the lead to.
     word: Option<(Instant, ServerId, Report)>,
@@ -93,8 +94,20 @@ impl<P: Proposer> Duties<P> {
         }
         let ago = self.proposer.heard(server)?;
         // A process that was seen to be gone after it was last heard counts as never heard.
-        let gone = self.memory.lock().gone.get(&server).copied();
+        let gone = self.gone_since(server);
         gone.is_none_or(|at| ago < at.elapsed()).then_some(ago)
+    }
+
+    /// When a server's process, of the life that the namespace knows, was seen to be gone.
+    fn gone_since(&self, server: ServerId) -> Option<Instant> {
+        let (at, life) = self.memory.lock().gone.get(&server).copied()?;
+        (life == self.life(server)).then_some(at)
+    }
+
+    /// The life in which a server is known; the witness has none.
+    fn life(&self, server: ServerId) -> Incarnation {
+        let pairs = self.proposer.pairs();
+        pairs.iter().find_map(|pair| pair.member(server)).map_or(Incarnation(0), |member| member.incarnation)
     }
 
     fn pair(&self, id: PairId) -> Option<Pair> {
@@ -361,7 +374,8 @@ impl<P: Proposer> Duties<P> {
 
     /// A server's process was seen to be gone.
     pub fn note_gone(&self, server: ServerId) {
-        self.memory.lock().gone.insert(server, Instant::now());
+        let life = self.life(server);
+        self.memory.lock().gone.insert(server, (Instant::now(), life));
     }
 
     /// Puts such a server out, if this one leads.
@@ -369,6 +383,11 @@ impl<P: Proposer> Duties<P> {
         if self.proposer.leads() {
             self.evict_silent("its process is gone", |s| s == server).await;
         }
+    }
+
+    /// Puts out those that this one saw to be gone while another led, who may have had no time to.
+    async fn evict_all_gone(&self) {
+        self.evict_silent("its process is gone", |s| self.gone_since(s).is_some()).await;
     }
 
     /// Evicts silent servers, of all pairs at the same time: two may have died together.
@@ -426,8 +445,7 @@ impl<P: Proposer> Duties<P> {
             let is_young = since.elapsed() <= limits::SILENT;
             self.evict_silent("it does not answer", |s| !is_young || self.heard(s).is_some()).await;
             if is_young {
-                let gone: Vec<ServerId> = self.memory.lock().gone.keys().copied().collect();
-                self.evict_silent("its process is gone", |s| gone.contains(&s)).await;
+                self.evict_all_gone().await;
             }
             self.say_who_is_there(&mut presence, is_young);
             // In a task of its own: asking servers for sizes may take longer than an eviction can wait.
@@ -451,7 +469,7 @@ impl<P: Proposer> Duties<P> {
     fn say_who_is_there(&self, presence: &mut Presence, is_young: bool) {
         let sight = |voter| {
             let heard = self.heard(voter);
-            Sight { voter, heard, is_gone: heard.is_none() && self.memory.lock().gone.contains_key(&voter) }
+            Sight { voter, heard, is_gone: heard.is_none() && self.gone_since(voter).is_some() }
         };
         let is_known = |sight: &Sight| !is_young || sight.heard.is_some() || sight.is_gone;
         let sights = self.cluster.config.voters().into_iter().map(sight).filter(is_known);

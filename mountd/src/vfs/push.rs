@@ -181,7 +181,7 @@ impl<C: Cluster> Shared<C> {
                 self.push_until(&file, now, true);
             }
             loop {
-                let next = self.pusher.list.lock().ready.next();
+                let next = self.pusher.list.lock().ready.next_file();
                 let Some((urgency, file)) = next else { break };
                 self.push_one(&file, urgency);
             }

@@ -85,7 +85,7 @@ impl<F> PushQueue<F> {
     }
 
     /// The next file to send from; [`PushQueue::takes_off`] then says whether it may.
-    pub fn next(&mut self) -> Option<(Urgency, F)> {
+    pub fn next_file(&mut self) -> Option<(Urgency, F)> {
         let awaited = self.awaited.next().map(|file| (Urgency::Awaited, file));
         awaited.or_else(|| self.behind.next().map(|file| (Urgency::Behind, file)))
     }
@@ -124,7 +124,7 @@ mod tests {
     /// Sends from all that it may; each file has one piece, for the pair that its name ends with.
     fn sent(queue: &mut PushQueue<&'static str>) -> Vec<&'static str> {
         let mut sent = Vec::new();
-        while let Some((urgency, file)) = queue.next() {
+        while let Some((urgency, file)) = queue.next_file() {
             let pair = if file.ends_with('1') { ONE } else { OTHER };
             if queue.takes_off(urgency, pair, 4096, || file) {
                 sent.push(file);

@@ -20,6 +20,8 @@ struct State {
     made: Vec<Change>,
     /// How long ago everybody answered a heartbeat.
     heard: Option<Duration>,
+    /// How often the mirror was started anew.
+    restarts: u64,
     /// Another leads.
     follows: bool,
     /// Who can lead, and who was told to.
@@ -43,12 +45,12 @@ impl Proposer for Names {
     }
 
     fn pairs(&self) -> Arc<Vec<Pair>> {
-        let member = |n| raidfs_common::pair::Member {
+        let member = |n, life| raidfs_common::pair::Member {
             server: ServerId(n),
             state: CopyState::InSync,
-            incarnation: Incarnation(1),
+            incarnation: Incarnation(life),
         };
-        let members = [member(1), member(2)];
+        let members = [member(1, 1), member(2, 1 + self.0.lock().restarts)];
         Arc::new(vec![Pair { id: PairId(0), epoch: Epoch(1), members, space: Space::default(), losses: 0 }])
     }
 
@@ -200,12 +202,26 @@ async fn who_answers_once_more_and_ends_with_its_mirror_is_not_left_to_serve_alo
     assert_eq!((pinged.load(Ordering::SeqCst), names.made()), (2, vec![]));
 }
 
+#[tokio::test]
+async fn a_new_leader_puts_out_who_is_gone_but_not_who_was_and_came_back() {
+    for (restarts, expected) in [(0, vec![evicted(ServerId(2))]), (1, vec![])] {
+        let names = Names::default();
+        names.0.lock().follows = true;
+        let duties = leader(&names, &Arc::default(), Duration::from_secs(30));
+        duties.note_gone(ServerId(2));
+        names.0.lock().restarts = restarts;
+        names.0.lock().follows = false;
+        duties.evict_all_gone().await;
+        assert_eq!(names.made(), expected, "started anew {restarts} times");
+    }
+}
+
 fn slow() -> String {
     format!("{SLOW_DISK}1.0 s to change a chunk")
 }
 
-fn evicted() -> Change {
-    Change::Pair { pair: PairId(0), epoch: Epoch(1), event: PairEvent::Evict { server: ME } }
+fn evicted(server: ServerId) -> Change {
+    Change::Pair { pair: PairId(0), epoch: Epoch(1), event: PairEvent::Evict { server } }
 }
 
 #[tokio::test]
@@ -248,7 +264,7 @@ async fn a_leader_puts_itself_out_for_all_else_and_where_nobody_else_can_lead() 
     ] {
         names.0.lock().successors = successors;
         assert!(duties.accused(ME, PairId(0), Epoch(1), ME, reason).await);
-        assert_eq!(std::mem::take(&mut names.0.lock().made), [evicted()], "{reason}");
+        assert_eq!(std::mem::take(&mut names.0.lock().made), [evicted(ME)], "{reason}");
     }
     assert_eq!(names.0.lock().passed_to, []);
 }
@@ -268,5 +284,5 @@ async fn what_a_leader_says_of_itself_before_it_passes_the_lead_counts_once_ther
     names.0.lock().heard = Some(Duration::ZERO);
     duties.act_on_word().await;
     duties.act_on_word().await;
-    assert_eq!(names.made(), [evicted()], "once");
+    assert_eq!(names.made(), [evicted(ME)], "once");
 }
