@@ -68,6 +68,11 @@ pub fn invent(network: Box<dyn Network>) -> bool {
     INVENTED.set(network).is_ok()
 }
 
+/// Whether connections are made over an invented network.
+pub fn is_invented() -> bool {
+    INVENTED.get().is_some()
+}
+
 /// A connection that is on its way to another runtime.
 #[derive(Debug)]
 pub enum Moving {

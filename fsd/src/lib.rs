@@ -22,6 +22,7 @@ mod fake_peer;
 pub mod identity;
 mod joining;
 pub mod leader;
+mod lifeline;
 pub mod machine;
 pub mod namespace;
 pub mod no_room;

@@ -4,6 +4,7 @@
 //!
 //! A connection lives on the runtime of the task that first needed it.
 
+use crate::lifeline;
 use crate::ping::Pinger;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -15,6 +16,7 @@ use raidfs_common::rpc::direct::DirectServiceClient;
 use raidfs_common::rpc::names::NamesServiceClient;
 use raidfs_common::rpc::peer::PeerServiceClient;
 use raidfs_common::rpc::{Hello, PROTOCOL_VERSION, Service, Speaker};
+use raidfs_common::stream;
 use raidfs_common::wire::{self, ConnectError};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -51,7 +53,7 @@ pub enum PeerEvent {
     Connected(ServerId, Service),
     /// A connection that was there is not any more.
     Broken(ServerId, Service),
-    /// Nothing listens there, though the machine answers: the process is gone.
+    /// Nothing listens there, though the machine answers, or its lifeline has ended: the process is gone.
     Gone(ServerId, Service),
 }
 
@@ -174,6 +176,8 @@ pub struct Lines {
     on_direct: Arc<tokio::sync::Mutex<()>>,
     turn: AtomicUsize,
     ping: Pinger,
+    /// Where a connection for [`lifeline`] goes, and what is said there.
+    life: (SocketAddr, Hello),
 }
 
 /// One connection to a server, or its absence.
@@ -223,6 +227,20 @@ impl Peers {
             Some((id, Lines::new(&who, &events)))
         });
         Arc::new(Peers { servers: servers.collect(), events })
+    }
+
+    /// Watches the processes of all others for as long as this runtime lives: [`PeerEvent::Gone`] tells of each that has died, though
+    /// its connections may not have ended yet.
+    pub fn watch_lives(&self) {
+        // In an invented network a process ends with all that it has open.
+        if stream::is_invented() {
+            return;
+        }
+        for (server, lines) in &self.servers {
+            let (server, events, (address, hello)) = (*server, self.events.clone(), lines.life.clone());
+            let gone = move || drop(events.send(PeerEvent::Gone(server, Service::Life)));
+            tokio::spawn(lifeline::watch(address, hello, gone));
+        }
     }
 
     /// A receiver of what happens to connections from now on.
@@ -329,6 +347,7 @@ impl Lines {
             on_direct: Arc::default(),
             turn: AtomicUsize::new(0),
             ping: Pinger::new(who.address, who.hello(Service::Peer)),
+            life: (who.address, who.hello(Service::Life)),
         }
     }
 }

@@ -293,6 +293,7 @@ pub async fn run(
     let note_everything = Box::new(move || own.note_everything().map_err(std::io::Error::other));
     let machine = NamesMachine::new(names, board.clone(), stores, namespace::CACHE_BYTES, note_everything);
     let peers = Peers::new(&config, me);
+    peers.watch_lives();
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
     let node = Node::start(setup(&config, me, life, &log, doubtful), log, machine.clone(), transport);
     machine.sync_log_by(sync_log_of(&node));
@@ -475,7 +476,7 @@ impl Server {
                     };
                     serve_guest!(stream, place, room, service.serve());
                 }
-                Service::Chunks | Service::Direct => {}
+                Service::Chunks | Service::Direct | Service::Life => {}
             }
         });
     }

@@ -38,6 +38,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
         WitnessMachine::open(log.base(), &home.lives()).map_err(cannot("open the record of data directories"))?;
     let machine = Arc::new(machine);
     let peers = Peers::new(&config, me);
+    peers.watch_lives();
     let transport = Arc::new(PeerTransport { peers: peers.clone(), me });
     let setup = setup(&config, me, life, &log, doubtful);
     let node = Node::start(setup, log, machine.clone(), transport);
@@ -72,7 +73,7 @@ pub async fn run(config: Config, home: &DataDir, port: impl Into<Port>, stop: Ar
                     let service = WitnessAdmin { node, incarnation, started: began, joined, stop };
                     serve_guest!(stream, place, room, service.serve());
                 }
-                Service::Names | Service::Chunks | Service::Direct => {}
+                Service::Names | Service::Chunks | Service::Direct | Service::Life => {}
             }
         });
     };

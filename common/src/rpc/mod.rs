@@ -31,8 +31,9 @@ pub(crate) const PAGE_ANSWER_BYTES: usize = 256 << 10;
 /// 4. a pair that nobody serves has no room (`Space::is_out_of_service`), and where all pairs are nearly full a new file goes
 ///    to the freest: servers of both kinds would not place files alike;
 /// 5. a follower says whether it gets through to the leader (`AppendReply::reaches`);
-/// 6. synced changes go to the mirror over a connection of their own ([`Service::Direct`]).
-pub const PROTOCOL_VERSION: u16 = 6;
+/// 6. synced changes go to the mirror over a connection of their own ([`Service::Direct`]);
+/// 7. servers have a connection to each other that ends with the other's process ([`Service::Life`]).
+pub const PROTOCOL_VERSION: u16 = 7;
 
 /// The first bytes of every connection.
 pub const MAGIC: [u8; 4] = *b"rdfs";
@@ -70,6 +71,8 @@ pub enum Service {
     Admin,
     /// [`direct`]
     Direct,
+    /// None: it ends with the server's process, and as soon as that.
+    Life,
 }
 
 /// What the caller says first.

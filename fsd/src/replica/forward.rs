@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// A forward that is late is asked after by then, and again and again, over the connection that it went by: a mirror that
 /// answers there is alive, and only its disk slow.
 const ASK_AFTER: Duration = Duration::from_millis(250);
+/// A forward that has no answer by then ends once the mirror was put out: what a process that was killed has left of its
+/// connections may look alive for longer.
+const LOOK_AFTER: Duration = Duration::from_millis(20);
 /// A mirror that is alive has this long, and longer while this server's disk is as slow: above [`super::DISK_STUCK`], by
 /// which it accuses itself.
 const SLOW_STUCK: Duration = Duration::from_secs(3);
@@ -202,7 +205,15 @@ impl Replica {
         });
         let begun = Instant::now();
         tokio::pin!(call);
-        let answer = match tokio::time::timeout(ASK_AFTER, &mut call).await {
+        let put_out = async {
+            tokio::time::sleep(LOOK_AFTER).await;
+            self.epoch_passed(standing).await;
+        };
+        let soon = tokio::select! {
+            answer = tokio::time::timeout(ASK_AFTER, &mut call) => answer,
+            () = put_out => return Try::OtherEpoch,
+        };
+        let answer = match soon {
             Ok(answer) => answer,
             Err(_) => tokio::select! {
                 answer = &mut call => answer,

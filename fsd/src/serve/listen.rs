@@ -4,6 +4,7 @@
 use super::bounds::Bounds;
 use super::places::{Place, Places};
 use super::relay;
+use crate::lifeline;
 use raidfs_common::complaints::{Complaints, Outage};
 use raidfs_common::config::Config;
 use raidfs_common::id::ServerId;
@@ -54,6 +55,7 @@ pub fn judge(hello: &Hello, config: &Config, me: ServerId, place: &str) -> Resul
             Err("the witness serves neither names nor chunks".into())
         }
         (_, Service::Peer, Speaker::Client | Speaker::ClientByWay) => Err("agreement is among servers only".into()),
+        (_, Service::Life, Speaker::Client | Speaker::ClientByWay) => Err("lifelines are among servers only".into()),
         (_, Service::Direct, Speaker::Client | Speaker::ClientByWay) => {
             Err("direct connections are for the servers of a pair".into())
         }
@@ -105,6 +107,7 @@ pub async fn run(
         tokio::spawn(async move {
             let from = stream.peer();
             match admit(&mut stream, &config, me).await {
+                Ok((Hello { service: Service::Life, .. }, None)) => lifeline::hold(stream, place).await,
                 Ok((Hello { speaker, service, .. }, None)) => {
                     let room = bounds.account(speaker, service, &place);
                     hand_over(Guest { stream, speaker, service, place, room });
@@ -282,6 +285,8 @@ mod tests {
             (one, one, client, admin, None),
             (one, one, client, peer, Some(servers_only)),
             (one, one, way, peer, Some(servers_only)),
+            (one, one, client, Service::Life, Some("lifelines are among servers only")),
+            (witness, witness, server, Service::Life, None),
             (one, one, server, peer, None),
             (one, one, server, chunks, None),
             (one, two, client, names, Some(wrong)),

@@ -595,7 +595,7 @@ async fn serve(served: Served, mut stream: TcpStream) {
         Service::Names => run!(Names(served)),
         Service::Chunks => run!(Chunks(served)),
         Service::Admin => run!(Admin(served)),
-        Service::Peer | Service::Direct => {}
+        Service::Peer | Service::Direct | Service::Life => {}
     }
 }
 

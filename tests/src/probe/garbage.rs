@@ -35,7 +35,7 @@ pub(super) fn welcome(config: &Config, to: ServerId, service: Service) -> Vec<u8
 /// What it says.
 pub(super) fn hello(config: &Config, to: ServerId, service: Service) -> Hello {
     let speaker = match service {
-        Service::Peer | Service::Direct => Speaker::Server(ServerId(1)),
+        Service::Peer | Service::Direct | Service::Life => Speaker::Server(ServerId(1)),
         Service::Names | Service::Chunks | Service::Admin => Speaker::Client,
     };
     Hello {
@@ -97,7 +97,7 @@ pub fn throw_behind_hello(config: &str, server: usize) -> Found {
         ("a frame that is no message", &nonsense, false),
         ("a frame cut short", &cut_short, true),
     ];
-    for service in [Service::Names, Service::Chunks, Service::Peer, Service::Admin, Service::Direct] {
+    for service in [Service::Names, Service::Chunks, Service::Peer, Service::Admin, Service::Direct, Service::Life] {
         for (kind, bytes, end) in &kinds {
             let sent = [&welcome(&config, to, service), *bytes].concat();
             dropped(&address, &sent, *end).map_err(|e| format!("{kind} to {service:?}: {e}"))?;
