@@ -171,7 +171,7 @@ impl Replica {
             },
             ended = &mut line => ended,
         };
-        if let Try::End(Forwarded::Mirrored { .. }) = ended {
+        if let Try::End(Forwarded::Mirrored { .. }) | Try::OtherEpoch = ended {
             return ended;
         }
         // What is refused there, or not answered, may be made directly a moment later.

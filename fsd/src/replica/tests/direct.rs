@@ -96,6 +96,37 @@ async fn a_mirror_that_is_killed_is_evicted_before_a_synced_change_is_answered()
     assert_eq!(cluster.read(A, chunk(1), 0, 1).await.unwrap(), b"b");
 }
 
+/// How long a synced change takes once its mirror, whose connections and disk keep it waiting, was put out.
+async fn takes_once_its_mirror_is_out() -> Duration {
+    let cluster = Cluster::new().await;
+    cluster.go_direct(B, chunk(1)).await;
+    cluster.store(B).stall(true);
+    let syncs = || cluster.servers[0].replica.tally.syncs.load(Ordering::Relaxed);
+    let before = syncs();
+    let put_out = async {
+        until("the change is made here", || syncs() > before).await;
+        let mut names = cluster.names.lock();
+        names.set(B, CopyState::Stale);
+        // Nor is it brought up to date: it would be waited for, then.
+        names.no_quorum = true;
+        Instant::now()
+    };
+    let (out, _) = tokio::join!(put_out, cluster.change(0, chunk(1), synced(0, b"b")));
+    let took = out.elapsed();
+    cluster.store(B).stall(false);
+    took
+}
+
+#[tokio::test]
+async fn a_synced_change_ends_as_soon_as_its_mirror_was_put_out() {
+    // A machine that is busy elsewhere is not so each time.
+    let mut took = Vec::new();
+    for _ in 0..4 {
+        took.push(takes_once_its_mirror_is_out().await);
+    }
+    assert!(took.iter().any(|took| *took < Duration::from_millis(150)), "it took {took:?}");
+}
+
 #[tokio::test]
 async fn a_mirror_whose_disk_stalls_in_a_direct_change_is_evicted_and_catches_up() {
     let cluster = Cluster::new().await;
