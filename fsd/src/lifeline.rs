@@ -12,7 +12,7 @@ use raidfs_common::rpc::Hello;
 use raidfs_common::stream::{Moving, Stream};
 use raidfs_common::wire;
 use std::io::{self, Read, Write};
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -58,11 +58,13 @@ pub async fn hold(stream: Stream, place: Place) {
         Moving::Unix(stream) => stream.as_raw_fd(),
         Moving::Invented(_) => return,
     };
+    // Should this not be brought to its end, as the runtime ends, it stays open: the thread may be about to use it.
+    let socket = ManuallyDrop::new(socket);
     // Not one that wakes a runtime: that is done by a descriptor, which the thread will not have.
     let (alone, is_alone) = mpsc::channel::<()>();
     let hold = move || {
         let _for_as_long = (place, turn);
-        // SAFETY: it is open, as `socket` is dropped only once `alone` is.
+        // SAFETY: it is open, as `socket` is dropped only once `alone` is, or never.
         let held = unsafe { alone_with(descriptor) };
         drop(alone);
         if let Ok(held) = held {
@@ -73,11 +75,13 @@ pub async fn hold(stream: Stream, place: Place) {
     match thread {
         Ok(_) => {
             let wait = move || is_alone.recv().unwrap_or_default();
-            drop(tokio::task::spawn_blocking(wait).await);
+            if tokio::task::spawn_blocking(wait).await.is_err() {
+                return;
+            }
         }
         Err(error) => tracing::debug!("no thread for a connection whose end says that this process has ended: {error}"),
     }
-    drop(socket);
+    drop(ManuallyDrop::into_inner(socket));
 }
 
 /// Gives this thread a table of open files in which there is nothing but `descriptor` and the standard streams. An error: it
