@@ -264,7 +264,11 @@ fn a_batch_that_a_full_disk_cut_short_is_no_damage() {
     let (journal, mut bytes, written) = journal_of(&path);
     for cut in (whole..written).rev() {
         // Zeros, not an end: the file was made long before.
-        bytes[cut] = 0;
+        let was = std::mem::take(&mut bytes[cut]);
+        if was == 0 || was == bytes[cut - 1] {
+            // The file is what it was, or nothing new begins here: each store that is opened takes a tenth of a second.
+            continue;
+        }
         let copy = directory.path().join(format!("cut{cut}"));
         copy_tree(&path, &copy);
         std::fs::write(copy.join(&journal), &bytes).unwrap();
