@@ -16,10 +16,10 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::sync::Semaphore;
 
 /// From now on the end of this connection is that of the process.
 const HELD: u8 = 1;
@@ -32,27 +32,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries to have one.
 const PAUSE: Duration = Duration::from_millis(500);
 
-static HOLDING: AtomicUsize = AtomicUsize::new(0);
-
-/// One of [`MOST`].
-struct Turn;
-
-impl Turn {
-    fn take() -> Option<Turn> {
-        let more = |count| (count < MOST).then_some(count + 1);
-        HOLDING.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok().map(|_| Turn)
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        HOLDING.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+/// A connection that is held has one of them.
+static TURNS: Semaphore = Semaphore::const_new(MOST);
 
 /// Holds a connection until its other end has gone. If it cannot be held so that its end says something, it ends at once.
 pub async fn hold(stream: Stream, place: Place) {
-    let (Ok(socket), Some(turn)) = (stream.leave(), Turn::take()) else { return };
+    let (Ok(socket), Ok(turn)) = (stream.leave(), TURNS.try_acquire()) else { return };
     let descriptor = match &socket {
         Moving::Tcp(stream) => stream.as_raw_fd(),
         Moving::Unix(stream) => stream.as_raw_fd(),

@@ -1,5 +1,6 @@
 //! One test suite for every store.
 
+use super::fault::Fault;
 use super::store::{Batch, KEYS_END, Reader, Store, prefix_end};
 use super::store_disk::{DiskOptions, DiskStore};
 use super::store_memory::MemoryStore;
@@ -233,6 +234,16 @@ fn journal_of(path: &Path) -> (PathBuf, Vec<u8>, usize) {
     (journal.strip_prefix(path).unwrap().to_path_buf(), bytes, written)
 }
 
+/// Opens a copy of the store in `path` that has these bytes for its journal; the copy is gone with the directory.
+fn opened_with(path: &Path, journal: &Path, bytes: &[u8]) -> (tempfile::TempDir, Result<DiskStore, Fault>) {
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("copy");
+    copy_tree(path, &copy);
+    std::fs::write(copy.join(journal), bytes).unwrap();
+    let opened = DiskStore::open(&copy, SMALL);
+    (directory, opened)
+}
+
 #[test]
 fn a_torn_end_leaves_whole_batches() {
     let directory = tempfile::tempdir().unwrap();
@@ -242,13 +253,10 @@ fn a_torn_end_leaves_whole_batches() {
     let (journal, bytes, written) = journal_of(&path);
     let mut seen = std::collections::BTreeSet::new();
     for cut in (0..written).step_by(97) {
-        let copy = directory.path().join(format!("cut{cut}"));
-        copy_tree(&path, &copy);
-        std::fs::write(copy.join(&journal), &bytes[..cut]).unwrap();
-        if let Ok(store) = DiskStore::open(&copy, SMALL) {
+        let (_copy, opened) = opened_with(&path, &journal, &bytes[..cut]);
+        if let Ok(store) = opened {
             seen.insert(whole_prefix(&store));
         }
-        std::fs::remove_dir_all(&copy).unwrap();
     }
     assert!(seen.len() > 20 && !seen.contains(&40), "cut in many places: {seen:?}");
 }
@@ -269,12 +277,8 @@ fn a_batch_that_a_full_disk_cut_short_is_no_damage() {
             // The file is what it was, or nothing new begins here: each store that is opened takes a tenth of a second.
             continue;
         }
-        let copy = directory.path().join(format!("cut{cut}"));
-        copy_tree(&path, &copy);
-        std::fs::write(copy.join(&journal), &bytes).unwrap();
-        let store = DiskStore::open(&copy, SMALL).unwrap_or_else(|fault| panic!("cut at {cut} of {written}: {fault}"));
+        let (_copy, opened) = opened_with(&path, &journal, &bytes);
+        let store = opened.unwrap_or_else(|fault| panic!("cut at {cut} of {written}: {fault}"));
         assert_eq!(whole_prefix(&store), 3, "cut at {cut} of {written}");
-        drop(store);
-        std::fs::remove_dir_all(&copy).unwrap();
     }
 }

@@ -209,9 +209,10 @@ impl Replica {
             tokio::time::sleep(LOOK_AFTER).await;
             self.epoch_passed(standing).await;
         };
+        tokio::pin!(put_out);
         let soon = tokio::select! {
             answer = tokio::time::timeout(ASK_AFTER, &mut call) => answer,
-            () = put_out => return Try::OtherEpoch,
+            () = &mut put_out => return Try::OtherEpoch,
         };
         let answer = match soon {
             Ok(answer) => answer,
@@ -225,7 +226,7 @@ impl Replica {
                     }
                 },
                 () = self.outlasted(begun, patience) => return Try::Accuse("its disk is slower than its mirror's".into()),
-                () = self.epoch_passed(standing) => return Try::OtherEpoch,
+                () = &mut put_out => return Try::OtherEpoch,
                 () = self.attempt_failed(standing), if catches_up => return Try::Again("it has missed another change".into()),
             },
         };

@@ -174,6 +174,25 @@ impl FileData {
     }
 }
 
+/// One who counts in a file's state until this is dropped.
+pub(super) struct Counted<'a> {
+    file: &'a File,
+    count: fn(&mut FileData) -> &mut u32,
+}
+
+impl<'a> Counted<'a> {
+    pub fn begin(file: &'a File, count: fn(&mut FileData) -> &mut u32) -> Counted<'a> {
+        *count(&mut file.data.lock()) += 1;
+        Counted { file, count }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        *(self.count)(&mut self.file.data.lock()) -= 1;
+    }
+}
+
 /// More chunks than this are not remembered by name.
 const UNSYNCED_MAX: usize = 1 << 16;
 

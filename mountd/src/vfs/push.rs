@@ -7,7 +7,7 @@
 use super::Shared;
 use super::changes::Names;
 use super::cluster::{ChunkAddress, Cluster};
-use super::files::{Chunks, File, FileData, Unsynced};
+use super::files::{Chunks, Counted, File, FileData, Unsynced};
 use super::push_queue::{PushQueue, Urgency};
 use super::write_behind::{Push, WriteBehind};
 use parking_lot::Mutex;
@@ -66,22 +66,6 @@ struct Flight {
     sync: bool,
     urgency: Urgency,
     pair: PairId,
-}
-
-/// Somebody waits for what was written to a file to land.
-struct Awaits<'a>(&'a File);
-
-impl<'a> Awaits<'a> {
-    fn begin(file: &'a File) -> Awaits<'a> {
-        file.data.lock().awaited += 1;
-        Awaits(file)
-    }
-}
-
-impl Drop for Awaits<'_> {
-    fn drop(&mut self) {
-        self.0.data.lock().awaited -= 1;
-    }
 }
 
 impl FileData {
@@ -422,7 +406,7 @@ impl<C: Cluster> Shared<C> {
     /// anyway: who syncs after each write does not change the namespace each time.
     pub(super) async fn landed(self: &Arc<Self>, file: &Arc<File>) {
         let cutoff = Instant::now();
-        let _awaits = Awaits::begin(file);
+        let _awaits = Counted::begin(file, |state| &mut state.awaited);
         self.push_until(file, cutoff, false);
         self.hurry_place(file);
         loop {

@@ -2,7 +2,7 @@
 
 use super::change_queue::Ticket;
 use super::cluster::{ChunkAddress, Cluster};
-use super::files::{Chunks, File, OpenFile, Unsynced};
+use super::files::{Chunks, Counted, File, OpenFile, Unsynced};
 use super::late::LateNames;
 use super::losses::Left;
 use super::stop::{self, unless_stopped, waits_unless_stopped};
@@ -16,15 +16,6 @@ use std::sync::atomic::Ordering;
 
 /// Chunks that one request syncs at most.
 const SYNC_CHUNKS_MAX: usize = 512;
-
-/// A sync waits for what was written to land.
-struct Waits<'a>(&'a File);
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.data.lock().waits -= 1;
-    }
-}
 
 impl<C: Cluster> Vfs<C> {
     /// Returns once a file's bytes, and what is needed to reach them, are on stable storage.
@@ -146,8 +137,7 @@ impl<C: Cluster> Shared<C> {
     /// One try; false if what it made durable was not everything any more.
     async fn try_sync(self: &Arc<Self>, open: &OpenFile) -> Result<bool, FsError> {
         let file = &open.file;
-        file.data.lock().waits += 1;
-        let waits = Waits(file);
+        let waits = Counted::begin(file, |state| &mut state.waits);
         waits_unless_stopped(self.landed(file)).await?;
         drop(waits);
         let (placement, mine, unsynced, landing) = {
